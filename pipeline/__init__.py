@@ -1,0 +1,1 @@
+"""Train, measure, export, prove and package. The command line is :mod:`pipeline.cli`."""

@@ -1,0 +1,70 @@
+"""One place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import click
+
+EXIT_ERROR = 1
+
+
+class Failure(click.ClickException):
+    """A message on standard error, and an exit code."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_ERROR) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class FriendlyGroup(click.Group):
+    """Turns the errors that a user can act on into one message; ``--debug`` lets the traceback through."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            failure = explain(error)
+            if failure is None or (ctx.obj or {}).get("debug"):
+                raise
+            raise failure from error
+
+
+def explain(error: Exception) -> Failure | None:
+    """The message for an error that a user can act on; None for a defect of ours."""
+    from pipeline.errors import GraftError
+    from serving.errors import ServingError
+
+    if isinstance(error, GraftError):
+        return Failure(str(error), error.exit_code)
+    if isinstance(error, ServingError):
+        return Failure(error.message)
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_module(error)
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        place = f"{error.filename}: " if error.filename else ""
+        return Failure(f"{place}{error.strerror}. {REMEDIES[error.errno]}")
+    return None
+
+
+REMEDIES = {
+    errno.ENOSPC: "Free some space, or choose another place with --run DIR, then run the same command again; it goes on from the last finished stage.",
+    errno.EDQUOT: "Your quota is used up. Free some space, or choose another place with --run DIR.",
+    errno.EACCES: "Give yourself the right to it, or choose another place with --run DIR.",
+    errno.EPERM: "Give yourself the right to it, or choose another place with --run DIR.",
+    errno.EROFS: "The place is read-only. Choose another with --run DIR.",
+    errno.ENOTDIR: "A file stands where a folder is needed. Remove it, or choose another place with --run DIR.",
+    errno.EEXIST: "A file stands where a folder is needed. Remove it, or choose another place with --run DIR.",
+}
+
+
+def _missing_module(error: ModuleNotFoundError) -> Failure | None:
+    own = {"pipeline", "serving"}
+    name = (error.name or "").split(".")[0]
+    if not name or name in own:
+        return None
+    return Failure(f"The module `{name}` is not installed. Install Graft's dependencies: pip install -c constraints.txt graft-ml")

@@ -1,0 +1,60 @@
+"""The group of commands: each is imported when it is called, so that ``--help`` stays light."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from pipeline.cli.errors import FriendlyGroup
+
+COMMANDS = {
+    "init": ("pipeline.cli.init", "init", "Look at labelled data and write a commented recipe."),
+    "run": ("pipeline.cli.run", "run", "Carry out a recipe: data, finetune, evaluate, export, verify, package."),
+    "data": ("pipeline.cli.stage", "data", "Read, audit and split the samples."),
+    "finetune": ("pipeline.cli.stage", "finetune", "Train the backbone on the samples."),
+    "evaluate": ("pipeline.cli.stage", "evaluate", "Measure the checkpoint on the test split."),
+    "export": ("pipeline.cli.stage", "export", "Write the ONNX bundle."),
+    "verify": ("pipeline.cli.stage", "verify", "Prove that the bundle predicts what the checkpoint predicts."),
+    "package": ("pipeline.cli.stage", "package", "Build the BentoML service."),
+    "predict": ("pipeline.cli.predict", "predict", "Print labels and probabilities of files."),
+    "serve": ("pipeline.cli.serve", "serve", "Start the prediction service."),
+    "doctor": ("pipeline.cli.doctor", "doctor", "Say what this machine has, and what `auto` would choose."),
+}
+
+
+class LazyGroup(FriendlyGroup):
+    """A group that imports a command's module only to run it or to show its own help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands' names, in the order of a user's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
+@click.version_option(package_name="graft-ml", prog_name="graft")
+@click.pass_context
+def main(ctx: click.Context, *, debug: bool, quiet: bool) -> None:
+    """Labelled examples and a pretrained backbone in, a proven prediction service out.
+
+    Exit codes: 0 done, 1 error, 2 usage, 3 a gate failed.
+    """
+    from pipeline.cli.output import start_logging
+
+    ctx.obj = {"debug": debug}
+    start_logging(quiet=quiet)

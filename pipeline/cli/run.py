@@ -1,0 +1,28 @@
+"""``graft run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.output import emit, json_option
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder; by default models/NAME.")
+@click.option("--force", is_flag=True, help="Redo stages that are done.")
+@json_option
+def run(recipe: Path, folder: Path | None, *, force: bool, as_json: bool) -> None:
+    """Carry out RECIPE: data, finetune, evaluate, export, verify, package.
+
+    Stages whose inputs are unchanged are skipped. RECIPE may also be the folder of a run, to go on with it.
+    """
+    from pipeline.run import open_run, run_all
+    from pipeline.summary import summarise_run
+
+    opened = open_run(recipe, folder)
+    results = run_all(opened, force=force)
+    summary = summarise_run(opened.folder, results)
+    emit(summary.to_json(), summary.to_text(), as_json=as_json)

@@ -1,0 +1,34 @@
+"""``graft data``, ``finetune``, ``evaluate``, ``export``, ``verify`` and ``package``: one stage each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.output import emit, json_option
+
+
+def _command(name: str, does: str) -> click.Command:
+    @click.command(name, help=f"{does}\n\nTARGET is a run's folder, or a recipe, whose run is then in models/NAME.")
+    @click.argument("target", type=click.Path(path_type=Path))
+    @click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder, when TARGET is a recipe.")
+    @click.option("--force", is_flag=True, help="Redo the stage even if it is done.")
+    @json_option
+    def command(target: Path, folder: Path | None, *, force: bool, as_json: bool) -> None:
+        from pipeline.run import open_run, run_stage
+        from pipeline.summary import summarise_run
+
+        opened = open_run(target, folder)
+        summary = summarise_run(opened.folder, [run_stage(name, opened, force=force)])
+        emit(summary.to_json(), summary.to_text(), as_json=as_json)
+
+    return command
+
+
+data = _command("data", "Read, audit and split the samples into train, validation and test.")
+finetune = _command("finetune", "Train a head on the frozen backbone, then everything from there.")
+evaluate = _command("evaluate", "Measure the checkpoint on the test split, and write metrics and a report.")
+export = _command("export", "Write the bundle: one ONNX file with everything that serving needs.")
+verify = _command("verify", "Score the whole test split through the serving code, and write the receipt.")
+package = _command("package", "Put the proven bundle into BentoML's model store and build the Bento.")

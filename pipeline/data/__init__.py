@@ -1,0 +1,1 @@
+"""From labelled files to a table of samples in three splits."""

@@ -1,0 +1,70 @@
+"""Three disjoint, stratified splits, fixed by the seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from pipeline.errors import DataError
+from pipeline.recipe import Splits
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+def assign_splits(labels: Sequence[str], strata: Sequence[tuple[str, ...]], splits: Splits, seed: int) -> list[Split]:
+    """Give every sample its split, keeping the mix of labels and strata in each.
+
+    Args:
+        labels: Each sample's label.
+        strata: Each sample's values in the columns to stratify by, too. Where a combination is too rare to be split, the label alone counts.
+        splits: The shares of validation and test.
+        seed: The same seed and samples give the same splits.
+
+    Raises:
+        DataError: There is one class, or a label with too few samples to be in every split.
+    """
+    _refuse_rare(labels)
+    from sklearn.model_selection import train_test_split
+
+    keys = _strata(labels, strata)
+    everything = list(range(len(labels)))
+    try:
+        rest, test = train_test_split(everything, test_size=splits.test, stratify=keys, random_state=seed)
+        share = splits.validation / (1 - splits.test)
+        _, validation = train_test_split(rest, test_size=share, stratify=_strata_of(rest, labels, strata), random_state=seed)
+    except ValueError as error:
+        raise DataError(f"data.splits: {len(labels)} samples cannot be split three ways ({error}). Add samples, or change the shares.") from error
+    assigned: list[Split] = ["train"] * len(labels)
+    for split, members in (("test", test), ("validation", validation)):
+        for member in members:
+            assigned[member] = split  # type: ignore[call-overload]
+    _refuse_absent(labels, assigned)
+    return assigned
+
+
+def _strata_of(members: Sequence[int], labels: Sequence[str], strata: Sequence[tuple[str, ...]]) -> list[str]:
+    return _strata([labels[i] for i in members], [strata[i] for i in members])
+
+
+def _strata(labels: Sequence[str], strata: Sequence[tuple[str, ...]], least: int = 4) -> list[str]:
+    full = ["\t".join((label, *values)) for label, values in zip(labels, strata, strict=True)]
+    counts = Counter(full)
+    return [key if counts[key] >= least else label for key, label in zip(full, labels, strict=True)]
+
+
+def _refuse_rare(labels: Sequence[str]) -> None:
+    counts = Counter(labels)
+    if len(counts) < 2:
+        raise DataError(f"There is only one label ({', '.join(counts)}); a classifier needs two. Check data.table.label or the subfolders.")
+    rare = [f"`{label}` has {count}" for label, count in sorted(counts.items()) if count < 3]
+    if rare:
+        raise DataError(f"Too few samples to be in train, validation and test: {'; '.join(rare)}; at least 3 are needed. Add samples, or remove the label.")
+
+
+def _refuse_absent(labels: Sequence[str], assigned: Sequence[Split]) -> None:
+    pairs = set(zip(labels, assigned, strict=True))
+    absent = [f"`{label}` in {split}" for label in sorted(set(labels)) for split in SPLITS if (label, split) not in pairs]
+    if absent:
+        raise DataError(f"data.splits: no sample of {'; '.join(absent)}. Add samples of it, or enlarge the split.")

@@ -1,0 +1,133 @@
+"""What this machine has, found by trying, and what ``auto`` would choose on it."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pipeline.extras import EXTRAS
+
+PACKAGES = ("graft-ml", "torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "bentoml", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found.
+
+    Attributes:
+        cpu: Name, the CPUs this process may use, and the instruction sets that decide speed.
+        gpus: Names of the CUDA devices that torch finds.
+        packages: Versions of the installed packages.
+        providers: ONNX Runtime's compiled-in providers: ``works``, or why not, from a session on a small model.
+        extras: For each extra whether it is complete.
+        training: What `auto` would choose, and why.
+        serving: The provider that `auto` would choose.
+    """
+
+    cpu: dict[str, Any]
+    gpus: list[str]
+    packages: dict[str, str]
+    providers: dict[str, str]
+    extras: dict[str, bool]
+    training: str
+    serving: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The diagnosis as JSON."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """The diagnosis as lines."""
+        lines = [
+            f"cpu        {self.cpu['name']}, {self.cpu['usable']} usable, {' '.join(self.cpu['instruction_sets']) or 'instruction sets unknown'}",
+            f"gpu        {', '.join(self.gpus) or 'none that torch can use'}",
+            f"training   {self.training}",
+            f"serving    {self.serving}",
+            "providers",
+            *(f"  {name:<28}{state}" for name, state in self.providers.items()),
+            "extras",
+            *(f"  {name:<28}{'installed' if found else EXTRAS[name].remedy(name)}" for name, found in self.extras.items()),
+            "packages",
+            *(f"  {name:<28}{version}" for name, version in self.packages.items()),
+        ]
+        return "\n".join(lines)
+
+
+def examine() -> Diagnosis:
+    """Look at the machine; takes a few seconds, because providers are tried and not just listed."""
+    import torch
+
+    from pipeline.machine import choose_settings, cpu_flags
+    from pipeline.recipe import Finetune
+    from serving.runtime import cpu_limit
+
+    settings = choose_settings(Finetune())
+    providers = _try_providers()
+    return Diagnosis(
+        cpu={
+            "name": _cpu_name(),
+            "usable": cpu_limit(),
+            "instruction_sets": sorted(cpu_flags() & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}),
+        },
+        gpus=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        packages=_versions(),
+        providers=providers,
+        extras={name: all(find_spec(module) for module in extra.modules) for name, extra in EXTRAS.items()},
+        training=f"{settings.device}, {settings.precision}, channels_last, {settings.threads} threads: {settings.why}",
+        serving="CUDAExecutionProvider" if providers.get("CUDAExecutionProvider") == "works" else "CPUExecutionProvider",
+    )
+
+
+def _try_providers() -> dict[str, str]:
+    import onnxruntime as ort
+
+    from serving.errors import ServingError
+    from serving.runtime import PROVIDERS, OnnxSession
+
+    devices = {provider: device for device, provider in PROVIDERS.items()}
+    states = {}
+    with tempfile.TemporaryDirectory(prefix="graft-doctor-") as folder:
+        model = Path(folder) / "identity.onnx"
+        model.write_bytes(_identity_model())
+        for provider in ort.get_available_providers():
+            if provider not in devices:
+                states[provider] = "compiled in; not used by this release"
+                continue
+            try:
+                OnnxSession(model, device=devices[provider])  # type: ignore[arg-type]
+                states[provider] = "works"
+            except ServingError as error:
+                states[provider] = f"does not load: {error.message}"
+    return states
+
+
+def _identity_model() -> bytes:
+    from onnx import TensorProto, helper
+
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "add", value[:1], value[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return model.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

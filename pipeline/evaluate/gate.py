@@ -1,0 +1,19 @@
+"""A floor under the metrics: a run that misses it goes no further."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.errors import GateFailedError
+
+
+def require_metrics(metrics: Mapping[str, Any], least: Mapping[str, float]) -> None:
+    """Compare measured metrics with the recipe's ``evaluate.require``.
+
+    Raises:
+        GateFailedError: Any of them is below its least value; all such are listed.
+    """
+    missed = [f"{name} is {metrics[name]:.4f}, required {floor:g}" for name, floor in least.items() if metrics[name] < floor]
+    if missed:
+        raise GateFailedError(f"evaluate.require: {'; '.join(missed)}. The model stays unpackaged; improve the recipe, or lower the requirement knowingly.")

@@ -1,0 +1,87 @@
+"""The metrics of a classifier, scikit-learn's, with bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluate.calibration import expected_calibration_error, softmax
+
+Probabilities = NDArray[np.float64]
+Targets = NDArray[np.int64]
+
+
+def measure(logits: NDArray[np.floating], targets: Targets, labels: Sequence[str], temperature: float, *, resamples: int, seed: int) -> dict[str, Any]:
+    """Everything that ``metrics.json`` says of a split.
+
+    Args:
+        logits: Uncalibrated, shape (samples, classes).
+        targets: Class indices, shape (samples,).
+        labels: Class names, in the order of the logits.
+        temperature: Fitted on another split.
+        resamples: How often the samples are drawn again, with replacement, for the 95 % intervals (the percentile bootstrap).
+        seed: Of the draws.
+    """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    probabilities = softmax(logits, temperature)
+    predicted = probabilities.argmax(axis=1)
+    everything = np.arange(len(labels))
+    precision, recall, f1, support = precision_recall_fscore_support(targets, predicted, labels=everything, zero_division=0)
+    return {
+        "samples": len(targets),
+        **summarise(probabilities, targets),
+        "ece_uncalibrated": expected_calibration_error(softmax(logits), targets),
+        "temperature": temperature,
+        "per_class": {
+            label: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]), "support": int(support[i])}
+            for i, label in enumerate(labels)
+        },
+        "confusion_matrix": {"labels": list(labels), "rows_are": "true", "counts": confusion_matrix(targets, predicted, labels=everything).tolist()},
+        "intervals_95": bootstrap(probabilities, targets, resamples, seed),
+    }
+
+
+def summarise(probabilities: Probabilities, targets: Targets) -> dict[str, float]:
+    """The figures that one number each says: of calibrated probabilities (samples, classes)."""
+    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+    predicted = probabilities.argmax(axis=1)
+    classes = np.arange(probabilities.shape[1])
+    precision, recall, f1, _ = precision_recall_fscore_support(targets, predicted, labels=classes, average="macro", zero_division=0)
+    return {
+        "accuracy": float(accuracy_score(targets, predicted)),
+        "macro_precision": float(precision),
+        "macro_recall": float(recall),
+        "macro_f1": float(f1),
+        "auroc": auroc(probabilities, targets),
+        "ece": expected_calibration_error(probabilities, targets),
+    }
+
+
+def auroc(probabilities: Probabilities, targets: Targets) -> float:
+    """Area under the ROC curve: of two classes the second against the first, of more the mean of each against the rest."""
+    from sklearn.metrics import roc_auc_score
+
+    if probabilities.shape[1] == 2:
+        return float(roc_auc_score(targets, probabilities[:, 1]))
+    classes = np.arange(probabilities.shape[1])
+    return float(np.mean([roc_auc_score(targets == c, probabilities[:, c]) for c in classes]))
+
+
+def bootstrap(probabilities: Probabilities, targets: Targets, resamples: int, seed: int) -> dict[str, list[float]]:
+    """The 95 % percentile interval of every figure of :func:`summarise`.
+
+    A draw that lacks a class has no AUROC and is drawn again.
+    """
+    generator = np.random.default_rng(seed)
+    classes = len(np.unique(targets))
+    drawn: list[dict[str, float]] = []
+    while len(drawn) < resamples:
+        indices = generator.integers(0, len(targets), len(targets))
+        if len(np.unique(targets[indices])) == classes:
+            drawn.append(summarise(probabilities[indices], targets[indices]))
+    return {name: [float(q) for q in np.quantile([row[name] for row in drawn], (0.025, 0.975))] for name in drawn[0]}

@@ -1,0 +1,96 @@
+"""The report's plots, as PNG bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pipeline.evaluate.calibration import reliability
+
+SIZE_IN = (4.6, 3.8)
+BLUE, ORANGE, GREY = "#1f6feb", "#d9622b", "#8b949e"
+
+
+def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> bytes:
+    """The confusion matrix: rows are true, columns predicted; shade is the share of the row."""
+    figure = Figure(figsize=SIZE_IN, layout="constrained")
+    axes = figure.add_subplot()
+    matrix = np.array(counts)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xticks=range(len(labels)), yticks=range(len(labels)), xlabel="predicted", ylabel="true")
+    axes.set_xticklabels(labels, rotation=30 if len(labels) > 4 else 0)
+    axes.set_yticklabels(labels)
+    if len(labels) <= 20:
+        for (row, column), count in np.ndenumerate(matrix):
+            text = f"{count}\n{share[row, column]:.0%}"
+            axes.text(column, row, text, ha="center", va="center", color="white" if share[row, column] > 0.5 else "black")
+    return _png(figure)
+
+
+def plot_roc_and_pr(probabilities: NDArray[np.float64], targets: NDArray[np.int64], labels: Sequence[str]) -> bytes:
+    """ROC and precision-recall curves: of two classes the second, of more each against the rest."""
+    from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
+
+    figure = Figure(figsize=(2 * SIZE_IN[0], SIZE_IN[1]), layout="constrained")
+    roc, pr = figure.subplots(1, 2)
+    for c in [1] if len(labels) == 2 else range(len(labels)):
+        positive = targets == c
+        false_rate, true_rate, _ = roc_curve(positive, probabilities[:, c])
+        precision, recall, _ = precision_recall_curve(positive, probabilities[:, c])
+        roc.plot(false_rate, true_rate, label=f"{labels[c]}: area {auc(false_rate, true_rate):.3f}")
+        pr.plot(recall, precision, label=f"{labels[c]}: AP {average_precision_score(positive, probabilities[:, c]):.3f}")
+    roc.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
+    roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    pr.set(xlabel="recall", ylabel="precision", title="Precision-recall", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    for axes in (roc, pr):
+        axes.legend(loc="lower center", fontsize="small")
+        axes.grid(alpha=0.2)
+    return _png(figure)
+
+
+def plot_reliability(before: NDArray[np.float64], after: NDArray[np.float64], targets: NDArray[np.int64]) -> bytes:
+    """Accuracy against confidence, before and after temperature scaling."""
+    figure = Figure(figsize=SIZE_IN, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1, label="perfect")
+    for probabilities, colour, name in ((before, ORANGE, "before"), (after, BLUE, "after scaling")):
+        confidence, accuracy, share = reliability(probabilities, targets, bins=10).T
+        axes.plot(confidence, accuracy, color=colour, label=name, linewidth=1)
+        axes.scatter(confidence, accuracy, s=10 + 300 * share, color=colour, alpha=0.6, linewidths=0)
+    least = 1 / before.shape[1]
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(least - 0.02, 1.02), ylim=(0, 1.04))
+    axes.legend(loc="lower right", fontsize="small")
+    axes.grid(alpha=0.2)
+    return _png(figure)
+
+
+def plot_learning(epochs: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
+    """Losses and validation accuracy by epoch; epoch 0 is the head on the frozen backbone."""
+    figure = Figure(figsize=SIZE_IN, layout="constrained")
+    axes = figure.add_subplot()
+    numbers = [epoch["epoch"] for epoch in epochs]
+    trained = [(epoch["epoch"], epoch["train_loss"]) for epoch in epochs if epoch["train_loss"] is not None]
+    if trained:
+        axes.plot(*zip(*trained, strict=True), color=ORANGE, marker="o", label="training loss (smoothed labels)")
+    axes.plot(numbers, [epoch["validation_loss"] for epoch in epochs], color=BLUE, marker="o", label="validation loss")
+    axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1, label=f"kept: epoch {best_epoch}")
+    axes.set(xlabel="epoch", ylabel="loss (nats)", xticks=numbers if len(numbers) <= 12 else numbers[:: len(numbers) // 10])
+    right = axes.twinx()
+    right.plot(numbers, [epoch["validation_accuracy"] for epoch in epochs], color="#2da44e", marker="s", markersize=4, linestyle="--")
+    right.set_ylabel("validation accuracy", color="#2da44e")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="lower left", fontsize="small")
+    axes.grid(alpha=0.2)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""From the checkpoint to ONNX, and the proof that both predict the same."""

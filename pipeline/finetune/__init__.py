@@ -1,0 +1,1 @@
+"""From a pretrained backbone and samples to a checkpoint."""

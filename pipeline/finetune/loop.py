@@ -1,0 +1,212 @@
+"""Full fine-tuning: AdamW, cosine with warm-up, the best epoch by validation loss."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from numpy.typing import NDArray
+from timm.optim import param_groups_weight_decay
+from torch import nn
+
+from pipeline.machine import Settings
+from pipeline.modalities.image import Normalisation, augment_batch, to_input
+from pipeline.progress import track
+from pipeline.recipe import Finetune
+
+log = logging.getLogger("graft")
+EVALUATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Split:
+    """Decoded samples: uint8 (samples, H, W, 3), and class indices (samples,)."""
+
+    pixels: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """How many samples."""
+        return len(self.targets)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's figures; epoch 0 is the linear head on the frozen backbone.
+
+    Losses are in nats: the training loss with smoothing and class weights, the validation loss without.
+    """
+
+    epoch: int
+    train_loss: float | None
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float | None
+    pictures_per_s: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The best epoch's weights, and the record of all epochs."""
+
+    state: dict[str, torch.Tensor]
+    best_epoch: int
+    epochs: list[Epoch]
+
+    def records(self) -> list[dict[str, object]]:
+        """The epochs as JSON."""
+        return [asdict(epoch) for epoch in self.epochs]
+
+
+class Trainer:
+    """Trains a network that already has its head.
+
+    Args:
+        model: The network; it is changed in place.
+        normalisation: Of its pixels.
+        finetune: The recipe's section.
+        settings: Device, precision and memory format.
+        seed: Of order and augmentation.
+        class_weights: float32 of shape (classes,), or None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        normalisation: Normalisation,
+        finetune: Finetune,
+        settings: Settings,
+        seed: int,
+        class_weights: torch.Tensor | None,
+    ) -> None:
+        self.settings = settings
+        self.finetune = finetune
+        self.normalisation = normalisation
+        memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.model = model.to(settings.device, memory_format=memory_format)  # type: ignore[call-overload]
+        self.class_weights = None if class_weights is None else class_weights.to(settings.device)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def fit(self, train: Split, validation: Split) -> Outcome:
+        """Train for the recipe's epochs and keep the best, the untouched start included."""
+        optimizer = torch.optim.AdamW(param_groups_weight_decay(self.model, self.finetune.weight_decay), lr=self.finetune.learning_rate)
+        steps_per_epoch = max(1, len(train) // self.finetune.batch_size)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, warmup_cosine(self.finetune.warmup, steps_per_epoch * self.finetune.epochs)
+        )
+        epochs = [self._epoch(0, None, None, None, validation)]
+        best_epoch, state = 0, self._state()
+        for number in range(1, self.finetune.epochs + 1):
+            rate, start = optimizer.param_groups[0]["lr"], time.perf_counter()
+            loss = self._train_epoch(train, optimizer, scheduler, f"epoch {number} of {self.finetune.epochs}")
+            speed = steps_per_epoch * self.finetune.batch_size / (time.perf_counter() - start)
+            epochs.append(self._epoch(number, loss, rate, speed, validation))
+            if epochs[-1].validation_loss < epochs[best_epoch].validation_loss:
+                best_epoch, state = number, self._state()
+        return Outcome(state, best_epoch, epochs)
+
+    def _epoch(self, number: int, loss: float | None, rate: float | None, speed: float | None, validation: Split) -> Epoch:
+        logits = torch.from_numpy(self.logits(validation.pixels))
+        targets = torch.from_numpy(validation.targets)
+        epoch = Epoch(
+            epoch=number,
+            train_loss=loss,
+            validation_loss=F.cross_entropy(logits, targets).item(),
+            validation_accuracy=(logits.argmax(1) == targets).float().mean().item(),
+            learning_rate=rate,
+            pictures_per_s=speed,
+        )
+        trained = "the head alone" if loss is None else f"training loss {loss:.3f}, {speed:.1f} pictures/s"
+        log.info("epoch %d: %s; validation loss %.3f, accuracy %.3f", number, trained, epoch.validation_loss, epoch.validation_accuracy)
+        return epoch
+
+    def _train_epoch(
+        self, train: Split, optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR, what: str
+    ) -> float:
+        self.model.train()
+        if self.finetune.batch_norm == "frozen":
+            _freeze_batch_norm(self.model)
+        losses = []
+        batches = list(self._batches(len(train)))
+        for indices in track(batches, total=len(batches) * self.finetune.batch_size, what=what, unit="pictures", weight=self.finetune.batch_size):
+            optimizer.zero_grad()
+            loss = self._loss(train, indices)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            scheduler.step()
+            losses.append(loss.detach())
+        return torch.stack(losses).mean().item()
+
+    def _batches(self, count: int) -> Iterator[NDArray[np.int64]]:
+        """Shuffled batches; a last one that is not full is left to the next epoch's shuffle, unless it is all there is."""
+        order = torch.randperm(count, generator=self.generator).numpy()
+        size = min(self.finetune.batch_size, count)
+        for start in range(0, count - size + 1, size):
+            yield order[start : start + size]
+
+    def _loss(self, train: Split, indices: NDArray[np.int64]) -> torch.Tensor:
+        pixels = torch.from_numpy(train.pixels[indices]).to(self.settings.device)
+        batch = augment_batch(to_input(pixels, self.normalisation), self.finetune.augment, self.generator)
+        targets = torch.from_numpy(train.targets[indices]).to(self.settings.device)
+        with torch.autocast(self.settings.device, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            logits = self.model(self._formatted(batch))
+        return F.cross_entropy(logits.float(), targets, weight=self.class_weights, label_smoothing=self.finetune.label_smoothing)
+
+    def _formatted(self, batch: torch.Tensor) -> torch.Tensor:
+        return batch.contiguous(memory_format=torch.channels_last if self.settings.channels_last else torch.contiguous_format)
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The network's logits, float32 of shape (samples, classes), in fp32 and evaluation mode."""
+        return compute_logits(self.model, pixels, self.normalisation, self.settings.device)
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in self.model.state_dict().items()}
+
+
+def compute_logits(
+    model: nn.Module, pixels: NDArray[np.uint8], normalisation: Normalisation, device: str, what: str = "validation"
+) -> NDArray[np.float32]:
+    """A network's logits of decoded pictures, in fp32 and evaluation mode.
+
+    Args:
+        model: The network, on ``device``.
+        pixels: uint8 of shape (pictures, H, W, 3).
+        normalisation: Of its pixels.
+        device: torch's name of the device.
+        what: The work, for the progress.
+
+    Returns:
+        float32 of shape (pictures, classes).
+    """
+    model.eval()
+    starts = range(0, len(pixels), EVALUATION_BATCH)
+    rows = []
+    with torch.inference_mode():
+        for start in track(starts, total=len(pixels), what=what, unit="pictures", weight=EVALUATION_BATCH):
+            batch = torch.from_numpy(pixels[start : start + EVALUATION_BATCH]).to(device)
+            rows.append(model(to_input(batch, normalisation)).float().cpu().numpy())
+    return np.concatenate(rows)
+
+
+def warmup_cosine(warmup: float, steps: int) -> Callable[[int], float]:
+    """The factor of the learning rate at each step: linear up over the first share, then a half cosine to 0 (arXiv:1608.03983)."""
+    warm = int(warmup * steps)
+
+    def factor(step: int) -> float:
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+    return factor
+
+
+def _freeze_batch_norm(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

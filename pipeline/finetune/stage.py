@@ -1,0 +1,89 @@
+"""The stage ``finetune``: frozen features, a linear head on them, then everything from there."""
+
+from __future__ import annotations
+
+import logging
+
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pipeline.data.samples import labels_of, read_samples
+from pipeline.finetune.checkpoint import CheckpointCard, save_checkpoint
+from pipeline.finetune.features import FeatureExtractor, cache_folder, extract_features, features_key
+from pipeline.finetune.head import LinearHead, train_head
+from pipeline.finetune.loop import Split, Trainer
+from pipeline.finetune.pixels import decode_samples
+from pipeline.layout import RunFolder
+from pipeline.machine import apply_settings, choose_settings
+from pipeline.modalities.image import create_pretrained, describe_input
+from pipeline.modalities.weights import hash_tensors
+from pipeline.recipe import Recipe
+
+log = logging.getLogger("graft")
+UNBALANCED = 1.5
+
+
+def finetune(recipe: Recipe, run: RunFolder) -> None:
+    """Write the run's checkpoint. The test split is not read."""
+    settings = choose_settings(recipe.finetune)
+    apply_settings(settings, recipe.seed)
+    backbone = create_pretrained(recipe.backbone)
+    weights_sha256 = hash_tensors(backbone.state_dict())
+    spec, normalisation = describe_input(backbone, recipe.image)
+    everything = read_samples(run)
+    labels = labels_of(everything)
+    samples = [s for split in ("train", "validation") for s in everything if s.split == split]
+    count = sum(sample.split == "train" for sample in samples)
+    pixels = decode_samples(samples, spec, run.root / ".pixels.npy")
+    targets = np.array([labels.index(sample.label) for sample in samples])
+    weights = class_weights(targets[:count], len(labels), recipe.finetune.class_weights)
+
+    cache = cache_folder() / "features" / f"{features_key(weights_sha256, spec, normalisation)}.npz"
+    features = extract_features(FeatureExtractor(backbone, normalisation), pixels, [s.sha256 for s in samples], cache, settings)
+    head = train_head((features[:count], targets[:count]), (features[count:], targets[count:]), balanced=weights is not None)
+    log.info("head: C %g, validation loss %.3f", head.inverse_regularisation, head.validation_loss)
+    model = attach_head(backbone, head)
+
+    section = recipe.finetune if recipe.finetune.mode == "full" else recipe.finetune.model_copy(update={"epochs": 0})
+    trainer = Trainer(model, normalisation, section, settings, recipe.seed, None if weights is None else torch.from_numpy(weights))
+    outcome = trainer.fit(Split(pixels[:count], targets[:count]), Split(pixels[count:], targets[count:]))
+    card = CheckpointCard(recipe.backbone.name, labels, spec, normalisation, weights_sha256)
+    history = {
+        "settings": asdict(settings),
+        "class_weights": None if weights is None else weights.tolist(),
+        "head": {"inverse_regularisation": head.inverse_regularisation, "validation_loss": head.validation_loss},
+        "best_epoch": outcome.best_epoch,
+        "epochs": outcome.records(),
+    }
+    save_checkpoint(run.checkpoint, outcome.state, card, history)
+    log.info("finetune: kept epoch %d of %d", outcome.best_epoch, section.epochs)
+
+
+def class_weights(targets: NDArray[np.int64], classes: int, choice: str) -> NDArray[np.float32] | None:
+    """Weights inverse to the classes' sizes, with a mean of 1 over the samples; None where they are not wanted.
+
+    Args:
+        targets: Class indices of the training split.
+        classes: How many classes there are.
+        choice: ``balanced``, ``none``, or ``auto``: balanced when the largest class has over 1.5 times the smallest.
+    """
+    counts = np.bincount(targets, minlength=classes)
+    if choice == "none" or (choice == "auto" and counts.max() <= UNBALANCED * counts.min()):
+        return None
+    return (len(targets) / (classes * counts)).astype(np.float32)
+
+
+def attach_head(backbone: nn.Module, head: LinearHead) -> nn.Module:
+    """Give the backbone the linear head in place of its pretrained one."""
+    backbone.reset_classifier(len(head.bias))  # type: ignore[operator]
+    classifier = backbone.get_classifier()  # type: ignore[operator]
+    with torch.no_grad():
+        classifier.weight.copy_(torch.from_numpy(head.weight))
+        classifier.bias.copy_(torch.from_numpy(head.bias))
+    return backbone
+
+

@@ -1,0 +1,87 @@
+"""The names of a run's files, all in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder. Each stage writes its own subfolder and reads those before it."""
+
+    root: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe that the run carries out, with every default written out."""
+        return self.root / "recipe.yaml"
+
+    @property
+    def samples(self) -> Path:
+        """Columns ``source,label,split``."""
+        return self.root / "data" / "samples.csv"
+
+    @property
+    def contents(self) -> Path:
+        """Columns ``source,sha256``: the content hash of every sample."""
+        return self.root / "data" / "contents.csv"
+
+    @property
+    def audit(self) -> Path:
+        """What intake counted, dropped and refused."""
+        return self.root / "data" / "audit.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The fine-tuned model's folder: weights, and what is needed to rebuild it."""
+        return self.root / "checkpoint"
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics of the test split."""
+        return self.root / "evaluate" / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained page."""
+        return self.root / "evaluate" / "report.html"
+
+    @property
+    def calibration(self) -> Path:
+        """The temperature, and what it was fitted on."""
+        return self.root / "evaluate" / "calibration.json"
+
+    @property
+    def logits(self) -> Path:
+        """The checkpoint's logits on the test split: what the verification compares with."""
+        return self.root / "evaluate" / "logits.npz"
+
+    @property
+    def bundle(self) -> Path:
+        """What is served."""
+        return self.root / "bundle"
+
+    @property
+    def model(self) -> Path:
+        """The fp32 ONNX file."""
+        return self.bundle / "model.onnx"
+
+    @property
+    def receipt(self) -> Path:
+        """The fp32 ONNX file's receipt."""
+        return self.bundle / "receipts" / "onnx-fp32.json"
+
+    @property
+    def bento(self) -> Path:
+        """The tags of what was packaged."""
+        return self.root / "package" / "bento.json"
+
+    def marker(self, stage: str) -> Path:
+        """Written last by a stage: its fingerprint, and the hashes of what it wrote."""
+        return self.root / ".stages" / f"{stage}.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held while a command works on the run."""
+        return self.root / ".stages" / "lock"

@@ -1,0 +1,123 @@
+"""What training needs to know of pictures: the backbone, its input, and label-preserving changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import timm
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from timm.data import resolve_data_config
+from torch import nn
+
+from pipeline.errors import GraftError
+from pipeline.modalities.weights import describe_hub_failure, fit_weights, read_weights
+from pipeline.recipe import Augment, Backbone, Image
+from serving.inputs.image import ImageInputSpec
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per-channel mean and standard deviation, of pixels scaled to [0, 1], RGB."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def scale_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """``pixels * scale + shift`` normalises uint8 pixels; both are float32 of shape (3,)."""
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return 1 / (255 * std), -mean / std
+
+
+def create_network(name: str, classes: int | None = None) -> nn.Module:
+    """timm's network of that name, with random weights.
+
+    Args:
+        name: timm's name.
+        classes: Outputs of the head; None for as many as the pretrained weights have.
+
+    Raises:
+        GraftError: timm has no such network; the nearest names are listed.
+    """
+    try:
+        return timm.create_model(name) if classes is None else timm.create_model(name, num_classes=classes)
+    except (RuntimeError, ValueError) as error:
+        near = timm.list_models(f"*{name.split('.')[0][:12]}*")[:5]
+        raise GraftError(f"backbone.name: timm has no `{name}`. Near it: {', '.join(near) or 'nothing'}; all: timm.list_models()") from error
+
+
+def create_pretrained(backbone: Backbone) -> nn.Module:
+    """The recipe's backbone with its pretrained weights and its pretrained head, in evaluation mode.
+
+    Raises:
+        GraftError: Unknown name, or weights that are not there or do not fit.
+    """
+    if backbone.weights == "hub":
+        create_network(backbone.name)
+        try:
+            return timm.create_model(backbone.name, pretrained=True).eval()
+        except Exception as error:  # the hub's client raises many unrelated types
+            raise describe_hub_failure(backbone.name, error) from error
+    model = create_network(backbone.name)
+    fit_weights(model, read_weights(backbone.weights), backbone.mapping, backbone.weights)
+    return model.eval()
+
+
+def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Normalisation]:
+    """The input that the network was pretrained with, changed where the recipe says so."""
+    config = resolve_data_config({}, model=model)
+    height, width = (image.size, image.size) if image.size else config["input_size"][1:]
+    crop_mode = image.crop_mode or ("squash" if config["crop_mode"] == "squash" else "center")
+    spec = ImageInputSpec(
+        height=height,
+        width=width,
+        crop_pct=image.crop_pct or min(config["crop_pct"], 1.0),
+        crop_mode=crop_mode,
+        interpolation=image.interpolation or config["interpolation"],
+    )
+    return spec, Normalisation(tuple(config["mean"]), tuple(config["std"]))
+
+
+def to_input(pixels: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:
+    """uint8 (batch, H, W, 3) to normalised float32 (batch, 3, H, W), in channels_last memory: no copy of the layout."""
+    scale, shift = (value.to(pixels.device) for value in normalisation.scale_and_shift())
+    return (pixels.to(torch.float32) * scale + shift).permute(0, 3, 1, 2)
+
+
+def augment_batch(batch: torch.Tensor, augment: Augment, generator: torch.Generator) -> torch.Tensor:
+    """Flip and crop each picture of a batch by chance.
+
+    Args:
+        batch: float32 of shape (batch, 3, H, W).
+        augment: What may happen.
+        generator: The source of chance; on the CPU, so that every device sees the same.
+
+    Returns:
+        The same shape: a crop of the chosen share of the area, resized back.
+    """
+    count = len(batch)
+    low, high = augment.crop_scale
+    side = (torch.rand(count, generator=generator) * (high - low) + low).sqrt()
+    shift = (torch.rand(2, count, generator=generator) * 2 - 1) * (1 - side)
+    flip_x = _signs(count, augment.horizontal_flip, generator)
+    flip_y = _signs(count, augment.vertical_flip, generator)
+    if low == 1.0:
+        return _flip(batch, flip_x, flip_y)
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = side * flip_x, side * flip_y
+    theta[:, :, 2] = shift.T
+    grid = F.affine_grid(theta.to(batch.device), list(batch.shape), align_corners=False)
+    return F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _signs(count: int, enabled: bool, generator: torch.Generator) -> torch.Tensor:
+    """-1 for a flip, else 1."""
+    draw = torch.rand(count, generator=generator) < 0.5
+    return torch.where(draw & torch.tensor(enabled), -1.0, 1.0)
+
+
+def _flip(batch: torch.Tensor, flip_x: torch.Tensor, flip_y: torch.Tensor) -> torch.Tensor:
+    for signs, dimension in ((flip_x, 3), (flip_y, 2)):
+        chosen = (signs < 0).to(batch.device)[:, None, None, None]
+        batch = torch.where(chosen, batch.flip(dimension), batch)
+    return batch

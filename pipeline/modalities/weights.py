@@ -1,0 +1,115 @@
+"""Pretrained weights into a network: exact, or refused. Never random in silence."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import nn
+
+from pipeline.errors import GraftError
+from pipeline.sources import locate
+
+Tensors = Mapping[str, torch.Tensor]
+COUNTER = "num_batches_tracked"  # a counter, not a weight: older files lack it
+THREE_WAYS = (
+    "Three ways to give weights in the recipe: `weights: hub` with a network or a filled cache, "
+    "`weights: FILE.safetensors` or `.pth`, or `weights: package:NAME/PATH` from an installed package."
+)
+
+
+def read_weights(source: str) -> dict[str, torch.Tensor]:
+    """The tensors of a ``.safetensors`` file, or of a ``.pth`` file, which is read without running any code in it.
+
+    Raises:
+        GraftError: There is no such file, or it holds something else than named tensors.
+    """
+    path = locate(source, "backbone.weights")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    # On bytes that are no weights, torch and safetensors raise types of half a dozen libraries.
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise GraftError(f"backbone.weights: {path} cannot be read as weights ({reason}). {THREE_WAYS}") from error
+    tensors = document.get("state_dict", document) if isinstance(document, dict) else document
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise GraftError(f"backbone.weights: {path} does not hold named tensors. {THREE_WAYS}")
+    return tensors
+
+
+def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "order"], source: str) -> None:
+    """Load tensors into a network, all of them, each into one of its own.
+
+    Args:
+        model: The network, with the head that the weights were trained with.
+        tensors: What the file holds.
+        mapping: ``names``: the names are the network's. ``order``: the names differ, but the tensors stand in the same
+            order; then every pair must agree in shape and in kind (weight, bias, running mean or variance).
+        source: Where they come from, for the error.
+
+    Raises:
+        GraftError: Anything is missing, left over, or does not fit; the first few are listed.
+    """
+    own = {name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
+    given = {name: value for name, value in tensors.items() if not name.endswith(COUNTER)}
+    renamed = _by_order(own, given, source) if mapping == "order" else given
+    wrong = [f"`{name}` is missing" for name in own.keys() - renamed.keys()]
+    wrong += [f"`{name}` is not in the network" for name in renamed.keys() - own.keys()]
+    wrong += [
+        f"`{name}` is {tuple(renamed[name].shape)}, the network's {tuple(own[name].shape)}"
+        for name in own.keys() & renamed.keys()
+        if renamed[name].shape != own[name].shape
+    ]
+    _refuse(wrong, source)
+    model.load_state_dict(dict(renamed), strict=False)
+
+
+def _by_order(own: Tensors, given: Tensors, source: str) -> dict[str, torch.Tensor]:
+    if len(own) != len(given):
+        _refuse([f"the file has {len(given)} tensors, the network {len(own)}"], source)
+    pairs = list(zip(own.items(), given.items(), strict=True))
+    _refuse(
+        [
+            f"`{theirs}` {tuple(value.shape)} stands where the network has `{ours}` {tuple(target.shape)}"
+            for (ours, target), (theirs, value) in pairs
+            if target.shape != value.shape or _kind(ours) != _kind(theirs)
+        ],
+        source,
+    )
+    return {ours: value for (ours, _), (_, value) in pairs}
+
+
+def _kind(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _refuse(wrong: list[str], source: str) -> None:
+    if wrong:
+        shown = "; ".join(sorted(wrong)[:5])
+        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise GraftError(
+            f"backbone.weights: {source} does not fit the backbone: {shown}{more}. "
+            "Check backbone.name and the file; `mapping: order` fits files whose names differ but whose tensors stand in the same order."
+        )
+
+
+def hash_tensors(tensors: Tensors) -> str:
+    """SHA-256, in hex, over names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}\t{value.dtype}\t{tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def describe_hub_failure(name: str, error: Exception) -> GraftError:
+    """The one error for weights that the hub does not give."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return GraftError(f"backbone.weights: the hub did not give weights for `{name}` ({reason}). {THREE_WAYS}")

@@ -1,0 +1,62 @@
+"""A torch module to one ONNX file, the same bytes every time."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+OPSET = 20
+
+
+def to_onnx(module: nn.Module, example: torch.Tensor, *, input_name: str, output_name: str, metadata: Mapping[str, str]) -> bytes:
+    """Export a module with a dynamic batch dimension.
+
+    Args:
+        module: One tensor in, one tensor out; in evaluation mode, on the CPU.
+        example: An input of batch 2 (a batch of 1 would be taken for a constant).
+        input_name: Name of the graph's input.
+        output_name: Name of the graph's output.
+        metadata: Written into the file's metadata.
+
+    Returns:
+        The file's bytes: opset 20, self-contained, without any path of the machine that wrote it.
+    """
+    import onnx
+    from timm.layers import set_fused_attn
+
+    set_fused_attn(False)  # a cleaner graph
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module, (example,), dynamo=True, opset_version=OPSET, external_data=False, optimize=True, verbose=False,
+            input_names=[input_name], output_names=[output_name], dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )  # fmt: skip
+    assert program is not None  # `dynamo=True` always returns one
+    buffer = io.BytesIO()
+    onnx.save(program.model_proto, buffer)
+    model = onnx.load_from_string(buffer.getvalue())
+    _clear_traces(model)
+    for key in sorted(metadata):
+        model.metadata_props.add(key=key, value=metadata[key])
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+
+
+def _clear_traces(model: object) -> None:
+    """Remove the stack traces, with their source paths, that the exporter leaves on graph, nodes, values and functions."""
+    from onnx import ModelProto
+
+    assert isinstance(model, ModelProto)
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.graph.doc_string = ""
+    for item in [*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer]:
+        del item.metadata_props[:]
+        item.doc_string = ""

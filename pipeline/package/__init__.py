@@ -1,0 +1,1 @@
+"""From a proven bundle to a Bento."""

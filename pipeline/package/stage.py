@@ -1,0 +1,91 @@
+"""The stage ``package``: the proven bundle into BentoML's model store, and a Bento around it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+import serving
+from pipeline import atomic
+from pipeline.layout import RunFolder
+from pipeline.recipe import Recipe
+from serving.bundle import open_bundle
+
+log = logging.getLogger("graft")
+BENTOFILE = "bentofile.yaml"
+
+
+def package(_: Recipe, run: RunFolder) -> None:
+    """Store the bundle as a BentoML model, build the Bento from ``bentofile.yaml``, and write both tags.
+
+    Both are named after the run and versioned by content, so that packaging the same bundle again changes nothing.
+
+    Raises:
+        BundleError: The bundle has changed, or has no passed receipt.
+    """
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    bundle = open_bundle(run.bundle)
+    model_tag = _store_model(bundle.folder, f"{bundle.manifest.name}:{bundle.manifest.version}")
+    bento_tag = _build_bento(bundle.manifest.name, f"{bundle.manifest.version}-{_hash_context()[:8]}", model_tag)
+    atomic.write_json(run.bento, {"model": model_tag, "bento": bento_tag})
+    log.info("package: bentoml serve %s", bento_tag)
+
+
+def is_packaged(bento_tag: str) -> bool:
+    """Whether the Bento is still in the store."""
+    import bentoml
+
+    return any(str(bento.tag) == bento_tag for bento in bentoml.list())
+
+
+def _store_model(folder: Path, tag: str) -> str:
+    import bentoml
+
+    try:
+        return str(bentoml.models.get(tag).tag)
+    except bentoml.exceptions.NotFound:
+        with bentoml.models.create(tag) as model:
+            shutil.copytree(folder, model.path, dirs_exist_ok=True)
+        return str(model.tag)
+
+
+def _build_bento(name: str, version: str, model_tag: str) -> str:
+    import bentoml
+
+    try:
+        return str(bentoml.get(f"{name}:{version}").tag)
+    except bentoml.exceptions.NotFound:
+        with tempfile.TemporaryDirectory(prefix="graft-bento-") as context:
+            bentofile = _write_context(Path(context), model_tag)
+            return str(bentoml.bentos.build_bentofile(str(bentofile), name=name, version=version, build_ctx=context).tag)
+
+
+def _write_context(context: Path, model_tag: str) -> Path:
+    """What the Bento is built from: the package ``serving``, and ``bentofile.yaml`` with the model in it."""
+    shutil.copytree(_serving_folder(), context / "serving", ignore=shutil.ignore_patterns("__pycache__"))
+    document = yaml.safe_load(_bentofile().read_bytes()) | {"models": [model_tag], "args": {"model": model_tag}}
+    path = context / BENTOFILE
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def _serving_folder() -> Path:
+    return Path(serving.__file__).parent
+
+
+def _bentofile() -> Path:
+    """Beside the packages in a checkout, inside this one in a wheel."""
+    checkout = _serving_folder().parent / BENTOFILE
+    return checkout if checkout.is_file() else Path(str(resources.files("pipeline.package") / BENTOFILE))
+
+
+def _hash_context() -> str:
+    files = [_bentofile(), *sorted(path for path in _serving_folder().rglob("*") if path.suffix in {".py", ".txt"})]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()

@@ -1,0 +1,127 @@
+"""Carry out a recipe: the stages in order, skipping what is done and finishing what was cut off."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import atomic
+from pipeline.errors import GraftError
+from pipeline.layout import RunFolder
+from pipeline.recipe import Recipe, dump_recipe, load_recipe
+from pipeline.stages import BY_NAME, STAGES, Stage
+from serving.bundle import hash_file
+
+log = logging.getLogger("graft")
+MODELS = Path("models")
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What became of a stage: done or skipped, and the seconds that it took."""
+
+    stage: str
+    skipped: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe and the folder that it is carried out in."""
+
+    recipe: Recipe
+    folder: RunFolder
+
+
+def open_run(target: Path, folder: Path | None = None) -> Run:
+    """Find the run that a user names.
+
+    Args:
+        target: A recipe, or the folder of a run that has begun.
+        folder: Where a recipe's run goes; by default ``models/NAME``.
+
+    Raises:
+        GraftError: Neither a recipe nor a run; or the recipe is wrong.
+    """
+    if target.is_dir():
+        if not (target / "recipe.yaml").is_file():
+            raise GraftError(f"{target}: has no recipe.yaml, so it is not a run. Start one with: graft run RECIPE")
+        return Run(load_recipe(target / "recipe.yaml"), RunFolder(target))
+    if not target.exists():
+        raise GraftError(f"{target}: no such recipe or run. Write a recipe with: graft init FOLDER")
+    recipe = load_recipe(target)
+    return Run(recipe, RunFolder(folder or MODELS / recipe.name))
+
+
+def run_all(run: Run, *, force: bool = False) -> list[StageResult]:
+    """Carry out every stage that is not done, in order."""
+    with _held(run.folder):
+        _keep_recipe(run)
+        return [_carry_out(stage, run, force) for stage in STAGES]
+
+
+def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
+    """Carry out one stage, if it is not done.
+
+    Raises:
+        GraftError: The stage before it is not done.
+    """
+    stage = BY_NAME[name]
+    with _held(run.folder):
+        _keep_recipe(run)
+        if stage.after and not _is_done(BY_NAME[stage.after], run):
+            raise GraftError(f"{run.folder.root}: `{stage.after}` is not done or outdated, and `{name}` needs it. Run: graft run {run.folder.root}")
+        return _carry_out(stage, run, force)
+
+
+def _carry_out(stage: Stage, run: Run, force: bool) -> StageResult:
+    start = time.monotonic()
+    fingerprint = stage.fingerprint(run.recipe, run.folder)
+    if not force and _is_done(stage, run, fingerprint):
+        log.info("%s: unchanged, skipped", stage.name)
+        return StageResult(stage.name, skipped=True, seconds=round(time.monotonic() - start, 3))
+    log.info("%s: started", stage.name)
+    marker = run.folder.marker(stage.name)
+    marker.unlink(missing_ok=True)
+    stage.execute(run.recipe, run.folder)
+    seconds = round(time.monotonic() - start, 3)
+    outputs = {str(path.relative_to(run.folder.root)): hash_file(path) for path in stage.outputs(run.folder)}
+    atomic.write_json(marker, {"stage": stage.name, "fingerprint": fingerprint, "outputs": outputs, "seconds": seconds})
+    log.info("%s: done in %.1f s", stage.name, seconds)
+    return StageResult(stage.name, skipped=False, seconds=seconds)
+
+
+def _is_done(stage: Stage, run: Run, fingerprint: str | None = None) -> bool:
+    """Whether the stage's marker is of these inputs, and its files are as it left them."""
+    try:
+        marker = json.loads(run.folder.marker(stage.name).read_bytes())
+        outputs = {run.folder.root / name: sha256 for name, sha256 in marker["outputs"].items()}
+        return (
+            marker["fingerprint"] == (fingerprint or stage.fingerprint(run.recipe, run.folder))
+            and all(hash_file(path) == sha256 for path, sha256 in outputs.items())
+            and stage.still_valid(run.folder)
+        )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _keep_recipe(run: Run) -> None:
+    atomic.write_bytes(run.folder.recipe, dump_recipe(run.recipe).encode())
+
+
+@contextmanager
+def _held(folder: RunFolder) -> Iterator[None]:
+    """Keep other commands off the run. The kernel lets go of the lock however the process ends."""
+    folder.lock.parent.mkdir(parents=True, exist_ok=True)
+    with folder.lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise GraftError(f"{folder.root}: another graft command is working on this run. Wait for it, or use another folder: --run DIR") from error
+        yield

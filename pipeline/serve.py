@@ -1,0 +1,49 @@
+"""Become the service's process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import serving
+from pipeline.errors import GraftError
+from pipeline.layout import RunFolder
+from serving.bundle import open_bundle
+
+log = logging.getLogger("graft")
+SERVICE = "serving.service:GraftService"
+
+
+def exec_service(run: Path, host: str, port: int) -> NoReturn:
+    """Replace this process by ``bentoml serve`` on the run's bundle.
+
+    Args:
+        run: A run's folder, or a bundle's.
+        host: Address to listen on.
+        port: Port to listen on.
+
+    Raises:
+        BundleError: The bundle has changed or is not proven; better said here than in a worker's log.
+        GraftError: The port is taken.
+    """
+    folder = RunFolder(run).bundle
+    bundle = open_bundle((folder if folder.is_dir() else run).absolute())
+    _refuse_taken(host, port)
+    log.info("serving %s %s on http://%s:%d", bundle.manifest.name, bundle.manifest.version, host, port)
+    arguments = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--arg", f"bundle={bundle.folder}"]
+    arguments += ["--host", host, "--port", str(port), "--working-dir", str(Path(serving.__file__).parent.parent)]
+    os.execve(sys.executable, arguments, os.environ | {"BENTOML_DO_NOT_TRACK": "True"})
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise GraftError(f"{host}:{port}: cannot be listened on ({error.strerror}). Choose another with --port or --host.") from error

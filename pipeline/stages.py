@@ -1,0 +1,206 @@
+"""The six stages in their order: what each one depends on, does, and leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.layout import RunFolder
+from pipeline.recipe import Recipe, section_json
+from serving.bundle import hash_file
+
+ROOT = Path(__file__).parent.parent
+Inputs = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run.
+
+    Attributes:
+        name: The command's name.
+        after: The stage that must be done before.
+        execute: Does the work; imports what is heavy inside.
+        inputs: What the result depends on, besides the code: a JSON value.
+        code: Files and folders, relative to the source tree, whose change makes the result outdated.
+        outputs: The files that it leaves; a stage is done while they are as it left them.
+        still_valid: What else must hold for a done stage to be skipped.
+    """
+
+    name: str
+    after: str | None
+    execute: Callable[[Recipe, RunFolder], None]
+    inputs: Callable[[Recipe, RunFolder], Inputs]
+    code: tuple[str, ...]
+    outputs: Callable[[RunFolder], list[Path]]
+    still_valid: Callable[[RunFolder], bool] = lambda _: True
+
+    def fingerprint(self, recipe: Recipe, run: RunFolder) -> str:
+        """SHA-256, in hex, of everything that the result depends on."""
+        document = {"stage": self.name, "code": hash_code(self.code), "inputs": self.inputs(recipe, run)}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def hash_code(places: tuple[str, ...]) -> str:
+    """SHA-256, in hex, of the named source files."""
+    digest = hashlib.sha256()
+    for place in places:
+        path = ROOT / place
+        for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in {".py", ".jinja", ".txt"}):
+            digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _data(recipe: Recipe, run: RunFolder) -> None:
+    from pipeline.data.stage import prepare_data
+
+    prepare_data(recipe, run)
+
+
+def _data_inputs(recipe: Recipe, _: RunFolder) -> Inputs:
+    """The recipe's section and every file's size and time of change: looking costs less than reading."""
+    from pipeline.data.intake import read_labelled_files
+
+    states = hashlib.sha256()
+    for file in read_labelled_files(recipe.data):
+        stat = file.path.stat() if file.path.exists() else None
+        state = (str(file.path), file.label, file.strata, stat and stat.st_size, stat and stat.st_mtime_ns)
+        states.update(json.dumps(state).encode())
+    return {"section": section_json(recipe.data), "seed": recipe.seed, "files": states.hexdigest()}
+
+
+def _finetune(recipe: Recipe, run: RunFolder) -> None:
+    from pipeline.finetune.stage import finetune
+
+    finetune(recipe, run)
+
+
+def _finetune_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
+    from pipeline.data.samples import digest, read_samples
+    from pipeline.sources import hash_source
+
+    trained_on = [sample for sample in read_samples(run) if sample.split != "test"]
+    return {
+        "sections": [section_json(s) for s in (recipe.backbone, recipe.image, recipe.finetune)],
+        "seed": recipe.seed,
+        "samples": digest(trained_on),
+        "weights": recipe.backbone.weights if recipe.backbone.weights == "hub" else hash_source(recipe.backbone.weights, "backbone.weights"),
+        "versions": _versions("torch", "timm", "scikit-learn"),
+    }
+
+
+def _evaluate(recipe: Recipe, run: RunFolder) -> None:
+    from pipeline.evaluate.stage import evaluate
+
+    evaluate(recipe, run)
+
+
+def _evaluate_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
+    from pipeline.data.samples import digest, read_samples
+
+    return {
+        "section": section_json(recipe.evaluate),
+        "seed": recipe.seed,
+        "name": recipe.name,
+        "samples": digest(sample for sample in read_samples(run) if sample.split != "train"),
+        "checkpoint": _hashes(sorted(run.checkpoint.iterdir())),
+        "audit": hash_file(run.audit),
+    }
+
+
+def _export(recipe: Recipe, run: RunFolder) -> None:
+    from pipeline.export.stage import export
+
+    export(recipe, run)
+
+
+def _export_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
+    return {
+        "recipe": section_json(recipe),
+        "checkpoint": _hashes(sorted(run.checkpoint.glob("[!h]*"))),
+        "calibration": hash_file(run.calibration),
+        "versions": _versions("torch", "onnx", "onnxscript"),
+    }
+
+
+def _verify(recipe: Recipe, run: RunFolder) -> None:
+    from pipeline.export.stage import verify
+
+    verify(recipe, run)
+
+
+def _verify_inputs(_: Recipe, run: RunFolder) -> Inputs:
+    return {"files": _hashes([run.model, run.logits, run.calibration]), "versions": _versions("onnxruntime-gpu", "onnxruntime", "pillow")}
+
+
+def _package(recipe: Recipe, run: RunFolder) -> None:
+    from pipeline.package.stage import package
+
+    package(recipe, run)
+
+
+def _package_inputs(_: Recipe, run: RunFolder) -> Inputs:
+    return {"files": _hashes([run.bundle / "manifest.json", run.model, run.receipt])}
+
+
+def _is_packaged(run: RunFolder) -> bool:
+    from pipeline.package.stage import is_packaged
+
+    return is_packaged(json.loads(run.bento.read_bytes())["bento"])
+
+
+def _hashes(paths: list[Path]) -> dict[str, str]:
+    return {path.name: hash_file(path) for path in paths}
+
+
+def _versions(*names: str) -> dict[str, str]:
+    from importlib import metadata
+
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+INPUT_CODE = ("serving/inputs", "pipeline/modalities")
+STAGES = (
+    Stage(
+        "data", None, _data, _data_inputs,
+        code=("pipeline/data", "serving/inputs"),
+        outputs=lambda run: [run.samples, run.contents, run.audit],
+    ),
+    Stage(
+        "finetune", "data", _finetune, _finetune_inputs,
+        code=("pipeline/finetune", "pipeline/machine.py", "pipeline/onnx.py", *INPUT_CODE),
+        outputs=lambda run: [run.checkpoint / name for name in ("model.safetensors", "checkpoint.json", "history.json")],
+    ),
+    Stage(
+        "evaluate", "finetune", _evaluate, _evaluate_inputs,
+        code=("pipeline/evaluate", *INPUT_CODE),
+        outputs=lambda run: [run.metrics, run.report, run.calibration, run.logits],
+    ),
+    Stage(
+        "export", "evaluate", _export, _export_inputs,
+        code=("pipeline/export/classifier.py", "pipeline/export/stage.py", "pipeline/onnx.py", "serving/bundle.py", *INPUT_CODE),
+        outputs=lambda run: [run.model],
+    ),
+    Stage(
+        "verify", "export", _verify, _verify_inputs,
+        code=("pipeline/export", "serving/predictor.py", "serving/runtime.py", *INPUT_CODE),
+        outputs=lambda run: [run.receipt, run.bundle / "manifest.json"],
+    ),
+    Stage(
+        "package", "verify", _package, _package_inputs,
+        code=("pipeline/package", "serving", "bentofile.yaml"),
+        outputs=lambda run: [run.bento],
+        still_valid=_is_packaged,
+    ),
+)  # fmt: skip
+BY_NAME = {stage.name: stage for stage in STAGES}

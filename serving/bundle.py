@@ -1,0 +1,171 @@
+"""The contract: what a bundle holds, and the check that nothing in it has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from serving.errors import BundleError
+from serving.inputs.image import ImageInputSpec
+
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRef(_Frozen):
+    """A file of the bundle, relative to its folder, with the SHA-256 of its bytes in hex."""
+
+    file: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @field_validator("file")
+    @classmethod
+    def _stays_inside(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or "\\" in value:
+            raise ValueError("must be a relative path inside the bundle")
+        return value
+
+
+class ReceiptRef(FileRef):
+    """The measured proof of one artifact, and whether it passed its limits."""
+
+    passed: bool
+
+
+class Artifact(FileRef):
+    """One servable model file.
+
+    Attributes:
+        name: Format and precision, such as ``onnx-fp32``.
+        receipt: The proof that it predicts what the checkpoint predicts; None before verification.
+    """
+
+    name: str
+    input_name: str = "image"
+    output_name: str = "probabilities"
+    receipt: ReceiptRef | None = None
+
+
+class Lineage(_Frozen):
+    """Where the model comes from. Hashes are SHA-256 in hex; versions are package names to versions."""
+
+    recipe_sha256: str
+    data_sha256: str
+    weights_sha256: str
+    checkpoint_sha256: str
+    versions: dict[str, str]
+
+
+class Manifest(_Frozen):
+    """What ``manifest.json`` holds.
+
+    Attributes:
+        labels: Class names, in the order of the model's output columns.
+        labels_sha256: :func:`hash_labels` of them: a permuted or missing label does not pass unseen.
+        artifacts: What can be served; the first is the default.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$")
+    version: str = Field(pattern="^[a-z0-9]+$")
+    task: Literal["classification"] = "classification"
+    labels: tuple[str, ...] = Field(min_length=2)
+    labels_sha256: str
+    input: ImageInputSpec
+    artifacts: tuple[Artifact, ...] = Field(min_length=1)
+    lineage: Lineage
+
+    @model_validator(mode="after")
+    def _labels_match_their_hash(self) -> Manifest:
+        if hash_labels(self.labels) != self.labels_sha256:
+            raise ValueError("labels do not match labels_sha256: a label was changed, moved or removed")
+        return self
+
+
+def hash_labels(labels: Sequence[str]) -> str:
+    """SHA-256, in hex, of the labels in their order."""
+    return hashlib.sha256(json.dumps(list(labels), ensure_ascii=False).encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256, in hex, of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its folder, and the manifest whose every hash has been checked."""
+
+    folder: Path
+    manifest: Manifest
+
+    def path_of(self, ref: FileRef) -> Path:
+        """The place of one of the bundle's files."""
+        return self.folder / ref.file
+
+
+def open_bundle(folder: Path, *, require_receipts: bool = True) -> Bundle:
+    """Read a bundle and check every hash in it.
+
+    Args:
+        folder: The bundle's folder, the one that holds ``manifest.json``.
+        require_receipts: Refuse artifacts that have no passed receipt. Only verification itself turns this off.
+
+    Raises:
+        BundleError: ``missing_file``, ``unknown_schema``, ``invalid_manifest``, ``hash_mismatch`` or ``unproven``.
+    """
+    manifest = _read_manifest(folder / MANIFEST_FILE)
+    for artifact in manifest.artifacts:
+        _check(folder, artifact)
+        if artifact.receipt is not None:
+            _check(folder, artifact.receipt)
+        if require_receipts and (artifact.receipt is None or not artifact.receipt.passed):
+            state = "has no receipt" if artifact.receipt is None else "failed its receipt"
+            raise BundleError(
+                "unproven", f"{folder}: {artifact.name} {state}, so nothing proves its answers. Run `graft verify` on its run."
+            )
+    return Bundle(folder, manifest)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise BundleError("missing_file", f"{path}: not found, so this is not a bundle. Make one with `graft export`.") from error
+    except (OSError, ValueError) as error:
+        raise BundleError("invalid_manifest", f"{path}: cannot be read ({error}). Export the bundle again.") from error
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            "unknown_schema",
+            f"{path}: schema version {version!r}, but this release reads {SCHEMA_VERSION}. Install the release that wrote it, or export again.",
+        )
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'manifest'}: {item['msg']}" for item in error.errors())
+        raise BundleError("invalid_manifest", f"{path}: {reasons}. Export the bundle again.") from error
+
+
+def _check(folder: Path, ref: FileRef) -> None:
+    path = folder / ref.file
+    if not path.is_file():
+        raise BundleError("missing_file", f"{path}: named in {MANIFEST_FILE}, but not there. Copy the whole folder, or export again.")
+    actual = hash_file(path)
+    if actual != ref.sha256:
+        raise BundleError(
+            "hash_mismatch",
+            f"{path}: its bytes changed since the export (SHA-256 {actual[:12]}…, expected {ref.sha256[:12]}…). Copy it again, or export again.",
+        )

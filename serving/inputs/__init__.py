@@ -1,0 +1,1 @@
+"""Request bytes to model input, one module a modality."""

@@ -1,0 +1,124 @@
+"""Pictures: file bytes to a uint8 array, by the bundle's input spec.
+
+Training reads its pictures through :func:`decode_image` too, so what is served is what was trained.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field
+
+from serving.errors import InputRefused
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+class ImageInputSpec(BaseModel):
+    """How a picture becomes model input. The names and meanings are timm's data configuration.
+
+    Attributes:
+        height: Rows of the model's input, in pixels.
+        width: Columns of the model's input, in pixels.
+        crop_pct: Share of the resized picture's side that the crop keeps, in (0, 1].
+        crop_mode: ``center`` resizes the shorter side and crops the centre (the aspect ratio is kept);
+            ``squash`` resizes both sides and crops the centre.
+        interpolation: Pillow's resampling filter.
+        max_pixels: Larger pictures are refused before they are decoded.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modality: Literal["image"] = "image"
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    crop_pct: float = Field(default=1.0, gt=0, le=1)
+    crop_mode: Literal["center", "squash"] = "center"
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    max_pixels: int = Field(default=50_000_000, gt=0)
+
+
+def decode_image(data: bytes, spec: ImageInputSpec) -> NDArray[np.uint8]:
+    """Decode, orient, resize and crop one picture.
+
+    Args:
+        data: The bytes of a PNG, JPEG, WebP, BMP, GIF or TIFF file. Of several frames the first counts.
+        spec: The size and the way to get there.
+
+    Returns:
+        A C-contiguous uint8 array of shape ``(spec.height, spec.width, 3)``, RGB, 0 to 255.
+
+    Raises:
+        InputRefused: Not a picture, truncated, or larger than ``spec.max_pixels``.
+    """
+    if not data:
+        raise InputRefused("empty_input", "The picture is empty (0 bytes). Send the bytes of a picture file.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of what `max_pixels` already decides
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            _refuse_oversize(image.size, spec.max_pixels)
+            image.load()
+            pixels = _fit(_to_rgb(ImageOps.exif_transpose(image)), spec)
+    except InputRefused:
+        raise
+    # Pillow's decoders raise a dozen types on hostile bytes (OSError, SyntaxError, struct.error, ...).
+    except Exception as error:
+        raise InputRefused("not_an_image", f"Not a readable picture ({_reason(error)}). Accepted: {', '.join(FORMATS)}.") from error
+    return np.ascontiguousarray(pixels)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "unknown or unsupported format"
+    return str(error) or type(error).__name__
+
+
+def _refuse_oversize(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise InputRefused(
+            "too_many_pixels",
+            f"The picture has {width} x {height} pixels; at most {max_pixels:,} are accepted.",
+            status=413,
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB; 16-bit and 32-bit greys are scaled, where Pillow's own conversion would clip them."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        grey = np.asarray(image, dtype=np.float64) / 257.0
+        image = Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _fit(image: Image.Image, spec: ImageInputSpec) -> NDArray[np.uint8]:
+    """Resize, then crop the centre: torchvision's ``Resize`` and ``CenterCrop``, to the pixel."""
+    target_height, target_width = _resized(image.height, image.width, spec)
+    if (image.height, image.width) != (target_height, target_width):
+        image = image.resize((target_width, target_height), RESAMPLING[spec.interpolation])
+    top = round((target_height - spec.height) / 2)
+    left = round((target_width - spec.width) / 2)
+    return np.asarray(image)[top : top + spec.height, left : left + spec.width]
+
+
+def _resized(height: int, width: int, spec: ImageInputSpec) -> tuple[int, int]:
+    """The size, as (height, width) in pixels, to which a picture is resized before the crop."""
+    full_height, full_width = int(spec.height / spec.crop_pct), int(spec.width / spec.crop_pct)
+    if spec.crop_mode == "squash":
+        return full_height, full_width
+    # The smallest picture of the same aspect ratio that covers the full box.
+    if height * full_width <= width * full_height:
+        return full_height, max(int(full_height * width / height), full_width)
+    return max(int(full_width * height / width), full_height), full_width
