@@ -41,13 +41,14 @@ def _bar(items: Iterable[T], total: int, what: str, unit: str, weight: int) -> I
 
 
 def _lines(items: Iterable[T], total: int, what: str, unit: str, weight: int) -> Iterator[T]:
-    start = time.monotonic()
-    next_line = start + SHOW_AFTER_S
-    for index, item in enumerate(items, 1):
+    next_line = time.monotonic() + SHOW_AFTER_S
+    start = None  # the rate counts from the first item on, which may have waited for a model to load
+    for index, item in enumerate(items):
+        start = start or time.monotonic()
         yield item
         now = time.monotonic()
-        if now >= next_line:
-            done = min(index * weight, total)
-            rate = done / (now - start)
+        if now >= next_line and index:
+            done = min((index + 1) * weight, total)
+            rate = (done - weight) / (now - start)
             log.info("%s: %d of %d %s, %.1f/s, %.0f s left", what, done, total, unit, rate, (total - done) / rate)
             next_line = now + LINE_EVERY_S

@@ -121,7 +121,7 @@ def _export(recipe: Recipe, run: RunFolder) -> None:
 def _export_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
     return {
         "recipe": section_json(recipe),
-        "checkpoint": _hashes(sorted(run.checkpoint.glob("[!h]*"))),
+        "checkpoint": _hashes([run.checkpoint / name for name in ("model.safetensors", "checkpoint.json")]),
         "calibration": hash_file(run.calibration),
         "versions": _versions("torch", "onnx", "onnxscript"),
     }
@@ -179,7 +179,7 @@ STAGES = (
     Stage(
         "finetune", "data", _finetune, _finetune_inputs,
         code=("pipeline/finetune", "pipeline/machine.py", "pipeline/onnx.py", *INPUT_CODE),
-        outputs=lambda run: [run.checkpoint / name for name in ("model.safetensors", "checkpoint.json", "history.json")],
+        outputs=lambda run: [run.checkpoint / name for name in ("model.safetensors", "checkpoint.json", "validation.npz", "history.json")],
     ),
     Stage(
         "evaluate", "finetune", _evaluate, _evaluate_inputs,

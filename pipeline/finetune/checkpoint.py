@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from pipeline import atomic
@@ -19,6 +21,7 @@ from serving.inputs.image import ImageInputSpec
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "checkpoint.json"
 HISTORY_FILE = "history.json"
+VALIDATION_FILE = "validation.npz"
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,24 @@ class CheckpointCard:
         }
 
 
-def save_checkpoint(folder: Path, state: dict[str, torch.Tensor], card: CheckpointCard, history: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Validation:
+    """The checkpoint's logits on validation, float32 (samples, classes), and the class indices (samples,)."""
+
+    logits: NDArray[np.float32]
+    targets: NDArray[np.int64]
+
+
+def save_checkpoint(
+    folder: Path, state: dict[str, torch.Tensor], card: CheckpointCard, validation: Validation, history: dict[str, Any]
+) -> None:
     """Write a checkpoint in one step."""
     from safetensors.torch import save
 
     with atomic.folder(folder) as partial:
         atomic.write_bytes(partial / WEIGHTS_FILE, save({name: value.contiguous() for name, value in state.items()}))
         atomic.write_json(partial / CARD_FILE, card.to_json())
+        atomic.write_arrays(partial / VALIDATION_FILE, logits=validation.logits, targets=validation.targets)
         atomic.write_json(partial / HISTORY_FILE, history)
 
 
@@ -71,6 +85,12 @@ def read_card(folder: Path) -> CheckpointCard:
         normalisation=Normalisation(tuple(mean), tuple(std)),
         weights_sha256=document["weights_sha256"],
     )
+
+
+def read_validation(folder: Path) -> Validation:
+    """The logits that the epochs were chosen by, for calibration."""
+    with np.load(folder / VALIDATION_FILE, allow_pickle=False) as stored:
+        return Validation(stored["logits"], stored["targets"])
 
 
 def read_history(folder: Path) -> dict[str, Any]:

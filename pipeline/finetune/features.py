@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -86,11 +85,11 @@ def _run_onnx(extractor: FeatureExtractor, pixels: NDArray[np.uint8], indices: S
     """One picture a run, one thread a run, as many runs at once as CPUs: the fastest way, and independent of the batch."""
     import onnxruntime as ort
 
-    example = torch.from_numpy(np.ascontiguousarray(pixels[[0, 0]]))
+    example = torch.from_numpy(pixels[:1].copy())
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    model = to_onnx(extractor, example, input_name="image", output_name="features", metadata={})
+    model = to_onnx(extractor, example, input_name="image", output_name="features", metadata={}, dynamic_batch=False)
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     with ThreadPoolExecutor(cpu_limit()) as pool:
         yield from pool.map(lambda index: session.run(None, {"image": pixels[index][None]})[0][0], indices)
@@ -119,6 +118,4 @@ def _read_cache(path: Path) -> dict[str, Features]:
 
 
 def _write_cache(path: Path, features: dict[str, Features]) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, sha256=np.array(list(features)), features=np.stack(list(features.values())))
-    atomic.write_bytes(path, buffer.getvalue())
+    atomic.write_arrays(path, sha256=np.array(list(features)), features=np.stack(list(features.values())))

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from pipeline.machine import Settings
-from pipeline.modalities.image import Normalisation, augment_batch, to_input
+from pipeline.modalities.image import Normalisation, augment, to_input
 from pipeline.progress import track
 from pipeline.recipe import Finetune
 
@@ -47,15 +47,15 @@ class Epoch:
     train_loss: float | None
     validation_loss: float
     validation_accuracy: float
-    learning_rate: float | None
     pictures_per_s: float | None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The best epoch's weights, and the record of all epochs."""
+    """The best epoch's weights, its logits on validation (samples, classes), and the record of all epochs."""
 
     state: dict[str, torch.Tensor]
+    validation_logits: NDArray[np.float32]
     best_epoch: int
     epochs: list[Epoch]
 
@@ -93,38 +93,30 @@ class Trainer:
         self.class_weights = None if class_weights is None else class_weights.to(settings.device)
         self.generator = torch.Generator().manual_seed(seed)
 
-    def fit(self, train: Split, validation: Split) -> Outcome:
-        """Train for the recipe's epochs and keep the best, the untouched start included."""
+    def fit(self, train: Split, validation: Split, start_logits: NDArray[np.float32]) -> Outcome:
+        """Train for the recipe's epochs and keep the best, the untouched start included.
+
+        Args:
+            train: What trains.
+            validation: What selects.
+            start_logits: The untouched network's logits on validation, float32 of shape (samples, classes).
+        """
         optimizer = torch.optim.AdamW(param_groups_weight_decay(self.model, self.finetune.weight_decay), lr=self.finetune.learning_rate)
         steps_per_epoch = max(1, len(train) // self.finetune.batch_size)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, warmup_cosine(self.finetune.warmup, steps_per_epoch * self.finetune.epochs)
         )
-        epochs = [self._epoch(0, None, None, None, validation)]
-        best_epoch, state = 0, self._state()
+        best = Outcome(self._state(), start_logits, 0, [_measure(start_logits, validation.targets, 0)])
         for number in range(1, self.finetune.epochs + 1):
-            rate, start = optimizer.param_groups[0]["lr"], time.perf_counter()
+            start = time.perf_counter()
             loss = self._train_epoch(train, optimizer, scheduler, f"epoch {number} of {self.finetune.epochs}")
-            speed = steps_per_epoch * self.finetune.batch_size / (time.perf_counter() - start)
-            epochs.append(self._epoch(number, loss, rate, speed, validation))
-            if epochs[-1].validation_loss < epochs[best_epoch].validation_loss:
-                best_epoch, state = number, self._state()
-        return Outcome(state, best_epoch, epochs)
-
-    def _epoch(self, number: int, loss: float | None, rate: float | None, speed: float | None, validation: Split) -> Epoch:
-        logits = torch.from_numpy(self.logits(validation.pixels))
-        targets = torch.from_numpy(validation.targets)
-        epoch = Epoch(
-            epoch=number,
-            train_loss=loss,
-            validation_loss=F.cross_entropy(logits, targets).item(),
-            validation_accuracy=(logits.argmax(1) == targets).float().mean().item(),
-            learning_rate=rate,
-            pictures_per_s=speed,
-        )
-        trained = "the head alone" if loss is None else f"training loss {loss:.3f}, {speed:.1f} pictures/s"
-        log.info("epoch %d: %s; validation loss %.3f, accuracy %.3f", number, trained, epoch.validation_loss, epoch.validation_accuracy)
-        return epoch
+            speed = steps_per_epoch * min(self.finetune.batch_size, len(train)) / (time.perf_counter() - start)
+            logits = self.logits(validation.pixels)
+            epoch = _measure(logits, validation.targets, number, loss, speed)
+            better = epoch.validation_loss < best.epochs[best.best_epoch].validation_loss
+            kept = Outcome(self._state(), logits, number, best.epochs) if better else best
+            best = replace(kept, epochs=[*best.epochs, epoch])
+        return best
 
     def _train_epoch(
         self, train: Split, optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR, what: str
@@ -152,7 +144,7 @@ class Trainer:
 
     def _loss(self, train: Split, indices: NDArray[np.int64]) -> torch.Tensor:
         pixels = torch.from_numpy(train.pixels[indices]).to(self.settings.device)
-        batch = augment_batch(to_input(pixels, self.normalisation), self.finetune.augment, self.generator)
+        batch = to_input(augment(pixels, self.finetune.augment, self.generator), self.normalisation)
         targets = torch.from_numpy(train.targets[indices]).to(self.settings.device)
         with torch.autocast(self.settings.device, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             logits = self.model(self._formatted(batch))
@@ -167,6 +159,22 @@ class Trainer:
 
     def _state(self) -> dict[str, torch.Tensor]:
         return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in self.model.state_dict().items()}
+
+
+def _measure(
+    logits: NDArray[np.float32], targets: NDArray[np.int64], number: int, loss: float | None = None, speed: float | None = None
+) -> Epoch:
+    scores, truth = torch.from_numpy(logits), torch.from_numpy(targets)
+    epoch = Epoch(
+        epoch=number,
+        train_loss=loss,
+        validation_loss=F.cross_entropy(scores, truth).item(),
+        validation_accuracy=(scores.argmax(1) == truth).float().mean().item(),
+        pictures_per_s=speed,
+    )
+    trained = "the head alone" if loss is None else f"training loss {loss:.3f}, {speed:.1f} pictures/s"
+    log.info("epoch %d: %s; validation loss %.3f, accuracy %.3f", number, trained, epoch.validation_loss, epoch.validation_accuracy)
+    return epoch
 
 
 def compute_logits(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.data.samples import labels_of, read_samples
-from pipeline.finetune.checkpoint import CheckpointCard, save_checkpoint
+from pipeline.finetune.checkpoint import CheckpointCard, Validation, save_checkpoint
 from pipeline.finetune.features import FeatureExtractor, cache_folder, extract_features, features_key
 from pipeline.finetune.head import LinearHead, train_head
 from pipeline.finetune.loop import Split, Trainer
@@ -45,21 +45,22 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     cache = cache_folder() / "features" / f"{features_key(weights_sha256, spec, normalisation)}.npz"
     features = extract_features(FeatureExtractor(backbone, normalisation), pixels, [s.sha256 for s in samples], cache, settings)
     head = train_head((features[:count], targets[:count]), (features[count:], targets[count:]), balanced=weights is not None)
-    log.info("head: C %g, validation loss %.3f", head.inverse_regularisation, head.validation_loss)
+    log.info("head: trained on the features, C %g", head.inverse_regularisation)
     model = attach_head(backbone, head)
 
     section = recipe.finetune if recipe.finetune.mode == "full" else recipe.finetune.model_copy(update={"epochs": 0})
     trainer = Trainer(model, normalisation, section, settings, recipe.seed, None if weights is None else torch.from_numpy(weights))
-    outcome = trainer.fit(Split(pixels[:count], targets[:count]), Split(pixels[count:], targets[count:]))
+    train, validation = Split(pixels[:count], targets[:count]), Split(pixels[count:], targets[count:])
+    outcome = trainer.fit(train, validation, head.logits(features[count:]))
     card = CheckpointCard(recipe.backbone.name, labels, spec, normalisation, weights_sha256)
     history = {
         "settings": asdict(settings),
         "class_weights": None if weights is None else weights.tolist(),
-        "head": {"inverse_regularisation": head.inverse_regularisation, "validation_loss": head.validation_loss},
+        "head": {"inverse_regularisation": head.inverse_regularisation},
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.records(),
     }
-    save_checkpoint(run.checkpoint, outcome.state, card, history)
+    save_checkpoint(run.checkpoint, outcome.state, card, Validation(outcome.validation_logits, targets[count:]), history)
     log.info("finetune: kept epoch %d of %d", outcome.best_epoch, section.epochs)
 
 

@@ -79,45 +79,39 @@ def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Norm
 
 
 def to_input(pixels: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:
-    """uint8 (batch, H, W, 3) to normalised float32 (batch, 3, H, W), in channels_last memory: no copy of the layout."""
+    """Pixels of 0 to 255, (batch, H, W, 3), to normalised float32 (batch, 3, H, W), in channels_last memory: no copy of the layout."""
     scale, shift = (value.to(pixels.device) for value in normalisation.scale_and_shift())
     return (pixels.to(torch.float32) * scale + shift).permute(0, 3, 1, 2)
 
 
-def augment_batch(batch: torch.Tensor, augment: Augment, generator: torch.Generator) -> torch.Tensor:
+def augment(pixels: torch.Tensor, choice: Augment, generator: torch.Generator) -> torch.Tensor:
     """Flip and crop each picture of a batch by chance.
 
     Args:
-        batch: float32 of shape (batch, 3, H, W).
-        augment: What may happen.
+        pixels: uint8 of shape (batch, H, W, 3).
+        choice: What may happen.
         generator: The source of chance; on the CPU, so that every device sees the same.
 
     Returns:
-        The same shape: a crop of the chosen share of the area, resized back.
+        The same shape and range, uint8; float32 after a crop, which is resized back by bilinear interpolation.
     """
-    count = len(batch)
-    low, high = augment.crop_scale
+    count = len(pixels)
+    for enabled, dimension in ((choice.horizontal_flip, 2), (choice.vertical_flip, 1)):
+        draw = torch.rand(count, generator=generator) < 0.5
+        if enabled:
+            chosen = draw.to(pixels.device)[:, None, None, None]
+            pixels = torch.where(chosen, pixels.flip(dimension), pixels)
+    low, high = choice.crop_scale
+    return pixels if low == 1.0 else _crop(pixels, low, high, generator)
+
+
+def _crop(pixels: torch.Tensor, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
+    """A crop of each picture with a share of its area between ``low`` and ``high``, anywhere in it."""
+    count = len(pixels)
     side = (torch.rand(count, generator=generator) * (high - low) + low).sqrt()
-    shift = (torch.rand(2, count, generator=generator) * 2 - 1) * (1 - side)
-    flip_x = _signs(count, augment.horizontal_flip, generator)
-    flip_y = _signs(count, augment.vertical_flip, generator)
-    if low == 1.0:
-        return _flip(batch, flip_x, flip_y)
     theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0], theta[:, 1, 1] = side * flip_x, side * flip_y
-    theta[:, :, 2] = shift.T
+    theta[:, 0, 0] = theta[:, 1, 1] = side
+    theta[:, :, 2] = ((torch.rand(2, count, generator=generator) * 2 - 1) * (1 - side)).T
+    batch = pixels.to(torch.float32).permute(0, 3, 1, 2)
     grid = F.affine_grid(theta.to(batch.device), list(batch.shape), align_corners=False)
-    return F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def _signs(count: int, enabled: bool, generator: torch.Generator) -> torch.Tensor:
-    """-1 for a flip, else 1."""
-    draw = torch.rand(count, generator=generator) < 0.5
-    return torch.where(draw & torch.tensor(enabled), -1.0, 1.0)
-
-
-def _flip(batch: torch.Tensor, flip_x: torch.Tensor, flip_y: torch.Tensor) -> torch.Tensor:
-    for signs, dimension in ((flip_x, 3), (flip_y, 2)):
-        chosen = (signs < 0).to(batch.device)[:, None, None, None]
-        batch = torch.where(chosen, batch.flip(dimension), batch)
-    return batch
+    return F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
