@@ -40,7 +40,7 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
 def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
     """Write named arrays as one ``.npz`` file in one step."""
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, allow_pickle=False, **arrays)
     write_bytes(path, buffer.getvalue())
 
 

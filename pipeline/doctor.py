@@ -44,7 +44,7 @@ class Diagnosis:
     def to_text(self) -> str:
         """The diagnosis as lines."""
         lines = [
-            f"cpu        {self.cpu['name']}, {self.cpu['usable']} usable, {' '.join(self.cpu['instruction_sets']) or 'instruction sets unknown'}",
+            f"cpu        {self.cpu['name']}, {self.cpu['usable']} usable, {' '.join(self.cpu['instruction_sets']) or 'features unknown'}",
             f"gpu        {', '.join(self.gpus) or 'none that torch can use'}",
             f"training   {self.training}",
             f"serving    {self.serving}",

@@ -57,8 +57,12 @@ def write_recipe(source: Path, output: Path, *, force: bool) -> Found:
     files = read_labelled_files(Data(source=str(source.absolute()), table=table or Table()))
     labels = Counter(file.label for file in files)
     if len(labels) < 2:
-        raise DataError(f"{source}: holds one label only ({', '.join(labels)}); a classifier needs two. A folder needs one subfolder a class.")
-    environment = Environment(loader=PackageLoader("pipeline", "."), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
+        raise DataError(
+            f"{source}: holds one label only ({', '.join(labels)}); a classifier needs two. A folder needs one subfolder a class."
+        )
+    environment = Environment(  # noqa: S701 - the template is YAML, and every value goes through the filter `yaml`
+        loader=PackageLoader("pipeline", "."), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+    )
     environment.filters["yaml"] = _quoted
     text = environment.get_template("recipe.yaml.jinja").render(
         name=_name(source),

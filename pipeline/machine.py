@@ -109,8 +109,8 @@ def apply_settings(settings: Settings, seed: int) -> None:
     tuned = settings.device == "cpu" and tune_allocator()
     torch.set_num_threads(settings.threads)
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs a pass over memory
+    torch.use_deterministic_algorithms(mode=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid that costs a pass over memory
     log.info(
         "training on %s with %d threads: %s; channels_last%s",
         settings.device, settings.threads, settings.why, ", allocator tuned (mallopt)" if tuned else "",

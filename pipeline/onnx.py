@@ -13,7 +13,9 @@ from torch import nn
 OPSET = 20
 
 
-def to_onnx(module: nn.Module, example: torch.Tensor, *, input_name: str, output_name: str, metadata: Mapping[str, str], dynamic_batch: bool = True) -> bytes:
+def to_onnx(
+    module: nn.Module, example: torch.Tensor, *, input_name: str, output_name: str, metadata: Mapping[str, str], dynamic_batch: bool = True
+) -> bytes:
     """Export a module.
 
     Args:

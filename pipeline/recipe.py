@@ -237,7 +237,7 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     model: Any = Recipe
     for part in location:
         fields: Mapping[str, Any] = getattr(model, "model_fields", {})
-        model = _model_of(fields[part].annotation) if part in fields else Range
+        model = _model_of(fields[str(part)].annotation) if part in fields else Range
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

@@ -63,7 +63,7 @@ def run_all(run: Run, *, force: bool = False) -> list[StageResult]:
     """Carry out every stage that is not done, in order."""
     with _held(run.folder):
         _keep_recipe(run)
-        return [_carry_out(stage, run, force) for stage in STAGES]
+        return [_carry_out(stage, run, force=force) for stage in STAGES]
 
 
 def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
@@ -76,11 +76,13 @@ def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
     with _held(run.folder):
         _keep_recipe(run)
         if stage.after and not _is_done(BY_NAME[stage.after], run):
-            raise GraftError(f"{run.folder.root}: `{stage.after}` is not done or outdated, and `{name}` needs it. Run: graft run {run.folder.root}")
-        return _carry_out(stage, run, force)
+            raise GraftError(
+                f"{run.folder.root}: `{stage.after}` is not done or outdated, and `{name}` needs it. Run: graft run {run.folder.root}"
+            )
+        return _carry_out(stage, run, force=force)
 
 
-def _carry_out(stage: Stage, run: Run, force: bool) -> StageResult:
+def _carry_out(stage: Stage, run: Run, *, force: bool) -> StageResult:
     start = time.monotonic()
     fingerprint = stage.fingerprint(run.recipe, run.folder)
     if not force and _is_done(stage, run, fingerprint):
@@ -123,5 +125,7 @@ def _held(folder: RunFolder) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise GraftError(f"{folder.root}: another graft command is working on this run. Wait for it, or use another folder: --run DIR") from error
+            raise GraftError(
+                f"{folder.root}: another graft command is working on this run. Wait for it, or use another folder: --run DIR"
+            ) from error
         yield

@@ -36,7 +36,7 @@ def exec_service(run: Path, host: str, port: int) -> NoReturn:
     log.info("serving %s %s on http://%s:%d", bundle.manifest.name, bundle.manifest.version, host, port)
     arguments = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--arg", f"bundle={bundle.folder}"]
     arguments += ["--host", host, "--port", str(port), "--working-dir", str(Path(serving.__file__).parent.parent)]
-    os.execve(sys.executable, arguments, os.environ | {"BENTOML_DO_NOT_TRACK": "True"})
+    os.execve(sys.executable, arguments, os.environ | {"BENTOML_DO_NOT_TRACK": "True"})  # noqa: S606 - no shell is wanted
 
 
 def _refuse_taken(host: str, port: int) -> None:

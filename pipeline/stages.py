@@ -88,7 +88,9 @@ def _finetune_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "sections": [section_json(s) for s in (recipe.backbone, recipe.image, recipe.finetune)],
         "seed": recipe.seed,
         "samples": digest(trained_on),
-        "weights": recipe.backbone.weights if recipe.backbone.weights == "hub" else hash_source(recipe.backbone.weights, "backbone.weights"),
+        "weights": recipe.backbone.weights
+        if recipe.backbone.weights == "hub"
+        else hash_source(recipe.backbone.weights, "backbone.weights"),
         "versions": _versions("torch", "timm", "scikit-learn"),
     }
 

@@ -32,7 +32,8 @@ class Summary:
             "run": str(self.run),
             "stages": [asdict(stage) for stage in self.stages],
             "metrics": self.metrics,
-            "receipt": self.receipt and {key: self.receipt.get(key) for key in ("passed", "samples", "agreeing", "max_abs_logits", "mean_kl")},
+            "receipt": self.receipt
+            and {key: self.receipt.get(key) for key in ("passed", "samples", "agreeing", "max_abs_logits", "mean_kl")},
             "report": self.report and str(self.report),
             "bento": self.bento,
         }
@@ -48,7 +49,9 @@ class Summary:
                 lines.append(f"  {name:<10}{self.metrics[key]:.3f}   [{low:.3f}, {high:.3f}]")
         if self.receipt:
             state = "passed" if self.receipt["passed"] else "FAILED"
-            lines.append(f"receipt   {state}: {self.receipt.get('agreeing', 0)} of {self.receipt['samples']} answers agree with the checkpoint")
+            lines.append(
+                f"receipt   {state}: {self.receipt.get('agreeing', 0)} of {self.receipt['samples']} answers agree with the checkpoint"
+            )
         if self.report:
             lines.append(f"report    {self.report}")
         if self.bento:

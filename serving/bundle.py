@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from serving.errors import BundleError
 from serving.inputs.image import ImageInputSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
 
 
@@ -76,7 +76,7 @@ class Manifest(_Frozen):
         artifacts: What can be served; the first is the default.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$")
     version: str = Field(pattern="^[a-z0-9]+$")
     task: Literal["classification"] = "classification"
@@ -150,7 +150,7 @@ def _read_manifest(path: Path) -> Manifest:
     if version != SCHEMA_VERSION:
         raise BundleError(
             "unknown_schema",
-            f"{path}: schema version {version!r}, but this release reads {SCHEMA_VERSION}. Install the release that wrote it, or export again.",
+            f"{path}: schema version {version!r}, but this release reads {SCHEMA_VERSION}. Install the one that wrote it, or export again.",
         )
     try:
         return Manifest.model_validate(document)
@@ -167,5 +167,5 @@ def _check(folder: Path, ref: FileRef) -> None:
     if actual != ref.sha256:
         raise BundleError(
             "hash_mismatch",
-            f"{path}: its bytes changed since the export (SHA-256 {actual[:12]}…, expected {ref.sha256[:12]}…). Copy it again, or export again.",
+            f"{path}: its bytes changed (SHA-256 {actual[:12]}…, expected {ref.sha256[:12]}…). Copy it again, or export again.",
         )

@@ -25,7 +25,7 @@ class ProviderError(ServingError):
     """A requested execution provider that is not there or not in use."""
 
 
-class InputRefused(ServingError):
+class InputRefusedError(ServingError):
     """An input that cannot be predicted.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from serving.errors import InputRefused
+from serving.errors import InputRefusedError
 from serving.schemas import ErrorBody, ErrorDetail
 
 Scope = MutableMapping[str, Any]
@@ -20,9 +20,9 @@ def error_json(code: str, message: str) -> bytes:
     return ErrorBody(error=ErrorDetail(code=code, message=message)).model_dump_json().encode()
 
 
-def too_large(max_body_bytes: int) -> InputRefused:
+def too_large(max_body_bytes: int) -> InputRefusedError:
     """The refusal of a body past the limit."""
-    return InputRefused("body_too_large", f"The request body is larger than {max_body_bytes:,} bytes. Send less at a time.", status=413)
+    return InputRefusedError("body_too_large", f"The body is larger than {max_body_bytes:,} bytes. Send less at a time.", status=413)
 
 
 class Guard:
@@ -50,20 +50,23 @@ class Guard:
         else:
             await _refuse(send, refusal)
 
-    def _refusal(self, scope: Scope) -> InputRefused | None:
+    def _refusal(self, scope: Scope) -> InputRefusedError | None:
         methods = self.routes.get(scope["path"])
         if methods is None:
             known = ", ".join(sorted(self.routes))
-            return InputRefused("unknown_path", f"There is nothing at this path. Known: {known}.", status=404)
+            return InputRefusedError("unknown_path", f"There is nothing at this path. Known: {known}.", status=404)
         if scope["method"] not in methods:
-            return InputRefused("wrong_method", f"{scope['path']} takes {' or '.join(methods)}.", status=405)
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
+            return InputRefusedError("wrong_method", f"{scope['path']} takes {' or '.join(methods)}.", status=405)
+        headers = dict(scope["headers"])
+        if b"pickle" in headers.get(b"content-type", b""):
+            return InputRefusedError("pickle_refused", "Pickled content is never read. Send the picture's own bytes.", status=415)
+        declared = headers.get(b"content-length", b"0")
         if not declared.isdigit():
-            return InputRefused("bad_content_length", "Content-Length is not a number.")
+            return InputRefusedError("bad_content_length", "Content-Length is not a number.")
         return too_large(self.max_body_bytes) if int(declared) > self.max_body_bytes else None
 
     def _counted(self, receive: Receive) -> Receive:
-        """Count what arrives, since a chunked body declares no length; past the limit, reading it raises InputRefused."""
+        """Count what arrives, since a chunked body declares no length; past the limit, reading it raises InputRefusedError."""
         seen = 0
 
         async def counted() -> Message:
@@ -77,7 +80,7 @@ class Guard:
         return counted
 
 
-async def _refuse(send: Send, refusal: InputRefused) -> None:
+async def _refuse(send: Send, refusal: InputRefusedError) -> None:
     body = error_json(refusal.code, refusal.message)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Bundle, open_bundle
-from serving.errors import InputRefused
+from serving.errors import InputRefusedError
 from serving.inputs.image import decode_image
 from serving.runtime import Device, OnnxSession, Session, cpu_limit
 from serving.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction
@@ -30,7 +30,7 @@ class Predictor:
         self._model = ModelInfo(name=bundle.manifest.name, version=bundle.manifest.version)
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
-        """Turn the bytes of one input into one uint8 HWC item of the model's input; raises InputRefused."""
+        """Turn the bytes of one input into one uint8 HWC item of the model's input; raises InputRefusedError."""
         return decode_image(data, self.manifest.input)
 
     def score(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -38,14 +38,14 @@ class Predictor:
         return self.session.run(batch)
 
     def predict(self, data: bytes) -> Prediction:
-        """Predict one input from its bytes; raises InputRefused."""
+        """Predict one input from its bytes; raises InputRefusedError."""
         return self.describe(self.score(self.decode(data)[None])[0])
 
     def predict_or_error(self, data: bytes) -> Prediction | ErrorBody:
         """Predict one item of a batch; a refusal is an answer too, so that it never fails its neighbours."""
         try:
             return self.predict(data)
-        except InputRefused as refusal:
+        except InputRefusedError as refusal:
             return ErrorBody(error=ErrorDetail(code=refusal.code, message=refusal.message))
 
     def predict_many(self, items: Iterable[bytes]) -> Iterator[Prediction | ErrorBody]:

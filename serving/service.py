@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import bentoml
-from pydantic import BaseModel, PrivateAttr
+from pydantic import BaseModel, Field, PrivateAttr
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.errors import InputRefused
+from serving.errors import InputRefusedError
 from serving.guard import Guard, error_json
 from serving.predictor import load_predictor
 from serving.runtime import cpu_limit
@@ -44,7 +44,7 @@ class ServiceArguments(BaseModel):
         raise bentoml.exceptions.InvalidArgument("Name a bundle: bentoml serve serving.service:GraftService --arg bundle=FOLDER")
 
 
-class _Upload(bentoml.IODescriptor):
+class _Upload(bentoml.IODescriptor):  # type: ignore[misc] # BentoML is untyped
     """Keeps the request for the endpoint to read, so that every refusal has the one shape of `ErrorBody`."""
 
     __root_input__: ClassVar[bool] = True
@@ -53,9 +53,14 @@ class _Upload(bentoml.IODescriptor):
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: Any) -> _Upload:  # noqa: ANN401, ARG003 - BentoML's signature
-        upload = cls.model_construct()
+        upload: _Upload = cls.model_construct()
         upload._request = request
         return upload
+
+    @property
+    def request(self) -> Request:
+        """The request itself."""
+        return self._request
 
 
 class ImageUpload(_Upload):
@@ -67,14 +72,14 @@ class ImageUpload(_Upload):
 class ImagesUpload(_Upload):
     """Pictures, in the field ``images`` of a form, repeated."""
 
-    images: list[bytes] = []
+    images: list[bytes] = Field(default=[])
 
 
-class PredictionOutput(Prediction, bentoml.IODescriptor):
+class PredictionOutput(Prediction, bentoml.IODescriptor):  # type: ignore[misc]
     """The answer of ``/predict``."""
 
 
-class BatchOutput(BatchPredictions, bentoml.IODescriptor):
+class BatchOutput(BatchPredictions, bentoml.IODescriptor):  # type: ignore[misc]
     """The answer of ``/predict_batch``."""
 
 
@@ -93,15 +98,15 @@ class GraftService:
         self._predictor = load_predictor(folder)
         self._pool = ThreadPoolExecutor(cpu_limit(), thread_name_prefix="predict")
 
-    @bentoml.api(route="/predict", input_spec=ImageUpload, output_spec=PredictionOutput)
+    @bentoml.api(route="/predict", input_spec=ImageUpload, output_spec=PredictionOutput)  # type: ignore[untyped-decorator]
     async def predict(self, upload: ImageUpload) -> Response:
         """Classify one picture: the raw body, or the multipart field `image`."""
-        return await _respond(self._predict(upload._request))
+        return await _respond(self._predict(upload.request))
 
-    @bentoml.api(route="/predict_batch", input_spec=ImagesUpload, output_spec=BatchOutput)
+    @bentoml.api(route="/predict_batch", input_spec=ImagesUpload, output_spec=BatchOutput)  # type: ignore[untyped-decorator]
     async def predict_batch(self, upload: ImagesUpload) -> Response:
         """Classify many pictures: the multipart field `images`, repeated. One result or one error an item, in order."""
-        return await _respond(self._predict_batch(upload._request))
+        return await _respond(self._predict_batch(upload.request))
 
     async def _predict(self, request: Request) -> BaseModel:
         data = await read_one(request, "image")
@@ -117,8 +122,8 @@ class GraftService:
 async def _respond(answer: Awaitable[BaseModel]) -> Response:
     try:
         return Response((await answer).model_dump_json(), media_type="application/json")
-    except InputRefused as refusal:
+    except InputRefusedError as refusal:
         return Response(error_json(refusal.code, refusal.message), status_code=refusal.status, media_type="application/json")
 
 
-GraftService.add_asgi_middleware(Guard, routes=ROUTES, max_body_bytes=MAX_BODY_BYTES)
+GraftService.add_asgi_middleware(Guard, routes=ROUTES, max_body_bytes=MAX_BODY_BYTES)  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from serving.errors import InputRefused
+from serving.errors import InputRefusedError
 
 MULTIPART = "multipart/form-data"
 
@@ -17,13 +17,13 @@ async def read_one(request: Request, field: str) -> bytes:
     """The bytes of one picture: the raw body, or the one file of a multipart field.
 
     Raises:
-        InputRefused: A broken form, a form without the field, or several files in it.
+        InputRefusedError: A broken form, a form without the field, or several files in it.
     """
     if _content_type(request) != MULTIPART:
         return await _body(request)
     files = await _files(request, field)
     if len(files) > 1:
-        raise InputRefused("several_images", f"The form holds {len(files)} files in `{field}`. Send them to /predict_batch as `images`.")
+        raise InputRefusedError("several_images", f"`{field}` holds {len(files)} files. Send them to /predict_batch as `images`.")
     return files[0]
 
 
@@ -31,13 +31,13 @@ async def read_many(request: Request, field: str, max_items: int) -> list[bytes]
     """The bytes of every file in a repeated multipart field, in order.
 
     Raises:
-        InputRefused: Not a multipart form, a broken one, one without the field, or more than ``max_items`` files.
+        InputRefusedError: Not a multipart form, a broken one, one without the field, or more than ``max_items`` files.
     """
     if _content_type(request) != MULTIPART:
-        raise InputRefused("not_multipart", f"Send {MULTIPART} with the field `{field}` once a picture.", status=415)
+        raise InputRefusedError("not_multipart", f"Send {MULTIPART} with the field `{field}` once a picture.", status=415)
     files = await _files(request, field)
     if len(files) > max_items:
-        raise InputRefused("too_many_items", f"The form holds {len(files)} pictures; at most {max_items} are accepted.", status=413)
+        raise InputRefusedError("too_many_items", f"The form holds {len(files)} pictures; at most {max_items} are accepted.", status=413)
     return files
 
 
@@ -49,19 +49,19 @@ async def _body(request: Request) -> bytes:
     try:
         return await request.body()
     except ClientDisconnect as error:
-        raise InputRefused("disconnected", "The client closed the connection before the body was complete.") from error
+        raise InputRefusedError("disconnected", "The client closed the connection before the body was complete.") from error
 
 
 async def _files(request: Request, field: str) -> list[bytes]:
     try:
         form = await request.form(max_files=1000, max_fields=1000)
     except ClientDisconnect as error:
-        raise InputRefused("disconnected", "The client closed the connection before the form was complete.") from error
+        raise InputRefusedError("disconnected", "The client closed the connection before the form was complete.") from error
     except (HTTPException, ValueError, KeyError) as error:
         # The parser's own words name its internals at times; the first sentence is what helps.
-        reason = re.sub(r"\s+", " ", str(getattr(error, "detail", error)))[:120]
-        raise InputRefused("broken_form", f"The multipart form cannot be read: {reason}.") from error
+        reason = re.sub(r"\s+", " ", str(getattr(error, "detail", error)))[:120].rstrip(".")
+        raise InputRefusedError("broken_form", f"The multipart form cannot be read: {reason}.") from error
     files = [await value.read() for value in form.getlist(field) if isinstance(value, UploadFile)]
     if not files:
-        raise InputRefused("missing_field", f"The form has no file in the field `{field}`. With curl: -F {field}=@picture.png")
+        raise InputRefusedError("missing_field", f"The form has no file in the field `{field}`. With curl: -F {field}=@picture.png")
     return files

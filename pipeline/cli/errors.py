@@ -15,7 +15,7 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, exit_code: int = EXIT_ERROR) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc] # click reads it from the instance
 
 
 class FriendlyGroup(click.Group):
@@ -52,7 +52,7 @@ def explain(error: Exception) -> Failure | None:
 
 
 REMEDIES = {
-    errno.ENOSPC: "Free some space, or choose another place with --run DIR, then run the same command again; it goes on from the last finished stage.",
+    errno.ENOSPC: "Free some space, or choose another place with --run DIR; the same command then goes on from the last finished stage.",
     errno.EDQUOT: "Your quota is used up. Free some space, or choose another place with --run DIR.",
     errno.EACCES: "Give yourself the right to it, or choose another place with --run DIR.",
     errno.EPERM: "Give yourself the right to it, or choose another place with --run DIR.",

@@ -11,7 +11,9 @@ from pipeline.cli.output import emit, json_option
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("recipe.yaml"), show_default=True, help="The recipe to write.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("recipe.yaml"), show_default=True, help="The recipe to write."
+)
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @json_option
 def init(source: Path, output: Path, *, force: bool, as_json: bool) -> None:

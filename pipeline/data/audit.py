@@ -13,7 +13,7 @@ from pipeline.data.intake import LabelledFile
 from pipeline.errors import DataError
 from pipeline.progress import track
 from pipeline.recipe import Data
-from serving.errors import InputRefused
+from serving.errors import InputRefusedError
 from serving.runtime import cpu_limit
 
 LISTED = 10
@@ -43,7 +43,7 @@ def audit_files(files: Sequence[LabelledFile], data: Data, check: Callable[[byte
     Args:
         files: What intake found.
         data: The recipe's section, for what to do with unreadable and conflicting files.
-        check: Decodes one file's bytes as serving will, raising :class:`serving.errors.InputRefused`.
+        check: Decodes one file's bytes as serving will, raising :class:`serving.errors.InputRefusedError`.
 
     Raises:
         DataError: A file is unreadable, or equal files have different labels, and the recipe says ``refuse``.
@@ -67,7 +67,7 @@ def _look_at(file: LabelledFile, check: Callable[[bytes], object]) -> tuple[str,
         return "", "does not exist"
     except OSError as error:
         return "", error.strerror or str(error)
-    except InputRefused as refusal:
+    except InputRefusedError as refusal:
         return "", refusal.message
     return hashlib.sha256(content).hexdigest(), ""
 

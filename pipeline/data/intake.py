@@ -53,9 +53,13 @@ def read_rows(path: Path, table: Table) -> tuple[list[str], list[dict[str, str]]
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line.split() for line in file] if table.separator == "whitespace" else list(csv.reader(file, delimiter=table.separator))
+            lines = (
+                [line.split() for line in file] if table.separator == "whitespace" else list(csv.reader(file, delimiter=table.separator))
+            )
     except (OSError, UnicodeDecodeError, csv.Error, TypeError) as error:
-        raise DataError(f"{path}: cannot be read as a table ({error}). It must be UTF-8 text with data.table.separator between values.") from error
+        raise DataError(
+            f"{path}: cannot be read as a table ({error}). It must be UTF-8 text with data.table.separator between values."
+        ) from error
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line]
     if not numbered:
         raise DataError(f"{path}: the table is empty.")

@@ -29,7 +29,9 @@ class Sample:
         try:
             content = self.source.read_bytes()
         except OSError as error:
-            raise DataError(f"{self.source}: cannot be read any more ({error.strerror}). Put it back, or redo: graft data RUN --force") from error
+            raise DataError(
+                f"{self.source}: cannot be read any more ({error.strerror}). Put it back, or redo: graft data RUN --force"
+            ) from error
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise DataError(f"{self.source}: changed since it was audited. Run again from the start: graft run RECIPE")
         return content

@@ -11,6 +11,7 @@ from pipeline.recipe import Splits
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+RARE = 4
 
 
 def assign_splits(labels: Sequence[str], strata: Sequence[tuple[str, ...]], splits: Splits, seed: int) -> list[Split]:
@@ -18,7 +19,7 @@ def assign_splits(labels: Sequence[str], strata: Sequence[tuple[str, ...]], spli
 
     Args:
         labels: Each sample's label.
-        strata: Each sample's values in the columns to stratify by, too. Where a combination is too rare to be split, the label alone counts.
+        strata: Its values in the columns to stratify by, too. A combination too rare to be split joins another of its label.
         splits: The shares of validation and test.
         seed: The same seed and samples give the same splits.
 
@@ -31,27 +32,37 @@ def assign_splits(labels: Sequence[str], strata: Sequence[tuple[str, ...]], spli
     keys = _strata(labels, strata)
     everything = list(range(len(labels)))
     try:
-        rest, test = train_test_split(everything, test_size=splits.test, stratify=keys, random_state=seed)
+        rest, test = train_test_split(everything, test_size=splits.test, stratify=_as_text(keys), random_state=seed)
         share = splits.validation / (1 - splits.test)
-        _, validation = train_test_split(rest, test_size=share, stratify=_strata_of(rest, labels, strata), random_state=seed)
+        _, validation = train_test_split(rest, test_size=share, stratify=_as_text(_strata_of(rest, labels, strata)), random_state=seed)
     except ValueError as error:
-        raise DataError(f"data.splits: {len(labels)} samples cannot be split three ways ({error}). Add samples, or change the shares.") from error
+        raise DataError(
+            f"data.splits: {len(labels)} samples cannot be split three ways ({error}). Add samples, or change the shares."
+        ) from error
     assigned: list[Split] = ["train"] * len(labels)
-    for split, members in (("test", test), ("validation", validation)):
-        for member in members:
-            assigned[member] = split  # type: ignore[call-overload]
+    for member in test:
+        assigned[member] = "test"
+    for member in validation:
+        assigned[member] = "validation"
     _refuse_absent(labels, assigned)
     return assigned
 
 
-def _strata_of(members: Sequence[int], labels: Sequence[str], strata: Sequence[tuple[str, ...]]) -> list[str]:
+def _strata_of(members: Sequence[int], labels: Sequence[str], strata: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return _strata([labels[i] for i in members], [strata[i] for i in members])
 
 
-def _strata(labels: Sequence[str], strata: Sequence[tuple[str, ...]], least: int = 4) -> list[str]:
-    full = ["\t".join((label, *values)) for label, values in zip(labels, strata, strict=True)]
+def _as_text(keys: Sequence[tuple[str, ...]]) -> list[str]:
+    """One string a key, since scikit-learn takes a sequence of tuples for several columns."""
+    return ["\t".join(key) for key in keys]
+
+
+def _strata(labels: Sequence[str], strata: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """What to stratify by: label and strata; a combination too rare to be split joins its label's most common one."""
+    full = [(label, *values) for label, values in zip(labels, strata, strict=True)]
     counts = Counter(full)
-    return [key if counts[key] >= least else label for key, label in zip(full, labels, strict=True)]
+    common = {label: max((key for key in counts if key[0] == label), key=lambda key: (counts[key], key)) for label in set(labels)}
+    return [key if counts[key] >= RARE else common[key[0]] for key in full]
 
 
 def _refuse_rare(labels: Sequence[str]) -> None:
@@ -60,7 +71,7 @@ def _refuse_rare(labels: Sequence[str]) -> None:
         raise DataError(f"There is only one label ({', '.join(counts)}); a classifier needs two. Check data.table.label or the subfolders.")
     rare = [f"`{label}` has {count}" for label, count in sorted(counts.items()) if count < 3]
     if rare:
-        raise DataError(f"Too few samples to be in train, validation and test: {'; '.join(rare)}; at least 3 are needed. Add samples, or remove the label.")
+        raise DataError(f"Too few samples to be in train, validation and test: {'; '.join(rare)}; 3 are needed. Add samples, or remove it.")
 
 
 def _refuse_absent(labels: Sequence[str], assigned: Sequence[Split]) -> None:

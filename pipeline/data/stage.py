@@ -25,9 +25,7 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
     audit = audit_files(read_labelled_files(recipe.data), recipe.data, partial(decode_image, spec=AUDIT_SPEC))
     labels = [item.file.label for item in audit.kept]
     splits = assign_splits(labels, [item.file.strata for item in audit.kept], recipe.data.splits, recipe.seed)
-    samples = [
-        Sample(item.file.path, item.file.label, split, item.sha256) for item, split in zip(audit.kept, splits, strict=True)
-    ]
+    samples = [Sample(item.file.path, item.file.label, split, item.sha256) for item, split in zip(audit.kept, splits, strict=True)]
     write_samples(run, samples)
     atomic.write_json(run.audit, summarise(audit, samples))
     sizes = Counter(splits)

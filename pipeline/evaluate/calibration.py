@@ -50,9 +50,7 @@ def reliability(probabilities: NDArray[np.floating], targets: NDArray[np.int64],
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == targets
     index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    rows = [
-        (confidence[index == b].mean(), correct[index == b].mean(), (index == b).mean()) for b in range(bins) if (index == b).any()
-    ]
+    rows = [(confidence[index == b].mean(), correct[index == b].mean(), (index == b).mean()) for b in range(bins) if (index == b).any()]
     return np.array(rows)
 
 

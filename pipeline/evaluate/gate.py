@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import GateFailedError
+from pipeline.recipe import Metric
 
 
-def require_metrics(metrics: Mapping[str, Any], least: Mapping[str, float]) -> None:
+def require_metrics(metrics: Mapping[str, Any], least: Mapping[Metric, float]) -> None:
     """Compare measured metrics with the recipe's ``evaluate.require``.
 
     Raises:
@@ -16,4 +17,6 @@ def require_metrics(metrics: Mapping[str, Any], least: Mapping[str, float]) -> N
     """
     missed = [f"{name} is {metrics[name]:.4f}, required {floor:g}" for name, floor in least.items() if metrics[name] < floor]
     if missed:
-        raise GateFailedError(f"evaluate.require: {'; '.join(missed)}. The model stays unpackaged; improve the recipe, or lower the requirement knowingly.")
+        raise GateFailedError(
+            f"evaluate.require: {'; '.join(missed)}. The model stays unpackaged; improve the recipe, or lower the requirement knowingly."
+        )

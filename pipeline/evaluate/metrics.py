@@ -14,7 +14,9 @@ Probabilities = NDArray[np.float64]
 Targets = NDArray[np.int64]
 
 
-def measure(logits: NDArray[np.floating], targets: Targets, labels: Sequence[str], temperature: float, *, resamples: int, seed: int) -> dict[str, Any]:
+def measure(
+    logits: NDArray[np.floating], targets: Targets, labels: Sequence[str], temperature: float, *, resamples: int, seed: int
+) -> dict[str, Any]:
     """Everything that ``metrics.json`` says of a split.
 
     Args:
@@ -40,7 +42,11 @@ def measure(logits: NDArray[np.floating], targets: Targets, labels: Sequence[str
             label: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]), "support": int(support[i])}
             for i, label in enumerate(labels)
         },
-        "confusion_matrix": {"labels": list(labels), "rows_are": "true", "counts": confusion_matrix(targets, predicted, labels=everything).tolist()},
+        "confusion_matrix": {
+            "labels": list(labels),
+            "rows_are": "true",
+            "counts": confusion_matrix(targets, predicted, labels=everything).tolist(),
+        },
         "intervals_95": bootstrap(probabilities, targets, resamples, seed),
     }
 

@@ -34,7 +34,7 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
     tune_allocator()
     torch.set_num_threads(cpu_limit())
     model, card = load_checkpoint(run.checkpoint)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last)
     validation = read_validation(run.checkpoint)
     temperature = fit_temperature(validation.logits, validation.targets)
     samples = [sample for sample in read_samples(run) if sample.split == "test"]
@@ -56,6 +56,7 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
     )
     atomic.write_bytes(run.report, page.encode())
     atomic.write_json(run.metrics, metrics)
-    log.info("evaluate: accuracy %.3f, macro F1 %.3f, AUROC %.3f, ECE %.3f", *(metrics[k] for k in ("accuracy", "macro_f1", "auroc", "ece")))
+    log.info(
+        "evaluate: accuracy %.3f, macro F1 %.3f, AUROC %.3f, ECE %.3f", *(metrics[k] for k in ("accuracy", "macro_f1", "auroc", "ece"))
+    )
     require_metrics(metrics, recipe.evaluate.require)
-

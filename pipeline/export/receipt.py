@@ -193,7 +193,7 @@ def _flips(ours: NDArray[np.float32], reference: Reference, samples: Sequence[Sa
 
 
 def _centre(logits: Floats) -> Floats:
-    return logits - logits.mean(axis=1, keepdims=True)
+    return np.asarray(logits - logits.mean(axis=1, keepdims=True))
 
 
 def _centred_logits(probabilities: Floats, temperature: float) -> Floats:

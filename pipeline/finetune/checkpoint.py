@@ -117,5 +117,7 @@ def load_checkpoint(folder: Path) -> tuple[nn.Module, CheckpointCard]:
     try:
         model.load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (OSError, RuntimeError) as error:
-        raise GraftError(f"{folder / WEIGHTS_FILE}: does not fit {card.architecture} ({error}). Train again: graft finetune RUN --force") from error
+        raise GraftError(
+            f"{folder / WEIGHTS_FILE}: does not fit {card.architecture} ({error}). Train again: graft finetune RUN --force"
+        ) from error
     return model.eval(), card

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ def _run_onnx(extractor: FeatureExtractor, pixels: NDArray[np.uint8], indices: S
 
 def _run_torch(extractor: FeatureExtractor, pixels: NDArray[np.uint8], indices: Sequence[int], settings: Settings) -> Iterator[Features]:
     device = torch.device(settings.device)
-    module = extractor.to(device, memory_format=torch.channels_last)
+    module = extractor.to(device).to(memory_format=torch.channels_last)
     enabled = settings.precision == "bf16"
     with torch.inference_mode(), torch.autocast(settings.device, torch.bfloat16, enabled=enabled):
         for start in range(0, len(indices), 64):
@@ -112,7 +113,7 @@ def _read_cache(path: Path) -> dict[str, Features]:
             return dict(zip(stored["sha256"].tolist(), stored["features"], strict=True))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         log.warning("features: the cache %s cannot be read (%s) and is made anew", path, error)
         return {}
 

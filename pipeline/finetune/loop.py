@@ -126,7 +126,9 @@ class Trainer:
             _freeze_batch_norm(self.model)
         losses = []
         batches = list(self._batches(len(train)))
-        for indices in track(batches, total=len(batches) * self.finetune.batch_size, what=what, unit="pictures", weight=self.finetune.batch_size):
+        for indices in track(
+            batches, total=len(batches) * self.finetune.batch_size, what=what, unit="pictures", weight=self.finetune.batch_size
+        ):
             optimizer.zero_grad()
             loss = self._loss(train, indices)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -216,5 +218,5 @@ def warmup_cosine(warmup: float, steps: int) -> Callable[[int], float]:
 
 def _freeze_batch_norm(model: nn.Module) -> None:
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)):
             module.eval()

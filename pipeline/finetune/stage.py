@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-
 from dataclasses import asdict
 
 import numpy as np
@@ -86,5 +85,3 @@ def attach_head(backbone: nn.Module, head: LinearHead) -> nn.Module:
         classifier.weight.copy_(torch.from_numpy(head.weight))
         classifier.bias.copy_(torch.from_numpy(head.bias))
     return backbone
-
-

@@ -30,7 +30,7 @@ class Normalisation:
 
 
 def create_network(name: str, classes: int | None = None) -> nn.Module:
-    """timm's network of that name, with random weights.
+    """The network that timm has under a name, with random weights.
 
     Args:
         name: timm's name.
@@ -40,10 +40,13 @@ def create_network(name: str, classes: int | None = None) -> nn.Module:
         GraftError: timm has no such network; the nearest names are listed.
     """
     try:
-        return timm.create_model(name) if classes is None else timm.create_model(name, num_classes=classes)
+        model: nn.Module = timm.create_model(name) if classes is None else timm.create_model(name, num_classes=classes)
     except (RuntimeError, ValueError) as error:
-        near = timm.list_models(f"*{name.split('.')[0][:12]}*")[:5]
-        raise GraftError(f"backbone.name: timm has no `{name}`. Near it: {', '.join(near) or 'nothing'}; all: timm.list_models()") from error
+        near = timm.list_models(f"*{name.partition('.')[0][:12]}*")[:5]
+        raise GraftError(
+            f"backbone.name: timm has no `{name}`. Near it: {', '.join(near) or 'nothing'}; all: timm.list_models()"
+        ) from error
+    return model
 
 
 def create_pretrained(backbone: Backbone) -> nn.Module:
@@ -55,7 +58,8 @@ def create_pretrained(backbone: Backbone) -> nn.Module:
     if backbone.weights == "hub":
         create_network(backbone.name)
         try:
-            return timm.create_model(backbone.name, pretrained=True).eval()
+            pretrained: nn.Module = timm.create_model(backbone.name, pretrained=True)
+            return pretrained.eval()
         except Exception as error:  # the hub's client raises many unrelated types
             raise describe_hub_failure(backbone.name, error) from error
     model = create_network(backbone.name)

@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.errors import InputRefused
+from serving.errors import InputRefusedError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 RESAMPLING = {
@@ -60,10 +60,10 @@ def decode_image(data: bytes, spec: ImageInputSpec) -> NDArray[np.uint8]:
         A C-contiguous uint8 array of shape ``(spec.height, spec.width, 3)``, RGB, 0 to 255.
 
     Raises:
-        InputRefused: Not a picture, truncated, or larger than ``spec.max_pixels``.
+        InputRefusedError: Not a picture, truncated, or larger than ``spec.max_pixels``.
     """
     if not data:
-        raise InputRefused("empty_input", "The picture is empty (0 bytes). Send the bytes of a picture file.")
+        raise InputRefusedError("empty_input", "The picture is empty (0 bytes). Send the bytes of a picture file.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what `max_pixels` already decides
@@ -71,16 +71,16 @@ def decode_image(data: bytes, spec: ImageInputSpec) -> NDArray[np.uint8]:
             _refuse_oversize(image.size, spec.max_pixels)
             image.load()
             pixels = _fit(_to_rgb(ImageOps.exif_transpose(image)), spec)
-    except InputRefused:
+    except InputRefusedError:
         raise
     # Pillow's decoders raise a dozen types on hostile bytes (OSError, SyntaxError, struct.error, ...).
     except Exception as error:
-        raise InputRefused("not_an_image", f"Not a readable picture ({_reason(error)}). Accepted: {', '.join(FORMATS)}.") from error
+        raise InputRefusedError("not_an_image", f"Not a readable picture ({_reason(error)}). Accepted: {', '.join(FORMATS)}.") from error
     return np.ascontiguousarray(pixels)
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "unknown or unsupported format"
     return str(error) or type(error).__name__
 
@@ -88,7 +88,7 @@ def _reason(error: Exception) -> str:
 def _refuse_oversize(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
-        raise InputRefused(
+        raise InputRefusedError(
             "too_many_pixels",
             f"The picture has {width} x {height} pixels; at most {max_pixels:,} are accepted.",
             status=413,

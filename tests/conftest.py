@@ -1,0 +1,147 @@
+"""Shared parts: a small labelled folder, a small backbone with a weights file, and one finished run of them."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+TINY = "test_resnet"  # timm's own small network for tests
+SIZE_PX = 64
+
+
+def make_picture(label: str, index: int) -> bytes:
+    """A noisy PNG of 72 x 64 pixels: `bars` has vertical bars, `plain` has none."""
+    rng = np.random.default_rng(1000 * (label == "bars") + index)
+    pixels = rng.normal(110, 25, (64, 72, 3))
+    if label == "bars":
+        pixels[:, rng.integers(0, 6) :: 8] += 90
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def make_folder(root: Path, per_label: int = 40) -> Path:
+    """A folder with one subfolder a class."""
+    for label in ("bars", "plain"):
+        (root / label).mkdir(parents=True)
+        for index in range(per_label):
+            (root / label / f"{index:03d}.png").write_bytes(make_picture(label, index))
+    return root
+
+
+def run_graft(*arguments: object, env: dict[str, str] | None = None, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+    """The command as a user runs it, in a process of its own."""
+    command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | (env or {}), timeout=600, cwd=ROOT, check=False)
+    if check is not None:
+        assert done.returncode == check, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Caches and BentoML's stores in a folder of the session's own."""
+    base = tmp_path_factory.mktemp("stores")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRAFT_CACHE", str(base / "cache"))
+        patch.setenv("BENTOML_HOME", str(base / "bentoml"))
+        patch.setenv("BENTOML_DO_NOT_TRACK", "True")
+        yield
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """80 pictures of two labels."""
+    return make_folder(tmp_path_factory.mktemp("data") / "pictures")
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights for the small network, of a fixed seed, as a safetensors file."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file({name: value.contiguous() for name, value in timm.create_model(TINY).state_dict().items()}, path)
+    return path
+
+
+def recipe_document(pictures: Path, weights: Path, **changes: object) -> dict[str, object]:
+    """A recipe for the small folder and the small network."""
+    document: dict[str, object] = {
+        "name": "tiny",
+        "data": {"source": str(pictures)},
+        "backbone": {"name": TINY, "weights": str(weights)},
+        "image": {"size": SIZE_PX},
+        "finetune": {"epochs": 2, "batch_size": 16, "augment": {"crop_scale": [0.8, 1.0]}, "device": "cpu"},
+        "evaluate": {"bootstrap": 100},
+    }
+    return document | changes
+
+
+@pytest.fixture
+def tiny_recipe(pictures: Path, tiny_weights: Path, tmp_path: Path) -> Path:
+    """The recipe, as a file of the test's own."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe_document(pictures, tiny_weights)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(pictures: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run. Tests that change it work on a copy."""
+    base = tmp_path_factory.mktemp("run")
+    (base / "recipe.yaml").write_text(yaml.safe_dump(recipe_document(pictures, tiny_weights)))
+    run_graft("run", base / "recipe.yaml", "--run", base / "tiny")
+    return base / "tiny"
+
+
+def free_port() -> int:
+    """A port below the ephemeral range that nobody listens on."""
+    for port in range(20000 + os.getpid() % 5000, 32768):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    raise RuntimeError("no free port")
+
+
+@contextmanager
+def serving(command: list[str], port: int, timeout_s: float = 60) -> Iterator[str]:
+    """Start a server, wait until it is ready, yield its address, and end it."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/", start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + timeout_s
+        while not _is_ready(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                raise RuntimeError(f"the server did not start:\n{process.communicate()[0]}")
+            time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=1) as answer:
+            return answer.status == 200
+    except OSError:
+        return False

@@ -1,0 +1,52 @@
+"""``kill -9`` in any stage, then the same command again: the same result as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, run_graft
+
+pytestmark = pytest.mark.slow
+RESULT = (
+    "data/samples.csv",
+    "checkpoint/model.safetensors",
+    "evaluate/metrics.json",
+    "bundle/model.onnx",
+    "bundle/manifest.json",
+    "package/bento.json",
+)
+
+
+def kill_in(stage: str, folder: Path, delay_s: float) -> None:
+    """Start the run, wait for the stage's first line, wait a little more, and kill the process."""
+    command = [sys.executable, "-m", "pipeline.cli", "run", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT, env=os.environ)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if f"{stage}: started" in line:
+            timer = threading.Timer(delay_s, process.send_signal, [signal.SIGKILL])
+            timer.start()
+    process.wait(timeout=300)
+
+
+@pytest.mark.parametrize("stage", ["data", "finetune", "evaluate", "export", "verify", "package"])
+def test_run_finishes_with_the_same_result_when_killed_in(stage: str, tiny_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    names = ["data", "finetune", "evaluate", "export", "verify", "package"]
+    for later in names[names.index(stage) :]:
+        (folder / ".stages" / f"{later}.json").unlink()
+    kill_in(stage, folder, delay_s=0.02 if stage == "data" else 1.5)
+    assert not (folder / ".stages" / f"{stage}.json").exists() or stage in {"data", "verify", "package"}
+    run_graft("run", folder)
+    for name in RESULT:
+        assert (folder / name).read_bytes() == (tiny_run / name).read_bytes(), name
+    assert [p for p in folder.rglob("*") if "partial" in p.name or p.name.startswith(".pixels")] == []

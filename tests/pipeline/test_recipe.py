@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.errors import RecipeError
+from pipeline.recipe import Range, dump_recipe, load_recipe
+from tests.conftest import ROOT
+
+GOOD = {"name": "x", "data": {"source": "pictures"}, "backbone": {"name": "resnet18"}}
+
+
+def write(folder: Path, document: object) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
+    return path
+
+
+def refusal(folder: Path, document: object) -> str:
+    with pytest.raises(RecipeError) as refused:
+        load_recipe(write(folder, document))
+    return str(refused.value)
+
+
+def test_load_recipe_counts_relative_paths_from_its_folder(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, GOOD | {"backbone": {"name": "resnet18", "weights": "../w.safetensors"}}))
+    assert recipe.data.source == str(tmp_path / "pictures")
+    assert Path(recipe.backbone.weights) == tmp_path / ".." / "w.safetensors"
+
+
+@pytest.mark.parametrize("weights", ["hub", "package:somewhere/w.pth"])
+def test_load_recipe_leaves_names_alone_when_they_are_no_paths(tmp_path: Path, weights: str) -> None:
+    assert load_recipe(write(tmp_path, GOOD | {"backbone": {"name": "resnet18", "weights": weights}})).backbone.weights == weights
+
+
+def test_load_recipe_lists_all_that_is_wrong_with_the_nearest_names(tmp_path: Path) -> None:
+    message = refusal(
+        tmp_path,
+        {
+            "name": "Has Spaces",
+            "sed": 1,
+            "data": {"splits": {"validaton": 0.1, "test": 2}},
+            "backbone": {"name": "resnet18", "mappings": "order"},
+            "finetune": {"epochs": 0, "lerning_rate": 0.1, "mode": "ful", "augment": {"horizontal_flips": True}},
+            "zzz": 1,
+        },
+    )
+    for line in (
+        "sed: unknown key; did you mean `seed`?",
+        "data.splits.validaton: unknown key; did you mean `validation`?",
+        "backbone.mappings: unknown key; did you mean `mapping`?",
+        "finetune.lerning_rate: unknown key; did you mean `learning_rate`?",
+        "finetune.augment.horizontal_flips: unknown key; did you mean `horizontal_flip`?",
+        "zzz: unknown key; known here: name, seed, data",
+        "data.source: is required",
+        "finetune.epochs: ",
+        "finetune.mode: ",
+        "data.splits.test: ",
+        "name: ",
+    ):
+        assert line in message
+    assert "11 thing(s) to mend" in message
+
+
+def test_load_recipe_names_the_key_when_a_range_is_mistyped(tmp_path: Path) -> None:
+    message = refusal(tmp_path, GOOD | {"data": {"source": "x", "table": {"classes": {"low": {"bellow": 1}}}}})
+    assert "data.table.classes.low.bellow: unknown key; did you mean `below`?" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": {"source": "x", "splits": {"validation": 0.5, "test": 0.5}}}, "must leave something to train on"),
+        ({"finetune": {"augment": {"crop_scale": [0.9, 0.5]}}}, "crop_scale"),
+        ({"evaluate": {"require": {"acuracy": 0.9}}}, "evaluate.require.acuracy"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_load_recipe_refuses_when_values_make_no_sense(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    assert words in refusal(tmp_path, GOOD | changes)
+
+
+@pytest.mark.parametrize("text", ["- a list", "", "a: [", "\x00"])
+def test_load_recipe_refuses_when_not_a_mapping(tmp_path: Path, text: str) -> None:
+    assert str(tmp_path) in refusal(tmp_path, text)
+
+
+def test_load_recipe_names_the_remedy_when_missing(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="graft init"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_dump_recipe_reads_back_the_same(tmp_path: Path) -> None:
+    recipe = load_recipe(ROOT / "examples" / "solar-cells" / "recipe.yaml")
+    assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe
+
+
+@pytest.mark.parametrize(("value", "inside"), [(0.5, True), (0.49, False), (1.0, False)])
+def test_range_holds_its_lower_bound_but_not_its_upper(value: float, inside: bool) -> None:
+    assert Range.model_validate({"from": 0.5, "below": 1.0}).holds(value) is inside

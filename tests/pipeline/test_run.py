@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import fcntl
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.errors import GraftError
+from pipeline.layout import RunFolder
+from pipeline.run import open_run, run_all, run_stage
+
+pytestmark = pytest.mark.slow
+STAGES = ["data", "finetune", "evaluate", "export", "verify", "package"]
+
+
+@pytest.fixture
+def run_folder(tiny_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+def redone(folder: Path) -> list[str]:
+    return [result.stage for result in run_all(open_run(folder)) if not result.skipped]
+
+
+def change(folder: Path, section: str, **changes: object) -> None:
+    document = yaml.safe_load((folder / "recipe.yaml").read_text())
+    document[section] |= changes
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(document))
+
+
+def test_run_all_skips_every_stage_when_nothing_changed(run_folder: Path) -> None:
+    assert redone(run_folder) == []
+
+
+def test_run_all_redoes_what_depends_on_a_changed_section(run_folder: Path) -> None:
+    change(run_folder, "evaluate", bootstrap=120)
+    assert redone(run_folder)[0] == "evaluate"
+    assert redone(run_folder) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("data/samples.csv", "data"),
+        ("checkpoint/model.safetensors", "finetune"),
+        ("evaluate/metrics.json", "evaluate"),
+        ("bundle/receipts/onnx-fp32.json", "verify"),
+        ("package/bento.json", "package"),
+    ],
+)
+def test_run_all_redoes_a_stage_when_its_output_is_missing_or_changed(run_folder: Path, name: str, first: str) -> None:
+    before = (run_folder / name).read_bytes()
+    (run_folder / name).write_bytes(before[:-1] + b"?")
+    assert redone(run_folder)[0] == first
+    assert (run_folder / name).read_bytes() == before
+    (run_folder / name).unlink()
+    assert redone(run_folder)[0] == first
+    assert (run_folder / name).read_bytes() == before
+
+
+def test_run_all_redoes_data_when_a_file_is_touched_but_nothing_after_it(run_folder: Path, pictures: Path) -> None:
+    (pictures / "bars" / "000.png").touch()
+    assert redone(run_folder) == ["data"]
+
+
+def test_run_all_keeps_its_result_when_forced(run_folder: Path) -> None:
+    names = ["checkpoint/model.safetensors", "evaluate/metrics.json", "bundle/model.onnx", "bundle/manifest.json", "package/bento.json"]
+    before = {name: (run_folder / name).read_bytes() for name in names}
+    results = run_all(open_run(run_folder), force=True)
+    assert [result.stage for result in results if not result.skipped] == STAGES
+    assert {name: (run_folder / name).read_bytes() for name in names} == before
+
+
+def test_run_stage_refuses_when_the_one_before_is_not_done(run_folder: Path) -> None:
+    RunFolder(run_folder).marker("finetune").unlink()
+    with pytest.raises(GraftError, match=r"`finetune` is not done or outdated, and `evaluate` needs it"):
+        run_stage("evaluate", open_run(run_folder))
+
+
+def test_run_all_refuses_when_another_command_holds_the_run(run_folder: Path) -> None:
+    with RunFolder(run_folder).lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(GraftError, match="another graft command"):
+            run_all(open_run(run_folder))
+
+
+def test_open_run_refuses_when_the_folder_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(GraftError, match=r"no recipe\.yaml"):
+        open_run(tmp_path)

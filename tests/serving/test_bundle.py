@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from serving.bundle import hash_labels, open_bundle
+from serving.errors import BundleError
+
+
+@pytest.fixture
+def bundle(tiny_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_run / "bundle", tmp_path / "bundle"))
+
+
+def edit(bundle: Path, **changes: object) -> None:
+    path = bundle / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def refusal(bundle: Path) -> BundleError:
+    with pytest.raises(BundleError) as refused:
+        open_bundle(bundle)
+    return refused.value
+
+
+@pytest.mark.slow
+def test_open_bundle_returns_manifest_when_nothing_changed(bundle: Path) -> None:
+    opened = open_bundle(bundle)
+    assert opened.manifest.labels == ("bars", "plain")
+    assert opened.manifest.artifacts[0].receipt is not None
+    assert opened.path_of(opened.manifest.artifacts[0]).is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["model.onnx", "receipts/onnx-fp32.json"])
+def test_open_bundle_refuses_when_one_byte_changed(bundle: Path, name: str) -> None:
+    content = bytearray((bundle / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (bundle / name).write_bytes(content)
+    error = refusal(bundle)
+    assert error.code == "hash_mismatch"
+    assert name in error.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "receipts/onnx-fp32.json"])
+def test_open_bundle_refuses_when_file_missing(bundle: Path, name: str) -> None:
+    (bundle / name).unlink()
+    error = refusal(bundle)
+    assert error.code == "missing_file"
+    assert name in error.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_open_bundle_refuses_when_schema_unknown(bundle: Path, version: object) -> None:
+    edit(bundle, schema_version=version)
+    assert refusal(bundle).code == "unknown_schema"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", [["plain", "bars"], ["bars"], ["bars", "plain", "more"]])
+def test_open_bundle_refuses_when_labels_permuted_or_missing(bundle: Path, labels: list[str]) -> None:
+    edit(bundle, labels=labels)
+    assert refusal(bundle).code == "invalid_manifest"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["../model.onnx", "/etc/passwd", "..\\model.onnx"])
+def test_open_bundle_refuses_when_path_leaves_the_bundle(bundle: Path, file: str) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["artifacts"][0]["file"] = file
+    edit(bundle, **manifest)
+    assert refusal(bundle).code == "invalid_manifest"
+
+
+@pytest.mark.slow
+def test_open_bundle_refuses_when_unproven(bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for receipt in (None, manifest["artifacts"][0]["receipt"] | {"passed": False}):
+        manifest["artifacts"][0]["receipt"] = receipt
+        edit(bundle, **manifest)
+        assert refusal(bundle).code == "unproven"
+    assert open_bundle(bundle, require_receipts=False).manifest.name == "tiny"
+
+
+def test_open_bundle_refuses_when_manifest_is_no_json(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(b"\xff\xfe{")
+    assert refusal(tmp_path).code == "invalid_manifest"
+
+
+def test_hash_labels_differs_when_order_differs() -> None:
+    assert hash_labels(["a", "b"]) != hash_labels(["b", "a"])
+    assert hash_labels(["a,b"]) != hash_labels(["a", "b"])

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.predictor import load_predictor
+from serving.schemas import ErrorBody, Prediction
+from tests.conftest import make_picture
+
+pytestmark = pytest.mark.slow
+
+
+def test_predict_gives_probabilities_of_every_label(tiny_run: Path) -> None:
+    prediction = load_predictor(tiny_run / "bundle").predict(make_picture("bars", 900))
+    assert set(prediction.probabilities) == {"bars", "plain"}
+    assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert prediction.probability == max(prediction.probabilities.values()) == prediction.probabilities[prediction.label]
+    assert prediction.model.name == "tiny"
+
+
+def test_predict_many_answers_in_order_when_some_are_refused(tiny_run: Path) -> None:
+    predictor = load_predictor(tiny_run / "bundle")
+    items = [make_picture("bars", 901), b"no picture", make_picture("plain", 902), b""]
+    answers = list(predictor.predict_many(items))
+    assert [type(answer) for answer in answers] == [Prediction, ErrorBody, Prediction, ErrorBody]
+    assert answers[0] == predictor.predict(items[0])
+    assert answers[2] == predictor.predict(items[2])
+    assert isinstance(answers[3], ErrorBody)
+    assert answers[3].error.code == "empty_input"
+
+
+def test_score_is_the_same_when_batched(tiny_run: Path) -> None:
+    predictor = load_predictor(tiny_run / "bundle")
+    batch = np.stack([predictor.decode(make_picture("bars", index)) for index in range(7)])
+    singly = np.concatenate([predictor.score(batch[i : i + 1]) for i in range(7)])
+    assert np.abs(predictor.score(batch) - singly).max() < 1e-5
