@@ -6,7 +6,6 @@ import platform
 import tempfile
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ class Diagnosis:
         gpus: Names of the CUDA devices that torch finds.
         packages: Versions of the installed packages.
         providers: ONNX Runtime's compiled-in providers: ``works``, or why not, from a session on a small model.
-        extras: For each extra whether it is complete.
+        extras: For each extra ``installed``, or what installs it.
         training: What `auto` would choose, and why.
         serving: The provider that `auto` would choose.
     """
@@ -33,7 +32,7 @@ class Diagnosis:
     gpus: list[str]
     packages: dict[str, str]
     providers: dict[str, str]
-    extras: dict[str, bool]
+    extras: dict[str, str]
     training: str
     serving: str
 
@@ -51,7 +50,7 @@ class Diagnosis:
             "providers",
             *(f"  {name:<28}{state}" for name, state in self.providers.items()),
             "extras",
-            *(f"  {name:<28}{'installed' if found else EXTRAS[name].remedy(name)}" for name, found in self.extras.items()),
+            *(f"  {name:<28}{state}" for name, state in self.extras.items()),
             "packages",
             *(f"  {name:<28}{version}" for name, version in self.packages.items()),
         ]
@@ -77,7 +76,7 @@ def examine() -> Diagnosis:
         gpus=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         packages=_versions(),
         providers=providers,
-        extras={name: all(find_spec(module) for module in extra.modules) for name, extra in EXTRAS.items()},
+        extras={extra.name: "installed" if extra.is_installed() else extra.remedy() for extra in EXTRAS},
         training=f"{settings.device}, {settings.precision}, channels_last, {settings.threads} threads: {settings.why}",
         serving="CUDAExecutionProvider" if providers.get("CUDAExecutionProvider") == "works" else "CPUExecutionProvider",
     )

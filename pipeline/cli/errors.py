@@ -67,4 +67,6 @@ def _missing_module(error: ModuleNotFoundError) -> Failure | None:
     name = (error.name or "").split(".")[0]
     if not name or name in own:
         return None
-    return Failure(f"The module `{name}` is not installed. Install Graft's dependencies: pip install -c constraints.txt graft-ml")
+    from pipeline.extras import remedy_for
+
+    return Failure(f"The module `{name}` is not installed. Try: {remedy_for(name)}")

@@ -1,0 +1,70 @@
+"""Seconds that a user waits: for `graft --help`, for a run of which every stage is done, for the service's first answer.
+
+python benchmarks/startup.py [RUN] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+GRAFT = [sys.executable, "-m", "pipeline.cli"]
+PORT = 23907
+
+
+def seconds(command: list[str]) -> float:
+    """How long a command takes."""
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def first_answer(run: Path, picture: bytes) -> float:
+    """From the start of `graft serve` to its first prediction."""
+    start = time.perf_counter()
+    command = [*GRAFT, "serve", str(run), "--port", str(PORT)]
+    service = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/predict", data=picture, method="POST")
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=30):
+                    return time.perf_counter() - start
+            except (urllib.error.URLError, ConnectionError):
+                if service.poll() is not None:
+                    raise
+                time.sleep(0.01)
+    finally:
+        service.terminate()
+        service.wait()
+
+
+def report(name: str, measure: Callable[[], float], rounds: int) -> None:
+    """Print the median and the range, after one warm-up."""
+    measure()
+    values = [measure() for _ in range(rounds)]
+    print(f"{name:<34} {statistics.median(values):6.2f} s   [{min(values):.2f}, {max(values):.2f}]")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", nargs="?", type=Path, default=Path("models/solar-cells"))
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with (options.run / "data" / "samples.csv").open(encoding="utf-8", newline="") as file:
+        picture = Path(next(row["source"] for row in csv.DictReader(file) if row["split"] == "test")).read_bytes()
+    report("graft --help", lambda: seconds([*GRAFT, "--help"]), options.rounds)
+    report("graft run, every stage skipped", lambda: seconds([*GRAFT, "run", str(options.run)]), options.rounds)
+    report("graft serve, to the first answer", lambda: first_answer(options.run, picture), options.rounds)
+
+
+if __name__ == "__main__":
+    main()

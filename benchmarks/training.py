@@ -1,0 +1,219 @@
+"""Pictures a second of feature extraction and of full fine-tuning, beside torch at its defaults.
+
+    python benchmarks/training.py [--rounds 3] [--batch 32] [--backbone tf_efficientnet_lite0]
+
+Every variant runs in a process of its own (the allocator's settings are a process's), the variants take turns, and each
+round gives one ratio; the median and the range of the ratios are printed. Pictures are real where the demo's data set is
+installed, else noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SIZE_PX = 224
+CLASSES = 2
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to do the work: what it is, and the function that measures it."""
+
+    name: str
+    measure: Callable[[str, np.ndarray, int], dict[str, Any]]
+
+
+def load_pixels(count: int) -> np.ndarray:
+    """uint8 (count, 224, 224, 3)."""
+    from pathlib import Path
+
+    from serving.inputs.image import ImageInputSpec, decode_image
+
+    try:
+        import elpv_dataset
+    except ImportError:
+        return np.random.default_rng(0).integers(0, 256, (count, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
+    files = sorted((Path(elpv_dataset.__file__).parent / "data" / "images").glob("*.png"))[:count]
+    return np.stack([decode_image(file.read_bytes(), ImageInputSpec(height=SIZE_PX, width=SIZE_PX)) for file in files])
+
+
+def features_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
+    """torch's default: fp32, NCHW, eager."""
+    import timm
+    import torch
+
+    torch.manual_seed(0)
+    model = timm.create_model(backbone, num_classes=0).eval()
+
+    def run() -> np.ndarray:
+        with torch.inference_mode():
+            rows = []
+            for start in range(0, len(pixels), batch):
+                x = torch.from_numpy(pixels[start : start + batch]).permute(0, 3, 1, 2).contiguous().float()
+                rows.append(model((x / 255 - 0.5) / 0.5).numpy())
+        return np.concatenate(rows)
+
+    return _timed(run, len(pixels))
+
+
+def _exported_session(backbone: str, pixels: np.ndarray, threads: int):
+    import onnxruntime as ort
+    import timm
+    import torch
+
+    from pipeline.finetune.features import FeatureExtractor
+    from pipeline.modalities.image import Normalisation
+    from pipeline.onnx import to_onnx
+
+    torch.manual_seed(0)
+    model = timm.create_model(backbone).eval()
+    model.reset_classifier(0)
+    extractor = FeatureExtractor(model, Normalisation((0.5,) * 3, (0.5,) * 3)).eval()
+    content = to_onnx(extractor, torch.from_numpy(pixels[:2].copy()), input_name="image", output_name="features", metadata={})
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
+    """The exported backbone in ONNX Runtime, one thread a run, as many runs at once as CPUs."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from serving.runtime import cpu_limit
+
+    session = _exported_session(backbone, pixels, threads=1)
+
+    def run() -> np.ndarray:
+        batches = [pixels[start : start + batch] for start in range(0, len(pixels), batch)]
+        with ThreadPoolExecutor(cpu_limit()) as pool:
+            return np.concatenate(list(pool.map(lambda b: session.run(None, {"image": b})[0], batches)))
+
+    return _timed(run, len(pixels))
+
+
+def _timed(run: Callable[[], np.ndarray], count: int) -> dict[str, Any]:
+    run()
+    start = time.perf_counter()
+    rows = run()
+    return {"per_s": count / (time.perf_counter() - start), "rows": rows[:32].tolist()}
+
+
+def train_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
+    """A plain torch loop at its defaults: fp32, NCHW, stock allocator."""
+    import timm
+    import torch
+
+    torch.manual_seed(0)
+    model = timm.create_model(backbone, num_classes=CLASSES).train()
+    optimizer = torch.optim.AdamW(model.parameters())
+    targets = torch.arange(len(pixels)) % CLASSES
+
+    def step(start: int) -> None:
+        x = torch.from_numpy(pixels[start : start + batch]).permute(0, 3, 1, 2).contiguous().float()
+        loss = torch.nn.functional.cross_entropy(model((x / 255 - 0.5) / 0.5), targets[start : start + batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return _timed_steps(step, len(pixels), batch)
+
+
+def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
+    """One epoch of Graft's own trainer, augmentation included."""
+    import timm
+    import torch
+
+    from pipeline.finetune.loop import Split, Trainer
+    from pipeline.machine import apply_settings, choose_settings
+    from pipeline.modalities.image import Normalisation
+    from pipeline.recipe import Finetune
+
+    finetune = Finetune(batch_size=batch, epochs=1)
+    settings = choose_settings(finetune)
+    apply_settings(settings, 0)
+    model = timm.create_model(backbone, num_classes=CLASSES)
+    trainer = Trainer(model, Normalisation((0.5,) * 3, (0.5,) * 3), finetune, settings, 0, None)
+    split = Split(pixels, np.arange(len(pixels)) % CLASSES)
+    optimizer = torch.optim.AdamW(trainer.model.parameters())
+    trainer.model.train()
+
+    def step(start: int) -> None:
+        optimizer.zero_grad()
+        trainer._loss(split, np.arange(start, start + batch)).backward()
+        optimizer.step()
+
+    return _timed_steps(step, len(pixels), batch) | {"why": settings.why}
+
+
+def _timed_steps(step: Callable[[int], None], count: int, batch: int) -> dict[str, Any]:
+    starts = range(0, count - batch + 1, batch)
+    step(0)
+    step(0)
+    begin = time.perf_counter()
+    for start in starts:
+        step(start)
+    return {"per_s": len(starts) * batch / (time.perf_counter() - begin)}
+
+
+PAIRS = {
+    "feature extraction": (Variant("torch default", features_torch), Variant("graft", features_graft)),
+    "full fine-tuning": (Variant("torch default", train_torch), Variant("graft", train_graft)),
+}
+COUNTS = {"feature extraction": 192, "full fine-tuning": 256}
+
+
+def measure_apart(work: str, index: int, backbone: str, batch: int) -> dict[str, Any]:
+    """Measure one variant in a process of its own."""
+    command = [sys.executable, __file__, "--child", work, "--index", str(index), "--backbone", backbone, "--batch", str(batch)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+
+def spread(values: list[float]) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):7.2f}   [{min(values):.2f}, {max(values):.2f}]"
+
+
+def compare(work: str, backbone: str, batch: int, rounds: int) -> None:
+    """Print both variants' pictures a second, and their ratio round by round."""
+    results = [[measure_apart(work, index, backbone, batch) for index in (0, 1)] for _ in range(rounds)]
+    print(f"\n{work}, {backbone}, batch {batch}, {rounds} rounds: median [range]")
+    for index, variant in enumerate(PAIRS[work]):
+        print(f"  {variant.name:<15} pictures/s {spread([r[index]['per_s'] for r in results])}")
+    print(f"  {'ratio':<15}            {spread([r[1]['per_s'] / r[0]['per_s'] for r in results])}")
+    if "rows" in results[0][0]:
+        reference, ours = (np.array(results[0][index]["rows"]) for index in (0, 1))
+        print(f"  relative error  {np.abs(ours - reference).max() / np.abs(reference).max():.1e}")
+    if "why" in results[0][1]:
+        print(f"  graft trains in {results[0][1]['why']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, action="append")
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
+    parser.add_argument("--work", choices=PAIRS, action="append")
+    parser.add_argument("--child", choices=PAIRS, help=argparse.SUPPRESS)
+    parser.add_argument("--index", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        pixels = load_pixels(COUNTS[options.child])
+        print(json.dumps(PAIRS[options.child][options.index].measure(options.backbone, pixels, options.batch[0])))
+        return
+    for work in options.work or PAIRS:
+        for batch in options.batch or [32]:
+            compare(work, options.backbone, batch, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
