@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-REGULARISATION = (1e-3, 1e-2, 1e-1, 1.0)
+# L2 penalties on the weights, beside the mean loss of a sample, on features of unit variance.
+PENALTIES = (0.4, 0.06, 0.006, 0.0006)
+# The head that full fine-tuning starts from: the larger its weights, the larger the first gradients into the backbone, and
+# the more of what is pretrained they destroy. On the solar cells the validation loss after three epochs was 0.353 from
+# here, 0.384 from a penalty of 0.06, and 0.432 from 0.006, which by itself has the lowest loss.
+GENTLE = PENALTIES[:1]
 Features = NDArray[np.float32]
 Targets = NDArray[np.int64]
 
@@ -18,20 +24,26 @@ class LinearHead:
     """Logits are ``features @ weight.T + bias``: float32 of shapes (classes, features) and (classes,).
 
     Attributes:
-        inverse_regularisation: scikit-learn's ``C``, on features of unit variance, chosen by the loss on validation.
+        penalty: The L2 penalty that it was trained with, chosen by the loss on validation.
     """
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
-    inverse_regularisation: float
+    penalty: float
 
     def logits(self, features: Features) -> NDArray[np.float32]:
         """float32 of shape (samples, classes), of features (samples, features)."""
         return features @ self.weight.T + self.bias
 
 
-def train_head(train: tuple[Features, Targets], validation: tuple[Features, Targets], *, balanced: bool) -> LinearHead:
-    """Logistic regression, the regularisation chosen on validation.
+def train_head(
+    train: tuple[Features, Targets],
+    validation: tuple[Features, Targets],
+    *,
+    balanced: bool,
+    penalties: Sequence[float] = PENALTIES,
+) -> LinearHead:
+    """Logistic regression, the penalty chosen by the loss on validation.
 
     Features are scaled by one number, not each by its own: a feature that is almost never active on the data would
     get a huge weight, and full fine-tuning from there diverges (training loss 13 instead of 0.6 in the first epoch).
@@ -40,21 +52,22 @@ def train_head(train: tuple[Features, Targets], validation: tuple[Features, Targ
         train: Features (samples, features) and class indices (samples,).
         validation: The same of the validation split.
         balanced: Weigh classes inversely to their size.
+        penalties: What to choose from.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
 
     scale = 1 / max(float(train[0].std()), 1e-12)
     best: tuple[float, LinearHead] | None = None
-    for c in REGULARISATION:
-        model = LogisticRegression(C=c, max_iter=300, class_weight="balanced" if balanced else None)
+    for penalty in penalties:
+        model = LogisticRegression(C=1 / (penalty * len(train[1])), max_iter=300, class_weight="balanced" if balanced else None)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the loosest of the grid may not converge; validation then rejects it
+            warnings.simplefilter("ignore")  # the lightest of the grid may not converge; validation then rejects it
             model.fit(train[0] * scale, train[1])
         loss = float(log_loss(validation[1], model.predict_proba(validation[0] * scale), labels=model.classes_))
         if best is None or loss < best[0]:
             weight, bias = _rows(model.coef_ * scale, model.intercept_)
-            best = loss, LinearHead(weight, bias, inverse_regularisation=c)
+            best = loss, LinearHead(weight, bias, penalty=penalty)
     assert best is not None
     return best[1]
 

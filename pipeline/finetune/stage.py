@@ -13,7 +13,7 @@ from torch import nn
 from pipeline.data.samples import labels_of, read_samples
 from pipeline.finetune.checkpoint import CheckpointCard, Validation, save_checkpoint
 from pipeline.finetune.features import FeatureExtractor, cache_folder, extract_features, features_key
-from pipeline.finetune.head import LinearHead, train_head
+from pipeline.finetune.head import GENTLE, PENALTIES, LinearHead, train_head
 from pipeline.finetune.loop import Split, Trainer
 from pipeline.finetune.pixels import decode_samples
 from pipeline.layout import RunFolder
@@ -43,8 +43,13 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
 
     cache = cache_folder() / "features" / f"{features_key(weights_sha256, spec, normalisation)}.npz"
     features = extract_features(FeatureExtractor(backbone, normalisation), pixels, [s.sha256 for s in samples], cache, settings)
-    head = train_head((features[:count], targets[:count]), (features[count:], targets[count:]), balanced=weights is not None)
-    log.info("head: trained on the features, C %g", head.inverse_regularisation)
+    head = train_head(
+        (features[:count], targets[:count]),
+        (features[count:], targets[count:]),
+        balanced=weights is not None,
+        penalties=GENTLE if recipe.finetune.mode == "full" else PENALTIES,
+    )
+    log.info("head: trained on the features, penalty %g", head.penalty)
     model = attach_head(backbone, head)
 
     section = recipe.finetune if recipe.finetune.mode == "full" else recipe.finetune.model_copy(update={"epochs": 0})
@@ -55,7 +60,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     history = {
         "settings": asdict(settings),
         "class_weights": None if weights is None else weights.tolist(),
-        "head": {"inverse_regularisation": head.inverse_regularisation},
+        "head": {"penalty": head.penalty},
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.records(),
     }

@@ -1,0 +1,92 @@
+"""The README's code blocks, run in their order; what they print is what the README shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, free_port, make_folder
+from tests.pipeline.modalities.test_weights import make_hub_cache
+
+pytestmark = pytest.mark.slow
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [text for language, text in BLOCKS if language == "sh"]
+SOLAR_CELLS = ROOT / "models" / "solar-cells"
+
+
+def block(words: str) -> str:
+    """The one block of commands that holds the words."""
+    (found,) = [text for text in COMMANDS if words in text]
+    return found
+
+
+def shell(script: str, cwd: Path, **env: str) -> str:
+    """Run a block as a user with Graft's environment active would."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, cwd=cwd, env=os.environ | {"PATH": path} | env, check=False
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_every_block_is_run_by_a_test_of_this_file() -> None:
+    run_here = ("make demo", "make test", "graft init", "graft serve models/solar-cells")
+    assert all(any(words in text for words in run_here) for text in COMMANDS)
+    assert len(COMMANDS) == len(run_here)
+
+
+def test_make_test_is_the_suite_itself() -> None:
+    assert re.search(r"^test:.*\n\t\$\(BIN\)/python -m pytest$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert block("make test").strip() == "make test"
+
+
+def test_make_demo_ends_with_metrics_report_and_a_real_answer() -> None:
+    printed = shell(block("make demo").replace("make demo", f"make demo VENV={sys.prefix}"), ROOT)
+    metrics = json.loads((SOLAR_CELLS / "evaluate" / "metrics.json").read_text())
+    assert metrics["accuracy"] >= 0.86
+    assert metrics["auroc"] >= 0.91
+    assert metrics["samples"] == 656
+    assert "receipt   passed: 656 of 656" in printed
+    assert "report    models/solar-cells/evaluate/report.html" in printed
+    answer = json.loads(re.search(r"^answer +(.*)$", printed, re.MULTILINE).group(1))
+    assert answer["label"] in {"functional", "defective"}
+
+
+def test_the_figures_shown_are_those_of_this_run() -> None:
+    metrics = json.loads((SOLAR_CELLS / "evaluate" / "metrics.json").read_text())
+    for key, name in (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("auroc", "AUROC")):
+        shown = float(re.search(rf"^ +{name} +([\d.]+) ", README, re.MULTILINE).group(1))
+        low, high = metrics["intervals_95"][key]
+        assert low <= shown <= high, f"the README shows {key} {shown}, this machine measured {metrics[key]:.3f}"
+
+
+def test_serving_the_demo_answers_what_the_readme_shows() -> None:
+    port = free_port()
+    script = block("graft serve models/solar-cells").replace("3000", str(port))
+    printed = shell(script + "\nkill $!", ROOT)
+    answer = json.loads(printed.splitlines()[-1])
+    shown = json.loads(next(text for language, text in BLOCKS if language == "json"))
+    assert answer["label"] == shown["label"]
+    assert answer["model"]["name"] == shown["model"]["name"]
+    assert list(answer) == list(shown)
+    assert answer["probability"] == pytest.approx(shown["probability"], abs=0.1)
+
+
+def test_own_pictures_become_a_run(tmp_path: Path) -> None:
+    make_folder(tmp_path / "pictures", per_label=12)
+    cache = tmp_path / "hub"
+    make_hub_cache(cache, "tf_efficientnet_lite0")
+    printed = shell(block("graft init"), tmp_path, HF_HUB_OFFLINE="1", HF_HUB_CACHE=str(cache))
+    assert "wrote recipe.yaml" in printed
+    assert "receipt   passed" in printed
+    assert (tmp_path / "models" / "pictures" / "bundle" / "manifest.json").is_file()
+    shutil.rmtree(tmp_path / "models")
