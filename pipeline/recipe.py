@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ Metric = Literal["accuracy", "macro_f1", "macro_precision", "macro_recall", "aur
 class Section(BaseModel):
     """A part of the recipe: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Range(Section):
@@ -199,6 +200,13 @@ def dump_recipe(recipe: Recipe) -> str:
 def section_json(section: BaseModel) -> str:
     """A section as canonical JSON, to be hashed."""
     return json.dumps(section.model_dump(mode="json", by_alias=True), sort_keys=True)
+
+
+def hash_recipe(recipe: Recipe) -> str:
+    """SHA-256, in hex, of the recipe without the places of its files, whose contents have hashes of their own."""
+    data = recipe.data.model_copy(update={"source": ""})
+    backbone = recipe.backbone.model_copy(update={"weights": ""})
+    return hashlib.sha256(section_json(recipe.model_copy(update={"data": data, "backbone": backbone})).encode()).hexdigest()
 
 
 def _absolute(recipe: Recipe, base: Path) -> Recipe:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from pipeline import atomic
 from pipeline.errors import GraftError
 from pipeline.layout import RunFolder
 from pipeline.recipe import Recipe, dump_recipe, load_recipe
-from pipeline.stages import BY_NAME, STAGES, Stage
+from pipeline.stages import STAGES, Stage
 from serving.bundle import hash_file
 
 log = logging.getLogger("graft")
@@ -47,16 +49,28 @@ def open_run(target: Path, folder: Path | None = None) -> Run:
         folder: Where a recipe's run goes; by default ``models/NAME``.
 
     Raises:
-        GraftError: Neither a recipe nor a run; or the recipe is wrong.
+        GraftError: Neither a recipe nor a run; the recipe is wrong; or the run would overwrite a recipe that a user wrote.
     """
     if target.is_dir():
-        if not (target / "recipe.yaml").is_file():
-            raise GraftError(f"{target}: has no recipe.yaml, so it is not a run. Start one with: graft run RECIPE")
+        if folder is not None:
+            raise GraftError(f"{target}: is a run's folder already; --run goes with a recipe.")
+        if not _is_run(RunFolder(target)):
+            raise GraftError(f"{target}: is not a run's folder. Name a recipe to start one: graft run RECIPE")
         return Run(load_recipe(target / "recipe.yaml"), RunFolder(target))
     if not target.exists():
         raise GraftError(f"{target}: no such recipe or run. Write a recipe with: graft init FOLDER")
     recipe = load_recipe(target)
-    return Run(recipe, RunFolder(folder or MODELS / recipe.name))
+    run = RunFolder(folder or MODELS / recipe.name)
+    if run.recipe.exists() and not _is_run(run):
+        raise GraftError(
+            f"{run.root}: holds a recipe.yaml that is not of a run, and would be overwritten. Choose another folder: --run DIR"
+        )
+    return Run(recipe, run)
+
+
+def _is_run(folder: RunFolder) -> bool:
+    """Whether a run has begun there: what tells its recipe from one that a user wrote."""
+    return folder.recipe.is_file() and folder.lock.is_file()
 
 
 def run_all(run: Run, *, force: bool = False) -> list[StageResult]:
@@ -72,14 +86,20 @@ def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
     Raises:
         GraftError: The stage before it is not done.
     """
-    stage = BY_NAME[name]
+    before = list(takewhile(lambda stage: stage.name != name, STAGES))
+    missing = next((stage.name for stage in before if not _is_done(stage, run)), None)
+    if missing:
+        raise GraftError(
+            f"{run.folder.root}: `{missing}` is not done or outdated, and `{name}` needs it. Carry out all of it with: graft run"
+        )
     with _held(run.folder):
         _keep_recipe(run)
-        if stage.after and not _is_done(BY_NAME[stage.after], run):
-            raise GraftError(
-                f"{run.folder.root}: `{stage.after}` is not done or outdated, and `{name}` needs it. Run: graft run {run.folder.root}"
-            )
-        return _carry_out(stage, run, force=force)
+        return _carry_out(STAGES[len(before)], run, force=force)
+
+
+def done_stages(run: Run) -> frozenset[str]:
+    """The names of the stages whose results are of this recipe, data and code; a stage after one that is not done is not."""
+    return frozenset(stage.name for stage in takewhile(lambda stage: _is_done(stage, run), STAGES))
 
 
 def _carry_out(stage: Stage, run: Run, *, force: bool) -> StageResult:
@@ -128,4 +148,11 @@ def _held(folder: RunFolder) -> Iterator[None]:
             raise GraftError(
                 f"{folder.root}: another graft command is working on this run. Wait for it, or use another folder: --run DIR"
             ) from error
+        _sweep(folder)
         yield
+
+
+def _sweep(folder: RunFolder) -> None:
+    """Remove what a killed command left half-written."""
+    for path in [*folder.root.glob(f".*{atomic.PARTIAL}"), *folder.root.glob(f"*/.*{atomic.PARTIAL}"), *folder.root.glob(".pixels.npy")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

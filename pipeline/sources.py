@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 from pipeline.errors import GraftError
@@ -23,7 +24,7 @@ def locate(source: str, what: str) -> Path:
         GraftError: The package is not installed, or there is nothing at the path.
     """
     path = _in_package(source, what) if source.startswith(PACKAGE) else Path(source)
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises on names that no file system can hold
         raise GraftError(f"{what}: {path} does not exist. Correct the path in the recipe (relative paths count from its folder).")
     return path
 
@@ -38,4 +39,7 @@ def _in_package(source: str, what: str) -> Path:
 
 def hash_source(source: str, what: str) -> str:
     """SHA-256, in hex, of a recipe's file."""
-    return hash_file(locate(source, what))
+    path = locate(source, what)
+    if not path.is_file():
+        raise GraftError(f"{what}: {path} is a folder, but a file is needed.")
+    return hash_file(path)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.layout import RunFolder
-from pipeline.recipe import Recipe, section_json
+from pipeline.recipe import Recipe, hash_recipe, section_json
+from pipeline.versions import versions_of
 from serving.bundle import hash_file
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +24,6 @@ class Stage:
 
     Attributes:
         name: The command's name.
-        after: The stage that must be done before.
         execute: Does the work; imports what is heavy inside.
         inputs: What the result depends on, besides the code: a JSON value.
         code: Files and folders, relative to the source tree, whose change makes the result outdated.
@@ -32,7 +32,6 @@ class Stage:
     """
 
     name: str
-    after: str | None
     execute: Callable[[Recipe, RunFolder], None]
     inputs: Callable[[Recipe, RunFolder], Inputs]
     code: tuple[str, ...]
@@ -67,10 +66,22 @@ def _data_inputs(recipe: Recipe, _: RunFolder) -> Inputs:
 
     states = hashlib.sha256()
     for file in read_labelled_files(recipe.data):
-        stat = file.path.stat() if file.path.exists() else None
-        state = (str(file.path), file.label, file.strata, stat and stat.st_size, stat and stat.st_mtime_ns)
-        states.update(json.dumps(state).encode())
-    return {"section": section_json(recipe.data), "seed": recipe.seed, "files": states.hexdigest()}
+        states.update(json.dumps([str(file.path), file.label, file.strata, *_state(file.path)]).encode())
+    return {
+        "section": section_json(recipe.data),
+        "seed": recipe.seed,
+        "files": states.hexdigest(),
+        "versions": versions_of("pillow", "scikit-learn"),
+    }
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Size in bytes and time of change in nanoseconds; nothing of a file that cannot be found, which the audit will name."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _finetune(recipe: Recipe, run: RunFolder) -> None:
@@ -91,7 +102,7 @@ def _finetune_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "weights": recipe.backbone.weights
         if recipe.backbone.weights == "hub"
         else hash_source(recipe.backbone.weights, "backbone.weights"),
-        "versions": _versions("torch", "timm", "scikit-learn"),
+        "versions": versions_of("torch", "timm", "scikit-learn", "pillow", "onnxruntime-gpu", "onnxruntime"),
     }
 
 
@@ -111,6 +122,7 @@ def _evaluate_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "samples": digest(sample for sample in read_samples(run) if sample.split != "train"),
         "checkpoint": _hashes(sorted(run.checkpoint.iterdir())),
         "audit": hash_file(run.audit),
+        "versions": versions_of("torch", "timm", "scikit-learn", "pillow"),
     }
 
 
@@ -121,11 +133,14 @@ def _export(recipe: Recipe, run: RunFolder) -> None:
 
 
 def _export_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
+    from pipeline.data.samples import digest, read_samples
+
     return {
-        "recipe": section_json(recipe),
+        "recipe": hash_recipe(recipe),
+        "samples": digest(read_samples(run)),
         "checkpoint": _hashes([run.checkpoint / name for name in ("model.safetensors", "checkpoint.json")]),
         "calibration": hash_file(run.calibration),
-        "versions": _versions("torch", "onnx", "onnxscript"),
+        "versions": versions_of("torch", "timm", "onnx", "onnxscript"),
     }
 
 
@@ -147,7 +162,7 @@ def _verify(recipe: Recipe, run: RunFolder) -> None:
 
 
 def _verify_inputs(_: Recipe, run: RunFolder) -> Inputs:
-    return {"files": _hashes([run.model, run.logits, run.calibration]), "versions": _versions("onnxruntime-gpu", "onnxruntime", "pillow")}
+    return {"files": _hashes([run.model, run.logits, run.calibration]), "versions": versions_of("onnxruntime-gpu", "onnxruntime", "pillow")}
 
 
 def _package(recipe: Recipe, run: RunFolder) -> None:
@@ -163,58 +178,46 @@ def _package_inputs(_: Recipe, run: RunFolder) -> Inputs:
 def _is_packaged(run: RunFolder) -> bool:
     from pipeline.package.stage import is_packaged
 
-    return is_packaged(json.loads(run.bento.read_bytes())["bento"])
+    return is_packaged(run)
 
 
 def _hashes(paths: list[Path]) -> dict[str, str]:
     return {path.name: hash_file(path) for path in paths}
 
 
-def _versions(*names: str) -> dict[str, str]:
-    from importlib import metadata
-
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
 INPUT_CODE = ("serving/inputs", "pipeline/modalities")
+CHECKPOINT_CODE = tuple(f"pipeline/finetune/{name}.py" for name in ("checkpoint", "loop", "pixels"))
 STAGES = (
     Stage(
-        "data", None, _data, _data_inputs,
-        code=("pipeline/data", "serving/inputs"),
+        "data", _data, _data_inputs,
+        code=("pipeline/data", "pipeline/sources.py", "serving/inputs"),
         outputs=lambda run: [run.samples, run.contents, run.audit],
     ),
     Stage(
-        "finetune", "data", _finetune, _finetune_inputs,
+        "finetune", _finetune, _finetune_inputs,
         code=("pipeline/finetune", "pipeline/machine.py", "pipeline/onnx.py", *INPUT_CODE),
         outputs=lambda run: [run.checkpoint / name for name in ("model.safetensors", "checkpoint.json", "validation.npz", "history.json")],
     ),
     Stage(
-        "evaluate", "finetune", _evaluate, _evaluate_inputs,
-        code=("pipeline/evaluate", *INPUT_CODE),
+        "evaluate", _evaluate, _evaluate_inputs,
+        code=("pipeline/evaluate", *CHECKPOINT_CODE, *INPUT_CODE),
         outputs=lambda run: [run.metrics, run.report, run.calibration, run.logits],
     ),
     Stage(
-        "export", "evaluate", _export, _export_inputs,
+        "export", _export, _export_inputs,
         code=("pipeline/export/classifier.py", "pipeline/export/stage.py", "pipeline/onnx.py", "serving/bundle.py", *INPUT_CODE),
         outputs=lambda run: [run.model],
         still_valid=_is_bundle,
     ),
     Stage(
-        "verify", "export", _verify, _verify_inputs,
+        "verify", _verify, _verify_inputs,
         code=("pipeline/export", "serving/predictor.py", "serving/runtime.py", *INPUT_CODE),
         outputs=lambda run: [run.receipt, run.bundle / "manifest.json"],
     ),
     Stage(
-        "package", "verify", _package, _package_inputs,
+        "package", _package, _package_inputs,
         code=("pipeline/package", "serving", "bentofile.yaml"),
         outputs=lambda run: [run.bento],
         still_valid=_is_packaged,
     ),
 )  # fmt: skip
-BY_NAME = {stage.name: stage for stage in STAGES}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,18 +59,18 @@ class Summary:
         return "\n".join(lines)
 
 
-def summarise_run(folder: RunFolder, results: Sequence[StageResult]) -> Summary:
-    """Read what the run's stages have left."""
-    bento = _read(folder.bento)
+def summarise_run(folder: RunFolder, results: Sequence[StageResult], done: Collection[str]) -> Summary:
+    """Read what the run's stages have left; nothing of a stage that is not in ``done``, since it would be of another model."""
+
+    def read(stage: str, path: Path) -> Any:  # noqa: ANN401 - any JSON value
+        return json.loads(path.read_bytes()) if stage in done else None
+
+    bento = read("package", folder.bento)
     return Summary(
         run=folder.root,
         stages=results,
-        metrics=_read(folder.metrics),
-        receipt=_read(folder.receipt),
-        report=folder.report if folder.report.exists() else None,
+        metrics=read("evaluate", folder.metrics),
+        receipt=read("verify", folder.receipt),
+        report=folder.report if "evaluate" in done else None,
         bento=bento and bento["bento"],
     )
-
-
-def _read(path: Path) -> Any:  # noqa: ANN401 - any JSON value
-    return json.loads(path.read_bytes()) if path.exists() else None

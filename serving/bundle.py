@@ -52,8 +52,6 @@ class Artifact(FileRef):
     """
 
     name: str
-    input_name: str = "image"
-    output_name: str = "probabilities"
     receipt: ReceiptRef | None = None
 
 
@@ -131,14 +129,23 @@ def open_bundle(folder: Path, *, require_receipts: bool = True) -> Bundle:
         _check(folder, artifact)
         if not require_receipts:
             continue
-        if artifact.receipt is not None:
-            _check(folder, artifact.receipt)
-        if artifact.receipt is None or not artifact.receipt.passed:
-            state = "has no receipt" if artifact.receipt is None else "failed its receipt"
+        state = _doubt(folder, artifact)
+        if state:
             raise BundleError(
                 "unproven", f"{folder}: {artifact.name} {state}, so nothing proves its answers. Run `graft verify` on its run."
             )
     return Bundle(folder, manifest)
+
+
+def _doubt(folder: Path, artifact: Artifact) -> str | None:
+    """Why an artifact is unproven, or None: its receipt must be there, unchanged, passed, and of these very bytes."""
+    if artifact.receipt is None:
+        return "has no receipt"
+    _check(folder, artifact.receipt)
+    receipt = json.loads((folder / artifact.receipt.file).read_bytes())
+    if not artifact.receipt.passed or receipt.get("passed") is not True:
+        return "failed its receipt"
+    return None if receipt.get("artifact_sha256") == artifact.sha256 else "has the receipt of another file"
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 from serving.bundle import Bundle, open_bundle
 from serving.errors import InputRefusedError
 from serving.inputs.image import decode_image
-from serving.runtime import Device, OnnxSession, Session, cpu_limit
+from serving.runtime import Device, OnnxSession, Session
 from serving.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction
 
 
@@ -47,11 +45,6 @@ class Predictor:
             return self.predict(data)
         except InputRefusedError as refusal:
             return ErrorBody(error=ErrorDetail(code=refusal.code, message=refusal.message))
-
-    def predict_many(self, items: Iterable[bytes]) -> Iterator[Prediction | ErrorBody]:
-        """Predict many inputs on all CPUs, in order."""
-        with ThreadPoolExecutor(cpu_limit()) as pool:
-            yield from pool.map(self.predict_or_error, items)
 
     def describe(self, probabilities: NDArray[np.float32]) -> Prediction:
         """Name one row of probabilities, float32 of shape (labels,)."""

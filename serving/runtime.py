@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from serving.errors import ProviderError
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["cpu", "cuda"]
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -53,7 +53,7 @@ class OnnxSession:
 
     Args:
         path: The ONNX file.
-        device: ``cpu``, ``cuda``, or ``auto``: CUDA where it really loads, else the CPU.
+        device: ``cpu`` or ``cuda``.
         threads: Threads within one ``run``. One, with as many callers as CPUs, gives the best throughput.
 
     Raises:
@@ -72,11 +72,6 @@ class OnnxSession:
 
 
 def _create(path: Path, device: Device, threads: int) -> ort.InferenceSession:
-    if device == "auto":
-        try:
-            return _create(path, "cuda", threads)
-        except ProviderError:
-            return _create(path, "cpu", threads)
     provider = PROVIDERS[device]
     if provider not in ort.get_available_providers():
         raise ProviderError("provider_missing", f"{provider} is not in this onnxruntime. For CUDA: pip install 'graft-ml[gpu]'.")
@@ -88,7 +83,11 @@ def _create(path: Path, device: Device, threads: int) -> ort.InferenceSession:
     options.log_severity_level = 3
     if device == "cuda":
         ort.preload_dlls()
-    session = ort.InferenceSession(path, options, providers=[provider])
+    try:
+        session = ort.InferenceSession(path, options, providers=[provider], enable_fallback=0)
+    except Exception as error:  # onnxruntime has a type of error for each of its status codes, and no common base
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ProviderError("not_loaded", f"{path}: {provider} cannot load it ({reason}).") from error
     # Without this, `run` rebuilds the session on other providers after an error.
     session.disable_fallback()
     if session.get_providers()[0] != provider:  # onnxruntime only logs it when a provider fails to load

@@ -95,14 +95,6 @@ def recipe_document(pictures: Path, weights: Path, **changes: object) -> dict[st
     return document | changes
 
 
-@pytest.fixture
-def tiny_recipe(pictures: Path, tiny_weights: Path, tmp_path: Path) -> Path:
-    """The recipe, as a file of the test's own."""
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe_document(pictures, tiny_weights)))
-    return path
-
-
 @pytest.fixture(scope="session")
 def tiny_run(pictures: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run. Tests that change it work on a copy."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from typing import Any
 
 import click
 
-EXIT_ERROR = 1
+from pipeline.errors import EXIT_ERROR, GraftError
 
 
 class Failure(click.ClickException):
@@ -36,7 +37,6 @@ class FriendlyGroup(click.Group):
 
 def explain(error: Exception) -> Failure | None:
     """The message for an error that a user can act on; None for a defect of ours."""
-    from pipeline.errors import GraftError
     from serving.errors import ServingError
 
     if isinstance(error, GraftError):
@@ -45,6 +45,8 @@ def explain(error: Exception) -> Failure | None:
         return Failure(error.message)
     if isinstance(error, ModuleNotFoundError):
         return _missing_module(error)
+    if isinstance(error, shutil.Error):  # copytree's list of (source, place, reason)
+        return Failure(f"Files could not be copied: {error.args[0][0][2] if error.args and error.args[0] else error}")
     if isinstance(error, OSError) and error.errno in REMEDIES:
         place = f"{error.filename}: " if error.filename else ""
         return Failure(f"{place}{error.strerror}. {REMEDIES[error.errno]}")

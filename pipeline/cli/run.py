@@ -19,10 +19,10 @@ def run(recipe: Path, folder: Path | None, *, force: bool, as_json: bool) -> Non
 
     Stages whose inputs are unchanged are skipped. RECIPE may also be the folder of a run, to go on with it.
     """
-    from pipeline.run import open_run, run_all
+    from pipeline.run import done_stages, open_run, run_all
     from pipeline.summary import summarise_run
 
     opened = open_run(recipe, folder)
     results = run_all(opened, force=force)
-    summary = summarise_run(opened.folder, results)
+    summary = summarise_run(opened.folder, results, done_stages(opened))
     emit(summary.to_json(), summary.to_text(), as_json=as_json)

@@ -16,11 +16,11 @@ def _command(name: str, does: str) -> click.Command:
     @click.option("--force", is_flag=True, help="Redo the stage even if it is done.")
     @json_option
     def command(target: Path, folder: Path | None, *, force: bool, as_json: bool) -> None:
-        from pipeline.run import open_run, run_stage
+        from pipeline.run import done_stages, open_run, run_stage
         from pipeline.summary import summarise_run
 
         opened = open_run(target, folder)
-        summary = summarise_run(opened.folder, [run_stage(name, opened, force=force)])
+        summary = summarise_run(opened.folder, [run_stage(name, opened, force=force)], done_stages(opened))
         emit(summary.to_json(), summary.to_text(), as_json=as_json)
 
     return command

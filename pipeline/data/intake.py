@@ -80,7 +80,7 @@ def _read_table(path: Path, data: Data) -> list[LabelledFile]:
     return [
         LabelledFile(
             path=(path.parent / row[data.table.path]).absolute(),
-            label=_label(row[data.table.label], data.table, path),
+            label=_label(row[data.table.label].strip(), data.table, path),
             strata=tuple(row[name] for name in data.stratify_by),
         )
         for row in rows
@@ -89,7 +89,7 @@ def _read_table(path: Path, data: Data) -> list[LabelledFile]:
 
 def _label(value: str, table: Table, path: Path) -> str:
     if table.classes is None:
-        if not value.strip():
+        if not value:
             raise DataError(f"{path}: a row has no value in the label column `{table.label}`. Fill it, or remove the row.")
         return value
     try:

@@ -65,9 +65,9 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ..
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    atomic.write_bytes(path, text.getvalue().encode())
+    atomic.write_bytes(path, text.getvalue().encode(errors="surrogateescape"))
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         return list(csv.DictReader(file))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-BOUNDS = (0.05, 20.0)
+# A validation split without a mistake would drive the temperature to nothing, and every answer to certainty.
+BOUNDS = (0.2, 20.0)
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
@@ -22,7 +23,7 @@ def negative_log_likelihood(logits: NDArray[np.floating], targets: NDArray[np.in
 
 
 def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.int64]) -> float:
-    """The temperature, within 0.05 to 20, that makes the targets most likely.
+    """The temperature, within 0.2 to 20, that makes the targets most likely.
 
     Args:
         logits: Of samples that did not train the model: shape (samples, classes).

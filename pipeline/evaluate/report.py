@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
-from PIL import Image
 
 from pipeline.data.samples import Sample
 from pipeline.evaluate.plots import plot_confusion, plot_learning, plot_reliability, plot_roc_and_pr
+from serving.inputs.image import ImageInputSpec, load_rgb
 
 MISTAKES_SHOWN = 24
 THUMBNAIL_PX = 132
@@ -99,9 +99,8 @@ def find_mistakes(scored: Scored, labels: Sequence[str]) -> list[Mistake]:
 
 
 def _thumbnail(data: bytes) -> str:
-    with Image.open(io.BytesIO(data)) as image:
-        small = image.convert("RGB")
-        small.thumbnail((THUMBNAIL_PX * 2, THUMBNAIL_PX * 2))
+    small = load_rgb(data, ImageInputSpec(height=1, width=1).max_pixels)
+    small.thumbnail((THUMBNAIL_PX * 2, THUMBNAIL_PX * 2))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

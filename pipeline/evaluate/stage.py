@@ -59,4 +59,4 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
     log.info(
         "evaluate: accuracy %.3f, macro F1 %.3f, AUROC %.3f, ECE %.3f", *(metrics[k] for k in ("accuracy", "macro_f1", "auroc", "ece"))
     )
-    require_metrics(metrics, recipe.evaluate.require)
+    require_metrics(metrics, recipe.evaluate.require, run.report)

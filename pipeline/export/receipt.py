@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -14,7 +13,9 @@ from numpy.typing import NDArray
 from pipeline.data.samples import Sample
 from pipeline.evaluate.calibration import softmax
 from pipeline.evaluate.metrics import summarise
+from pipeline.machine import cpu_name
 from pipeline.progress import track
+from pipeline.versions import installed_versions
 from serving.predictor import Predictor
 from serving.runtime import cpu_limit
 
@@ -101,8 +102,8 @@ def build_receipt(predictor: Predictor, samples: Sequence[Sample], reference: Re
         "artifact_sha256": artifact.sha256,
         "checkpoint_sha256": reference.checkpoint_sha256,
         "provider": predictor.session.provider,
-        "cpu": platform.processor() or platform.machine(),
-        "versions": predictor.manifest.lineage.versions,
+        "cpu": cpu_name(),
+        "versions": installed_versions(),
         "batch_sizes": list(BATCH_SIZES),
         **measured,
         "limits": asdict(limits),
@@ -134,7 +135,8 @@ def compare(by_batch: dict[int, NDArray[np.float32]], reference: Reference, marg
     not_finite = sum(int((~np.isfinite(rows)).sum()) for rows in by_batch.values())
     if ours.shape != theirs.shape or not_finite:
         return {"samples": len(theirs), "shape": list(ours.shape), "expected_shape": list(theirs.shape), "not_finite": not_finite}
-    differences = np.abs(_centred_logits(ours, reference.temperature) - _centre(reference.logits.astype(np.float64))).max(axis=1)
+    # Both from probabilities, since what is smaller than float32 can hold is lost to the one that is served.
+    differences = np.abs(_centred_logits(ours, reference.temperature) - _centred_logits(theirs, reference.temperature)).max(axis=1)
     agree = ours.argmax(axis=1) == theirs.argmax(axis=1)
     ranked = np.sort(theirs, axis=1)
     clear = ranked[:, -1] - ranked[:, -2] > margin

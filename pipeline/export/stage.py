@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from importlib import metadata
 
 import numpy as np
 import torch
@@ -15,15 +14,15 @@ from pipeline.data.samples import digest, read_samples
 from pipeline.errors import GateFailedError, GraftError
 from pipeline.export.classifier import ServedClassifier
 from pipeline.export.receipt import FP32_CPU, Reference, build_receipt
-from pipeline.finetune.checkpoint import hash_checkpoint, load_checkpoint
+from pipeline.finetune.checkpoint import hash_checkpoint, load_checkpoint, read_card
 from pipeline.layout import RunFolder
 from pipeline.onnx import to_onnx
-from pipeline.recipe import Recipe, section_json
+from pipeline.recipe import Recipe, hash_recipe
+from pipeline.versions import installed_versions
 from serving.bundle import MANIFEST_FILE, Artifact, Lineage, Manifest, ReceiptRef, hash_file, hash_labels, open_bundle
 from serving.predictor import load_predictor
 
 log = logging.getLogger("graft")
-PACKAGES = ("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "numpy", "pillow")
 
 
 def export(recipe: Recipe, run: RunFolder) -> None:
@@ -31,7 +30,7 @@ def export(recipe: Recipe, run: RunFolder) -> None:
     model, card = load_checkpoint(run.checkpoint)
     temperature = float(json.loads(run.calibration.read_bytes())["temperature"])
     lineage = Lineage(
-        recipe_sha256=hashlib.sha256(section_json(recipe).encode()).hexdigest(),
+        recipe_sha256=hash_recipe(recipe),
         data_sha256=digest(read_samples(run)),
         weights_sha256=card.weights_sha256,
         checkpoint_sha256=hash_checkpoint(run.checkpoint),
@@ -76,6 +75,9 @@ def verify(_: Recipe, run: RunFolder) -> None:
     if [sample.sha256 for sample in samples] != reference.sha256:
         raise GraftError(f"{run.logits}: is of another test split than {run.samples}. Evaluate again: graft evaluate {run.root} --force")
     predictor = load_predictor(run.bundle, require_receipts=False)
+    card = read_card(run.checkpoint)
+    if (predictor.manifest.labels, predictor.manifest.input) != (card.labels, card.input):
+        raise GraftError(f"{run.bundle}: labels or input are not the checkpoint's. Export again: graft export {run.root} --force")
     receipt = build_receipt(predictor, samples, reference, FP32_CPU)
     atomic.write_json(run.receipt, receipt)
     _sign(run, passed=receipt["passed"])
@@ -106,14 +108,3 @@ def _sign(run: RunFolder, *, passed: bool) -> None:
     artifact = manifest.artifacts[0].model_copy(update={"receipt": ref})
     signed = manifest.model_copy(update={"artifacts": (artifact, *manifest.artifacts[1:])})
     atomic.write_json(run.bundle / MANIFEST_FILE, signed.model_dump(mode="json"))
-
-
-def installed_versions() -> dict[str, str]:
-    """The versions of what made the model."""
-    found = {}
-    for name in ("graft-ml", *PACKAGES):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

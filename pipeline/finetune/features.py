@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -48,9 +49,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GRAFT_CACHE") or Path(base) / "graft")
 
 
-def features_key(weights_sha256: str, spec: ImageInputSpec, normalisation: Normalisation) -> str:
-    """What a feature depends on besides the picture."""
-    document = [weights_sha256, spec.model_dump(), normalisation.mean, normalisation.std, "v1"]
+def features_key(architecture: str, weights_sha256: str, spec: ImageInputSpec, normalisation: Normalisation, settings: Settings) -> str:
+    """What a feature depends on besides the picture: the network, its input, and the way to compute it."""
+    way = "onnxruntime fp32" if settings.device == "cpu" else f"torch {settings.device} {settings.precision}"
+    versions = [metadata.version("torch"), metadata.version("pillow")]
+    document = [architecture, weights_sha256, spec.model_dump(), normalisation.mean, normalisation.std, way, versions]
     return hashlib.sha256(json.dumps(document).encode()).hexdigest()[:32]
 
 
@@ -76,7 +79,10 @@ def extract_features(
         stream = _run_onnx(extractor, pixels, new) if settings.device == "cpu" else _run_torch(extractor, pixels, new, settings)
         found = dict(zip((hashes[i] for i in new), track(stream, total=len(new), what="features", unit="pictures"), strict=True))
         known |= found
-        _write_cache(cache, known)
+        try:
+            _write_cache(cache, known)
+        except OSError as error:
+            log.warning("features: not kept for the next run, because %s (GRAFT_CACHE names another place)", error)
     else:
         log.info("features: all %d pictures are in the cache", len(hashes))
     return np.stack([known[sha256] for sha256 in hashes])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from timm.optim import param_groups_weight_decay
 from torch import nn
 
+from pipeline.errors import GraftError
 from pipeline.machine import Settings
 from pipeline.modalities.image import Normalisation, augment, to_input
 from pipeline.progress import track
@@ -88,8 +89,7 @@ class Trainer:
         self.settings = settings
         self.finetune = finetune
         self.normalisation = normalisation
-        memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.model = model.to(settings.device, memory_format=memory_format)  # type: ignore[call-overload]
+        self.model = model.to(settings.device).to(memory_format=torch.channels_last)
         self.class_weights = None if class_weights is None else class_weights.to(settings.device)
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -109,7 +109,7 @@ class Trainer:
         best = Outcome(self._state(), start_logits, 0, [_measure(start_logits, validation.targets, 0)])
         for number in range(1, self.finetune.epochs + 1):
             start = time.perf_counter()
-            loss = self._train_epoch(train, optimizer, scheduler, f"epoch {number} of {self.finetune.epochs}")
+            loss = self.train_epoch(train, optimizer, scheduler, f"epoch {number} of {self.finetune.epochs}")
             speed = steps_per_epoch * min(self.finetune.batch_size, len(train)) / (time.perf_counter() - start)
             logits = self.logits(validation.pixels)
             epoch = _measure(logits, validation.targets, number, loss, speed)
@@ -118,9 +118,8 @@ class Trainer:
             best = replace(kept, epochs=[*best.epochs, epoch])
         return best
 
-    def _train_epoch(
-        self, train: Split, optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR, what: str
-    ) -> float:
+    def train_epoch(self, train: Split, optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR, what: str) -> float:
+        """One pass over the training split; returns the mean loss. Raises GraftError when it is no longer a number."""
         self.model.train()
         if self.finetune.batch_norm == "frozen":
             _freeze_batch_norm(self.model)
@@ -135,7 +134,12 @@ class Trainer:
             optimizer.step()
             scheduler.step()
             losses.append(loss.detach())
-        return torch.stack(losses).mean().item()
+        mean = torch.stack(losses).mean().item()
+        if not math.isfinite(mean):
+            raise GraftError(
+                f"{what}: the training loss is no longer a number. Lower finetune.learning_rate (now {self.finetune.learning_rate:g})."
+            )
+        return mean
 
     def _batches(self, count: int) -> Iterator[NDArray[np.int64]]:
         """Shuffled batches; a last one that is not full is left to the next epoch's shuffle, unless it is all there is."""
@@ -149,11 +153,8 @@ class Trainer:
         batch = to_input(augment(pixels, self.finetune.augment, self.generator), self.normalisation)
         targets = torch.from_numpy(train.targets[indices]).to(self.settings.device)
         with torch.autocast(self.settings.device, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            logits = self.model(self._formatted(batch))
+            logits = self.model(batch.contiguous(memory_format=torch.channels_last))
         return F.cross_entropy(logits.float(), targets, weight=self.class_weights, label_smoothing=self.finetune.label_smoothing)
-
-    def _formatted(self, batch: torch.Tensor) -> torch.Tensor:
-        return batch.contiguous(memory_format=torch.channels_last if self.settings.channels_last else torch.contiguous_format)
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The network's logits, float32 of shape (samples, classes), in fp32 and evaluation mode."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,7 +44,10 @@ def decode_samples(samples: Sequence[Sample], spec: ImageInputSpec, scratch: Pat
 def _allocate(shape: tuple[int, ...], scratch: Path) -> NDArray[np.uint8]:
     if np.prod(shape, dtype=np.int64) <= MEMORY_SHARE * _free_memory_bytes():
         return np.empty(shape, np.uint8)
-    mapped = np.lib.format.open_memmap(scratch, "w+", np.uint8, shape)
+    with scratch.open("wb") as file:
+        # Claim the space now: a disk that fills up under a mapping kills the process without a word.
+        os.posix_fallocate(file.fileno(), 0, int(np.prod(shape, dtype=np.int64)))
+    mapped = np.memmap(scratch, np.uint8, "r+", shape=shape)
     scratch.unlink()  # the mapping keeps the space until it is closed, however the process ends
     return mapped
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.data.samples import labels_of, read_samples
+from pipeline.errors import GraftError
 from pipeline.finetune.checkpoint import CheckpointCard, Validation, save_checkpoint
 from pipeline.finetune.features import FeatureExtractor, cache_folder, extract_features, features_key
 from pipeline.finetune.head import GENTLE, PENALTIES, LinearHead, train_head
@@ -41,7 +42,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     targets = np.array([labels.index(sample.label) for sample in samples])
     weights = class_weights(targets[:count], len(labels), recipe.finetune.class_weights)
 
-    cache = cache_folder() / "features" / f"{features_key(weights_sha256, spec, normalisation)}.npz"
+    cache = cache_folder() / "features" / f"{features_key(recipe.backbone.name, weights_sha256, spec, normalisation, settings)}.npz"
     features = extract_features(FeatureExtractor(backbone, normalisation), pixels, [s.sha256 for s in samples], cache, settings)
     head = train_head(
         (features[:count], targets[:count]),
@@ -55,7 +56,9 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     section = recipe.finetune if recipe.finetune.mode == "full" else recipe.finetune.model_copy(update={"epochs": 0})
     trainer = Trainer(model, normalisation, section, settings, recipe.seed, None if weights is None else torch.from_numpy(weights))
     train, validation = Split(pixels[:count], targets[:count]), Split(pixels[count:], targets[count:])
-    outcome = trainer.fit(train, validation, head.logits(features[count:]))
+    # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to start from only.
+    start = head.logits(features[count:]) if settings.device == "cpu" else trainer.logits(validation.pixels)
+    outcome = trainer.fit(train, validation, start)
     card = CheckpointCard(recipe.backbone.name, labels, spec, normalisation, weights_sha256)
     history = {
         "settings": asdict(settings),
@@ -83,9 +86,17 @@ def class_weights(targets: NDArray[np.int64], classes: int, choice: str) -> NDAr
 
 
 def attach_head(backbone: nn.Module, head: LinearHead) -> nn.Module:
-    """Give the backbone the linear head in place of its pretrained one."""
+    """Give the backbone the linear head in place of its pretrained one.
+
+    Raises:
+        GraftError: Its head has another form, such as a distilled network's two.
+    """
     backbone.reset_classifier(len(head.bias))  # type: ignore[operator]
     classifier = backbone.get_classifier()  # type: ignore[operator]
+    if not isinstance(classifier, nn.Linear):
+        raise GraftError(
+            f"backbone.name: the head of {type(backbone).__name__} is not one linear layer, which is what Graft trains. Choose another."
+        )
     with torch.no_grad():
         classifier.weight.copy_(torch.from_numpy(head.weight))
         classifier.bias.copy_(torch.from_numpy(head.bias))

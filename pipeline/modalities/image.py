@@ -63,13 +63,18 @@ def create_pretrained(backbone: Backbone) -> nn.Module:
         except Exception as error:  # the hub's client raises many unrelated types
             raise describe_hub_failure(backbone.name, error) from error
     model = create_network(backbone.name)
-    fit_weights(model, read_weights(backbone.weights), backbone.mapping, backbone.weights)
+    fit_weights(model, read_weights(backbone.weights, backbone.mapping), backbone.mapping, backbone.weights)
     return model.eval()
 
 
 def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Normalisation]:
     """The input that the network was pretrained with, changed where the recipe says so."""
     config = resolve_data_config({}, model=model)
+    fixed = getattr(model, "pretrained_cfg", {}).get("fixed_input_size", False)
+    if fixed and image.size and (image.size, image.size) != tuple(config["input_size"][1:]):
+        raise GraftError(
+            f"image.size: {image.size}, but this backbone takes pictures of {config['input_size'][1]} pixels only. Leave it out."
+        )
     height, width = (image.size, image.size) if image.size else config["input_size"][1:]
     crop_mode = image.crop_mode or ("squash" if config["crop_mode"] == "squash" else "center")
     spec = ImageInputSpec(

@@ -20,13 +20,17 @@ THREE_WAYS = (
 )
 
 
-def read_weights(source: str) -> dict[str, torch.Tensor]:
+def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> dict[str, torch.Tensor]:
     """The tensors of a ``.safetensors`` file, or of a ``.pth`` file, which is read without running any code in it.
 
     Raises:
         GraftError: There is no such file, or it holds something else than named tensors.
     """
     path = locate(source, "backbone.weights")
+    if mapping == "order" and path.suffix == ".safetensors":
+        raise GraftError(
+            "backbone.mapping: a safetensors file does not keep its tensors' order. Use a .pth file, or one with timm's names."
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -38,33 +40,49 @@ def package(_: Recipe, run: RunFolder) -> None:
     log.info("package: bentoml serve %s", bento_tag)
 
 
-def is_packaged(bento_tag: str) -> bool:
-    """Whether the Bento is still in the store."""
-    import bentoml
-
-    return any(str(bento.tag) == bento_tag for bento in bentoml.list())
+def is_packaged(run: RunFolder) -> bool:
+    """Whether both stores still hold what the run's stage put there."""
+    tags = json.loads(run.bento.read_bytes())
+    return _same_files(run.bundle, _place("models", tags["model"])) and _same_files(
+        _serving_folder(), _place("bentos", tags["bento"]) / "src" / "serving"
+    )
 
 
 def _store_model(folder: Path, tag: str) -> str:
     import bentoml
 
-    try:
-        return str(bentoml.models.get(tag).tag)
-    except bentoml.exceptions.NotFound:
-        with bentoml.models.create(tag) as model:
-            shutil.copytree(folder, model.path, dirs_exist_ok=True)
-        return str(model.tag)
+    place = _place("models", tag)
+    if _same_files(folder, place) and (place / "model.yaml").is_file():
+        return tag
+    shutil.rmtree(place, ignore_errors=True)  # another bundle's, or what a killed process left
+    with bentoml.models.create(tag) as model:
+        shutil.copytree(folder, model.path, dirs_exist_ok=True)
+    return str(model.tag)
 
 
 def _build_bento(name: str, version: str, model_tag: str) -> str:
     import bentoml
 
-    try:
-        return str(bentoml.get(f"{name}:{version}").tag)
-    except bentoml.exceptions.NotFound:
-        with tempfile.TemporaryDirectory(prefix="graft-bento-") as context:
-            bentofile = _write_context(Path(context), model_tag)
-            return str(bentoml.bentos.build_bentofile(str(bentofile), name=name, version=version, build_ctx=context).tag)
+    tag = f"{name}:{version}"
+    place = _place("bentos", tag)
+    if _same_files(_serving_folder(), place / "src" / "serving") and (place / "bento.yaml").is_file():
+        return tag
+    shutil.rmtree(place, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="graft-bento-") as context:
+        bentofile = _write_context(Path(context), model_tag)
+        return str(bentoml.bentos.build_bentofile(str(bentofile), name=name, version=version, build_ctx=context).tag)
+
+
+def _place(store: str, tag: str) -> Path:
+    """Where BentoML keeps a model or a Bento."""
+    home = os.environ.get("BENTOML_HOME") or Path.home() / "bentoml"
+    return Path(home, store, *tag.split(":"))
+
+
+def _same_files(ours: Path, stored: Path) -> bool:
+    """Whether every file of ours is in the store, byte by byte."""
+    files = [path.relative_to(ours) for path in ours.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return all((stored / file).is_file() and filecmp.cmp(ours / file, stored / file, shallow=False) for file in files)
 
 
 def _write_context(context: Path, model_tag: str) -> Path:

@@ -62,21 +62,31 @@ def decode_image(data: bytes, spec: ImageInputSpec) -> NDArray[np.uint8]:
     Raises:
         InputRefusedError: Not a picture, truncated, or larger than ``spec.max_pixels``.
     """
+    return np.ascontiguousarray(_fit(load_rgb(data, spec.max_pixels), spec))
+
+
+def load_rgb(data: bytes, max_pixels: int) -> Image.Image:
+    """Decode one picture, upright and in RGB, at its own size.
+
+    Raises:
+        InputRefusedError: Not a picture, truncated, or larger than ``max_pixels``.
+    """
     if not data:
         raise InputRefusedError("empty_input", "The picture is empty (0 bytes). Send the bytes of a picture file.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what `max_pixels` already decides
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-            _refuse_oversize(image.size, spec.max_pixels)
+            _refuse_oversize(image.size, max_pixels)
             image.load()
-            pixels = _fit(_to_rgb(ImageOps.exif_transpose(image)), spec)
+            return _to_rgb(ImageOps.exif_transpose(image))
     except InputRefusedError:
         raise
+    except Image.DecompressionBombError as error:
+        raise InputRefusedError("too_many_pixels", f"{error}", status=413) from error
     # Pillow's decoders raise a dozen types on hostile bytes (OSError, SyntaxError, struct.error, ...).
     except Exception as error:
         raise InputRefusedError("not_an_image", f"Not a readable picture ({_reason(error)}). Accepted: {', '.join(FORMATS)}.") from error
-    return np.ascontiguousarray(pixels)
 
 
 def _reason(error: Exception) -> str:
@@ -90,7 +100,7 @@ def _refuse_oversize(size: tuple[int, int], max_pixels: int) -> None:
     if width * height > max_pixels:
         raise InputRefusedError(
             "too_many_pixels",
-            f"The picture has {width} x {height} pixels; at most {max_pixels:,} are accepted.",
+            f"The picture has, or would be resized to, {width} x {height} pixels; at most {max_pixels:,} are accepted.",
             status=413,
         )
 
@@ -106,6 +116,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _fit(image: Image.Image, spec: ImageInputSpec) -> NDArray[np.uint8]:
     """Resize, then crop the centre: torchvision's ``Resize`` and ``CenterCrop``, to the pixel."""
     target_height, target_width = _resized(image.height, image.width, spec)
+    _refuse_oversize((target_width, target_height), spec.max_pixels)  # a strip of 1 x 20,000 would grow to a thousand megapixels
     if (image.height, image.width) != (target_height, target_width):
         image = image.resize((target_width, target_height), RESAMPLING[spec.interpolation])
     top = round((target_height - spec.height) / 2)

@@ -38,9 +38,12 @@ def kill_in(stage: str, folder: Path, delay_s: float) -> None:
 
 
 @pytest.mark.parametrize("stage", ["data", "finetune", "evaluate", "export", "verify", "package"])
-def test_run_finishes_with_the_same_result_when_killed_in(stage: str, tiny_run: Path, tmp_path: Path) -> None:
+def test_run_finishes_with_the_same_result_when_killed_in(
+    stage: str, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(tiny_run, folder)
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))  # nothing is packaged there yet
     names = ["data", "finetune", "evaluate", "export", "verify", "package"]
     for later in names[names.index(stage) :]:
         (folder / ".stages" / f"{later}.json").unlink()

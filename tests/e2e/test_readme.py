@@ -32,7 +32,12 @@ def shell(script: str, cwd: Path, **env: str) -> str:
     """Run a block as a user with Graft's environment active would."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, cwd=cwd, env=os.environ | {"PATH": path} | env, check=False
+        ["bash", "-euo", "pipefail", "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"PATH": path} | env,
+        check=False,
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -50,7 +55,9 @@ def test_make_test_is_the_suite_itself() -> None:
 
 
 def test_make_demo_ends_with_metrics_report_and_a_real_answer() -> None:
-    printed = shell(block("make demo").replace("make demo", f"make demo VENV={sys.prefix}"), ROOT)
+    # Make's own environment, where the suite runs in it; else the same script, rather than installing into a stranger's.
+    made_here = Path(sys.prefix) == ROOT / ".venv"
+    printed = shell(block("make demo") if made_here else f"{sys.executable} examples/solar-cells/demo.py", ROOT)
     metrics = json.loads((SOLAR_CELLS / "evaluate" / "metrics.json").read_text())
     assert metrics["accuracy"] >= 0.86
     assert metrics["auroc"] >= 0.91

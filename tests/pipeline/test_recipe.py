@@ -76,6 +76,8 @@ def test_load_recipe_names_the_key_when_a_range_is_mistyped(tmp_path: Path) -> N
         ({"finetune": {"augment": {"crop_scale": [0.9, 0.5]}}}, "crop_scale"),
         ({"evaluate": {"require": {"acuracy": 0.9}}}, "evaluate.require.acuracy"),
         ({"seed": -1}, "seed"),
+        ({"finetune": {"learning_rate": float("inf")}}, "finetune.learning_rate"),
+        ({"evaluate": {"require": {"accuracy": float("nan")}}}, "evaluate.require.accuracy"),
     ],
 )
 def test_load_recipe_refuses_when_values_make_no_sense(tmp_path: Path, changes: dict[str, object], words: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import fcntl
 import os
 import shutil
@@ -11,6 +12,7 @@ import yaml
 from pipeline.errors import GraftError
 from pipeline.layout import RunFolder
 from pipeline.run import open_run, run_all, run_stage
+from tests.conftest import make_picture
 
 pytestmark = pytest.mark.slow
 STAGES = ["data", "finetune", "evaluate", "export", "verify", "package"]
@@ -94,6 +96,57 @@ def test_run_all_refuses_when_another_command_holds_the_run(run_folder: Path) ->
             run_all(open_run(run_folder))
 
 
+def test_open_run_refuses_to_overwrite_a_recipe_that_is_not_of_a_run(tmp_path: Path, tiny_run: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    shutil.copy(tiny_run / "recipe.yaml", recipe)
+    before = recipe.read_bytes()
+    for target, folder in ((recipe, tmp_path), (tmp_path, None)):
+        with pytest.raises(GraftError):
+            open_run(target, folder)
+    with pytest.raises(GraftError, match="--run goes with a recipe"):
+        open_run(tiny_run, tmp_path / "other")
+    assert recipe.read_bytes() == before
+
+
+def test_run_stage_refuses_when_an_earlier_stage_is_outdated_and_leaves_the_recipe_alone(run_folder: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed.yaml"
+    document = yaml.safe_load((run_folder / "recipe.yaml").read_text())
+    document["finetune"]["epochs"] = 1
+    changed.write_text(yaml.safe_dump(document))
+    before = (run_folder / "recipe.yaml").read_bytes()
+    for name in ("export", "package"):
+        with pytest.raises(GraftError, match=f"`finetune` is not done or outdated, and `{name}` needs it"):
+            run_stage(name, open_run(changed, run_folder))
+    assert (run_folder / "recipe.yaml").read_bytes() == before
+
+
+def test_run_all_exports_anew_when_the_test_split_changed(run_folder: Path, pictures: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "pictures"
+    shutil.copytree(pictures, copy)
+    change(run_folder, "data", source=str(copy))
+    assert redone(run_folder) == ["data"]
+    with (run_folder / "data" / "samples.csv").open(newline="") as file:
+        source = next(row["source"] for row in csv.DictReader(file) if row["split"] == "test")
+    Path(source).write_bytes(make_picture("bars", 950))
+    assert redone(run_folder) == ["data", "evaluate", "export", "verify", "package"]
+
+
+def test_run_all_removes_what_a_killed_command_left(run_folder: Path) -> None:
+    (run_folder / ".bundle.partial").mkdir()
+    (run_folder / "data" / ".samples.csv.99.partial").touch()
+    (run_folder / ".pixels.npy").touch()
+    redone(run_folder)
+    assert not list(run_folder.rglob(".*partial"))
+    assert not (run_folder / ".pixels.npy").exists()
+
+
+def test_checkpoint_is_the_same_when_the_feature_cache_is_cold(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (run_folder / "checkpoint" / "model.safetensors").read_bytes()
+    monkeypatch.setenv("GRAFT_CACHE", str(tmp_path / "cold"))
+    run_stage("finetune", open_run(run_folder), force=True)
+    assert (run_folder / "checkpoint" / "model.safetensors").read_bytes() == before
+
+
 def test_open_run_refuses_when_the_folder_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(GraftError, match=r"no recipe\.yaml"):
+    with pytest.raises(GraftError, match="not a run's folder"):
         open_run(tmp_path)

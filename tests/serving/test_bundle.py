@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.bundle import hash_labels, open_bundle
+from serving.bundle import hash_file, hash_labels, open_bundle
 from serving.errors import BundleError
 
 
@@ -85,6 +85,19 @@ def test_open_bundle_refuses_when_unproven(bundle: Path) -> None:
         edit(bundle, **manifest)
         assert refusal(bundle).code == "unproven"
     assert open_bundle(bundle, require_receipts=False).manifest.name == "tiny"
+
+
+@pytest.mark.slow
+def test_open_bundle_refuses_when_the_receipt_is_of_another_file(bundle: Path) -> None:
+    """A swapped model with its right hash in the manifest still lacks a proof."""
+    with (bundle / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["artifacts"][0]["sha256"] = hash_file(bundle / "model.onnx")
+    edit(bundle, **manifest)
+    error = refusal(bundle)
+    assert error.code == "unproven"
+    assert "another file" in error.message
 
 
 def test_open_bundle_refuses_when_manifest_is_no_json(tmp_path: Path) -> None:

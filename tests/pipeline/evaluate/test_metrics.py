@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from pipeline.errors import GateFailedError
 from pipeline.evaluate.calibration import softmax
 from pipeline.evaluate.gate import require_metrics
-from pipeline.evaluate.metrics import measure
+from pipeline.evaluate.metrics import _summarise_fast, bootstrap, measure, summarise
 
 
 def scores(classes: int, count: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -45,6 +46,21 @@ def test_intervals_hold_the_estimate_and_narrow_with_more_samples() -> None:
     assert widths[1] < widths[0] / 2
 
 
+@pytest.mark.parametrize("classes", [2, 3, 40])
+def test_fast_summary_equals_scikit_learn(classes: int) -> None:
+    logits, targets = scores(classes, 60 + 5 * classes)
+    targets[:classes] = np.arange(classes)
+    probabilities = np.round(softmax(logits), 2)  # with ties
+    fast, slow = _summarise_fast(probabilities, targets), summarise(probabilities, targets)
+    assert fast == pytest.approx(slow, abs=1e-12)
+
+
+def test_bootstrap_ends_when_there_are_many_small_classes() -> None:
+    probabilities = softmax(np.random.default_rng(0).normal(0, 1, (50, 50)))
+    intervals = bootstrap(probabilities, np.arange(50), 100, 0)
+    assert all(np.isfinite(bounds).all() for bounds in intervals.values())
+
+
 def test_measure_counts_a_class_that_is_never_predicted() -> None:
     logits = np.array([[2.0, 1.0, 0.0]] * 20, np.float32)
     metrics = measure(logits, np.arange(20) % 3, ["a", "b", "c"], 1.0, resamples=100, seed=0)
@@ -53,6 +69,6 @@ def test_measure_counts_a_class_that_is_never_predicted() -> None:
 
 def test_require_metrics_lists_all_that_is_missed() -> None:
     metrics = {"accuracy": 0.8, "auroc": 0.9, "macro_f1": 0.7}
-    require_metrics(metrics, {"accuracy": 0.8, "auroc": 0.5})
+    require_metrics(metrics, {"accuracy": 0.8, "auroc": 0.5}, Path("report.html"))
     with pytest.raises(GateFailedError, match=r"accuracy is 0.8000, required 0.81; macro_f1 is 0.7000, required 0.9"):
-        require_metrics(metrics, {"accuracy": 0.81, "auroc": 0.9, "macro_f1": 0.9})
+        require_metrics(metrics, {"accuracy": 0.81, "auroc": 0.9, "macro_f1": 0.9}, Path("report.html"))

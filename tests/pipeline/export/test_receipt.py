@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from pipeline.data.samples import read_samples
@@ -109,6 +110,14 @@ def test_receipt_fails_when_serving_is_faulty(run: RunFolder, name: str) -> None
     receipt = receipt_of(run, faulty(run, **FAULTS[name]))
     assert receipt["passed"] is False
     json.dumps(receipt, allow_nan=False)
+
+
+def test_compare_finds_no_difference_when_the_model_is_surer_than_float32_can_say() -> None:
+    logits = np.random.default_rng(0).normal(0, 40, (50, 3)).astype(np.float32)
+    reference = Reference(logits, logits.argmax(axis=1), ["x"] * 50, temperature=0.2, checkpoint_sha256="x")
+    scaled = torch.from_numpy(logits) / 0.2
+    measured = compare(dict.fromkeys(BATCH_SIZES, torch.softmax(scaled, dim=1).numpy()), reference, margin=1e-3)
+    assert measured["max_abs_logits"] < 1e-4
 
 
 def test_compare_finds_no_difference_when_there_is_none() -> None:

@@ -13,7 +13,7 @@ from pipeline.modalities.image import Normalisation, create_network
 from serving.inputs.image import ImageInputSpec
 from tests.conftest import TINY
 
-CPU = Settings("cpu", "fp32", channels_last=True, threads=2, why="test")
+CPU = Settings("cpu", "fp32", threads=2, why="test")
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -64,9 +64,12 @@ def test_extract_features_goes_on_when_the_cache_is_broken(extractor: FeatureExt
 def test_features_key_depends_on_all_that_features_depend_on() -> None:
     spec = ImageInputSpec(height=48, width=48)
     keys = {
-        features_key("w", spec, HALF),
-        features_key("v", spec, HALF),
-        features_key("w", spec.model_copy(update={"crop_pct": 0.9}), HALF),
-        features_key("w", spec, Normalisation((0.4, 0.5, 0.5), (0.5, 0.5, 0.5))),
+        features_key("net", "w", spec, HALF, CPU),
+        features_key("other", "w", spec, HALF, CPU),
+        features_key("net", "v", spec, HALF, CPU),
+        features_key("net", "w", spec.model_copy(update={"crop_pct": 0.9}), HALF, CPU),
+        features_key("net", "w", spec, Normalisation((0.4, 0.5, 0.5), (0.5, 0.5, 0.5)), CPU),
+        features_key("net", "w", spec, HALF, Settings("cuda", "fp32", threads=2, why="test")),
+        features_key("net", "w", spec, HALF, Settings("cuda", "bf16", threads=2, why="test")),
     }
-    assert len(keys) == 4
+    assert len(keys) == 7

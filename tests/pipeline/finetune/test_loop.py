@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.errors import GraftError
 from pipeline.finetune.loop import Split, Trainer, warmup_cosine
 from pipeline.machine import Settings
 from pipeline.modalities.image import Normalisation
@@ -14,7 +15,7 @@ from pipeline.modalities.weights import hash_tensors
 from pipeline.recipe import Finetune
 
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-CPU = Settings("cpu", "fp32", channels_last=True, threads=2, why="test")
+CPU = Settings("cpu", "fp32", threads=2, why="test")
 
 
 class Small(nn.Module):
@@ -69,6 +70,11 @@ def test_fit_keeps_the_start_when_training_makes_it_worse() -> None:
     outcome = fit(built, wrong)
     assert outcome.best_epoch == 0
     assert hash_tensors(outcome.state) == before
+
+
+def test_fit_stops_with_the_remedy_when_training_diverges() -> None:
+    with pytest.raises(GraftError, match=r"Lower finetune\.learning_rate \(now 1e\+30\)"):
+        fit(trainer(learning_rate=1e30, warmup=0.0))
 
 
 def test_fit_gives_the_same_weights_when_seed_is_the_same_and_others_when_not() -> None:

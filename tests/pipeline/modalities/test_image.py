@@ -5,6 +5,7 @@ import torch
 from timm.data import create_transform
 from torchvision.transforms.functional import to_pil_image
 
+from pipeline.errors import GraftError
 from pipeline.modalities.image import Normalisation, augment, create_network, describe_input, to_input
 from pipeline.recipe import Augment, Image
 
@@ -58,5 +59,9 @@ def test_describe_input_takes_timm_configuration_unless_the_recipe_says_otherwis
     model = create_network(name)
     spec, _ = describe_input(model, Image())
     assert (spec.height, spec.width, spec.crop_pct, spec.interpolation) == (size, size, crop_pct, "bicubic")
+    if name == "test_vit":
+        with pytest.raises(GraftError, match=r"image\.size: 64, but this backbone takes pictures of 160 pixels only"):
+            describe_input(model, Image(size=64))
+        return
     spec, _ = describe_input(model, Image(size=64, crop_pct=1.0, interpolation="bilinear", crop_mode="squash"))
     assert (spec.height, spec.crop_pct, spec.interpolation, spec.crop_mode) == (64, 1.0, "bilinear", "squash")

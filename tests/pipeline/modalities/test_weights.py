@@ -70,6 +70,11 @@ def test_fit_weights_by_order_refuses_when_two_unlike_tensors_are_swapped(data: 
         fit_weights(small(), dict(tensors), "order", "x.pth")
 
 
+def test_read_weights_refuses_an_order_that_the_file_does_not_keep(tiny_weights: Path) -> None:
+    with pytest.raises(GraftError, match="does not keep its tensors. order"):
+        read_weights(str(tiny_weights), "order")
+
+
 def test_fit_weights_refuses_when_anything_is_missing_left_over_or_misshapen() -> None:
     tensors = dict(small().state_dict())
     tensors["extra"] = tensors.pop("0.bias")
