@@ -77,15 +77,15 @@ def plot_learning(epochs: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     numbers = [epoch["epoch"] for epoch in epochs]
     trained = [(epoch["epoch"], epoch["train_loss"]) for epoch in epochs if epoch["train_loss"] is not None]
     if trained:
-        axes.plot(*zip(*trained, strict=True), color=ORANGE, marker="o", label="training loss (smoothed labels)")
+        axes.plot(*zip(*trained, strict=True), color=ORANGE, marker="o", label="training loss")
     axes.plot(numbers, [epoch["validation_loss"] for epoch in epochs], color=BLUE, marker="o", label="validation loss")
-    axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1, label=f"kept: epoch {best_epoch}")
+    axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1, label=f"kept: {best_epoch}")
     axes.set(xlabel="epoch", ylabel="loss (nats)", xticks=numbers if len(numbers) <= 12 else numbers[:: len(numbers) // 10])
     right = axes.twinx()
     right.plot(numbers, [epoch["validation_accuracy"] for epoch in epochs], color="#2da44e", marker="s", markersize=4, linestyle="--")
     right.set_ylabel("validation accuracy", color="#2da44e")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="lower left", fontsize="small")
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     axes.grid(alpha=0.2)
     return _png(figure)
 
