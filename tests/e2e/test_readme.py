@@ -81,7 +81,7 @@ def test_serving_the_demo_answers_what_the_readme_shows() -> None:
     port = free_port()
     script = block("graft serve models/solar-cells").replace("3000", str(port))
     printed = shell(script + "\nkill $!", ROOT)
-    answer = json.loads(printed.splitlines()[-1])
+    answer = json.loads(re.search(r'\{"label":.*?\}\}', printed).group(0))  # the service's log is around it
     shown = json.loads(next(text for language, text in BLOCKS if language == "json"))
     assert answer["label"] == shown["label"]
     assert answer["model"]["name"] == shown["model"]["name"]
