@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from pipeline.errors import RecipeError
-from pipeline.recipe import Range, dump_recipe, load_recipe
+from pipeline.recipe import Range, Recipe, dump_recipe, load_recipe
 from tests.conftest import ROOT
 
 GOOD = {"name": "x", "data": {"source": "pictures"}, "backbone": {"name": "resnet18"}}
@@ -97,6 +99,21 @@ def test_load_recipe_names_the_remedy_when_missing(tmp_path: Path) -> None:
 def test_dump_recipe_reads_back_the_same(tmp_path: Path) -> None:
     recipe = load_recipe(ROOT / "examples" / "solar-cells" / "recipe.yaml")
     assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe
+
+
+def keys_of(section: type[BaseModel], place: str = "") -> list[str]:
+    """Every key of a section, dotted, sections within it included."""
+    found = []
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        is_section = isinstance(inner, type) and issubclass(inner, BaseModel)
+        found += keys_of(inner, f"{place}{name}.") if is_section else [f"{place}{name}"]
+    return found
+
+
+def test_every_key_is_documented_and_nothing_else() -> None:
+    documented = re.findall(r"^\| `([\w.]+)` \|", (ROOT / "docs" / "recipe.md").read_text(), re.MULTILINE)
+    assert documented == keys_of(Recipe)
 
 
 @pytest.mark.parametrize(("value", "inside"), [(0.5, True), (0.49, False), (1.0, False)])
