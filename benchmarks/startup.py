@@ -43,8 +43,14 @@ def first_answer(run: Path, picture: bytes) -> float:
                     raise
                 time.sleep(0.01)
     finally:
+        stop(service)
+
+
+def stop(service: subprocess.Popen[bytes]) -> None:
+    """End the service; its supervisor loses a signal that comes while it is still starting, so the signal is sent again."""
+    while service.poll() is None:
         service.terminate()
-        service.wait()
+        time.sleep(0.2)
 
 
 def report(name: str, measure: Callable[[], float], rounds: int) -> None:
