@@ -43,14 +43,8 @@ def first_answer(run: Path, picture: bytes) -> float:
                     raise
                 time.sleep(0.01)
     finally:
-        stop(service)
-
-
-def stop(service: subprocess.Popen[bytes]) -> None:
-    """End the service; its supervisor loses a signal that comes while it is still starting, so the signal is sent again."""
-    while service.poll() is None:
         service.terminate()
-        time.sleep(0.2)
+        service.wait()
 
 
 def report(name: str, measure: Callable[[], float], rounds: int) -> None:

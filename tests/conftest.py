@@ -127,20 +127,8 @@ def serving(command: list[str], port: int, timeout_s: float = 60) -> Iterator[st
             time.sleep(0.05)
         yield url
     finally:
-        _stop(process)
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    """BentoML's supervisor loses a signal that comes while it is still starting, so the signal is sent again."""
-    for _ in range(30):
         process.terminate()
-        try:
-            process.communicate(timeout=1)
-        except subprocess.TimeoutExpired:
-            continue
-        return
-    process.kill()
-    raise RuntimeError("the server did not stop")
+        process.communicate(timeout=30)
 
 
 def _is_ready(url: str) -> bool:

@@ -36,7 +36,8 @@ def main() -> int:
         say(f"asked     curl --data-binary @{os.path.relpath(picture)} http://127.0.0.1:{port}/predict")
         say(f"answer    {answer}")
     finally:
-        stop(service)
+        service.terminate()
+        service.wait()
     say(f"took      {time.monotonic() - start:.0f} s; the service is stopped, start it with: {GRAFT_COMMAND} serve {RUN}")
     return 0
 
@@ -68,18 +69,6 @@ def ask(port: int, picture: Path, service: subprocess.Popen[bytes]) -> str:
             if service.poll() is not None or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-
-
-def stop(service: subprocess.Popen[bytes]) -> None:
-    """End the service. Its supervisor loses a signal that comes while it is still starting, so the signal is sent again."""
-    for _ in range(30):
-        service.terminate()
-        try:
-            service.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            continue
-        return
-    service.kill()
 
 
 def say(line: str) -> None:
