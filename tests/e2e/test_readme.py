@@ -30,6 +30,7 @@ def block(words: str) -> str:
 
 def shell(script: str, cwd: Path, **env: str) -> str:
     """Run a block as a user with Graft's environment active would."""
+    script = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + script  # however it ends, what it started ends too
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
@@ -80,7 +81,7 @@ def test_the_figures_shown_are_those_of_this_run() -> None:
 def test_serving_the_demo_answers_what_the_readme_shows() -> None:
     port = free_port()
     script = block("graft serve models/solar-cells").replace("3000", str(port))
-    printed = shell(script + "\nkill $!", ROOT)
+    printed = shell(script, ROOT)
     answer = json.loads(re.search(r'\{"label":.*?\}\}', printed).group(0))  # the service's log is around it
     shown = json.loads(next(text for language, text in BLOCKS if language == "json"))
     assert answer["label"] == shown["label"]
