@@ -218,7 +218,7 @@ def warmup_cosine(warmup: float, steps: int) -> Callable[[int], float]:
 
 
 def _without_clones(model: nn.Module) -> nn.Module:
-    """Let ReLU6 write its output beside its input: in place, autograd first clones the input, for 6 % of a step."""
+    """Let ReLU6 write its output beside its input: in place, autograd first clones the input. The bits are the same."""
     for module in model.modules():
         if isinstance(module, nn.Hardtanh):  # ReLU6 is one
             module.inplace = False
