@@ -135,7 +135,7 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
     from pipeline.finetune.loop import Split, Trainer, warmup_cosine
     from pipeline.machine import apply_settings, choose_settings
     from pipeline.modalities.image import Normalisation
-    from pipeline.recipe import Finetune
+    from pipeline.recipe.sections import Finetune
 
     finetune = Finetune(batch_size=batch, epochs=1)
     settings = choose_settings(finetune)

@@ -59,7 +59,7 @@ def examine() -> Diagnosis:
     import torch
 
     from pipeline.machine import choose_settings, cpu_flags, cpu_name
-    from pipeline.recipe import Finetune
+    from pipeline.recipe.sections import Finetune
     from serving.runtime import cpu_limit
 
     settings = choose_settings(Finetune())

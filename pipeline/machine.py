@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import GraftError
-from pipeline.recipe import Finetune
+from pipeline.recipe.sections import Finetune
 from serving.runtime import cpu_limit
 
 log = logging.getLogger("graft")

@@ -5,27 +5,34 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 OPSET = 20
 
 
 def to_onnx(
-    module: nn.Module, example: torch.Tensor, *, input_name: str, output_name: str, metadata: Mapping[str, str], dynamic_batch: bool = True
+    module: nn.Module,
+    example: Mapping[str, NDArray[Any]],
+    *,
+    output_name: str,
+    metadata: Mapping[str, str],
+    dynamic_axes: Mapping[str, Sequence[str | None]],
 ) -> bytes:
     """Export a module.
 
     Args:
-        module: One tensor in, one tensor out; in evaluation mode, on the CPU.
-        example: An input; with a dynamic batch one of batch 2, since a batch of 1 would be taken for a constant.
-        input_name: Name of the graph's input.
+        module: Named tensors in, one tensor out; in evaluation mode, on the CPU.
+        example: An input; along a dynamic axis of length 2 or more, since a length of 1 would be taken for a constant.
         output_name: Name of the graph's output.
         metadata: Written into the file's metadata.
-        dynamic_batch: Whether the file takes any batch, or only the example's: the export is then faster.
+        dynamic_axes: For each input the names of its leading axes; None for an axis that is as long as the example's. Without any
+            dynamic axis the export is faster.
 
     Returns:
         The file's bytes: opset 20, self-contained, without any path of the machine that wrote it.
@@ -34,12 +41,15 @@ def to_onnx(
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
-    shapes = ({0: torch.export.Dim("batch")},) if dynamic_batch else None
+    dimensions = {axis: torch.export.Dim(axis) for axes in dynamic_axes.values() for axis in axes if axis}
+    shapes = {name: {i: dimensions[axis] for i, axis in enumerate(axes) if axis} for name, axes in dynamic_axes.items()}
+    feeds = {name: torch.from_numpy(array) for name, array in example.items()}
     with warnings.catch_warnings(), torch.no_grad(), _plain_attention(module):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module, (example,), dynamo=True, opset_version=OPSET, external_data=False, optimize=True, verbose=False,
-            input_names=[input_name], output_names=[output_name], dynamic_shapes=shapes,
+            _Positional(module, list(feeds)), tuple(feeds.values()), dynamo=True, opset_version=OPSET, external_data=False,
+            optimize=True, verbose=False, input_names=list(feeds), output_names=[output_name],
+            dynamic_shapes=(tuple(shapes[name] for name in feeds),) if dimensions else None,
         )  # fmt: skip
     assert program is not None  # `dynamo=True` always returns one
     buffer = io.BytesIO()
@@ -52,17 +62,35 @@ def to_onnx(
     return model.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
+class _Positional(nn.Module):
+    """A module of named inputs as one of inputs in order, which is what the exporter takes."""
+
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        self.names = names
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        return self.module(**dict(zip(self.names, tensors, strict=True)))  # type: ignore[no-any-return]
+
+
 @contextmanager
 def _plain_attention(module: nn.Module) -> Iterator[None]:
-    """Attention as plain operators, which gives a cleaner graph; timm decides it when a layer is made, and it is put back."""
+    """Attention as plain operators, which gives a cleaner graph: timm's and transformers'. It is put back."""
     fused = [layer for layer in module.modules() if getattr(layer, "fused_attn", False)]
+    encoders = [layer for layer in module.modules() if hasattr(layer, "set_attn_implementation")]
+    before = [encoder.config._attn_implementation for encoder in encoders]  # type: ignore[union-attr] # noqa: SLF001 - it has no other name
     for layer in fused:
         layer.fused_attn = False  # type: ignore[assignment]
+    for encoder in encoders:
+        encoder.set_attn_implementation("eager")  # type: ignore[operator]
     try:
         yield
     finally:
         for layer in fused:
             layer.fused_attn = True  # type: ignore[assignment]
+        for encoder, implementation in zip(encoders, before, strict=True):
+            encoder.set_attn_implementation(implementation)  # type: ignore[operator]
 
 
 def _clear_traces(model: object) -> None:

@@ -1,4 +1,4 @@
-"""Predict files through the predictor that the service runs."""
+"""Predict files and texts through the predictor that the service runs."""
 
 from __future__ import annotations
 
@@ -16,47 +16,65 @@ from serving.schemas import ErrorDetail, Prediction
 
 
 @dataclass(frozen=True)
-class FileResult:
-    """A file and its prediction, or the reason that there is none."""
+class Asked:
+    """What is to be predicted: a file, or a text."""
 
-    file: Path
+    file: Path | None = None
+    text: str | None = None
+
+    def read(self) -> bytes:
+        """Its bytes; raises OSError."""
+        return self.file.read_bytes() if self.file else (self.text or "").encode(errors="surrogateescape")
+
+    def __str__(self) -> str:
+        return str(self.file or self.text)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prediction, or the reason that there is none."""
+
+    asked: Asked
     prediction: Prediction | None
     error: ErrorDetail | None
 
     def to_json(self) -> dict[str, Any]:
-        """The prediction as the service answers it, with the file's name."""
-        body = self.prediction.model_dump() if self.prediction else {"error": self.error and self.error.model_dump()}
-        return {"file": str(self.file), **body}
+        """The prediction as the service answers it, with the file's name or the text."""
+        body = self.prediction.to_json() if self.prediction else {"error": self.error and self.error.to_json()}
+        return {"file" if self.asked.file else "text": str(self.asked), **body}
 
     def to_text(self) -> str:
         """One line."""
         if self.prediction is None:
-            return f"{self.file}: error: {self.error.message if self.error else 'unknown'}"
+            return f"{self.asked}: error: {self.error.message if self.error else 'unknown'}"
         others = ", ".join(f"{label} {probability:.4f}" for label, probability in self.prediction.probabilities.items())
-        return f"{self.file}: {self.prediction.label} ({others})"
+        cut = self.prediction.truncation
+        said = f", read up to token {cut.used} of {cut.tokens}" if cut else ""
+        return f"{self.asked}: {self.prediction.label} ({others}){said}"
 
 
-def predict_files(run: Path, files: Sequence[Path]) -> list[FileResult]:
-    """Predict every file, in order; a file that cannot be read or decoded gets an error of its own.
+def predict_all(run: Path, asked: Sequence[Asked], artifact: str | None = None) -> list[Answer]:
+    """Predict everything, in order; what cannot be read or decoded gets an error of its own.
 
     Args:
         run: A run's folder, or a bundle's.
-        files: Files of the bundle's modality.
+        asked: Files or texts of the bundle's modality.
+        artifact: A published artifact's name; by default the bundle's first.
     """
     folder = RunFolder(run).bundle
-    predictor = load_predictor(folder if folder.is_dir() else run)
+    predictor = load_predictor(folder if folder.is_dir() else run, artifact=artifact)
 
-    def predict_one(file: Path) -> FileResult:
+    def predict_one(one: Asked) -> Answer:
         try:
-            answer = predictor.predict_or_error(file.read_bytes())
+            answer = predictor.predict_or_error(one.read())
         except OSError as error:
-            return FileResult(file, None, ErrorDetail(code="unreadable_file", message=error.strerror or str(error)))
-        return FileResult(file, answer, None) if isinstance(answer, Prediction) else FileResult(file, None, answer.error)
+            return Answer(one, None, ErrorDetail(code="unreadable_file", message=error.strerror or str(error)))
+        return Answer(one, answer, None) if isinstance(answer, Prediction) else Answer(one, None, answer.error)
 
     with ThreadPoolExecutor(cpu_limit()) as pool:
-        return list(track(pool.map(predict_one, files), total=len(files), what="predict", unit="files"))
+        return list(track(pool.map(predict_one, asked), total=len(asked), what="predict", unit="inputs"))
 
 
-def describe_predictions(results: Sequence[FileResult]) -> str:
+def describe_predictions(results: Sequence[Answer]) -> str:
     """One line a file."""
     return "\n".join(result.to_text() for result in results)

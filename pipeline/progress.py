@@ -47,7 +47,7 @@ def _lines(items: Iterable[T], total: int, what: str, unit: str, weight: int) ->
         start = start or time.monotonic()
         yield item
         now = time.monotonic()
-        if now >= next_line and index:
+        if index and now >= next_line and now - start >= 1:
             done = min((index + 1) * weight, total)
             rate = (done - weight) / (now - start)
             log.info("%s: %d of %d %s, %.1f/s, %.0f s left", what, done, total, unit, rate, (total - done) / rate)

@@ -16,9 +16,10 @@ from pathlib import Path
 from pipeline import atomic
 from pipeline.errors import GraftError
 from pipeline.layout import RunFolder
-from pipeline.recipe import Recipe, dump_recipe, load_recipe
+from pipeline.recipe.reading import dump_recipe, load_recipe
+from pipeline.recipe.sections import Recipe
 from pipeline.stages import STAGES, Stage
-from serving.bundle import hash_file
+from serving.files import hash_file
 
 log = logging.getLogger("graft")
 MODELS = Path("models")
@@ -154,5 +155,5 @@ def _held(folder: RunFolder) -> Iterator[None]:
 
 def _sweep(folder: RunFolder) -> None:
     """Remove what a killed command left half-written."""
-    for path in [*folder.root.glob(f".*{atomic.PARTIAL}"), *folder.root.glob(f"*/.*{atomic.PARTIAL}"), *folder.root.glob(".pixels.npy")]:
+    for path in [*folder.root.glob(f".*{atomic.PARTIAL}"), *folder.root.glob(f"*/.*{atomic.PARTIAL}"), *folder.root.glob(".decoded-*.npy")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()

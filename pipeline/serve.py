@@ -12,19 +12,19 @@ from typing import NoReturn
 import serving
 from pipeline.errors import GraftError
 from pipeline.layout import RunFolder
-from serving.bundle import open_bundle
+from serving.bundle import SERVICES, open_bundle
 
 log = logging.getLogger("graft")
-SERVICE = "serving.service:GraftService"
 
 
-def exec_service(run: Path, host: str, port: int) -> NoReturn:
+def exec_service(run: Path, host: str, port: int, artifact: str | None = None) -> NoReturn:
     """Replace this process by ``bentoml serve`` on the run's bundle.
 
     Args:
         run: A run's folder, or a bundle's.
         host: Address to listen on.
         port: Port to listen on.
+        artifact: A published artifact's name; by default the bundle's first.
 
     Raises:
         BundleError: The bundle has changed or is not proven; better said here than in a worker's log.
@@ -33,8 +33,10 @@ def exec_service(run: Path, host: str, port: int) -> NoReturn:
     folder = RunFolder(run).bundle
     bundle = open_bundle((folder if folder.is_dir() else run).absolute())
     _refuse_taken(host, port)
-    log.info("serving %s %s on http://%s:%d", bundle.manifest.name, bundle.manifest.version, host, port)
-    arguments = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--arg", f"bundle={bundle.folder}"]
+    chosen = bundle.artifact(artifact).name
+    log.info("serving %s %s, %s, on http://%s:%d", bundle.manifest.name, bundle.manifest.version, chosen, host, port)
+    service = SERVICES[bundle.manifest.input.modality]
+    arguments = [sys.executable, "-m", "bentoml", "serve", service, "--arg", f"bundle={bundle.folder}", "--arg", f"artifact={chosen}"]
     arguments += ["--host", host, "--port", str(port), "--working-dir", str(Path(serving.__file__).parent.parent)]
     os.execve(sys.executable, arguments, os.environ | {"BENTOML_DO_NOT_TRACK": "True"})  # noqa: S606 - no shell is wanted
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 from pathlib import Path
 
 from pipeline.errors import GraftError
 from pipeline.extras import remedy_for
-from serving.bundle import hash_file
+from serving.files import hash_file
 
 PACKAGE = "package:"
 
@@ -38,8 +39,11 @@ def _in_package(source: str, what: str) -> Path:
 
 
 def hash_source(source: str, what: str) -> str:
-    """SHA-256, in hex, of a recipe's file."""
+    """SHA-256, in hex, of a recipe's file, or of every file in its folder."""
     path = locate(source, what)
-    if not path.is_file():
-        raise GraftError(f"{what}: {path} is a folder, but a file is needed.")
-    return hash_file(path)
+    if path.is_file():
+        return hash_file(path)
+    digest = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{hash_file(file)}\n".encode())
+    return digest.hexdigest()

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.layout import RunFolder
-from pipeline.recipe import Recipe, hash_recipe, section_json
+from pipeline.recipe.reading import hash_recipe, section_json
+from pipeline.recipe.sections import Recipe
 from pipeline.versions import versions_of
-from serving.bundle import hash_file
+from serving.files import hash_file
 
 ROOT = Path(__file__).parent.parent
 Inputs = dict[str, Any]
+TRAINING_PACKAGES = ("torch", "timm", "transformers", "tokenizers", "scikit-learn", "pillow")
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,15 @@ def _data(recipe: Recipe, run: RunFolder) -> None:
 
 def _data_inputs(recipe: Recipe, _: RunFolder) -> Inputs:
     """The recipe's section and every file's size and time of change: looking costs less than reading."""
-    from pipeline.data.intake import read_labelled_files
+    from pipeline.data.intake import read_labelled
 
     states = hashlib.sha256()
-    for file in read_labelled_files(recipe.data):
-        states.update(json.dumps([str(file.path), file.label, file.strata, *_state(file.path)]).encode())
+    for example in read_labelled(recipe.data, texts=recipe.modality == "text"):
+        content = _state(example.path) if example.text is None else (example.text,)
+        states.update(json.dumps([example.source, example.label, example.strata, *content]).encode(errors="surrogatepass"))
     return {
         "section": section_json(recipe.data),
+        "input": section_json(recipe.text) if recipe.modality == "text" else "",
         "seed": recipe.seed,
         "files": states.hexdigest(),
         "versions": versions_of("pillow", "scikit-learn"),
@@ -94,15 +98,16 @@ def _finetune_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
     from pipeline.data.samples import digest, read_samples
     from pipeline.sources import hash_source
 
+    shape = recipe.text if recipe.modality == "text" else recipe.image
     trained_on = [sample for sample in read_samples(run) if sample.split != "test"]
     return {
-        "sections": [section_json(s) for s in (recipe.backbone, recipe.image, recipe.finetune)],
+        "sections": [section_json(s) for s in (recipe.backbone, shape, recipe.finetune)],
         "seed": recipe.seed,
         "samples": digest(trained_on),
         "weights": recipe.backbone.weights
         if recipe.backbone.weights == "hub"
         else hash_source(recipe.backbone.weights, "backbone.weights"),
-        "versions": versions_of("torch", "timm", "scikit-learn", "pillow", "onnxruntime-gpu", "onnxruntime"),
+        "versions": versions_of(*TRAINING_PACKAGES, "onnxruntime-gpu", "onnxruntime"),
     }
 
 
@@ -119,10 +124,10 @@ def _evaluate_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "section": section_json(recipe.evaluate),
         "seed": recipe.seed,
         "name": recipe.name,
-        "samples": digest(sample for sample in read_samples(run) if sample.split != "train"),
+        "samples": digest(read_samples(run)),
         "checkpoint": _hashes(sorted(run.checkpoint.iterdir())),
         "audit": hash_file(run.audit),
-        "versions": versions_of("torch", "timm", "scikit-learn", "pillow"),
+        "versions": versions_of(*TRAINING_PACKAGES),
     }
 
 
@@ -140,7 +145,7 @@ def _export_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "samples": digest(read_samples(run)),
         "checkpoint": _hashes([run.checkpoint / name for name in ("model.safetensors", "checkpoint.json")]),
         "calibration": hash_file(run.calibration),
-        "versions": versions_of("torch", "timm", "onnx", "onnxscript"),
+        "versions": versions_of("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime"),
     }
 
 
@@ -161,8 +166,10 @@ def _verify(recipe: Recipe, run: RunFolder) -> None:
     verify(recipe, run)
 
 
-def _verify_inputs(_: Recipe, run: RunFolder) -> Inputs:
-    return {"files": _hashes([run.model, run.logits, run.calibration]), "versions": versions_of("onnxruntime-gpu", "onnxruntime", "pillow")}
+def _verify_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
+    made = [run.candidate(name) for name in recipe.export.further]
+    versions = versions_of("onnxruntime-gpu", "onnxruntime", "pillow", "tokenizers")
+    return {"files": _hashes([run.model, *made, run.logits, run.calibration]), "versions": versions}
 
 
 def _package(recipe: Recipe, run: RunFolder) -> None:
@@ -172,7 +179,7 @@ def _package(recipe: Recipe, run: RunFolder) -> None:
 
 
 def _package_inputs(_: Recipe, run: RunFolder) -> Inputs:
-    return {"files": _hashes([run.bundle / "manifest.json", run.model, run.receipt])}
+    return {"files": _hashes(sorted(path for path in run.bundle.rglob("*") if path.is_file()))}
 
 
 def _is_packaged(run: RunFolder) -> bool:
@@ -186,11 +193,13 @@ def _hashes(paths: list[Path]) -> dict[str, str]:
 
 
 INPUT_CODE = ("serving/inputs", "pipeline/modalities")
-CHECKPOINT_CODE = tuple(f"pipeline/finetune/{name}.py" for name in ("checkpoint", "loop", "pixels"))
+CHECKPOINT_CODE = tuple(f"pipeline/finetune/{name}.py" for name in ("checkpoint", "loop"))
+CONTENT_CODE = tuple(f"pipeline/modalities/{name}/content.py" for name in ("image", "text"))
+EXPORT_CODE = tuple(f"pipeline/export/{name}.py" for name in ("classifier", "quantize", "stage"))
 STAGES = (
     Stage(
         "data", _data, _data_inputs,
-        code=("pipeline/data", "pipeline/sources.py", "serving/inputs"),
+        code=("pipeline/data", "pipeline/sources.py", *CONTENT_CODE, "serving/inputs"),
         outputs=lambda run: [run.samples, run.contents, run.audit],
     ),
     Stage(
@@ -205,14 +214,14 @@ STAGES = (
     ),
     Stage(
         "export", _export, _export_inputs,
-        code=("pipeline/export/classifier.py", "pipeline/export/stage.py", "pipeline/onnx.py", "serving/bundle.py", *INPUT_CODE),
-        outputs=lambda run: [run.model],
+        code=(*EXPORT_CODE, "pipeline/onnx.py", "serving/bundle.py", *INPUT_CODE),
+        outputs=lambda run: [run.model, *sorted(run.candidates.glob("*.onnx"))],
         still_valid=_is_bundle,
     ),
     Stage(
         "verify", _verify, _verify_inputs,
         code=("pipeline/export", "serving/predictor.py", "serving/runtime.py", *INPUT_CODE),
-        outputs=lambda run: [run.receipt, run.bundle / "manifest.json"],
+        outputs=lambda run: [run.receipt, run.bundle / "manifest.json", run.published],
     ),
     Stage(
         "package", _package, _package_inputs,

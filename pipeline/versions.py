@@ -8,6 +8,8 @@ PACKAGES = (
     "graft-ml",
     "torch",
     "timm",
+    "transformers",
+    "tokenizers",
     "onnx",
     "onnxscript",
     "onnxruntime-gpu",

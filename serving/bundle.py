@@ -6,35 +6,23 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from serving.errors import BundleError
-from serving.inputs.image import ImageInputSpec
+from serving.files import FileRef, check_file
+from serving.inputs.preprocessors import InputSpec
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
+# Which BentoML service takes a modality's requests.
+SERVICES = {"image": "serving.service:GraftService", "text": "serving.service:GraftTextService"}
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileRef(_Frozen):
-    """A file of the bundle, relative to its folder, with the SHA-256 of its bytes in hex."""
-
-    file: str
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-
-    @field_validator("file")
-    @classmethod
-    def _stays_inside(cls, value: str) -> str:
-        path = PurePosixPath(value)
-        if path.is_absolute() or ".." in path.parts or "\\" in value:
-            raise ValueError("must be a relative path inside the bundle")
-        return value
 
 
 class ReceiptRef(FileRef):
@@ -48,10 +36,13 @@ class Artifact(FileRef):
 
     Attributes:
         name: Format and precision, such as ``onnx-fp32``.
+        max_batch_size: The most inputs that it runs at once; None for any number. Dynamic quantisation scales a whole batch, so that
+            an answer would depend on its neighbours: such an artifact runs one at a time.
         receipt: The proof that it predicts what the checkpoint predicts; None before verification.
     """
 
     name: str
+    max_batch_size: int | None = Field(default=None, ge=1)
     receipt: ReceiptRef | None = None
 
 
@@ -80,7 +71,7 @@ class Manifest(_Frozen):
     task: Literal["classification"] = "classification"
     labels: tuple[str, ...] = Field(min_length=2)
     labels_sha256: str
-    input: ImageInputSpec
+    input: InputSpec
     artifacts: tuple[Artifact, ...] = Field(min_length=1)
     lineage: Lineage
 
@@ -96,18 +87,22 @@ def hash_labels(labels: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(list(labels), ensure_ascii=False).encode()).hexdigest()
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256, in hex, of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @dataclass(frozen=True)
 class Bundle:
     """An opened bundle: its folder, and the manifest whose every hash has been checked."""
 
     folder: Path
     manifest: Manifest
+
+    def artifact(self, name: str | None = None) -> Artifact:
+        """One of its artifacts by name, or the default; raises BundleError ``unknown_artifact``."""
+        if name is None:
+            return self.manifest.artifacts[0]
+        for artifact in self.manifest.artifacts:
+            if artifact.name == name:
+                return artifact
+        known = ", ".join(artifact.name for artifact in self.manifest.artifacts)
+        raise BundleError("unknown_artifact", f"{self.folder}: publishes no `{name}`. Published, each with its receipt: {known}.")
 
     def path_of(self, ref: FileRef) -> Path:
         """The place of one of the bundle's files."""
@@ -125,8 +120,10 @@ def open_bundle(folder: Path, *, require_receipts: bool = True) -> Bundle:
         BundleError: ``missing_file``, ``unknown_schema``, ``invalid_manifest``, ``hash_mismatch`` or ``unproven``.
     """
     manifest = _read_manifest(folder / MANIFEST_FILE)
+    for ref in manifest.input.files():
+        check_file(folder, ref)
     for artifact in manifest.artifacts:
-        _check(folder, artifact)
+        check_file(folder, artifact)
         if not require_receipts:
             continue
         state = _doubt(folder, artifact)
@@ -141,7 +138,7 @@ def _doubt(folder: Path, artifact: Artifact) -> str | None:
     """Why an artifact is unproven, or None: its receipt must be there, unchanged, passed, and of these very bytes."""
     if artifact.receipt is None:
         return "has no receipt"
-    _check(folder, artifact.receipt)
+    check_file(folder, artifact.receipt)
     receipt = json.loads((folder / artifact.receipt.file).read_bytes())
     if not artifact.receipt.passed or receipt.get("passed") is not True:
         return "failed its receipt"
@@ -166,15 +163,3 @@ def _read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         reasons = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'manifest'}: {item['msg']}" for item in error.errors())
         raise BundleError("invalid_manifest", f"{path}: {reasons}. Export the bundle again.") from error
-
-
-def _check(folder: Path, ref: FileRef) -> None:
-    path = folder / ref.file
-    if not path.is_file():
-        raise BundleError("missing_file", f"{path}: named in {MANIFEST_FILE}, but not there. Copy the whole folder, or export again.")
-    actual = hash_file(path)
-    if actual != ref.sha256:
-        raise BundleError(
-            "hash_mismatch",
-            f"{path}: its bytes changed (SHA-256 {actual[:12]}…, expected {ref.sha256[:12]}…). Copy it again, or export again.",
-        )

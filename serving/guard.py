@@ -17,7 +17,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 def error_json(code: str, message: str) -> bytes:
     """The body of a refused request."""
-    return ErrorBody(error=ErrorDetail(code=code, message=message)).model_dump_json().encode()
+    return ErrorBody(error=ErrorDetail(code=code, message=message)).to_bytes()
 
 
 def too_large(max_body_bytes: int) -> InputRefusedError:
@@ -59,7 +59,7 @@ class Guard:
             return InputRefusedError("wrong_method", f"{scope['path']} takes {' or '.join(methods)}.", status=405)
         headers = dict(scope["headers"])
         if b"pickle" in headers.get(b"content-type", b""):
-            return InputRefusedError("pickle_refused", "Pickled content is never read. Send the picture's own bytes.", status=415)
+            return InputRefusedError("pickle_refused", "Pickled content is never read. Send the input itself.", status=415)
         declared = headers.get(b"content-length", b"0")
         if not declared.isdigit():
             return InputRefusedError("bad_content_length", "Content-Length is not a number.")

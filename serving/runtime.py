@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,8 +22,8 @@ class Session(Protocol):
 
     provider: str
 
-    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Map a batch of inputs to outputs of the same first dimension."""
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Map a batch, by the names of the model's inputs, to outputs of the same first dimension."""
         ...
 
 
@@ -49,7 +50,7 @@ def _cgroup_quota() -> float | None:
 
 
 class OnnxSession:
-    """An ONNX Runtime session with one input and one output.
+    """An ONNX Runtime session with one output.
 
     Args:
         path: The ONNX file.
@@ -63,12 +64,11 @@ class OnnxSession:
     def __init__(self, path: Path, *, device: Device = "cpu", threads: int = 1) -> None:
         self._session = _create(path, device, threads)
         self.provider = self._session.get_providers()[0]
-        self._input = self._session.get_inputs()[0].name
         self._outputs = [self._session.get_outputs()[0].name]
 
-    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Run one batch; the first dimension is the batch."""
-        return self._session.run(self._outputs, {self._input: batch})[0]  # type: ignore[no-any-return]
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Run one batch; the first dimension of every input is the batch."""
+        return self._session.run(self._outputs, dict(feeds))[0]  # type: ignore[no-any-return]
 
 
 def _create(path: Path, device: Device, threads: int) -> ort.InferenceSession:

@@ -2,43 +2,66 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
-class _Frozen(BaseModel):
+class Body(BaseModel):
+    """A frozen value that becomes a response's body."""
+
     model_config = ConfigDict(frozen=True)
 
+    def to_bytes(self) -> bytes:
+        """As JSON; what is not there is left out."""
+        return self.model_dump_json(exclude_none=True).encode()
 
-class ModelInfo(_Frozen):
+    def to_json(self) -> dict[str, Any]:
+        """The same as a JSON value."""
+        return self.model_dump(exclude_none=True)
+
+
+class ModelInfo(Body):
     """Which model answered."""
 
     name: str
     version: str
 
 
-class Prediction(_Frozen):
-    """One answer: the most probable label, and the calibrated probability of each."""
+class Truncation(Body):
+    """A text that was longer than the model reads: the tokens that it has, and those from its start that were used."""
+
+    tokens: int
+    used: int
+
+
+class Prediction(Body):
+    """One answer: the most probable label, and the calibrated probability of each.
+
+    ``truncation`` is there only when something was cut off.
+    """
 
     label: str
     probability: float
     probabilities: dict[str, float]
     model: ModelInfo
+    truncation: Truncation | None = None
 
 
-class ErrorDetail(_Frozen):
+class ErrorDetail(Body):
     """Why an input was refused: a stable code for programs, a message for people."""
 
     code: str
     message: str
 
 
-class ErrorBody(_Frozen):
+class ErrorBody(Body):
     """The body of every refused request, and of every refused item of a batch."""
 
     error: ErrorDetail
 
 
-class BatchPredictions(_Frozen):
+class BatchPredictions(Body):
     """One prediction or one error an item, in the order of the request."""
 
     predictions: list[Prediction | ErrorBody]

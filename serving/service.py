@@ -1,6 +1,7 @@
 """The BentoML service: routes and schemas, nothing else.
 
-It takes one BentoML argument: ``bundle``, a bundle's folder, or ``model``, a tag in BentoML's model store.
+There is one service a kind of input. Each takes the BentoML argument ``bundle``, a bundle's folder, or ``model``, a tag in BentoML's
+model store; and ``artifact``, the name of a published artifact, by default the bundle's first.
 """
 
 from __future__ import annotations
@@ -16,17 +17,23 @@ from pydantic import BaseModel, Field, PrivateAttr
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.errors import InputRefusedError
+from serving.bodies import image, text
+from serving.bundle import SERVICES
+from serving.errors import BundleError, InputRefusedError
 from serving.guard import Guard, error_json
 from serving.predictor import load_predictor
 from serving.runtime import cpu_limit
-from serving.schemas import BatchPredictions, Prediction
-from serving.uploads import read_many, read_one
+from serving.schemas import BatchPredictions, Body, Prediction
 
-MAX_BODY_BYTES = 64 * 1024 * 1024
+MAX_BODY_BYTES = {"image": 64 * 1024 * 1024, "text": 8 * 1024 * 1024}
 MAX_ITEMS = 256
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/schema.json")
 ROUTES = {"/predict": ("POST",), "/predict_batch": ("POST",)} | dict.fromkeys(PROBES, ("GET", "HEAD"))
+OPTIONS: dict[str, Any] = {
+    "workers": 1,
+    "traffic": {"timeout": 30},
+    "metrics": {"enabled": True, "duration": {"buckets": [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0]}},
+}
 
 
 class ServiceArguments(BaseModel):
@@ -34,6 +41,7 @@ class ServiceArguments(BaseModel):
 
     bundle: str | None = None
     model: str | None = None
+    artifact: str | None = None
 
     def folder(self) -> Path:
         """The bundle's folder."""
@@ -44,18 +52,17 @@ class ServiceArguments(BaseModel):
         raise bentoml.exceptions.InvalidArgument("Name a bundle: bentoml serve serving.service:GraftService --arg bundle=FOLDER")
 
 
-class _Upload(bentoml.IODescriptor):  # type: ignore[misc] # BentoML is untyped
+class _Body(bentoml.IODescriptor):  # type: ignore[misc] # BentoML is untyped
     """Keeps the request for the endpoint to read, so that every refusal has the one shape of `ErrorBody`."""
 
     __root_input__: ClassVar[bool] = True
-    media_type: ClassVar[str | None] = "multipart/form-data"
     _request: Request = PrivateAttr()
 
     @classmethod
-    async def from_http_request(cls, request: Request, serde: Any) -> _Upload:  # noqa: ANN401, ARG003 - BentoML's signature
-        upload: _Upload = cls.model_construct()
-        upload._request = request
-        return upload
+    async def from_http_request(cls, request: Request, serde: Any) -> _Body:  # noqa: ANN401, ARG003 - BentoML's signature
+        body: _Body = cls.model_construct()
+        body._request = request
+        return body
 
     @property
     def request(self) -> Request:
@@ -63,16 +70,32 @@ class _Upload(bentoml.IODescriptor):  # type: ignore[misc] # BentoML is untyped
         return self._request
 
 
-class ImageUpload(_Upload):
+class ImageBody(_Body):
     """One picture, as the field ``image`` of a form or as the raw body."""
 
+    media_type: ClassVar[str | None] = image.MULTIPART
     image: bytes = b""
 
 
-class ImagesUpload(_Upload):
+class ImagesBody(_Body):
     """Pictures, in the field ``images`` of a form, repeated."""
 
+    media_type: ClassVar[str | None] = image.MULTIPART
     images: list[bytes] = Field(default=[])
+
+
+class TextBody(_Body):
+    """One text, as JSON or as text/plain."""
+
+    media_type: ClassVar[str | None] = text.JSON
+    text: str = Field(default="", examples=["What a day!"])
+
+
+class TextsBody(_Body):
+    """Several texts, as JSON."""
+
+    media_type: ClassVar[str | None] = text.JSON
+    texts: list[str] = Field(default=[], examples=[["What a day!", "Not again."]])
 
 
 class PredictionOutput(Prediction, bentoml.IODescriptor):  # type: ignore[misc]
@@ -83,47 +106,73 @@ class BatchOutput(BatchPredictions, bentoml.IODescriptor):  # type: ignore[misc]
     """The answer of ``/predict_batch``."""
 
 
-@bentoml.service(
-    name="graft",
-    workers=1,
-    traffic={"timeout": 30},
-    metrics={"enabled": True, "duration": {"buckets": [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0]}},
-)
-class GraftService:
-    """Classifies pictures with a verified bundle."""
+class _Service:
+    """What every kind of input shares: a predictor, and one thread a request on every CPU.
+
+    On a CPU a batch of EfficientNet costs more a picture than singles, so that requests are not grouped.
+    """
+
+    modality: ClassVar[str]
 
     def __init__(self) -> None:
-        folder = bentoml.use_arguments(ServiceArguments).folder()
-        # One thread a request on every CPU: on a CPU a batch of EfficientNet costs more a picture than singles.
-        self._predictor = load_predictor(folder)
+        arguments = bentoml.use_arguments(ServiceArguments)
+        self._predictor = load_predictor(arguments.folder(), artifact=arguments.artifact)
+        found = self._predictor.manifest.input.modality
+        if found != self.modality:
+            raise BundleError("wrong_service", f"The bundle takes {found} input. Serve it with {SERVICES[found]}.")
         self._pool = ThreadPoolExecutor(cpu_limit(), thread_name_prefix="predict")
 
-    @bentoml.api(route="/predict", input_spec=ImageUpload, output_spec=PredictionOutput)  # type: ignore[untyped-decorator]
-    async def predict(self, upload: ImageUpload) -> Response:
-        """Classify one picture: the raw body, or the multipart field `image`."""
-        return await _respond(self._predict(upload.request))
-
-    @bentoml.api(route="/predict_batch", input_spec=ImagesUpload, output_spec=BatchOutput)  # type: ignore[untyped-decorator]
-    async def predict_batch(self, upload: ImagesUpload) -> Response:
-        """Classify many pictures: the multipart field `images`, repeated. One result or one error an item, in order."""
-        return await _respond(self._predict_batch(upload.request))
-
-    async def _predict(self, request: Request) -> BaseModel:
-        data = await read_one(request, "image")
+    async def _one(self, body: Awaitable[bytes]) -> Body:
+        data = await body
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._predictor.predict, data)
 
-    async def _predict_batch(self, request: Request) -> BaseModel:
-        items = await read_many(request, "images", MAX_ITEMS)
+    async def _many(self, body: Awaitable[list[bytes]]) -> Body:
+        items = await body
         loop = asyncio.get_running_loop()
         results = await asyncio.gather(*(loop.run_in_executor(self._pool, self._predictor.predict_or_error, item) for item in items))
         return BatchPredictions(predictions=list(results))
 
 
-async def _respond(answer: Awaitable[BaseModel]) -> Response:
+@bentoml.service(name="graft", **OPTIONS)
+class GraftService(_Service):
+    """Classifies pictures with a verified bundle."""
+
+    modality = "image"
+
+    @bentoml.api(route="/predict", input_spec=ImageBody, output_spec=PredictionOutput)  # type: ignore[untyped-decorator]
+    async def predict(self, body: ImageBody) -> Response:
+        """Classify one picture: the raw body, or the multipart field `image`."""
+        return await _respond(self._one(image.read_one(body.request)))
+
+    @bentoml.api(route="/predict_batch", input_spec=ImagesBody, output_spec=BatchOutput)  # type: ignore[untyped-decorator]
+    async def predict_batch(self, body: ImagesBody) -> Response:
+        """Classify many pictures: the multipart field `images`, repeated. One result or one error an item, in order."""
+        return await _respond(self._many(image.read_many(body.request, MAX_ITEMS)))
+
+
+@bentoml.service(name="graft-text", **OPTIONS)
+class GraftTextService(_Service):
+    """Classifies texts with a verified bundle."""
+
+    modality = "text"
+
+    @bentoml.api(route="/predict", input_spec=TextBody, output_spec=PredictionOutput)  # type: ignore[untyped-decorator]
+    async def predict(self, body: TextBody) -> Response:
+        """Classify one text: the JSON key `text`, or the body of text/plain. An answer says so when the text was cut."""
+        return await _respond(self._one(text.read_one(body.request)))
+
+    @bentoml.api(route="/predict_batch", input_spec=TextsBody, output_spec=BatchOutput)  # type: ignore[untyped-decorator]
+    async def predict_batch(self, body: TextsBody) -> Response:
+        """Classify many texts: the JSON key `texts`. One result or one error an item, in order."""
+        return await _respond(self._many(text.read_many(body.request, MAX_ITEMS)))
+
+
+async def _respond(answer: Awaitable[Body]) -> Response:
     try:
-        return Response((await answer).model_dump_json(), media_type="application/json")
+        return Response((await answer).to_bytes(), media_type="application/json")
     except InputRefusedError as refusal:
         return Response(error_json(refusal.code, refusal.message), status_code=refusal.status, media_type="application/json")
 
 
-GraftService.add_asgi_middleware(Guard, routes=ROUTES, max_body_bytes=MAX_BODY_BYTES)  # type: ignore[attr-defined]
+GraftService.add_asgi_middleware(Guard, routes=ROUTES, max_body_bytes=MAX_BODY_BYTES["image"])  # type: ignore[attr-defined]
+GraftTextService.add_asgi_middleware(Guard, routes=ROUTES, max_body_bytes=MAX_BODY_BYTES["text"])  # type: ignore[attr-defined]

@@ -18,6 +18,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.encoders import make_encoder, make_texts, text_recipe
+
 ROOT = Path(__file__).parent.parent
 TINY = "test_resnet"  # timm's own small network for tests
 SIZE_PX = 64
@@ -102,6 +104,16 @@ def tiny_run(pictures: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPa
     (base / "recipe.yaml").write_text(yaml.safe_dump(recipe_document(pictures, tiny_weights)))
     run_graft("run", base / "recipe.yaml", "--run", base / "tiny")
     return base / "tiny"
+
+
+@pytest.fixture(scope="session")
+def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on small texts with a small BERT. Tests that change it work on a copy."""
+    base = tmp_path_factory.mktemp("text")
+    encoder, texts = make_encoder(base / "encoder"), make_texts(base / "texts.csv")
+    (base / "recipe.yaml").write_text(yaml.safe_dump(text_recipe(texts, encoder)))
+    run_graft("run", base / "recipe.yaml", "--run", base / "tiny-text")
+    return base / "tiny-text"
 
 
 def free_port() -> int:

@@ -1,18 +1,19 @@
-"""Look at every file before anything trains on it: readable, unique, and under one label."""
+"""Look at every example before anything trains on it: readable, unique, and under one label."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.data.intake import LabelledFile
+from pipeline.data.intake import Labelled
 from pipeline.errors import DataError
+from pipeline.modalities.content import Content
 from pipeline.progress import track
-from pipeline.recipe import Data
+from pipeline.recipe.sections import Data
 from serving.errors import InputRefusedError
 from serving.runtime import cpu_limit
 
@@ -20,73 +21,85 @@ LISTED = 10
 
 
 @dataclass(frozen=True)
-class AuditedFile:
-    """A usable file and the SHA-256 of its content, in hex."""
+class Audited:
+    """A usable example, the SHA-256 of its bytes, and of what makes it the same as others: both in hex."""
 
-    file: LabelledFile
+    example: Labelled
     sha256: str
+    identity: str
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What the audit kept, and what it left out: unreadable files with the reason, repeats, and label conflicts."""
+    """What the audit kept, and what it left out.
 
-    kept: list[AuditedFile]
+    Attributes:
+        kept: What can be trained on.
+        unreadable: The source of each example that serving would refuse, with the reason.
+        repeats: The source of each copy of an example that is kept, with that one's source.
+        conflicts: The sources of same examples under different labels, with their labels: one group an item.
+    """
+
+    kept: list[Audited]
     unreadable: dict[str, str]
-    repeats: list[str]
-    conflicts: list[str]
+    repeats: dict[str, str]
+    conflicts: list[dict[str, str]]
 
 
-def audit_files(files: Sequence[LabelledFile], data: Data, check: Callable[[bytes], object]) -> Audit:
-    """Check every file and keep what can be trained on.
+def audit(examples: Sequence[Labelled], data: Data, content: Content) -> Audit:
+    """Check every example and keep what can be trained on.
 
     Args:
-        files: What intake found.
-        data: The recipe's section, for what to do with unreadable and conflicting files.
-        check: Decodes one file's bytes as serving will, raising :class:`serving.errors.InputRefusedError`.
+        examples: What intake found.
+        data: The recipe's section, for what to do with unreadable and conflicting examples.
+        content: How to judge an example's bytes.
 
     Raises:
-        DataError: A file is unreadable, or equal files have different labels, and the recipe says ``refuse``.
+        DataError: An example is unreadable, or same ones have different labels, and the recipe says ``refuse``.
     """
     with ThreadPoolExecutor(cpu_limit()) as pool:
-        looked = list(track(pool.map(partial(_look_at, check=check), files), total=len(files), what="audit", unit="files"))
-    unreadable = {str(file.path): reason for file, (_, reason) in zip(files, looked, strict=True) if reason}
+        found = pool.map(partial(_look_at, content=content), examples)
+        looked = list(track(found, total=len(examples), what="audit", unit="examples"))
+    unreadable = {example.source: item for example, item in zip(examples, looked, strict=True) if isinstance(item, str)}
     if unreadable and data.on_unreadable == "refuse":
-        lines = [f"{path}: {reason}" for path, reason in unreadable.items()]
-        raise DataError(_listing(f"{len(lines)} file(s) cannot be read", lines, "data.on_unreadable: skip"))
-    readable = [AuditedFile(file, sha256) for file, (sha256, reason) in zip(files, looked, strict=True) if not reason]
-    return _without_copies(readable, unreadable, data)
+        lines = [f"{source}: {reason}" for source, reason in unreadable.items()]
+        raise DataError(_listing(f"{len(lines)} example(s) cannot be read", lines, "data.on_unreadable: skip"))
+    return _without_copies([item for item in looked if isinstance(item, Audited)], unreadable, data)
 
 
-def _look_at(file: LabelledFile, check: Callable[[bytes], object]) -> tuple[str, str]:
-    """The content's hash, and why it cannot be used, if so."""
+def _look_at(example: Labelled, content: Content) -> Audited | str:
+    """The example with its hashes, or why it cannot be used."""
     try:
-        content = file.path.read_bytes()
-        check(content)
+        data = example.read()
+        content.check(data)
     except FileNotFoundError:
-        return "", "does not exist"
+        return "does not exist"
     except OSError as error:
-        return "", error.strerror or str(error)
+        return error.strerror or str(error)
     except InputRefusedError as refusal:
-        return "", refusal.message
-    return hashlib.sha256(content).hexdigest(), ""
+        return refusal.message
+    return Audited(example, hashlib.sha256(data).hexdigest(), content.identity(data))
 
 
-def _without_copies(readable: list[AuditedFile], unreadable: dict[str, str], data: Data) -> Audit:
-    groups: dict[str, list[AuditedFile]] = defaultdict(list)
+def _without_copies(readable: list[Audited], unreadable: dict[str, str], data: Data) -> Audit:
+    groups: dict[str, list[Audited]] = defaultdict(list)
     for item in readable:
-        groups[item.sha256].append(item)
-    conflicts = [group for group in groups.values() if len({item.file.label for item in group}) > 1]
+        groups[item.identity].append(item)
+    conflicts = [{item.example.source: item.example.label for item in group} for group in groups.values() if not _agree(group)]
     if conflicts and data.on_conflict == "refuse":
-        lines = [" = ".join(f"{item.file.path} ({item.file.label})" for item in group) for group in conflicts]
+        lines = [" = ".join(f"{source} ({label})" for source, label in [*group.items()][:LISTED]) for group in conflicts]
         raise DataError(_listing(f"{len(lines)} content(s) appear under different labels", lines, "data.on_conflict: skip"))
-    agreed = [group for group in groups.values() if len({item.file.label for item in group}) == 1]
+    agreed = [group for group in groups.values() if _agree(group)]
     return Audit(
         kept=[group[0] for group in agreed],
         unreadable=unreadable,
-        repeats=[str(item.file.path) for group in agreed for item in group[1:]],
-        conflicts=[str(item.file.path) for group in conflicts for item in group],
+        repeats={item.example.source: group[0].example.source for group in agreed for item in group[1:]},
+        conflicts=conflicts,
     )
+
+
+def _agree(group: list[Audited]) -> bool:
+    return len({item.example.label for item in group}) == 1
 
 
 def _listing(what: str, lines: list[str], remedy: str) -> str:

@@ -7,37 +7,60 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import DataError
-from pipeline.recipe import Data, Table
+from pipeline.recipe.sections import Data, Table
 from pipeline.sources import locate
 
 
 @dataclass(frozen=True)
-class LabelledFile:
-    """One file with its label and its values in the ``stratify_by`` columns."""
+class Labelled:
+    """One example with its label and its values in the ``stratify_by`` columns.
+
+    Attributes:
+        path: The file, or the table that holds the text.
+        label: Its label.
+        strata: Its values in the columns to stratify by.
+        text: The text itself, of a table of texts.
+        line: Where in the table it stands.
+    """
 
     path: Path
     label: str
     strata: tuple[str, ...] = ()
+    text: str | None = None
+    line: int = 0
+
+    @property
+    def source(self) -> str:
+        """Where it is from: a path, or a table's path and line."""
+        return str(self.path) if self.text is None else f"{self.path}:{self.line}"
+
+    def read(self) -> bytes:
+        """Its bytes; raises OSError."""
+        return self.path.read_bytes() if self.text is None else self.text.encode()
 
 
-def read_labelled_files(data: Data) -> list[LabelledFile]:
-    """Every labelled file of the recipe's source, ordered by path.
+def read_labelled(data: Data, *, texts: bool) -> list[Labelled]:
+    """Every labelled example of the recipe's source: files ordered by path, texts as in their table.
+
+    Args:
+        data: The recipe's section.
+        texts: Whether a table holds the texts themselves, rather than paths of files.
 
     Raises:
         DataError: There is no such source, no label column, or nothing in it.
     """
     source = locate(data.source, "data.source")
-    files = _read_folder(source, data) if source.is_dir() else _read_table(source, data)
-    if not files:
-        raise DataError(f"{source}: holds no labelled files. A folder needs one subfolder a class, a table one line a file.")
-    return sorted(files, key=lambda file: str(file.path))
+    found = _read_folder(source, data) if source.is_dir() else _read_table(source, data, texts=texts)
+    if not found:
+        raise DataError(f"{source}: holds no labelled examples. A folder needs one subfolder a class, a table one line an example.")
+    return sorted(found, key=lambda example: (str(example.path), example.line))
 
 
-def _read_folder(root: Path, data: Data) -> list[LabelledFile]:
+def _read_folder(root: Path, data: Data) -> list[Labelled]:
     if data.stratify_by:
         raise DataError(f"data.stratify_by: {root} is a folder and has no columns. Remove it, or name a table as data.source.")
     return [
-        LabelledFile(path.absolute(), label.name)
+        Labelled(path.absolute(), label.name)
         for label in sorted(root.iterdir())
         if label.is_dir() and not label.name.startswith(".")
         for path in label.rglob("*")
@@ -45,20 +68,21 @@ def _read_folder(root: Path, data: Data) -> list[LabelledFile]:
     ]
 
 
-def read_rows(path: Path, table: Table) -> tuple[list[str], list[dict[str, str]]]:
-    """A table's column names and its rows.
+def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """A table's column names, and its rows with the number of each, the first line being 1.
 
     Raises:
         DataError: The table cannot be read, or a row has another number of values than there are columns.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig" if table.encoding == "utf-8" else table.encoding, newline="") as file:
             lines = (
                 [line.split() for line in file] if table.separator == "whitespace" else list(csv.reader(file, delimiter=table.separator))
             )
-    except (OSError, UnicodeDecodeError, csv.Error, TypeError) as error:
+    except (OSError, UnicodeDecodeError, LookupError, csv.Error, TypeError) as error:
         raise DataError(
-            f"{path}: cannot be read as a table ({error}). It must be UTF-8 text with data.table.separator between values."
+            f"{path}: cannot be read as a table ({error}). It must be text in data.table.encoding ({table.encoding}) "
+            "with data.table.separator between values."
         ) from error
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line]
     if not numbered:
@@ -67,23 +91,26 @@ def read_rows(path: Path, table: Table) -> tuple[list[str], list[dict[str, str]]
     for number, line in numbered:
         if len(line) != len(columns):
             raise DataError(f"{path}, line {number}: {len(line)} values, but {len(columns)} columns ({', '.join(columns)}).")
-    return columns, [dict(zip(columns, line, strict=True)) for _, line in numbered]
+    return columns, [(number, dict(zip(columns, line, strict=True))) for number, line in numbered]
 
 
-def _read_table(path: Path, data: Data) -> list[LabelledFile]:
+def _read_table(path: Path, data: Data, *, texts: bool) -> list[Labelled]:
     columns, rows = read_rows(path, data.table)
-    wanted = {"data.table.path": data.table.path, "data.table.label": data.table.label}
+    content = {"data.table.text": data.table.text} if texts else {"data.table.path": data.table.path}
+    wanted = content | {"data.table.label": data.table.label}
     wanted |= {f"data.stratify_by[{index}]": name for index, name in enumerate(data.stratify_by)}
     missing = [f"{key}: `{name}`" for key, name in wanted.items() if name not in columns]
     if missing:
         raise DataError(f"{path}: has no column for {'; '.join(missing)}. Its columns: {', '.join(columns)}.")
     return [
-        LabelledFile(
-            path=(path.parent / row[data.table.path]).absolute(),
+        Labelled(
+            path=path.absolute() if texts else (path.parent / row[data.table.path]).absolute(),
             label=_label(row[data.table.label].strip(), data.table, path),
             strata=tuple(row[name] for name in data.stratify_by),
+            text=row[data.table.text] if texts else None,
+            line=number if texts else 0,
         )
-        for row in rows
+        for number, row in rows
     ]
 
 

@@ -17,36 +17,52 @@ from pipeline.layout import RunFolder
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled file in one split; ``sha256`` is the hash, in hex, of the file's content when it was audited."""
+    """One labelled example in one split.
 
-    source: Path
+    Attributes:
+        source: A file's path, or a table's path and line.
+        label: Its label.
+        split: Its split.
+        sha256: Hash, in hex, of its bytes when it was audited.
+        text: The text itself, of a table of texts.
+    """
+
+    source: str
     label: str
     split: Split
     sha256: str
+    text: str | None = None
 
     def read(self) -> bytes:
-        """The file's bytes; refuses a file that changed since the audit."""
-        try:
-            content = self.source.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{self.source}: cannot be read any more ({error.strerror}). Put it back, or redo: graft data RUN --force"
-            ) from error
+        """Its bytes; refuses a file that changed since the audit."""
+        content = self._read_file() if self.text is None else self.text.encode()
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise DataError(f"{self.source}: changed since it was audited. Run again from the start: graft run RECIPE")
         return content
 
+    def _read_file(self) -> bytes:
+        try:
+            return Path(self.source).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{self.source}: cannot be read any more ({error.strerror}). Put it back, or redo: graft data RUN --force"
+            ) from error
+
 
 def write_samples(run: RunFolder, samples: Sequence[Sample]) -> None:
-    """Write the samples and their contents' hashes."""
-    _write_csv(run.contents, ("source", "sha256"), ((str(s.source), s.sha256) for s in samples))
-    _write_csv(run.samples, ("source", "label", "split"), ((str(s.source), s.label, s.split) for s in samples))
+    """Write the samples and their contents' hashes; and the texts, so that later stages do not depend on the table."""
+    header = ("source", "sha256", "text") if any(sample.text is not None for sample in samples) else ("source", "sha256")
+    _write_csv(run.contents, header, ((s.source, s.sha256, s.text or "")[: len(header)] for s in samples))
+    _write_csv(run.samples, ("source", "label", "split"), ((s.source, s.label, s.split) for s in samples))
 
 
 def read_samples(run: RunFolder) -> list[Sample]:
     """Read them back, in the order in which they were written."""
-    hashes = {row["source"]: row["sha256"] for row in _read_csv(run.contents)}
-    return [Sample(Path(row["source"]), row["label"], row["split"], hashes[row["source"]]) for row in _read_csv(run.samples)]  # type: ignore[arg-type]
+    contents = {row["source"]: row for row in _read_csv(run.contents)}
+    return [
+        Sample(row["source"], row["label"], row["split"], contents[row["source"]]["sha256"], contents[row["source"]].get("text"))  # type: ignore[arg-type]
+        for row in _read_csv(run.samples)
+    ]
 
 
 def labels_of(samples: Iterable[Sample]) -> tuple[str, ...]:
@@ -61,10 +77,12 @@ def digest(samples: Iterable[Sample]) -> str:
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    text, plain = io.StringIO(newline=""), list(rows)
+    # The writer itself does not quote a lone carriage return, at which the reader would end the line.
+    quoting = csv.QUOTE_ALL if any("\r" in value for row in plain for value in row) else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, lineterminator="\n", quoting=quoting)
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows(plain)
     atomic.write_bytes(path, text.getvalue().encode(errors="surrogateescape"))
 
 

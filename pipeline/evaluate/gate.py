@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import GateFailedError
-from pipeline.recipe import Metric
+from pipeline.recipe.sections import Metric
+
+log = logging.getLogger("graft")
 
 
 def require_metrics(metrics: Mapping[str, Any], least: Mapping[Metric, float], report: Path) -> None:
@@ -22,3 +25,26 @@ def require_metrics(metrics: Mapping[str, Any], least: Mapping[Metric, float], r
             f"evaluate.require: {'; '.join(missed)}. Nothing is packaged. {report} shows where it errs."
             " Improve the recipe, or lower the requirement knowingly."
         )
+
+
+def require_lead(baseline: Mapping[str, Any] | None, report: Path, *, ship_anyway: bool) -> None:
+    """Stop a run whose model does worse than a simple baseline: transfer has hurt, or the backbone does not fit the task.
+
+    Args:
+        baseline: What was measured of it, if anything.
+        report: The page that shows it.
+        ship_anyway: The recipe's ``evaluate.ship_below_baseline``: say it, and go on.
+
+    Raises:
+        GateFailedError: The baseline's macro F1 is higher.
+    """
+    if baseline is None or not baseline["loses"]:
+        return
+    said = f"the model's macro F1 is {-baseline['lead']:.4f} below that of {baseline['name']} ({baseline['macro_f1']:.4f})"
+    if ship_anyway:
+        log.warning("evaluate: %s; it goes on, because evaluate.ship_below_baseline says so", said)
+        return
+    raise GateFailedError(
+        f"evaluate: {said}. Nothing is packaged. {report} shows both. Improve the recipe (another backbone, `mode: full`), "
+        "or ship it knowingly: evaluate.ship_below_baseline: true"
+    )

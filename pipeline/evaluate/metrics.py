@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,17 +78,36 @@ def auroc(probabilities: Probabilities, targets: Targets) -> float:
     return float(np.mean([roc_auc_score(targets == c, probabilities[:, c]) for c in classes]))
 
 
-def bootstrap(probabilities: Probabilities, targets: Targets, resamples: int, seed: int) -> dict[str, list[float]]:
-    """The 95 % percentile interval of every figure of :func:`summarise`, from samples drawn again within each class.
+def compare_with_baseline(ours: Probabilities, theirs: Probabilities, targets: Targets, *, resamples: int, seed: int) -> dict[str, Any]:
+    """A baseline's figures, and how far ahead of it a model is in macro F1.
 
-    Drawing within the classes keeps every class in every draw, however small it is: without it a draw may have no AUROC.
+    Args:
+        ours: The model's probabilities, shape (samples, classes).
+        theirs: The baseline's.
+        targets: Class indices, shape (samples,).
+        resamples: Paired resamples behind the 95 % interval of the lead: both are judged on the same draws.
+        seed: Of the draws.
     """
+    figures = summarise(theirs, targets)
+    lead = summarise(ours, targets)["macro_f1"] - figures["macro_f1"]
+    drawn = [
+        _summarise_fast(ours[indices], targets[indices])["macro_f1"] - _summarise_fast(theirs[indices], targets[indices])["macro_f1"]
+        for indices in _draws(targets, resamples, seed)
+    ]
+    return {**figures, "lead": lead, "lead_95": [float(q) for q in np.quantile(drawn, (0.025, 0.975))], "loses": lead < 0}
+
+
+def _draws(targets: Targets, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Indices drawn again within each class: every class stays in every draw, however small; without that, a draw may have no AUROC."""
     generator = np.random.default_rng(seed)
     members = [np.flatnonzero(targets == c) for c in np.unique(targets)]
-    drawn = []
     for _ in range(resamples):
-        indices = np.concatenate([generator.choice(own, len(own)) for own in members])
-        drawn.append(_summarise_fast(probabilities[indices], targets[indices]))
+        yield np.concatenate([generator.choice(own, len(own)) for own in members])
+
+
+def bootstrap(probabilities: Probabilities, targets: Targets, resamples: int, seed: int) -> dict[str, list[float]]:
+    """The 95 % percentile interval of every figure of :func:`summarise`, from samples drawn again within each class."""
+    drawn = [_summarise_fast(probabilities[indices], targets[indices]) for indices in _draws(targets, resamples, seed)]
     return {name: [float(q) for q in np.quantile([row[name] for row in drawn], (0.025, 0.975))] for name in drawn[0]}
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,9 @@ from numpy.typing import NDArray
 
 from pipeline.data.samples import Sample
 from pipeline.evaluate.plots import plot_confusion, plot_learning, plot_reliability, plot_roc_and_pr
-from serving.inputs.image import ImageInputSpec, load_rgb
+from pipeline.modalities.modality import Modality, Shown
 
 MISTAKES_SHOWN = 24
-THUMBNAIL_PX = 132
 FIGURES = (
     ("accuracy", "Accuracy"),
     ("macro_f1", "Macro F1"),
@@ -44,14 +41,20 @@ class Mistake:
     """A wrong answer: what it looks like, what it is, and how sure the model was of something else."""
 
     name: str
-    image: str
+    shown: Shown
     true: str
     predicted: str
     confidence: float
 
 
 def render_report(
-    title: str, labels: Sequence[str], scored: Scored, metrics: Mapping[str, Any], history: Mapping[str, Any], audit: Mapping[str, Any]
+    title: str,
+    labels: Sequence[str],
+    scored: Scored,
+    metrics: Mapping[str, Any],
+    history: Mapping[str, Any],
+    audit: Mapping[str, Any],
+    modality: Modality,
 ) -> str:
     """The page as HTML, with every picture inside it.
 
@@ -62,6 +65,7 @@ def render_report(
         metrics: What ``metrics.json`` holds.
         history: The training's record.
         audit: What intake counted.
+        modality: The samples'.
     """
     environment = Environment(loader=PackageLoader("pipeline.evaluate", "."), autoescape=True, undefined=StrictUndefined)
     environment.filters["png"] = lambda data: "data:image/png;base64," + base64.b64encode(data).decode()
@@ -76,11 +80,11 @@ def render_report(
         curves=plot_roc_and_pr(scored.after, scored.targets, labels),
         reliability=plot_reliability(scored.before, scored.after, scored.targets),
         learning=plot_learning(history["epochs"], history["best_epoch"]),
-        mistakes=find_mistakes(scored, labels),
+        mistakes=find_mistakes(scored, labels, modality),
     )
 
 
-def find_mistakes(scored: Scored, labels: Sequence[str]) -> list[Mistake]:
+def find_mistakes(scored: Scored, labels: Sequence[str], modality: Modality) -> list[Mistake]:
     """The wrong answers that the model was surest of, the worst first."""
     predicted = scored.after.argmax(axis=1)
     confidence = scored.after.max(axis=1)
@@ -88,19 +92,11 @@ def find_mistakes(scored: Scored, labels: Sequence[str]) -> list[Mistake]:
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES_SHOWN]
     return [
         Mistake(
-            name=Path(scored.samples[i].source).name,
-            image=_thumbnail(scored.samples[i].read()),
+            name=scored.samples[i].source.rpartition("/")[2],
+            shown=modality.show(scored.samples[i].read()),
             true=labels[scored.targets[i]],
             predicted=labels[predicted[i]],
             confidence=float(confidence[i]),
         )
         for i in worst
     ]
-
-
-def _thumbnail(data: bytes) -> str:
-    small = load_rgb(data, ImageInputSpec(height=1, width=1).max_pixels)
-    small.thumbnail((THUMBNAIL_PX * 2, THUMBNAIL_PX * 2))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,25 +1,29 @@
-"""The stage ``evaluate``: the checkpoint on the test split, calibrated on validation."""
+"""The stage ``evaluate``: the checkpoint on the test split, calibrated on validation, beside a simple baseline."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipeline import atomic
-from pipeline.data.samples import read_samples
+from pipeline.data.samples import Sample, read_samples
 from pipeline.evaluate.calibration import fit_temperature, negative_log_likelihood, softmax
-from pipeline.evaluate.gate import require_metrics
-from pipeline.evaluate.metrics import measure
+from pipeline.evaluate.gate import require_lead, require_metrics
+from pipeline.evaluate.metrics import compare_with_baseline, measure
 from pipeline.evaluate.report import Scored, render_report
 from pipeline.finetune.checkpoint import load_checkpoint, read_history, read_validation
 from pipeline.finetune.loop import compute_logits
-from pipeline.finetune.pixels import decode_samples
 from pipeline.layout import RunFolder
 from pipeline.machine import tune_allocator
-from pipeline.recipe import Recipe
+from pipeline.modalities.modality import Modality, modality_of
+from pipeline.recipe.sections import Recipe
+from serving.inputs.preprocessors import open_preprocessor
 from serving.runtime import cpu_limit
 
 log = logging.getLogger("graft")
@@ -29,20 +33,25 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
     """Write the run's metrics, report, temperature and test logits.
 
     Raises:
-        GateFailedError: A metric misses the recipe's ``evaluate.require``; the metrics and the report are written all the same.
+        GateFailedError: A metric misses the recipe's ``evaluate.require``, or a simple baseline does better; the metrics
+            and the report are written all the same.
     """
     tune_allocator()
     torch.set_num_threads(cpu_limit())
-    model, card = load_checkpoint(run.checkpoint)
-    model = model.to(memory_format=torch.channels_last)
+    modality = modality_of(recipe)
+    classifier, card = load_checkpoint(run.checkpoint)
+    classifier.prepare()
     validation = read_validation(run.checkpoint)
     temperature = fit_temperature(validation.logits, validation.targets)
-    samples = [sample for sample in read_samples(run) if sample.split == "test"]
-    targets = np.array([card.labels.index(sample.label) for sample in samples])
-    logits = compute_logits(model, decode_samples(samples, card.input, run.root / ".pixels.npy"), card.normalisation, "cpu", "test")
-    metrics = measure(logits, targets, card.labels, temperature, resamples=recipe.evaluate.bootstrap, seed=recipe.seed)
+    everything = read_samples(run)
+    samples, targets = _split(everything, "test", card.labels)
+    examples = modality.decode_examples(samples, open_preprocessor(card.input, run.checkpoint), run.scratch("test"))
+    logits = compute_logits(classifier, examples, "cpu", "test", modality.UNIT)
     scored = Scored(samples, targets, softmax(logits), softmax(logits, temperature))
-    page = render_report(recipe.name, card.labels, scored, metrics, read_history(run.checkpoint), json.loads(run.audit.read_bytes()))
+    metrics = measure(logits, targets, card.labels, temperature, resamples=recipe.evaluate.bootstrap, seed=recipe.seed)
+    metrics["baseline"] = _baseline(recipe, modality, everything, card.labels, scored)
+    audit = json.loads(run.audit.read_bytes())
+    page = render_report(recipe.name, card.labels, scored, metrics, read_history(run.checkpoint), audit, modality)
 
     atomic.write_arrays(run.logits, logits=logits, targets=targets, sha256=np.array([sample.sha256 for sample in samples]))
     atomic.write_json(
@@ -60,3 +69,23 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
         "evaluate: accuracy %.3f, macro F1 %.3f, AUROC %.3f, ECE %.3f", *(metrics[k] for k in ("accuracy", "macro_f1", "auroc", "ece"))
     )
     require_metrics(metrics, recipe.evaluate.require, run.report)
+    require_lead(metrics["baseline"], run.report, ship_anyway=recipe.evaluate.ship_below_baseline)
+
+
+def _split(everything: Sequence[Sample], split: str, labels: Sequence[str]) -> tuple[list[Sample], NDArray[np.int64]]:
+    samples = [sample for sample in everything if sample.split == split]
+    return samples, np.array([labels.index(sample.label) for sample in samples])
+
+
+def _baseline(
+    recipe: Recipe, modality: Modality, everything: Sequence[Sample], labels: Sequence[str], scored: Scored
+) -> dict[str, Any] | None:
+    """What a simple classifier reaches, fitted on the training split alone; None where the modality has none."""
+    baseline = modality.fit_baseline(*_split(everything, "train", labels), recipe.seed)
+    if baseline is None:
+        return None
+    found = compare_with_baseline(
+        scored.after, baseline.probabilities(scored.samples), scored.targets, resamples=recipe.evaluate.bootstrap, seed=recipe.seed
+    )
+    log.info("baseline: %s, macro F1 %.3f; this model %+.3f", baseline.name, found["macro_f1"], found["lead"])
+    return {"name": baseline.name, **found}

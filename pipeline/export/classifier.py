@@ -1,30 +1,26 @@
-"""The network with everything around it that serving needs: pixels in, calibrated probabilities out."""
+"""The network with everything around it that serving needs: decoded input in, calibrated probabilities out."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from pipeline.modalities.image import Normalisation, to_input
+from pipeline.modalities.modality import Classifier
 
 
 class ServedClassifier(nn.Module):
-    """uint8 pictures (batch, H, W, 3) to calibrated probabilities, float32 (batch, classes).
+    """A classifier's own inputs to calibrated probabilities, float32 (batch, classes).
 
     Args:
-        network: Normalised pictures to logits.
-        normalisation: Of its pixels.
+        classifier: The inputs to logits.
         temperature: Divides the logits before the softmax.
     """
 
-    def __init__(self, network: nn.Module, normalisation: Normalisation, temperature: float) -> None:
+    def __init__(self, classifier: Classifier, temperature: float) -> None:
         super().__init__()
-        self.network = network
-        self.normalisation = normalisation
+        self.classifier = classifier
         self.temperature = temperature
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Normalise, run, calibrate."""
-        # uint8 feeds a Cast directly, or TensorRT refuses it; contiguous, or the graph gains shape arithmetic.
-        batch = to_input(image, self.normalisation).contiguous()
-        return torch.softmax(self.network(batch) / self.temperature, dim=1)
+    def forward(self, **feeds: torch.Tensor) -> torch.Tensor:
+        """Run, calibrate."""
+        return torch.softmax(self.classifier(**feeds) / self.temperature, dim=1)

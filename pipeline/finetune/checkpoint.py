@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from pydantic import TypeAdapter
 
 from pipeline import atomic
 from pipeline.errors import GraftError
-from pipeline.modalities.image import Normalisation, create_network
-from serving.bundle import hash_file
+from pipeline.modalities.modality import Classifier, modality_named
+from serving.files import hash_file
 from serving.inputs.image import ImageInputSpec
+from serving.inputs.preprocessors import InputSpec
+from serving.inputs.text import TextInputSpec
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "checkpoint.json"
@@ -29,26 +32,23 @@ class CheckpointCard:
     """What stands beside the weights.
 
     Attributes:
-        architecture: timm's name of the network.
+        network: What rebuilds the network: JSON, each modality's own.
         labels: Class names, in the order of the logits.
-        input: How a picture becomes the network's input.
-        normalisation: What the network expects its pixels to be scaled by.
+        input: How bytes become the network's input.
         weights_sha256: The pretrained weights that training started from: hash of their tensors.
     """
 
-    architecture: str
+    network: dict[str, Any]
     labels: tuple[str, ...]
-    input: ImageInputSpec
-    normalisation: Normalisation
+    input: ImageInputSpec | TextInputSpec
     weights_sha256: str
 
     def to_json(self) -> dict[str, Any]:
         """The card as JSON."""
         return {
-            "architecture": self.architecture,
+            "network": self.network,
             "labels": list(self.labels),
             "input": self.input.model_dump(),
-            "normalisation": {"mean": list(self.normalisation.mean), "std": list(self.normalisation.std)},
             "weights_sha256": self.weights_sha256,
         }
 
@@ -62,13 +62,20 @@ class Validation:
 
 
 def save_checkpoint(
-    folder: Path, state: dict[str, torch.Tensor], card: CheckpointCard, validation: Validation, history: dict[str, Any]
+    folder: Path,
+    state: dict[str, torch.Tensor],
+    card: CheckpointCard,
+    files: Mapping[str, bytes],
+    validation: Validation,
+    history: dict[str, Any],
 ) -> None:
-    """Write a checkpoint in one step."""
+    """Write a checkpoint, and the files that its input spec names, in one step."""
     from safetensors.torch import save
 
     with atomic.folder(folder) as partial:
         atomic.write_bytes(partial / WEIGHTS_FILE, save({name: value.contiguous() for name, value in state.items()}))
+        for name, content in files.items():
+            atomic.write_bytes(partial / name, content)
         atomic.write_json(partial / CARD_FILE, card.to_json())
         atomic.write_arrays(partial / VALIDATION_FILE, logits=validation.logits, targets=validation.targets)
         atomic.write_json(partial / HISTORY_FILE, history)
@@ -77,12 +84,10 @@ def save_checkpoint(
 def read_card(folder: Path) -> CheckpointCard:
     """What stands beside the weights."""
     document = json.loads((folder / CARD_FILE).read_bytes())
-    mean, std = document["normalisation"]["mean"], document["normalisation"]["std"]
     return CheckpointCard(
-        architecture=document["architecture"],
+        network=document["network"],
         labels=tuple(document["labels"]),
-        input=ImageInputSpec.model_validate(document["input"]),
-        normalisation=Normalisation(tuple(mean), tuple(std)),
+        input=TypeAdapter(InputSpec).validate_python(document["input"]),
         weights_sha256=document["weights_sha256"],
     )
 
@@ -104,20 +109,21 @@ def hash_checkpoint(folder: Path) -> str:
     return hash_file(folder / WEIGHTS_FILE)
 
 
-def load_checkpoint(folder: Path) -> tuple[nn.Module, CheckpointCard]:
+def load_checkpoint(folder: Path) -> tuple[Classifier, CheckpointCard]:
     """The fine-tuned network, in evaluation mode on the CPU, and its card.
 
     Raises:
-        GraftError: The weights do not fit the network that the card names.
+        GraftError: The weights do not fit the network that the card describes.
     """
     from safetensors.torch import load_file
 
     card = read_card(folder)
-    model = create_network(card.architecture, len(card.labels))
+    classifier = modality_named(card.input.modality).build_classifier(card.network, len(card.labels))
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        classifier.saved().load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (OSError, RuntimeError) as error:
         raise GraftError(
-            f"{folder / WEIGHTS_FILE}: does not fit {card.architecture} ({error}). Train again: graft finetune RUN --force"
+            f"{folder / WEIGHTS_FILE}: does not fit the network of {CARD_FILE} ({error}). Train again: graft finetune RUN --force"
         ) from error
-    return model.eval(), card
+    classifier.saved().eval()
+    return classifier, card

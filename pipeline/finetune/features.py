@@ -8,8 +8,9 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,10 +20,10 @@ from torch import nn
 
 from pipeline import atomic
 from pipeline.machine import Settings
-from pipeline.modalities.image import Normalisation, to_input
+from pipeline.modalities.modality import Classifier, Examples, Modality, Pretrained
 from pipeline.onnx import to_onnx
 from pipeline.progress import track
-from serving.inputs.image import ImageInputSpec
+from pipeline.versions import versions_of
 from serving.runtime import cpu_limit
 
 log = logging.getLogger("graft")
@@ -30,17 +31,15 @@ Features = NDArray[np.float32]
 
 
 class FeatureExtractor(nn.Module):
-    """uint8 pictures (batch, H, W, 3) to the backbone's pooled features (batch, features)."""
+    """A classifier without its head: the served model's inputs to features, float32 (batch, features)."""
 
-    def __init__(self, backbone: nn.Module, normalisation: Normalisation) -> None:
+    def __init__(self, classifier: Classifier) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.normalisation = normalisation
+        self.classifier = classifier
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalise, then run the backbone up to its head."""
-        batch = to_input(pixels, self.normalisation).contiguous()
-        return self.backbone.forward_head(self.backbone.forward_features(batch), pre_logits=True)  # type: ignore[no-any-return,operator]
+    def forward(self, **feeds: torch.Tensor) -> torch.Tensor:
+        """What the head would read."""
+        return self.classifier.embed(**feeds)
 
 
 def cache_folder() -> Path:
@@ -49,68 +48,84 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GRAFT_CACHE") or Path(base) / "graft")
 
 
-def features_key(architecture: str, weights_sha256: str, spec: ImageInputSpec, normalisation: Normalisation, settings: Settings) -> str:
-    """What a feature depends on besides the picture: the network, its input, and the way to compute it."""
+def features_key(pretrained: Pretrained, settings: Settings) -> str:
+    """What a feature depends on besides the sample: the network, its input, and the way to compute it."""
     way = "onnxruntime fp32" if settings.device == "cpu" else f"torch {settings.device} {settings.precision}"
-    versions = [metadata.version("torch"), metadata.version("pillow")]
-    document = [architecture, weights_sha256, spec.model_dump(), normalisation.mean, normalisation.std, way, versions]
-    return hashlib.sha256(json.dumps(document).encode()).hexdigest()[:32]
+    versions = versions_of("torch", "pillow", "tokenizers", "transformers")
+    document = [pretrained.network, pretrained.weights_sha256, pretrained.input.model_dump(), way, versions]
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def extract_features(
-    extractor: FeatureExtractor, pixels: NDArray[np.uint8], hashes: Sequence[str], cache: Path, settings: Settings
-) -> Features:
-    """Features of every picture, from the cache where they are known.
+class Extractor:
+    """Computes the features that are not in the cache.
+
+    On a CPU the exported backbone runs in ONNX Runtime, exact and many times faster than torch; on CUDA, torch.
 
     Args:
-        extractor: The frozen backbone, in evaluation mode on the CPU.
-        pixels: uint8 of shape (pictures, H, W, 3).
-        hashes: Each picture's content hash.
-        cache: The cache file of this backbone and input.
-        settings: On a CPU the exported backbone runs in ONNX Runtime, exact and many times faster than torch; on CUDA, torch.
-
-    Returns:
-        float32 of shape (pictures, features).
+        pretrained: The frozen backbone.
+        settings: Where and how to run it.
+        modality: The samples'.
     """
-    known = _read_cache(cache)
-    new = [index for index, sha256 in enumerate(hashes) if sha256 not in known]
-    if new:
-        log.info("features: %d of %d pictures are new", len(new), len(hashes))
-        stream = _run_onnx(extractor, pixels, new) if settings.device == "cpu" else _run_torch(extractor, pixels, new, settings)
-        found = dict(zip((hashes[i] for i in new), track(stream, total=len(new), what="features", unit="pictures"), strict=True))
-        known |= found
-        try:
-            _write_cache(cache, known)
-        except OSError as error:
-            log.warning("features: not kept for the next run, because %s (GRAFT_CACHE names another place)", error)
-    else:
-        log.info("features: all %d pictures are in the cache", len(hashes))
-    return np.stack([known[sha256] for sha256 in hashes])
 
+    def __init__(self, pretrained: Pretrained, settings: Settings, modality: Modality) -> None:
+        self.pretrained = pretrained
+        self.settings = settings
+        self.modality = modality
+        self.cache = cache_folder() / "features" / f"{features_key(pretrained, settings)}.npz"
 
-def _run_onnx(extractor: FeatureExtractor, pixels: NDArray[np.uint8], indices: Sequence[int]) -> Iterator[Features]:
-    """One picture a run, one thread a run, as many runs at once as CPUs: the fastest way, and independent of the batch."""
-    import onnxruntime as ort
+    def extract(self, examples: Examples, indices: NDArray[np.int64], hashes: Sequence[str]) -> Features:
+        """Features of some samples, float32 of shape (samples, features).
 
-    example = torch.from_numpy(pixels[:1].copy())
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    model = to_onnx(extractor, example, input_name="image", output_name="features", metadata={}, dynamic_batch=False)
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    with ThreadPoolExecutor(cpu_limit()) as pool:
-        yield from pool.map(lambda index: session.run(None, {"image": pixels[index][None]})[0][0], indices)
+        Args:
+            examples: Decoded samples.
+            indices: Which of them.
+            hashes: The content hash of each of those.
+        """
+        known, unit = _read_cache(self.cache), self.modality.UNIT
+        new = {sha256: int(index) for sha256, index in zip(hashes, indices, strict=True) if sha256 not in known}
+        if new:
+            log.info("features: %d of %d %s are new", len(new), len(hashes), unit)
+            run = self._run_onnx if self.settings.device == "cpu" else self._run_torch
+            stream = track(run(examples, list(new.values())), total=len(new), what="features", unit=unit)
+            known |= zip(new, stream, strict=True)
+            try:
+                _write_cache(self.cache, known)
+            except OSError as error:
+                log.warning("features: not kept for the next run, because %s (GRAFT_CACHE names another place)", error)
+        else:
+            log.info("features: all %d %s are in the cache", len(hashes), unit)
+        return np.stack([known[sha256] for sha256 in hashes])
 
+    @cached_property
+    def _session(self) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+        import onnxruntime as ort
 
-def _run_torch(extractor: FeatureExtractor, pixels: NDArray[np.uint8], indices: Sequence[int], settings: Settings) -> Iterator[Features]:
-    device = torch.device(settings.device)
-    module = extractor.to(device).to(memory_format=torch.channels_last)
-    enabled = settings.precision == "bf16"
-    with torch.inference_mode(), torch.autocast(settings.device, torch.bfloat16, enabled=enabled):
-        for start in range(0, len(indices), 64):
-            batch = torch.from_numpy(pixels[list(indices[start : start + 64])]).to(device)
-            yield from module(batch).float().cpu().numpy()
-    extractor.to("cpu")
+        preprocessor = self.pretrained.preprocessor
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        # A batch of one is a constant, and what else varies is not.
+        axes = {name: tuple(axis if axis != "batch" else None for axis in own) for name, own in self.modality.DYNAMIC_AXES.items()}
+        network = FeatureExtractor(self.pretrained.classifier)
+        model = to_onnx(network, preprocessor.collate([preprocessor.blank()]), output_name="features", metadata={}, dynamic_axes=axes)
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def _run_onnx(self, examples: Examples, indices: Sequence[int]) -> Iterator[Features]:
+        """One sample a run, one thread a run, as many runs at once as CPUs: the fastest way, and independent of the batch."""
+        session, collate = self._session, self.pretrained.preprocessor.collate
+        with ThreadPoolExecutor(cpu_limit()) as pool:
+            yield from pool.map(lambda index: session.run(None, collate([examples[index]]))[0][0], indices)
+
+    def _run_torch(self, examples: Examples, indices: Sequence[int]) -> Iterator[Features]:
+        classifier, device = self.pretrained.classifier, self.settings.device
+        module = classifier.saved().to(device)
+        classifier.prepare()
+        enabled = self.settings.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=enabled):
+            for start in range(0, len(indices), 64):
+                batch = examples.batch(np.array(indices[start : start + 64]), device)
+                yield from classifier.embed(**batch).float().cpu().numpy()
+        module.to("cpu")
 
 
 def _read_cache(path: Path) -> dict[str, Features]:

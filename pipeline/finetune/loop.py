@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from numpy.typing import NDArray
-from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from pipeline.errors import GraftError
+from pipeline.finetune.batches import bucketed, shuffled
 from pipeline.machine import Settings
-from pipeline.modalities.image import Normalisation, augment, to_input
+from pipeline.modalities.modality import Classifier, Examples
 from pipeline.progress import track
-from pipeline.recipe import Finetune
+from pipeline.recipe.sections import Finetune
 
 log = logging.getLogger("graft")
 EVALUATION_BATCH = 32
@@ -27,9 +27,9 @@ EVALUATION_BATCH = 32
 
 @dataclass(frozen=True)
 class Split:
-    """Decoded samples: uint8 (samples, H, W, 3), and class indices (samples,)."""
+    """Decoded samples, and their class indices (samples,)."""
 
-    pixels: NDArray[np.uint8]
+    examples: Examples
     targets: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class Epoch:
     train_loss: float | None
     validation_loss: float
     validation_accuracy: float
-    pictures_per_s: float | None
+    samples_per_s: float | None
 
 
 @dataclass(frozen=True)
@@ -66,32 +66,34 @@ class Outcome:
 
 
 class Trainer:
-    """Trains a network that already has its head.
+    """Trains a classifier that already has its head.
 
     Args:
-        model: The network; it is changed in place.
-        normalisation: Of its pixels.
+        classifier: It is changed in place.
         finetune: The recipe's section.
-        settings: Device, precision and memory format.
+        settings: Device and precision.
         seed: Of order and augmentation.
         class_weights: float32 of shape (classes,), or None.
+        unit: One sample's plural, for the progress.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        normalisation: Normalisation,
+        classifier: Classifier,
         finetune: Finetune,
         settings: Settings,
         seed: int,
         class_weights: torch.Tensor | None,
+        unit: str,
     ) -> None:
         self.settings = settings
         self.finetune = finetune
-        self.normalisation = normalisation
-        self.model = _without_clones(model.to(settings.device).to(memory_format=torch.channels_last))
+        self.classifier = classifier
+        self.model = classifier.saved().to(settings.device)
+        classifier.prepare()
         self.class_weights = None if class_weights is None else class_weights.to(settings.device)
         self.generator = torch.Generator().manual_seed(seed)
+        self.unit = unit
 
     def fit(self, train: Split, validation: Split, start_logits: NDArray[np.float32]) -> Outcome:
         """Train for the recipe's epochs and keep the best, the untouched start included.
@@ -101,18 +103,18 @@ class Trainer:
             validation: What selects.
             start_logits: The untouched network's logits on validation, float32 of shape (samples, classes).
         """
-        optimizer = torch.optim.AdamW(param_groups_weight_decay(self.model, self.finetune.weight_decay), lr=self.finetune.learning_rate)
-        steps_per_epoch = max(1, len(train) // self.finetune.batch_size)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, warmup_cosine(self.finetune.warmup, steps_per_epoch * self.finetune.epochs)
-        )
-        best = Outcome(self._state(), start_logits, 0, [_measure(start_logits, validation.targets, 0)])
-        for number in range(1, self.finetune.epochs + 1):
+        section = self.finetune
+        groups = self.classifier.parameter_groups(section.learning_rate, section.layer_decay, section.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=section.learning_rate, fused=True)
+        steps_per_epoch = max(1, len(train) // section.batch_size)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(section.warmup, steps_per_epoch * section.epochs))
+        best = Outcome(self._state(), start_logits, 0, [_measure(start_logits, validation.targets, 0, self.unit)])
+        for number in range(1, section.epochs + 1):
             start = time.perf_counter()
-            loss = self.train_epoch(train, optimizer, scheduler, f"epoch {number} of {self.finetune.epochs}")
-            speed = steps_per_epoch * min(self.finetune.batch_size, len(train)) / (time.perf_counter() - start)
-            logits = self.logits(validation.pixels)
-            epoch = _measure(logits, validation.targets, number, loss, speed)
+            loss = self.train_epoch(train, optimizer, scheduler, f"epoch {number} of {section.epochs}")
+            speed = steps_per_epoch * min(section.batch_size, len(train)) / (time.perf_counter() - start)
+            logits = self.logits(validation.examples)
+            epoch = _measure(logits, validation.targets, number, self.unit, loss, speed)
             better = epoch.validation_loss < best.epochs[best.best_epoch].validation_loss
             kept = Outcome(self._state(), logits, number, best.epochs) if better else best
             best = replace(kept, epochs=[*best.epochs, epoch])
@@ -121,12 +123,12 @@ class Trainer:
     def train_epoch(self, train: Split, optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR, what: str) -> float:
         """One pass over the training split; returns the mean loss. Raises GraftError when it is no longer a number."""
         self.model.train()
-        if self.finetune.batch_norm == "frozen":
+        if getattr(self.finetune, "batch_norm", "train") == "frozen":
             _freeze_batch_norm(self.model)
         losses = []
-        batches = list(self._batches(len(train)))
+        batches = self._batches(train.examples)
         for indices in track(
-            batches, total=len(batches) * self.finetune.batch_size, what=what, unit="pictures", weight=self.finetune.batch_size
+            batches, total=len(batches) * self.finetune.batch_size, what=what, unit=self.unit, weight=self.finetune.batch_size
         ):
             optimizer.zero_grad()
             loss = self._loss(train, indices)
@@ -141,31 +143,29 @@ class Trainer:
             )
         return mean
 
-    def _batches(self, count: int) -> Iterator[NDArray[np.int64]]:
-        """Shuffled batches; a last one that is not full is left to the next epoch's shuffle, unless it is all there is."""
-        order = torch.randperm(count, generator=self.generator).numpy()
-        size = min(self.finetune.batch_size, count)
-        for start in range(0, count - size + 1, size):
-            yield order[start : start + size]
+    def _batches(self, examples: Examples) -> list[NDArray[np.int64]]:
+        lengths = examples.lengths() if getattr(self.finetune, "batching", "random") == "buckets" else None
+        if lengths is None:
+            return shuffled(len(examples), self.finetune.batch_size, self.generator)
+        return bucketed(lengths, self.finetune.batch_size, self.generator)
 
     def _loss(self, train: Split, indices: NDArray[np.int64]) -> torch.Tensor:
-        pixels = torch.from_numpy(train.pixels[indices]).to(self.settings.device)
-        batch = to_input(augment(pixels, self.finetune.augment, self.generator), self.normalisation)
+        batch = train.examples.batch(indices, self.settings.device, self.generator)
         targets = torch.from_numpy(train.targets[indices]).to(self.settings.device)
         with torch.autocast(self.settings.device, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            logits = self.model(batch.contiguous(memory_format=torch.channels_last))
+            logits = self.classifier(**batch)
         return F.cross_entropy(logits.float(), targets, weight=self.class_weights, label_smoothing=self.finetune.label_smoothing)
 
-    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The network's logits, float32 of shape (samples, classes), in fp32 and evaluation mode."""
-        return compute_logits(self.model, pixels, self.normalisation, self.settings.device)
+    def logits(self, examples: Examples) -> NDArray[np.float32]:
+        """The classifier's logits, float32 of shape (samples, classes), in fp32 and evaluation mode."""
+        return compute_logits(self.classifier, examples, self.settings.device, "validation", self.unit)
 
     def _state(self) -> dict[str, torch.Tensor]:
         return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in self.model.state_dict().items()}
 
 
 def _measure(
-    logits: NDArray[np.float32], targets: NDArray[np.int64], number: int, loss: float | None = None, speed: float | None = None
+    logits: NDArray[np.float32], targets: NDArray[np.int64], number: int, unit: str, loss: float | None = None, speed: float | None = None
 ) -> Epoch:
     scores, truth = torch.from_numpy(logits), torch.from_numpy(targets)
     epoch = Epoch(
@@ -173,36 +173,40 @@ def _measure(
         train_loss=loss,
         validation_loss=F.cross_entropy(scores, truth).item(),
         validation_accuracy=(scores.argmax(1) == truth).float().mean().item(),
-        pictures_per_s=speed,
+        samples_per_s=speed,
     )
-    trained = "the head alone" if loss is None else f"training loss {loss:.3f}, {speed:.1f} pictures/s"
+    trained = "the head alone" if loss is None else f"training loss {loss:.3f}, {speed:.1f} {unit}/s"
     log.info("epoch %d: %s; validation loss %.3f, accuracy %.3f", number, trained, epoch.validation_loss, epoch.validation_accuracy)
     return epoch
 
 
-def compute_logits(
-    model: nn.Module, pixels: NDArray[np.uint8], normalisation: Normalisation, device: str, what: str = "validation"
-) -> NDArray[np.float32]:
-    """A network's logits of decoded pictures, in fp32 and evaluation mode.
+def compute_logits(classifier: Classifier, examples: Examples, device: str, what: str, unit: str) -> NDArray[np.float32]:
+    """A classifier's logits of decoded samples, in fp32 and evaluation mode.
 
     Args:
-        model: The network, on ``device``.
-        pixels: uint8 of shape (pictures, H, W, 3).
-        normalisation: Of its pixels.
+        classifier: On ``device``.
+        examples: Decoded samples.
         device: torch's name of the device.
         what: The work, for the progress.
+        unit: One sample's plural.
 
     Returns:
-        float32 of shape (pictures, classes).
+        float32 of shape (samples, classes).
     """
-    model.eval()
-    starts = range(0, len(pixels), EVALUATION_BATCH)
+    classifier.saved().eval()
+    lengths = examples.lengths()
+    # Samples of one length together, so that little is padded.
+    order = np.arange(len(examples)) if lengths is None else np.argsort(lengths, kind="stable")
     rows = []
     with torch.inference_mode():
-        for start in track(starts, total=len(pixels), what=what, unit="pictures", weight=EVALUATION_BATCH):
-            batch = torch.from_numpy(pixels[start : start + EVALUATION_BATCH]).to(device)
-            rows.append(model(to_input(batch, normalisation)).float().cpu().numpy())
-    return np.concatenate(rows)
+        starts = range(0, len(order), EVALUATION_BATCH)
+        for start in track(starts, total=len(order), what=what, unit=unit, weight=EVALUATION_BATCH):
+            batch = examples.batch(order[start : start + EVALUATION_BATCH], device)
+            rows.append(classifier(**batch).float().cpu().numpy())
+    found = np.concatenate(rows)
+    logits = np.empty_like(found)
+    logits[order] = found
+    return logits
 
 
 def warmup_cosine(warmup: float, steps: int) -> Callable[[int], float]:
@@ -215,14 +219,6 @@ def warmup_cosine(warmup: float, steps: int) -> Callable[[int], float]:
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
     return factor
-
-
-def _without_clones(model: nn.Module) -> nn.Module:
-    """Let ReLU6 write its output beside its input: in place, autograd first clones the input. The bits are the same."""
-    for module in model.modules():
-        if isinstance(module, nn.Hardtanh):  # ReLU6 is one
-            module.inplace = False
-    return model
 
 
 def _freeze_batch_norm(model: nn.Module) -> None:

@@ -8,58 +8,66 @@ from dataclasses import asdict
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pipeline.data.samples import labels_of, read_samples
-from pipeline.errors import GraftError
 from pipeline.finetune.checkpoint import CheckpointCard, Validation, save_checkpoint
-from pipeline.finetune.features import FeatureExtractor, cache_folder, extract_features, features_key
-from pipeline.finetune.head import GENTLE, PENALTIES, LinearHead, train_head
+from pipeline.finetune.features import Extractor
+from pipeline.finetune.head import GENTLE, PENALTIES, train_head
 from pipeline.finetune.loop import Split, Trainer
-from pipeline.finetune.pixels import decode_samples
 from pipeline.layout import RunFolder
 from pipeline.machine import apply_settings, choose_settings
-from pipeline.modalities.image import create_pretrained, describe_input
-from pipeline.modalities.weights import hash_tensors
-from pipeline.recipe import Recipe
+from pipeline.modalities.modality import modality_of
+from pipeline.recipe.sections import Recipe
 
 log = logging.getLogger("graft")
 UNBALANCED = 1.5
+# Enough for the head that full fine-tuning starts from; that head alone, `mode: features`, is trained on everything.
+START_SAMPLES = 4096
 
 
 def finetune(recipe: Recipe, run: RunFolder) -> None:
     """Write the run's checkpoint. The test split is not read."""
     settings = choose_settings(recipe.finetune)
     apply_settings(settings, recipe.seed)
-    backbone = create_pretrained(recipe.backbone)
-    weights_sha256 = hash_tensors(backbone.state_dict())
-    spec, normalisation = describe_input(backbone, recipe.image)
+    modality = modality_of(recipe)
+    pretrained = modality.load_pretrained(recipe)
     everything = read_samples(run)
     labels = labels_of(everything)
-    samples = [s for split in ("train", "validation") for s in everything if s.split == split]
-    count = sum(sample.split == "train" for sample in samples)
-    pixels = decode_samples(samples, spec, run.root / ".pixels.npy")
-    targets = np.array([labels.index(sample.label) for sample in samples])
-    weights = class_weights(targets[:count], len(labels), recipe.finetune.class_weights)
+    by_split = {split: [sample for sample in everything if sample.split == split] for split in ("train", "validation")}
 
-    cache = cache_folder() / "features" / f"{features_key(recipe.backbone.name, weights_sha256, spec, normalisation, settings)}.npz"
-    features = extract_features(FeatureExtractor(backbone, normalisation), pixels, [s.sha256 for s in samples], cache, settings)
+    def load(split: str) -> Split:
+        samples = by_split[split]
+        examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), recipe.finetune.augment)
+        return Split(examples, np.array([labels.index(sample.label) for sample in samples]))
+
+    train, validation = load("train"), load("validation")
+    weights = class_weights(train.targets, len(labels), recipe.finetune.class_weights)
+
+    extractor = Extractor(pretrained, settings, modality)
+
+    def features(name: str, split: Split, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return extractor.extract(split.examples, indices, [by_split[name][index].sha256 for index in indices])
+
+    full = recipe.finetune.mode == "full"
+    chosen = spread(train.targets, START_SAMPLES if full else len(train))
+    judged = features("validation", validation, np.arange(len(validation)))
     head = train_head(
-        (features[:count], targets[:count]),
-        (features[count:], targets[count:]),
+        (features("train", train, chosen), train.targets[chosen]),
+        (judged, validation.targets),
         balanced=weights is not None,
-        penalties=GENTLE if recipe.finetune.mode == "full" else PENALTIES,
+        penalties=GENTLE if full else PENALTIES,
     )
-    log.info("head: trained on the features, penalty %g", head.penalty)
-    model = attach_head(backbone, head)
+    log.info("head: trained on the features of %d %s, penalty %g", len(chosen), modality.UNIT, head.penalty)
+    pretrained.classifier.set_head(head.weight, head.bias)
 
-    section = recipe.finetune if recipe.finetune.mode == "full" else recipe.finetune.model_copy(update={"epochs": 0})
-    trainer = Trainer(model, normalisation, section, settings, recipe.seed, None if weights is None else torch.from_numpy(weights))
-    train, validation = Split(pixels[:count], targets[:count]), Split(pixels[count:], targets[count:])
+    section = recipe.finetune if full else recipe.finetune.model_copy(update={"epochs": 0})
+    trainer = Trainer(
+        pretrained.classifier, section, settings, recipe.seed, None if weights is None else torch.from_numpy(weights), modality.UNIT
+    )
     # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to start from only.
-    start = head.logits(features[count:]) if settings.device == "cpu" else trainer.logits(validation.pixels)
+    start = head.logits(judged) if settings.device == "cpu" else trainer.logits(validation.examples)
     outcome = trainer.fit(train, validation, start)
-    card = CheckpointCard(recipe.backbone.name, labels, spec, normalisation, weights_sha256)
+    card = CheckpointCard(pretrained.network, labels, pretrained.input, pretrained.weights_sha256)
     history = {
         "settings": asdict(settings),
         "class_weights": None if weights is None else weights.tolist(),
@@ -67,7 +75,9 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.records(),
     }
-    save_checkpoint(run.checkpoint, outcome.state, card, Validation(outcome.validation_logits, targets[count:]), history)
+    save_checkpoint(
+        run.checkpoint, outcome.state, card, pretrained.files, Validation(outcome.validation_logits, validation.targets), history
+    )
     log.info("finetune: kept epoch %d of %d", outcome.best_epoch, section.epochs)
 
 
@@ -85,19 +95,8 @@ def class_weights(targets: NDArray[np.int64], classes: int, choice: str) -> NDAr
     return (len(targets) / (classes * counts)).astype(np.float32)
 
 
-def attach_head(backbone: nn.Module, head: LinearHead) -> nn.Module:
-    """Give the backbone the linear head in place of its pretrained one.
-
-    Raises:
-        GraftError: Its head has another form, such as a distilled network's two.
-    """
-    backbone.reset_classifier(len(head.bias))  # type: ignore[operator]
-    classifier = backbone.get_classifier()  # type: ignore[operator]
-    if not isinstance(classifier, nn.Linear):
-        raise GraftError(
-            f"backbone.name: the head of {type(backbone).__name__} is not one linear layer, which is what Graft trains. Choose another."
-        )
-    with torch.no_grad():
-        classifier.weight.copy_(torch.from_numpy(head.weight))
-        classifier.bias.copy_(torch.from_numpy(head.bias))
-    return backbone
+def spread(targets: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    """The indices of at most about ``limit`` samples, evenly spread over the split, with every class among them."""
+    even = np.linspace(0, len(targets) - 1, min(limit, len(targets))).round().astype(np.int64)
+    first = np.unique(targets, return_index=True)[1]
+    return np.union1d(even, first)

@@ -17,8 +17,8 @@ import yaml
 import serving
 from pipeline import atomic
 from pipeline.layout import RunFolder
-from pipeline.recipe import Recipe
-from serving.bundle import open_bundle
+from pipeline.recipe.sections import Recipe
+from serving.bundle import SERVICES, open_bundle
 
 log = logging.getLogger("graft")
 BENTOFILE = "bentofile.yaml"
@@ -35,7 +35,8 @@ def package(_: Recipe, run: RunFolder) -> None:
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     bundle = open_bundle(run.bundle)
     model_tag = _store_model(bundle.folder, f"{bundle.manifest.name}:{bundle.manifest.version}")
-    bento_tag = _build_bento(bundle.manifest.name, f"{bundle.manifest.version}-{_hash_context()[:8]}", model_tag)
+    service = SERVICES[bundle.manifest.input.modality]
+    bento_tag = _build_bento(bundle.manifest.name, f"{bundle.manifest.version}-{_hash_context()[:8]}", model_tag, service)
     atomic.write_json(run.bento, {"model": model_tag, "bento": bento_tag})
     log.info("package: bentoml serve %s", bento_tag)
 
@@ -60,7 +61,7 @@ def _store_model(folder: Path, tag: str) -> str:
     return str(model.tag)
 
 
-def _build_bento(name: str, version: str, model_tag: str) -> str:
+def _build_bento(name: str, version: str, model_tag: str, service: str) -> str:
     import bentoml
 
     tag = f"{name}:{version}"
@@ -69,7 +70,7 @@ def _build_bento(name: str, version: str, model_tag: str) -> str:
         return tag
     shutil.rmtree(place, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="graft-bento-") as context:
-        bentofile = _write_context(Path(context), model_tag)
+        bentofile = _write_context(Path(context), model_tag, service)
         return str(bentoml.bentos.build_bentofile(str(bentofile), name=name, version=version, build_ctx=context).tag)
 
 
@@ -85,10 +86,14 @@ def _same_files(ours: Path, stored: Path) -> bool:
     return all((stored / file).is_file() and filecmp.cmp(ours / file, stored / file, shallow=False) for file in files)
 
 
-def _write_context(context: Path, model_tag: str) -> Path:
+def _write_context(context: Path, model_tag: str, service: str) -> Path:
     """What the Bento is built from: the package ``serving``, and ``bentofile.yaml`` with the model in it."""
     shutil.copytree(_serving_folder(), context / "serving", ignore=shutil.ignore_patterns("__pycache__"))
-    document = yaml.safe_load(_bentofile().read_bytes()) | {"models": [model_tag], "args": {"model": model_tag}}
+    document = yaml.safe_load(_bentofile().read_bytes()) | {
+        "service": service,
+        "models": [model_tag],
+        "args": {"model": model_tag},
+    }
     path = context / BENTOFILE
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return path

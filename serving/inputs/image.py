@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.errors import InputRefusedError
+from serving.files import FileRef
+from serving.inputs.item import Feeds, Item
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 RESAMPLING = {
@@ -47,6 +50,33 @@ class ImageInputSpec(BaseModel):
     crop_mode: Literal["center", "squash"] = "center"
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     max_pixels: int = Field(default=50_000_000, gt=0)
+
+    def files(self) -> tuple[FileRef, ...]:
+        """The files that it needs: none."""
+        return ()
+
+
+class ImagePreprocessor:
+    """Picture files to pixels, and pixels to batches.
+
+    Args:
+        spec: The input spec.
+    """
+
+    def __init__(self, spec: ImageInputSpec) -> None:
+        self.spec = spec
+
+    def decode(self, data: bytes) -> Item:
+        """One picture's pixels; see :func:`decode_image`."""
+        return Item(decode_image(data, self.spec))
+
+    def collate(self, arrays: Sequence[NDArray[Any]]) -> Feeds:
+        """``image``, uint8 of shape (batch, H, W, 3)."""
+        return {"image": np.stack(arrays)}
+
+    def blank(self) -> NDArray[np.uint8]:
+        """A black picture."""
+        return np.zeros((self.spec.height, self.spec.width, 3), np.uint8)
 
 
 def decode_image(data: bytes, spec: ImageInputSpec) -> NDArray[np.uint8]:

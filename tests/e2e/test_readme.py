@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, free_port, make_folder
-from tests.pipeline.modalities.test_weights import make_hub_cache
+from tests.pipeline.modalities.test_image_weights import make_hub_cache
 
 pytestmark = pytest.mark.slow
 README = (ROOT / "README.md").read_text()

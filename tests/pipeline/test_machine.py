@@ -6,7 +6,7 @@ import torch
 from pipeline import machine
 from pipeline.errors import GraftError
 from pipeline.machine import choose_settings
-from pipeline.recipe import Finetune
+from pipeline.recipe.sections import Finetune
 
 
 @pytest.fixture

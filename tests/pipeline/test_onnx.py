@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.export.stage import export
 from pipeline.layout import RunFolder
-from pipeline.recipe import load_recipe
+from pipeline.recipe.reading import load_recipe
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow

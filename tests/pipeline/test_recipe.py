@@ -8,7 +8,8 @@ import yaml
 from pydantic import BaseModel
 
 from pipeline.errors import RecipeError
-from pipeline.recipe import Range, Recipe, dump_recipe, load_recipe
+from pipeline.recipe.reading import dump_recipe, load_recipe
+from pipeline.recipe.sections import ImageRecipe, Range, TextRecipe
 from tests.conftest import ROOT
 
 GOOD = {"name": "x", "data": {"source": "pictures"}, "backbone": {"name": "resnet18"}}
@@ -111,9 +112,24 @@ def keys_of(section: type[BaseModel], place: str = "") -> list[str]:
     return found
 
 
-def test_every_key_is_documented_and_nothing_else() -> None:
-    documented = re.findall(r"^\| `([\w.]+)` \|", (ROOT / "docs" / "recipe.md").read_text(), re.MULTILINE)
-    assert documented == keys_of(Recipe)
+@pytest.mark.parametrize(("title", "recipe"), [("Pictures", ImageRecipe), ("Texts", TextRecipe)])
+def test_every_key_is_documented_and_nothing_else(title: str, recipe: type[BaseModel]) -> None:
+    parts = re.split(r"^## (\w+)$", (ROOT / "docs" / "recipe.md").read_text(), flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    documented = re.findall(r"^\| `([\w.]+)` \|", sections["Both"] + sections[title], re.MULTILINE)
+    assert sorted(documented) == sorted(keys_of(recipe))
+
+
+def test_load_recipe_takes_the_defaults_and_keys_of_its_modality(tmp_path: Path) -> None:
+    text = {"name": "t", "modality": "text", "data": {"source": "t.csv"}, "backbone": {"name": "b"}}
+    recipe = load_recipe(write(tmp_path, yaml.safe_dump(text)))
+    assert isinstance(recipe, TextRecipe)
+    assert (recipe.finetune.epochs, recipe.finetune.learning_rate) == (1, 1e-4)
+    assert "image: unknown key" in refusal(tmp_path, text | {"image": {"size": 64}})
+    assert "text: unknown key" in refusal(tmp_path, GOOD | {"text": {"max_tokens": 64}})
+    assert "finetune.augment.vertical_flip: unknown key" in refusal(tmp_path, text | {"finetune": {"augment": {"vertical_flip": True}}})
+    assert "did you mean `max_tokens`" in refusal(tmp_path, text | {"text": {"max_token": 64}})
+    assert "modality" in refusal(tmp_path, text | {"modality": "sound"})
 
 
 @pytest.mark.parametrize(("value", "inside"), [(0.5, True), (0.49, False), (1.0, False)])

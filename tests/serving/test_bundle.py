@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.bundle import hash_file, hash_labels, open_bundle
+from serving.bundle import hash_labels, open_bundle
 from serving.errors import BundleError
+from serving.files import hash_file
 
 
 @pytest.fixture

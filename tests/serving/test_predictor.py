@@ -33,6 +33,6 @@ def test_predict_or_error_answers_a_refusal_as_an_error(tiny_run: Path) -> None:
 
 def test_score_is_the_same_when_batched(tiny_run: Path) -> None:
     predictor = load_predictor(tiny_run / "bundle")
-    batch = np.stack([predictor.decode(make_picture("bars", index)) for index in range(7)])
+    batch = [predictor.decode(make_picture("bars", index)).array for index in range(7)]
     singly = np.concatenate([predictor.score(batch[i : i + 1]) for i in range(7)])
     assert np.abs(predictor.score(batch) - singly).max() < 1e-5

@@ -26,7 +26,7 @@ def test_onnx_session_runs_on_the_cpu_when_asked_to(doubler: Path, batch: int) -
     session = OnnxSession(doubler, device="cpu")
     assert session.provider == "CPUExecutionProvider"
     rows = np.arange(3 * batch, dtype=np.float32).reshape(batch, 3)
-    assert np.array_equal(session.run(rows), rows * 2)
+    assert np.array_equal(session.run({"x": rows}), rows * 2)
 
 
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine may have CUDA")

@@ -28,7 +28,7 @@ def client(tiny_run: Path) -> Iterator[httpx.Client]:
 
 def test_predict_answers_like_the_predictor_when_raw_or_multipart(client: httpx.Client, tiny_run: Path) -> None:
     picture = make_picture("bars", 910)
-    expected = load_predictor(tiny_run / "bundle").predict(picture).model_dump()
+    expected = load_predictor(tiny_run / "bundle").predict(picture).to_json()
     raw = client.post("/predict", content=picture, headers={"content-type": "image/png"})
     form = client.post("/predict", files={"image": ("x.png", picture)})
     untyped = client.post("/predict", content=picture)
@@ -96,7 +96,7 @@ def test_probes_and_documentation_are_there(client: httpx.Client) -> None:
     document = client.get("/docs.json").json()
     assert {"/predict", "/predict_batch"} <= set(document["paths"])
     schema = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
-    assert {"label", "probability", "probabilities", "model"} == set(schema["properties"])
+    assert {"label", "probability", "probabilities", "model", "truncation"} == set(schema["properties"])
 
 
 def test_service_imports_no_training_code(tiny_run: Path) -> None:

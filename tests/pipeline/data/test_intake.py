@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.intake import read_labelled_files
+from pipeline.data.intake import read_labelled
 from pipeline.errors import DataError, GraftError
-from pipeline.recipe import Data, Table
+from pipeline.recipe.sections import Data, Table
 
 
 def table(folder: Path, text: str, **options: object) -> Data:
@@ -16,23 +16,23 @@ def table(folder: Path, text: str, **options: object) -> Data:
     return Data(source=str(path), table=Table.model_validate(options), stratify_by=stratify_by)
 
 
-def test_read_labelled_files_takes_subfolders_as_labels(tmp_path: Path) -> None:
+def test_read_labelled_takes_subfolders_as_labels(tmp_path: Path) -> None:
     for name in ("cat/a.png", "cat/deep/b.png", "dog/c.png", ".git/d.png", "dog/.DS_Store"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = read_labelled_files(Data(source=str(tmp_path)))
+    found = read_labelled(Data(source=str(tmp_path)), texts=False)
     assert [(file.path.name, file.label) for file in found] == [("a.png", "cat"), ("b.png", "cat"), ("c.png", "dog")]
 
 
-def test_read_labelled_files_reads_a_csv_with_quotes_and_a_byte_order_mark(tmp_path: Path) -> None:
+def test_read_labelled_reads_a_csv_with_quotes_and_a_byte_order_mark(tmp_path: Path) -> None:
     data = table(tmp_path, '\ufeffpath,label\n"a, b.png",cat\nsub/c.png,dog\n\n')
-    assert [(file.path, file.label) for file in read_labelled_files(data)] == [
+    assert [(file.path, file.label) for file in read_labelled(data, texts=False)] == [
         (tmp_path / "a, b.png", "cat"),
         (tmp_path / "sub/c.png", "dog"),
     ]
 
 
-def test_read_labelled_files_makes_classes_of_numbers_when_ranges_are_given(tmp_path: Path) -> None:
+def test_read_labelled_makes_classes_of_numbers_when_ranges_are_given(tmp_path: Path) -> None:
     data = table(
         tmp_path,
         "a.png 0.0   mono\nb.png 0.3333 poly\nc.png 0.5 poly\n",
@@ -42,7 +42,7 @@ def test_read_labelled_files_makes_classes_of_numbers_when_ranges_are_given(tmp_
         classes={"low": {"below": 0.5}, "high": {"from": 0.5}},
         stratify_by=("kind",),
     )
-    assert [(f.label, f.strata) for f in read_labelled_files(data)] == [("low", ("mono",)), ("low", ("poly",)), ("high", ("poly",))]
+    assert [(f.label, f.strata) for f in read_labelled(data, texts=False)] == [("low", ("mono",)), ("low", ("poly",)), ("high", ("poly",))]
 
 
 @pytest.mark.parametrize(
@@ -52,18 +52,16 @@ def test_read_labelled_files_makes_classes_of_numbers_when_ranges_are_given(tmp_
         ("path,label\na.png,cat\n", {"stratify_by": ("type",)}, ["data.stratify_by[0]: `type`"]),
         ("path,label\na.png\n", {}, ["line 2", "1 values, but 2 columns"]),
         ("", {}, ["empty"]),
-        ("path,label\n", {}, ["no labelled files"]),
+        ("path,label\n", {}, ["no labelled examples"]),
         ("path,label\na.png,\n", {}, ["no value in the label column"]),
         ("path,label\na.png,x\n", {"classes": {"low": {"below": 1}}}, ["needs numbers", "'x'"]),
         ("path,label\na.png,2\n", {"classes": {"low": {"below": 1}}}, ["no class"]),
         ("path,label\na.png,0\n", {"classes": {"a": {"below": 1}, "b": {"below": 2}}}, ["more than one class (a, b)"]),
     ],
 )
-def test_read_labelled_files_refuses_when_the_table_is_wrong(
-    tmp_path: Path, text: str, options: dict[str, object], words: list[str]
-) -> None:
+def test_read_labelled_refuses_when_the_table_is_wrong(tmp_path: Path, text: str, options: dict[str, object], words: list[str]) -> None:
     with pytest.raises(DataError) as refused:
-        read_labelled_files(table(tmp_path, text, **options))
+        read_labelled(table(tmp_path, text, **options), texts=False)
     assert all(word in str(refused.value) for word in [str(tmp_path), *words])
 
 
@@ -75,11 +73,33 @@ def test_read_labelled_files_refuses_when_the_table_is_wrong(
         ("package:json/none", "does not exist"),
     ],
 )
-def test_read_labelled_files_refuses_when_the_source_is_missing(source: str, words: str) -> None:
+def test_read_labelled_refuses_when_the_source_is_missing(source: str, words: str) -> None:
     with pytest.raises(GraftError, match=words):
-        read_labelled_files(Data(source=source))
+        read_labelled(Data(source=source), texts=False)
 
 
-def test_read_labelled_files_refuses_when_a_folder_has_no_columns(tmp_path: Path) -> None:
+def test_read_labelled_refuses_when_a_folder_has_no_columns(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="stratify_by"):
-        read_labelled_files(Data(source=str(tmp_path), stratify_by=("type",)))
+        read_labelled(Data(source=str(tmp_path), stratify_by=("type",)), texts=False)
+
+
+def test_read_labelled_keeps_texts_as_they_are_with_their_lines(tmp_path: Path) -> None:
+    data = table(tmp_path, 'label,text\nx," two\nlines "\ny,plain\n')
+    found = read_labelled(data, texts=True)
+    assert [(e.text, e.label) for e in found] == [(" two\nlines ", "x"), ("plain", "y")]
+    assert [e.source for e in found] == [f"{tmp_path / 'samples.csv'}:{line}" for line in (2, 3)]
+
+
+def test_read_labelled_reads_another_encoding_when_told_and_names_the_key_when_not(tmp_path: Path) -> None:
+    path = tmp_path / "samples.csv"
+    path.write_bytes("text,label\ncafé,x\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"data\.table\.encoding \(utf-8\)"):
+        read_labelled(Data(source=str(path)), texts=True)
+    assert read_labelled(Data(source=str(path), table=Table(encoding="latin-1")), texts=True)[0].text == "café"
+    with pytest.raises(DataError, match="no-such-code"):
+        read_labelled(Data(source=str(path), table=Table(encoding="no-such-code")), texts=True)
+
+
+def test_read_labelled_names_the_key_when_there_is_no_text_column(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.table\.text: `text`"):
+        read_labelled(table(tmp_path, "tweet,label\na,x\n"), texts=True)

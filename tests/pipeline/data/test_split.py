@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.data.split import SPLITS, assign_splits
 from pipeline.errors import DataError
-from pipeline.recipe import Splits
+from pipeline.recipe.sections import Splits
 
 SHARES = Splits(validation=0.15, test=0.25)
 

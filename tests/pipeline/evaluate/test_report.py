@@ -46,7 +46,7 @@ def test_report_shows_the_metrics_of_the_run(page: Page, tiny_run: Path) -> None
     for name in ("accuracy", "macro_f1", "auroc", "ece"):
         assert f"{metrics[name]:.3f}" in page.text
     assert f"{metrics['samples']} held-out samples" in page.text
-    assert "0 unreadable, 0 repeated, 0 under different labels" in page.text
+    assert "0 unreadable, 0 repeated, 0 under different labels (0 contents)" in page.text
     wrong = sum(n for i, row in enumerate(metrics["confusion_matrix"]["counts"]) for j, n in enumerate(row) if i != j)
     assert page.text.count("%, is ") == min(wrong, 24)
 

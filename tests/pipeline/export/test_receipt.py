@@ -15,10 +15,11 @@ from onnx import numpy_helper
 
 from pipeline.data.samples import read_samples
 from pipeline.evaluate.calibration import softmax
-from pipeline.export.receipt import BATCH_SIZES, FP32_CPU, Reference, build_receipt, compare
+from pipeline.export.receipt import BATCH_SIZES, LIMITS, Reference, Scores, build_receipt, compare
 from pipeline.export.stage import _read_reference
 from pipeline.layout import RunFolder
-from serving.bundle import hash_file
+from serving.files import hash_file
+from serving.inputs.item import Item
 from serving.predictor import Predictor, load_predictor
 
 pytestmark = pytest.mark.slow
@@ -32,7 +33,7 @@ def run(tiny_run: Path, tmp_path: Path) -> RunFolder:
 def receipt_of(run: RunFolder, predictor: Predictor | None = None, reference: Reference | None = None) -> dict[str, object]:
     samples = [sample for sample in read_samples(run) if sample.split == "test"]
     loaded = predictor or load_predictor(run.bundle, require_receipts=False)
-    return build_receipt(loaded, samples, reference or _read_reference(run), FP32_CPU)
+    return build_receipt(loaded, samples, reference or _read_reference(run), LIMITS["onnx-fp32"])
 
 
 def rewrite(run: RunFolder, change: object) -> None:
@@ -83,9 +84,12 @@ def test_receipt_fails_when_the_temperature_is_wrong(run: RunFolder) -> None:
 
 def faulty(run: RunFolder, **methods: object) -> Predictor:
     predictor = load_predictor(run.bundle, require_receipts=False)
-    for name, method in methods.items():
-        original = getattr(predictor, name)
-        setattr(predictor, name, lambda value, original=original, method=method: method(original(value)))  # type: ignore[misc]
+    decode, score = predictor.decode, predictor.score
+    change_item, change_rows = methods.get("decode"), methods.get("score")
+    if change_item:
+        predictor.decode = lambda data: Item(change_item(decode(data).array))
+    if change_rows:
+        predictor.score = lambda arrays: change_rows(score(arrays))
     return predictor
 
 
@@ -112,11 +116,15 @@ def test_receipt_fails_when_serving_is_faulty(run: RunFolder, name: str) -> None
     json.dumps(receipt, allow_nan=False)
 
 
+def same(rows: np.ndarray) -> Scores:
+    return Scores(rows, dict.fromkeys(BATCH_SIZES, rows), np.arange(len(rows)))
+
+
 def test_compare_finds_no_difference_when_the_model_is_surer_than_float32_can_say() -> None:
     logits = np.random.default_rng(0).normal(0, 40, (50, 3)).astype(np.float32)
     reference = Reference(logits, logits.argmax(axis=1), ["x"] * 50, temperature=0.2, checkpoint_sha256="x")
     scaled = torch.from_numpy(logits) / 0.2
-    measured = compare(dict.fromkeys(BATCH_SIZES, torch.softmax(scaled, dim=1).numpy()), reference, margin=1e-3)
+    measured = compare(same(torch.softmax(scaled, dim=1).numpy()), reference, margin=1e-3)
     assert measured["max_abs_logits"] < 1e-4
 
 
@@ -124,7 +132,7 @@ def test_compare_finds_no_difference_when_there_is_none() -> None:
     logits = np.random.default_rng(0).normal(0, 4, (50, 3)).astype(np.float32)
     reference = Reference(logits, np.arange(50) % 3, ["x"] * 50, temperature=1.7, checkpoint_sha256="x")
     rows = softmax(logits, 1.7).astype(np.float32)
-    measured = compare(dict.fromkeys(BATCH_SIZES, rows), reference, margin=1e-3)
+    measured = compare(same(rows), reference, margin=1e-3)
     assert measured["max_abs_logits"] < 1e-5
     assert abs(measured["mean_kl"]) < 1e-8
     assert measured["metric_drop"] == 0

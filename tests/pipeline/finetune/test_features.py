@@ -1,75 +1,79 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.finetune import features
-from pipeline.finetune.features import FeatureExtractor, extract_features, features_key
+from pipeline.finetune.features import Extractor, features_key
 from pipeline.machine import Settings
-from pipeline.modalities.image import Normalisation, create_network
-from serving.inputs.image import ImageInputSpec
+from pipeline.modalities.image import training as image
+from pipeline.modalities.image.examples import ImageExamples
+from pipeline.modalities.image.network import ImageClassifier, Normalisation, create_network
+from pipeline.modalities.modality import Pretrained
+from pipeline.recipe.sections import ImageAugment
+from serving.inputs.image import ImageInputSpec, ImagePreprocessor
 from tests.conftest import TINY
 
 CPU = Settings("cpu", "fp32", threads=2, why="test")
-HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+SPEC = ImageInputSpec(height=48, width=48)
 
 
 @pytest.fixture(scope="module")
-def extractor() -> FeatureExtractor:
+def pretrained() -> Pretrained:
     torch.manual_seed(0)
-    return FeatureExtractor(create_network(TINY).eval(), HALF).eval()
+    classifier = ImageClassifier(create_network(TINY), Normalisation((0.5,) * 3, (0.5,) * 3)).eval()
+    return Pretrained(classifier, {"architecture": TINY}, SPEC, {}, ImagePreprocessor(SPEC), "w")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAFT_CACHE", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
-def pixels() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (6, 48, 48, 3), dtype=np.uint8)
+def examples() -> ImageExamples:
+    return ImageExamples(np.random.default_rng(0).integers(0, 256, (6, 48, 48, 3), dtype=np.uint8), ImageAugment())
 
 
 @pytest.mark.slow
-def test_extract_features_equals_torch_to_float_precision(extractor: FeatureExtractor, pixels: np.ndarray, tmp_path: Path) -> None:
-    found = extract_features(extractor, pixels, list("abcdef"), tmp_path / "c.npz", CPU)
+def test_extract_equals_torch_to_float_precision(pretrained: Pretrained, examples: ImageExamples) -> None:
+    found = Extractor(pretrained, CPU, image).extract(examples, np.arange(6), list("abcdef"))
     with torch.inference_mode():
-        reference = extractor(torch.from_numpy(pixels)).numpy()
+        reference = pretrained.classifier.embed(image=torch.from_numpy(examples.pixels)).numpy()
     assert found.dtype == np.float32
     assert np.abs(found - reference).max() / np.abs(reference).max() <= 1e-4
 
 
 @pytest.mark.slow
-def test_extract_features_computes_only_what_is_new(
-    extractor: FeatureExtractor, pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_extract_computes_only_what_is_new_and_goes_on_when_the_cache_is_broken(
+    pretrained: Pretrained, examples: ImageExamples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[list[int]] = []
-    original = features._run_onnx
-    monkeypatch.setattr(features, "_run_onnx", lambda e, p, new: (computed.append(list(new)), original(e, p, new))[1])
-    cache = tmp_path / "c.npz"
-    first = extract_features(extractor, pixels[:3], list("abc"), cache, CPU)
-    again = extract_features(extractor, pixels[[2, 0, 1]], list("cab"), cache, CPU)
-    more = extract_features(extractor, pixels[:4], list("abcd"), cache, CPU)
+    original = Extractor._run_onnx
+    monkeypatch.setattr(Extractor, "_run_onnx", lambda self, e, new: (computed.append(list(new)), original(self, e, new))[1])
+    extractor = Extractor(pretrained, CPU, image)
+    first = extractor.extract(examples, np.arange(3), list("abc"))
+    again = extractor.extract(examples, np.array([2, 0, 1]), list("cab"))
+    more = extractor.extract(examples, np.arange(4), list("abcd"))
     assert computed == [[0, 1, 2], [3]]
     assert np.array_equal(again, first[[2, 0, 1]])
     assert np.array_equal(more[:3], first)
+    extractor.cache.write_bytes(extractor.cache.read_bytes()[:100])
+    assert np.array_equal(extractor.extract(examples, np.arange(2), list("ab")), first[:2])
+    assert computed[2:] == [[0, 1]]
 
 
-@pytest.mark.slow
-def test_extract_features_goes_on_when_the_cache_is_broken(extractor: FeatureExtractor, pixels: np.ndarray, tmp_path: Path) -> None:
-    cache = tmp_path / "c.npz"
-    expected = extract_features(extractor, pixels[:2], list("ab"), cache, CPU)
-    cache.write_bytes(cache.read_bytes()[:100])
-    assert np.array_equal(extract_features(extractor, pixels[:2], list("ab"), cache, CPU), expected)
-
-
-def test_features_key_depends_on_all_that_features_depend_on() -> None:
-    spec = ImageInputSpec(height=48, width=48)
+def test_features_key_depends_on_all_that_features_depend_on(pretrained: Pretrained) -> None:
     keys = {
-        features_key("net", "w", spec, HALF, CPU),
-        features_key("other", "w", spec, HALF, CPU),
-        features_key("net", "v", spec, HALF, CPU),
-        features_key("net", "w", spec.model_copy(update={"crop_pct": 0.9}), HALF, CPU),
-        features_key("net", "w", spec, Normalisation((0.4, 0.5, 0.5), (0.5, 0.5, 0.5)), CPU),
-        features_key("net", "w", spec, HALF, Settings("cuda", "fp32", threads=2, why="test")),
-        features_key("net", "w", spec, HALF, Settings("cuda", "bf16", threads=2, why="test")),
+        features_key(pretrained, CPU),
+        features_key(replace(pretrained, network={"architecture": "other"}), CPU),
+        features_key(replace(pretrained, weights_sha256="v"), CPU),
+        features_key(replace(pretrained, input=SPEC.model_copy(update={"crop_pct": 0.9})), CPU),
+        features_key(replace(pretrained, network={"architecture": TINY, "mean": [0.4] * 3}), CPU),
+        features_key(pretrained, Settings("cuda", "fp32", threads=2, why="test")),
+        features_key(pretrained, Settings("cuda", "bf16", threads=2, why="test")),
     }
     assert len(keys) == 7

@@ -10,9 +10,10 @@ from torch import nn
 from pipeline.errors import GraftError
 from pipeline.finetune.loop import Split, Trainer, warmup_cosine
 from pipeline.machine import Settings
-from pipeline.modalities.image import Normalisation
-from pipeline.modalities.weights import hash_tensors
-from pipeline.recipe import Finetune
+from pipeline.modalities.image.examples import ImageExamples
+from pipeline.modalities.image.network import ImageClassifier, Normalisation
+from pipeline.modalities.tensors import hash_tensors
+from pipeline.recipe.sections import ImageAugment, ImageFinetune
 
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CPU = Settings("cpu", "fp32", threads=2, why="test")
@@ -34,18 +35,18 @@ def split(count: int, seed: int) -> Split:
     rng = np.random.default_rng(seed)
     targets = np.arange(count) % 2
     pixels = np.clip(rng.normal(80 + 90 * targets[:, None, None, None], 30, (count, 8, 8, 3)), 0, 255).astype(np.uint8)
-    return Split(pixels, targets)
+    return Split(ImageExamples(pixels, ImageAugment()), targets)
 
 
 def trainer(seed: int = 0, **changes: object) -> Trainer:
     torch.manual_seed(0)
     options = {"epochs": 4, "batch_size": 8, "learning_rate": 0.02} | changes
-    return Trainer(Small(), HALF, Finetune.model_validate(options), CPU, seed, None)
+    return Trainer(ImageClassifier(Small(), HALF), ImageFinetune.model_validate(options), CPU, seed, None, "pictures")
 
 
 def fit(built: Trainer, validation: Split | None = None):
     chosen = validation or split(32, 2)
-    return built.fit(split(64, 1), chosen, built.logits(chosen.pixels))
+    return built.fit(split(64, 1), chosen, built.logits(chosen.examples))
 
 
 def test_fit_learns_and_keeps_the_best_epoch_by_validation_loss() -> None:
@@ -60,13 +61,13 @@ def test_fit_returns_the_weights_and_logits_of_the_best_epoch() -> None:
     built, validation = trainer(), split(32, 2)
     outcome = fit(built, validation)
     built.model.load_state_dict(outcome.state)
-    assert np.allclose(built.logits(validation.pixels), outcome.validation_logits, atol=1e-6)
+    assert np.allclose(built.logits(validation.examples), outcome.validation_logits, atol=1e-6)
 
 
 def test_fit_keeps_the_start_when_training_makes_it_worse() -> None:
     built = trainer(learning_rate=50.0, warmup=0.0)
     before = hash_tensors(built.model.state_dict())
-    wrong = Split(split(32, 2).pixels, 1 - split(32, 2).targets)  # the better it learns, the worse it is on these
+    wrong = Split(split(32, 2).examples, 1 - split(32, 2).targets)  # the better it learns, the worse it is on these
     outcome = fit(built, wrong)
     assert outcome.best_epoch == 0
     assert hash_tensors(outcome.state) == before
@@ -90,7 +91,7 @@ def test_fit_leaves_batch_statistics_alone_when_frozen() -> None:
 
 def test_fit_trains_when_there_are_fewer_samples_than_a_batch() -> None:
     built, validation = trainer(batch_size=256), split(8, 2)
-    outcome = built.fit(split(12, 1), validation, built.logits(validation.pixels))
+    outcome = built.fit(split(12, 1), validation, built.logits(validation.examples))
     assert outcome.epochs[-1].train_loss is not None
 
 

@@ -6,8 +6,9 @@ from timm.data import create_transform
 from torchvision.transforms.functional import to_pil_image
 
 from pipeline.errors import GraftError
-from pipeline.modalities.image import Normalisation, augment, create_network, describe_input, to_input
-from pipeline.recipe import Augment, Image
+from pipeline.modalities.image.augment import augment
+from pipeline.modalities.image.network import Normalisation, create_network, describe_input, to_input
+from pipeline.recipe.sections import Image, ImageAugment
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -27,7 +28,7 @@ def test_to_input_equals_timm_normalisation() -> None:
 
 def test_augment_flips_about_half_and_nothing_else() -> None:
     pixels = pictures(400, 8)
-    flipped = augment(pixels, Augment(horizontal_flip=True, crop_scale=(1.0, 1.0)), torch.Generator().manual_seed(0))
+    flipped = augment(pixels, ImageAugment(horizontal_flip=True, crop_scale=(1.0, 1.0)), torch.Generator().manual_seed(0))
     same = (flipped == pixels).flatten(1).all(dim=1)
     mirrored = (flipped == pixels.flip(2)).flatten(1).all(dim=1)
     assert bool((same ^ mirrored).all())
@@ -36,13 +37,13 @@ def test_augment_flips_about_half_and_nothing_else() -> None:
 
 def test_augment_changes_nothing_when_all_is_off() -> None:
     pixels = pictures(4)
-    off = Augment(horizontal_flip=False, vertical_flip=False, crop_scale=(1.0, 1.0))
+    off = ImageAugment(horizontal_flip=False, vertical_flip=False, crop_scale=(1.0, 1.0))
     assert torch.equal(augment(pixels, off, torch.Generator().manual_seed(0)), pixels)
 
 
 def test_augment_crops_inside_the_picture_and_keeps_the_range() -> None:
     pixels = pictures(16)
-    cropped = augment(pixels, Augment(horizontal_flip=False, crop_scale=(0.5, 0.6)), torch.Generator().manual_seed(0))
+    cropped = augment(pixels, ImageAugment(horizontal_flip=False, crop_scale=(0.5, 0.6)), torch.Generator().manual_seed(0))
     assert cropped.shape == pixels.shape
     assert cropped.dtype == torch.float32
     assert 0 <= cropped.min() < cropped.max() <= 255
@@ -50,7 +51,7 @@ def test_augment_crops_inside_the_picture_and_keeps_the_range() -> None:
 
 
 def test_augment_repeats_itself_when_the_seed_is_the_same() -> None:
-    first, second = (augment(pictures(8), Augment(vertical_flip=True), torch.Generator().manual_seed(5)) for _ in range(2))
+    first, second = (augment(pictures(8), ImageAugment(vertical_flip=True), torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(first, second)
 
 

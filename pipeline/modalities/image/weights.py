@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -101,16 +100,6 @@ def _refuse(wrong: list[str], source: str) -> None:
             f"backbone.weights: {source} does not fit the backbone: {shown}{more}. "
             "Check backbone.name and the file; `mapping: order` fits files whose names differ but whose tensors stand in the same order."
         )
-
-
-def hash_tensors(tensors: Tensors) -> str:
-    """SHA-256, in hex, over names, types, shapes and bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}\t{value.dtype}\t{tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def describe_hub_failure(name: str, error: Exception) -> GraftError:

@@ -1,18 +1,21 @@
-"""What training needs to know of pictures: the backbone, its input, and label-preserving changes."""
+"""The network from timm, and how pixels become its input."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import timm
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from numpy.typing import NDArray
 from timm.data import resolve_data_config
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
 from pipeline.errors import GraftError
-from pipeline.modalities.weights import describe_hub_failure, fit_weights, read_weights
-from pipeline.recipe import Augment, Backbone, Image
+from pipeline.modalities.image.weights import describe_hub_failure, fit_weights, read_weights
+from pipeline.recipe.sections import Image, ImageBackbone
 from serving.inputs.image import ImageInputSpec
 
 
@@ -49,7 +52,7 @@ def create_network(name: str, classes: int | None = None) -> nn.Module:
     return model
 
 
-def create_pretrained(backbone: Backbone) -> nn.Module:
+def create_pretrained(backbone: ImageBackbone) -> nn.Module:
     """The recipe's backbone with its pretrained weights and its pretrained head, in evaluation mode.
 
     Raises:
@@ -93,34 +96,66 @@ def to_input(pixels: torch.Tensor, normalisation: Normalisation) -> torch.Tensor
     return (pixels.to(torch.float32) * scale + shift).permute(0, 3, 1, 2)
 
 
-def augment(pixels: torch.Tensor, choice: Augment, generator: torch.Generator) -> torch.Tensor:
-    """Flip and crop each picture of a batch by chance.
+class ImageClassifier(nn.Module):
+    """uint8 pictures (batch, H, W, 3) to logits (batch, classes).
 
     Args:
-        pixels: uint8 of shape (batch, H, W, 3).
-        choice: What may happen.
-        generator: The source of chance; on the CPU, so that every device sees the same.
-
-    Returns:
-        The same shape and range, uint8; float32 after a crop, which is resized back by bilinear interpolation.
+        network: timm's network; normalised pictures to logits.
+        normalisation: Of its pixels.
     """
-    count = len(pixels)
-    for enabled, dimension in ((choice.horizontal_flip, 2), (choice.vertical_flip, 1)):
-        draw = torch.rand(count, generator=generator) < 0.5
-        if enabled:
-            chosen = draw.to(pixels.device)[:, None, None, None]
-            pixels = torch.where(chosen, pixels.flip(dimension), pixels)
-    low, high = choice.crop_scale
-    return pixels if low == 1.0 else _crop(pixels, low, high, generator)
 
+    def __init__(self, network: nn.Module, normalisation: Normalisation) -> None:
+        super().__init__()
+        self.network = network
+        self.normalisation = normalisation
+        self._memory_format = torch.contiguous_format
 
-def _crop(pixels: torch.Tensor, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
-    """A crop of each picture with a share of its area between ``low`` and ``high``, anywhere in it."""
-    count = len(pixels)
-    side = (torch.rand(count, generator=generator) * (high - low) + low).sqrt()
-    theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = side
-    theta[:, :, 2] = ((torch.rand(2, count, generator=generator) * 2 - 1) * (1 - side)).T
-    batch = pixels.to(torch.float32).permute(0, 3, 1, 2)
-    grid = F.affine_grid(theta.to(batch.device), list(batch.shape), align_corners=False)
-    return F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Normalise, then run the network. Pixels are uint8, or float32 of 0 to 255."""
+        return self.network(self._input(image))  # type: ignore[no-any-return]
+
+    def embed(self, image: torch.Tensor) -> torch.Tensor:
+        """The backbone's pooled features, (batch, features)."""
+        features = self.network.forward_features(self._input(image))  # type: ignore[operator]
+        return self.network.forward_head(features, pre_logits=True)  # type: ignore[no-any-return,operator]
+
+    def _input(self, image: torch.Tensor) -> torch.Tensor:
+        # Contiguous in one format or the other: otherwise an exported graph gains shape arithmetic.
+        return to_input(image, self.normalisation).contiguous(memory_format=self._memory_format)
+
+    def set_head(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        """Put a linear head in place of the network's own.
+
+        Raises:
+            GraftError: Its head has another form, such as a distilled network's two.
+        """
+        self.network.reset_classifier(len(bias))  # type: ignore[operator]
+        head = self.network.get_classifier()  # type: ignore[operator]
+        if not isinstance(head, nn.Linear):
+            raise GraftError(
+                f"backbone.name: the head of {type(self.network).__name__} is not one linear layer, which is what Graft trains. "
+                "Choose another."
+            )
+        with torch.no_grad():
+            head.weight.copy_(torch.from_numpy(weight))
+            head.bias.copy_(torch.from_numpy(bias))
+
+    def saved(self) -> nn.Module:
+        """The network, under timm's names."""
+        return self.network
+
+    def parameter_groups(self, learning_rate: float, layer_decay: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Timm's groups."""
+        if layer_decay == 1:
+            groups = param_groups_weight_decay(self.network, weight_decay)
+        else:
+            groups = param_groups_layer_decay(self.network, weight_decay, layer_decay=layer_decay)
+        return [{**group, "lr": learning_rate * group.get("lr_scale", 1.0)} for group in groups]
+
+    def prepare(self) -> None:
+        """Hold everything in channels_last."""
+        self._memory_format = torch.channels_last
+        self.network.to(memory_format=torch.channels_last)
+        for module in self.network.modules():
+            if isinstance(module, nn.Hardtanh):  # ReLU6 is one: in place, autograd first clones its input, for the same bits
+                module.inplace = False

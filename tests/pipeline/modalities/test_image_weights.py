@@ -12,10 +12,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.errors import GraftError
-from pipeline.modalities.image import create_pretrained, describe_input, to_input
-from pipeline.modalities.weights import fit_weights, hash_tensors, read_weights
-from pipeline.recipe import Backbone, load_recipe
-from pipeline.recipe import Image as ImageSection
+from pipeline.modalities.image.network import create_pretrained, describe_input, to_input
+from pipeline.modalities.image.weights import fit_weights, read_weights
+from pipeline.modalities.tensors import hash_tensors
+from pipeline.recipe.reading import load_recipe
+from pipeline.recipe.sections import Image as ImageSection
+from pipeline.recipe.sections import ImageBackbone
 from serving.inputs.image import decode_image
 from tests.conftest import ROOT, TINY
 
@@ -120,7 +122,7 @@ def test_create_pretrained_names_the_three_ways_when_the_hub_is_out_of_reach(tmp
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     with pytest.raises(GraftError) as refused:
-        create_pretrained(Backbone(name="resnet18"))
+        create_pretrained(ImageBackbone(name="resnet18"))
     for way in ("weights: hub", ".safetensors", "package:NAME/PATH", "resnet18"):
         assert way in str(refused.value)
 
@@ -131,7 +133,7 @@ def test_create_pretrained_reads_the_hub_from_a_local_cache(tmp_path: Path, monk
     weights = make_hub_cache(tmp_path, TINY)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    model = create_pretrained(Backbone(name=TINY))
+    model = create_pretrained(ImageBackbone(name=TINY))
     assert hash_tensors(model.state_dict()) == hash_tensors(weights)
 
 
@@ -151,4 +153,4 @@ def make_hub_cache(cache: Path, name: str) -> dict[str, torch.Tensor]:
 
 def test_create_pretrained_lists_near_names_when_timm_has_none() -> None:
     with pytest.raises(GraftError, match=r"timm has no `resnet18x`"):
-        create_pretrained(Backbone(name="resnet18x", weights="hub"))
+        create_pretrained(ImageBackbone(name="resnet18x", weights="hub"))

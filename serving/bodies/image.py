@@ -1,4 +1,4 @@
-"""Read the uploaded pictures out of an HTTP request: a raw body, or the fields of a multipart form."""
+"""Pictures: a raw body, or the fields ``image`` and ``images`` of a multipart form."""
 
 from __future__ import annotations
 
@@ -8,48 +8,37 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from serving.bodies.body import media_type, read_body, refuse_many
 from serving.errors import InputRefusedError
 
 MULTIPART = "multipart/form-data"
 
 
-async def read_one(request: Request, field: str) -> bytes:
+async def read_one(request: Request, field: str = "image") -> bytes:
     """The bytes of one picture: the raw body, or the one file of a multipart field.
 
     Raises:
         InputRefusedError: A broken form, a form without the field, or several files in it.
     """
-    if _content_type(request) != MULTIPART:
-        return await _body(request)
+    if media_type(request) != MULTIPART:
+        return await read_body(request)
     files = await _files(request, field)
     if len(files) > 1:
         raise InputRefusedError("several_images", f"`{field}` holds {len(files)} files. Send them to /predict_batch as `images`.")
     return files[0]
 
 
-async def read_many(request: Request, field: str, max_items: int) -> list[bytes]:
+async def read_many(request: Request, max_items: int, field: str = "images") -> list[bytes]:
     """The bytes of every file in a repeated multipart field, in order.
 
     Raises:
         InputRefusedError: Not a multipart form, a broken one, one without the field, or more than ``max_items`` files.
     """
-    if _content_type(request) != MULTIPART:
+    if media_type(request) != MULTIPART:
         raise InputRefusedError("not_multipart", f"Send {MULTIPART} with the field `{field}` once a picture.", status=415)
     files = await _files(request, field)
-    if len(files) > max_items:
-        raise InputRefusedError("too_many_items", f"The form holds {len(files)} pictures; at most {max_items} are accepted.", status=413)
+    refuse_many(len(files), max_items)
     return files
-
-
-def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", "").split(";")[0].strip().lower()
-
-
-async def _body(request: Request) -> bytes:
-    try:
-        return await request.body()
-    except ClientDisconnect as error:
-        raise InputRefusedError("disconnected", "The client closed the connection before the body was complete.") from error
 
 
 async def _files(request: Request, field: str) -> list[bytes]:

@@ -1,0 +1,40 @@
+"""Which samples train together."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Batches = list[NDArray[np.int64]]
+# Batches that are sorted together: enough that neighbours are of one length, few enough that chance still decides who meets whom.
+WINDOW_BATCHES = 50
+
+
+def shuffled(count: int, size: int, generator: torch.Generator) -> Batches:
+    """Batches by chance; a last one that is not full is left to the next epoch's shuffle, unless it is all there is."""
+    order = torch.randperm(count, generator=generator).numpy()
+    size = min(size, count)
+    return [order[start : start + size] for start in range(0, count - size + 1, size)]
+
+
+def bucketed(lengths: NDArray[np.int64], size: int, generator: torch.Generator) -> Batches:
+    """Batches of samples of similar length, in an order by chance.
+
+    The samples are shuffled, sorted by length within windows of 50 batches, and the batches shuffled again (as in
+    transformers' ``group_by_length``): an epoch meets every sample that :func:`shuffled` would meet.
+
+    Args:
+        lengths: Of each sample, shape (samples,).
+        size: Samples a batch.
+        generator: The source of chance.
+    """
+    order = np.concatenate(shuffled(len(lengths), size, generator))
+    size = min(size, len(lengths))
+    window = WINDOW_BATCHES * size
+    batches: Batches = []
+    for start in range(0, len(order), window):
+        part = order[start : start + window]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += [part[first : first + size] for first in range(0, len(part), size)]
+    return [batches[index] for index in torch.randperm(len(batches), generator=generator)]

@@ -1,0 +1,90 @@
+"""Every picture decoded once, through the code that serves them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.modalities.image.augment import augment
+from pipeline.modalities.modality import Batch, Readable
+from pipeline.progress import track
+from pipeline.recipe.sections import ImageAugment
+from serving.inputs.image import ImagePreprocessor
+from serving.runtime import cpu_limit
+
+MEMORY_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class ImageExamples:
+    """Decoded pictures: uint8 of shape (samples, H, W, 3), in memory or mapped from an unlinked file."""
+
+    pixels: NDArray[np.uint8]
+    choice: ImageAugment
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """One picture."""
+        picture: NDArray[np.uint8] = self.pixels[index]
+        return picture
+
+    def lengths(self) -> None:
+        """Pictures are all of one size."""
+        return
+
+    def batch(self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None) -> Batch:
+        """``image``: uint8 of shape (batch, H, W, 3); changed by chance, and then perhaps float32, where a generator is given."""
+        image = torch.from_numpy(self.pixels[indices]).to(device)
+        return {"image": image if generator is None else augment(image, self.choice, generator)}
+
+
+def decode_examples(
+    samples: Sequence[Readable], preprocessor: ImagePreprocessor, scratch: Path, choice: ImageAugment | None = None
+) -> ImageExamples:
+    """Decode pictures on all CPUs.
+
+    Args:
+        samples: What to decode.
+        preprocessor: How.
+        scratch: A file for the pixels when they would take over a quarter of the free memory; removed when they are closed.
+        choice: What a training batch may change.
+    """
+    spec = preprocessor.spec
+    pixels = _allocate((len(samples), spec.height, spec.width, 3), scratch)
+
+    def decode(index: int) -> None:
+        pixels[index] = preprocessor.decode(samples[index].read()).array
+
+    with ThreadPoolExecutor(cpu_limit()) as pool:
+        for _ in track(pool.map(decode, range(len(samples))), total=len(samples), what="decode", unit="pictures"):
+            pass
+    return ImageExamples(pixels, choice or ImageAugment())
+
+
+def _allocate(shape: tuple[int, ...], scratch: Path) -> NDArray[np.uint8]:
+    if np.prod(shape, dtype=np.int64) <= MEMORY_SHARE * _free_memory_bytes():
+        return np.empty(shape, np.uint8)
+    with scratch.open("wb") as file:
+        # Claim the space now: a disk that fills up under a mapping kills the process without a word.
+        os.posix_fallocate(file.fileno(), 0, int(np.prod(shape, dtype=np.int64)))
+    mapped = np.memmap(scratch, np.uint8, "r+", shape=shape)
+    scratch.unlink()  # the mapping keeps the space until it is closed, however the process ends
+    return mapped
+
+
+def _free_memory_bytes() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 4 * 1024**3
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))

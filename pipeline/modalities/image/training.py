@@ -1,0 +1,68 @@
+"""The modality ``image``."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.modalities.image.examples import ImageExamples
+from pipeline.modalities.image.examples import decode_examples as decode_pictures
+from pipeline.modalities.image.network import ImageClassifier, Normalisation, create_network, create_pretrained, describe_input
+from pipeline.modalities.modality import Pretrained, Readable, Shown
+from pipeline.modalities.tensors import hash_tensors
+from pipeline.recipe.sections import ImageAugment, ImageRecipe
+from serving.inputs.image import ImageInputSpec, ImagePreprocessor, load_rgb
+from serving.inputs.item import Preprocessor
+
+UNIT = "pictures"
+DYNAMIC_AXES: Mapping[str, Sequence[str]] = {"image": ("batch",)}
+THUMBNAIL_PX = 264
+
+
+def load_pretrained(recipe: ImageRecipe) -> Pretrained:
+    """The recipe's network with its pretrained weights."""
+    network = create_pretrained(recipe.backbone)
+    weights_sha256 = hash_tensors(network.state_dict())
+    spec, normalisation = describe_input(network, recipe.image)
+    return Pretrained(
+        classifier=ImageClassifier(network, normalisation).eval(),
+        network={"architecture": recipe.backbone.name, "mean": list(normalisation.mean), "std": list(normalisation.std)},
+        input=spec,
+        files={},
+        preprocessor=ImagePreprocessor(spec),
+        weights_sha256=weights_sha256,
+    )
+
+
+def build_classifier(network: dict[str, Any], classes: int) -> ImageClassifier:
+    """The network that a checkpoint's card names."""
+    normalisation = Normalisation(tuple(network["mean"]), tuple(network["std"]))
+    return ImageClassifier(create_network(network["architecture"], classes), normalisation)
+
+
+def decode_examples(
+    samples: Sequence[Readable], preprocessor: Preprocessor, scratch: Path, augment: ImageAugment | None = None
+) -> ImageExamples:
+    """Decode pictures on all CPUs."""
+    assert isinstance(preprocessor, ImagePreprocessor)
+    return decode_pictures(samples, preprocessor, scratch, augment)
+
+
+def fit_baseline(samples: Sequence[Readable], targets: NDArray[np.int64], seed: int) -> None:  # noqa: ARG001 - the protocol's
+    """None for pictures: the head on the frozen backbone, which a training starts from and never falls below, is theirs."""
+    return
+
+
+def show(data: bytes) -> Shown:
+    """A thumbnail."""
+    small = load_rgb(data, ImageInputSpec(height=1, width=1).max_pixels)
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return Shown(picture="data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())

@@ -1,0 +1,162 @@
+"""The protocol of a modality, and where each one's is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.recipe.sections import Recipe
+from serving.inputs.image import ImageInputSpec
+from serving.inputs.item import Preprocessor
+from serving.inputs.text import TextInputSpec
+
+Batch = dict[str, torch.Tensor]
+ParameterGroup = dict[str, Any]
+
+
+class Readable(Protocol):
+    """A sample: something with bytes."""
+
+    def read(self) -> bytes:
+        """Its bytes."""
+        ...
+
+
+class Classifier(Protocol):
+    """A backbone with a linear head: a torch module whose inputs are those of the served model."""
+
+    @property
+    def embed(self) -> Callable[..., torch.Tensor]:
+        """From the served model's inputs, by name, to what the head reads: float32 of shape (batch, features)."""
+        ...
+
+    def __call__(self, **feeds: torch.Tensor) -> torch.Tensor:
+        """Logits, float32 of shape (batch, classes)."""
+        ...
+
+    def set_head(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        """Replace the head: shapes (classes, features) and (classes,)."""
+        ...
+
+    def saved(self) -> torch.nn.Module:
+        """The module whose state is the checkpoint."""
+        ...
+
+    def parameter_groups(self, learning_rate: float, layer_decay: float, weight_decay: float) -> list[ParameterGroup]:
+        """What the optimiser takes: decay on matrices only, and a rate for each layer."""
+        ...
+
+    def prepare(self) -> None:
+        """Take the fastest form for training and evaluation here; the results stay the same."""
+        ...
+
+
+class Examples(Protocol):
+    """Decoded samples of one split."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        """One decoded array."""
+        ...
+
+    def lengths(self) -> NDArray[np.int64] | None:
+        """Each array's length, where they differ and short ones cost less."""
+        ...
+
+    def batch(self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None) -> Batch:
+        """The model's inputs for some samples, changed by chance where a generator is given."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A backbone as it was pretrained.
+
+    Attributes:
+        classifier: With a head that is still to be set, in evaluation mode on the CPU.
+        network: What rebuilds it: JSON.
+        input: The input spec.
+        files: What the input spec names, by file name.
+        preprocessor: Of the input spec.
+        weights_sha256: Hash of the pretrained tensors.
+    """
+
+    classifier: Classifier
+    network: dict[str, Any]
+    input: ImageInputSpec | TextInputSpec
+    files: Mapping[str, bytes]
+    preprocessor: Preprocessor
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A sample for the report: a picture as a data URI, or a text."""
+
+    picture: str | None = None
+    text: str | None = None
+
+
+class Modality(Protocol):
+    """What the stages ask of a modality; each room's ``training`` module is one."""
+
+    UNIT: str
+    DYNAMIC_AXES: Mapping[str, Sequence[str]]
+
+    def load_pretrained(self, recipe: Any) -> Pretrained:  # noqa: ANN401 - each modality's own recipe
+        """The recipe's backbone; raises GraftError where it cannot be had exactly."""
+        ...
+
+    def build_classifier(self, network: dict[str, Any], classes: int) -> Classifier:
+        """A network with random weights, to load a checkpoint into."""
+        ...
+
+    def decode_examples(self, samples: Sequence[Readable], preprocessor: Preprocessor, scratch: Path, augment: Any = None) -> Examples:  # noqa: ANN401 - each modality's own section
+        """Decode samples through the code that serves them."""
+        ...
+
+    def fit_baseline(self, samples: Sequence[Readable], targets: NDArray[np.int64], seed: int) -> Baseline | None:
+        """A simple classifier that a fine-tuned model has to beat, where there is one."""
+        ...
+
+    def show(self, data: bytes) -> Shown:
+        """A sample as people see it."""
+        ...
+
+
+class Baseline(Protocol):
+    """A simple classifier: its name, and its probabilities of samples, float64 of shape (samples, classes)."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+    def probabilities(self, samples: Sequence[Readable]) -> NDArray[np.float64]:
+        """Probabilities of samples that it was not fitted on."""
+        ...
+
+
+def modality_of(recipe: Recipe) -> Modality:
+    """The recipe's modality."""
+    return modality_named(recipe.modality)
+
+
+def modality_named(name: str) -> Modality:
+    """A modality by name; its libraries are imported by this call."""
+    if name == "text":
+        from pipeline.modalities.text import training as text
+
+        return text
+    from pipeline.modalities.image import training as image
+
+    return image

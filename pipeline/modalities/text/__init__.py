@@ -1,0 +1,1 @@
+"""Texts, as data and training see them."""

@@ -1,0 +1,65 @@
+"""Every text tokenised once, through the code that serves them; or anew in each epoch, where its words change by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.modalities.modality import Batch, Readable
+from pipeline.modalities.text.augment import Augmenter
+from pipeline.progress import track
+from serving.errors import InputRefusedError
+from serving.inputs.text import TextPreprocessor
+
+
+@dataclass(frozen=True)
+class TextExamples:
+    """Token ids, int64 of shape (tokens,) each; and the texts, where words change."""
+
+    ids: list[NDArray[np.int64]]
+    texts: list[str]
+    preprocessor: TextPreprocessor
+    augmenter: Augmenter | None
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> NDArray[np.int64]:
+        """One text's ids."""
+        return self.ids[index]
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each text."""
+        return np.array([len(ids) for ids in self.ids])
+
+    def batch(self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None) -> Batch:
+        """``input_ids`` and ``attention_mask``, int64 of shape (batch, longest)."""
+        if generator is None or self.augmenter is None:
+            arrays: list[NDArray[Any]] = [self.ids[index] for index in indices]
+        else:
+            arrays = [self._changed(index, generator, self.augmenter) for index in indices]
+        return {name: torch.from_numpy(array).to(device) for name, array in self.preprocessor.collate(arrays).items()}
+
+    def _changed(self, index: int, generator: torch.Generator, augmenter: Augmenter) -> NDArray[Any]:
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        try:
+            return self.preprocessor.tokenize(augmenter.change(self.texts[index], seed)).array
+        except InputRefusedError:  # nothing was left that the tokenizer knows
+            return self.ids[index]
+
+
+def tokenise(samples: Sequence[Readable], preprocessor: TextPreprocessor, augmenter: Augmenter | None) -> TextExamples:
+    """Tokenise texts."""
+    ids, texts = [], []
+    for sample in track(samples, total=len(samples), what="tokenise", unit="texts"):
+        data = sample.read()
+        ids.append(preprocessor.decode(data).array)
+        if augmenter is not None:
+            texts.append(data.decode("utf-8-sig"))
+    return TextExamples(ids, texts, preprocessor, augmenter)

@@ -1,0 +1,112 @@
+"""A transformer encoder with pooling and a linear head."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pipeline.errors import GraftError
+
+Pooling = Literal["mean", "cls", "last"]
+HEAD_DROPOUT = 0.1
+LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
+
+
+class TextClassifier(nn.Module):
+    """Token ids and their mask, both int64 (batch, tokens), padded on the right, to logits (batch, classes).
+
+    Args:
+        encoder: A transformers model whose output has a ``last_hidden_state``.
+        pooling: From token vectors to one.
+        classes: Outputs of the head.
+    """
+
+    def __init__(self, encoder: nn.Module, pooling: Pooling, classes: int) -> None:
+        super().__init__()
+        self.encoder = _without_pooler(encoder)
+        self.pooling = pooling
+        self.dropout = nn.Dropout(HEAD_DROPOUT)
+        self.head = nn.Linear(encoder.config.hidden_size, classes)  # type: ignore[union-attr,arg-type]
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Encode, pool, classify."""
+        return self.head(self.dropout(self.embed(input_ids, attention_mask)))  # type: ignore[no-any-return]
+
+    def embed(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """The pooled vectors, (batch, features). Padding changes none of them."""
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return pool(states, attention_mask, self.pooling)
+
+    def set_head(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        """Replace the head."""
+        self.head = nn.Linear(weight.shape[1], weight.shape[0])
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(weight))
+            self.head.bias.copy_(torch.from_numpy(bias))
+
+    def saved(self) -> nn.Module:
+        """All of it: ``encoder.*`` under the encoder's own names, and ``head.*``."""
+        return self
+
+    def parameter_groups(self, learning_rate: float, layer_decay: float, weight_decay: float) -> list[dict[str, Any]]:
+        """A rate for each layer, the head's the highest (discriminative fine-tuning, arXiv:1801.06146)."""
+        depths = layer_depths([name for name, _ in self.named_parameters()])
+        top = max(depths)
+        groups: dict[tuple[int, bool], dict[str, Any]] = {}
+        for depth, parameter in zip(depths, self.parameters(), strict=True):
+            decays = parameter.ndim > 1
+            rate = learning_rate * layer_decay ** (top - depth)
+            group = {"params": [], "lr": rate, "weight_decay": weight_decay if decays else 0.0}
+            groups.setdefault((depth, decays), group)["params"].append(parameter)
+        return list(groups.values())
+
+    def prepare(self) -> None:
+        """Nothing: matrices have one layout."""
+
+
+def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    """One vector a text, (batch, features), from its token vectors, (batch, tokens, features), of which the mask leaves some out."""
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "last":
+        last = (mask.sum(dim=1) - 1)[:, None, None].expand(-1, 1, states.shape[-1])
+        return states.gather(1, last)[:, 0]
+    weights = mask[..., None].to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def layer_depths(names: list[str]) -> list[int]:
+    """How far each parameter is from the input: 0 for embeddings, then the layers, then what follows them.
+
+    Args:
+        names: The parameters', in the network's order.
+    """
+    found = [LAYER.search(name) for name in names]
+    layers = [int(match.group(1)) for match in found if match]
+    if not layers:
+        return [0] * len(names)
+    last = max(index for index, match in enumerate(found) if match)
+    return [int(match.group(1)) + 1 if match else (max(layers) + 2 if index > last else 0) for index, match in enumerate(found)]
+
+
+def build_encoder(config: dict[str, Any]) -> nn.Module:
+    """The encoder of a configuration, with random weights; raises GraftError where transformers does not know it."""
+    from transformers import AutoConfig, AutoModel
+
+    kind = dict(config)
+    try:
+        return cast("nn.Module", AutoModel.from_config(AutoConfig.for_model(kind.pop("model_type"), **kind)))
+    except (KeyError, ValueError) as error:
+        raise GraftError(f"checkpoint: transformers cannot build its encoder ({error}). Install the version that trained it.") from error
+
+
+def _without_pooler(encoder: nn.Module) -> nn.Module:
+    """BERT's own pooler belongs to its pretraining and would be neither used nor trained."""
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None  # type: ignore[assignment]
+    return encoder

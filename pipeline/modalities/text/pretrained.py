@@ -1,0 +1,175 @@
+"""A pretrained encoder and its tokenizer: exact, or refused. Never random in silence, and no code from the hub."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import nn
+
+from pipeline.errors import GraftError
+from pipeline.extras import require
+from pipeline.modalities.text.network import Pooling
+from pipeline.recipe.sections import TextBackbone
+from pipeline.sources import locate
+
+THREE_WAYS = (
+    "Three ways to give an encoder in the recipe: `weights: hub` with a network or a filled cache, `weights: FOLDER` with config.json, "
+    "model.safetensors and a tokenizer, or `weights: package:NAME/PATH` for such a folder in an installed package."
+)
+POOLINGS: dict[str, Pooling] = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_lasttoken": "last",
+}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder as it was pretrained.
+
+    Attributes:
+        model: In evaluation mode on the CPU.
+        config: transformers' configuration, as JSON.
+        pooling: From token vectors to one.
+        tokenizer_json: The `tokenizers` library's format, without padding and truncation.
+        pad_id: The token that fills up.
+        longest: How many tokens it has positions for.
+    """
+
+    model: nn.Module
+    config: dict[str, Any]
+    pooling: Pooling
+    tokenizer_json: bytes
+    pad_id: int
+    longest: int
+
+
+def load_encoder(backbone: TextBackbone) -> Encoder:
+    """The recipe's encoder.
+
+    Raises:
+        GraftError: It is not there, lacks weights, needs pickled files or code of its own, or its tokenizer is another model's.
+    """
+    require("transformers")
+    place = backbone.name if backbone.weights == "hub" else str(locate(backbone.weights, "backbone.weights"))
+    if backbone.weights != "hub" and not os.path.isdir(place):  # noqa: PTH112 - a path that transformers takes as text
+        raise GraftError(f"backbone.weights: {place} is a file, but an encoder is a folder. {THREE_WAYS}")
+    model = _load_model(place)
+    tokenizer = _load_tokenizer(place)
+    config = model.config
+    config.use_cache = False
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise GraftError(
+            f"backbone: the tokenizer of {place} has {len(tokenizer)} tokens, but the encoder only {rows}: it is another model's."
+        )
+    pad = next((i for i in (tokenizer.pad_token_id, config.pad_token_id, tokenizer.eos_token_id) if isinstance(i, int)), 0)
+    return Encoder(
+        model=model.eval(),
+        config=json.loads(config.to_json_string(use_diff=True)),
+        pooling=backbone.pooling if backbone.pooling != "auto" else _pooling(place, config.model_type),
+        tokenizer_json=_plain(tokenizer.backend_tokenizer.to_str()),
+        pad_id=pad,
+        longest=_longest(model),
+    )
+
+
+def _load_model(place: str) -> Any:  # noqa: ANN401 - transformers is untyped here
+    import torch
+    from transformers import AutoModel
+
+    try:
+        with _quiet():
+            model, loaded = AutoModel.from_pretrained(
+                place, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
+            )
+    except Exception as error:  # the hub's client and transformers raise many unrelated types
+        raise _explain(place, error) from error
+    missing = sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler."))
+    wrong = [f"`{name}` is missing" for name in missing] + [f"`{item[0]}` has another shape" for item in loaded["mismatched_keys"]]
+    if wrong:
+        raise GraftError(
+            f"backbone.weights: {place} does not fit its own configuration: {'; '.join(wrong[:5])}"
+            f"{f'; and {len(wrong) - 5} more' if len(wrong) > 5 else ''}. Random weights are never filled in."
+        )
+    return model
+
+
+def _load_tokenizer(place: str) -> Any:  # noqa: ANN401 - transformers is untyped here
+    from transformers import AutoTokenizer
+
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    except Exception as error:  # as above
+        raise _explain(place, error) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise GraftError(f"backbone: {place} has no tokenizer that the `tokenizers` library can run, and serving needs one.")
+    return tokenizer
+
+
+def _explain(place: str, error: Exception) -> GraftError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return GraftError(f"backbone.weights: {place} did not give an encoder and its tokenizer ({reason}). {THREE_WAYS}")
+
+
+def _pooling(place: str, model_type: str) -> Pooling:
+    """What the folder says, in the layout of sentence-transformers; else by the kind of model."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    from transformers.utils import cached_file
+
+    with _quiet():
+        path = cached_file(
+            place,
+            "1_Pooling/config.json",
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+            _raise_exceptions_for_gated_repo=False,
+        )
+    if path:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - the library returns text
+            stated = json.load(file)
+        for key, pooling in POOLINGS.items():
+            if stated.get(key):
+                return pooling
+    causal = model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return "last" if causal else "mean"
+
+
+def _plain(tokenizer_json: str) -> bytes:
+    """The tokenizer without the padding and truncation of its own, which the input spec decides."""
+    document = json.loads(tokenizer_json)
+    document["padding"] = document["truncation"] = None
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def _longest(model: nn.Module) -> int:
+    """How many tokens there are positions for; RoBERTa's tables start after the padding token's row."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in {"position_embeddings", "wpe"}:
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return cast("int", getattr(model.config, "max_position_embeddings", None) or 8192)
+
+
+def _quiet() -> Any:  # noqa: ANN401 - a context manager
+    """Without transformers' own bars and advice: what matters is raised."""
+    from contextlib import contextmanager
+
+    from transformers.utils import logging
+
+    @contextmanager
+    def quiet() -> Any:  # noqa: ANN401 - a generator
+        level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+            if bars:
+                logging.enable_progress_bar()
+
+    return quiet()

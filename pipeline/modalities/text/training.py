@@ -1,0 +1,79 @@
+"""The modality ``text``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import GraftError
+from pipeline.modalities.modality import Pretrained, Readable, Shown
+from pipeline.modalities.tensors import hash_tensors
+from pipeline.modalities.text.augment import create_augmenter
+from pipeline.modalities.text.baseline import WordBaseline, fit_words
+from pipeline.modalities.text.examples import TextExamples, tokenise
+from pipeline.modalities.text.network import TextClassifier, build_encoder
+from pipeline.modalities.text.pretrained import load_encoder
+from pipeline.recipe.sections import TextAugment, TextRecipe
+from serving.files import FileRef
+from serving.inputs.item import Preprocessor
+from serving.inputs.text import TextInputSpec, TextPreprocessor
+
+UNIT = "texts"
+DYNAMIC_AXES: Mapping[str, Sequence[str]] = {"input_ids": ("batch", "sequence"), "attention_mask": ("batch", "sequence")}
+TOKENIZER_FILE = "tokenizer.json"
+SHOWN_CHARACTERS = 400
+
+
+def load_pretrained(recipe: TextRecipe) -> Pretrained:
+    """The recipe's encoder with its pretrained weights and its tokenizer."""
+    encoder = load_encoder(recipe.backbone)
+    if recipe.text.max_tokens > encoder.longest:
+        raise GraftError(
+            f"text.max_tokens: {recipe.text.max_tokens}, but {recipe.backbone.name} reads {encoder.longest} at most. Lower it."
+        )
+    spec = TextInputSpec(
+        tokenizer=FileRef(file=TOKENIZER_FILE, sha256=hashlib.sha256(encoder.tokenizer_json).hexdigest()),
+        max_tokens=recipe.text.max_tokens,
+        pad_id=encoder.pad_id,
+        max_characters=recipe.text.max_characters,
+    )
+    return Pretrained(
+        classifier=TextClassifier(encoder.model, encoder.pooling, classes=2).eval(),
+        network={"config": encoder.config, "pooling": encoder.pooling},
+        input=spec,
+        files={TOKENIZER_FILE: encoder.tokenizer_json},
+        preprocessor=TextPreprocessor(spec, encoder.tokenizer_json),
+        weights_sha256=hash_tensors(encoder.model.state_dict()),
+    )
+
+
+def build_classifier(network: dict[str, Any], classes: int) -> TextClassifier:
+    """The network that a checkpoint's card describes."""
+    return TextClassifier(build_encoder(network["config"]), network["pooling"], classes)
+
+
+def decode_examples(
+    samples: Sequence[Readable],
+    preprocessor: Preprocessor,
+    scratch: Path,  # noqa: ARG001 - the protocol's
+    augment: TextAugment | None = None,
+) -> TextExamples:
+    """Tokenise texts."""
+    assert isinstance(preprocessor, TextPreprocessor)
+    return tokenise(samples, preprocessor, create_augmenter(augment) if augment else None)
+
+
+def fit_baseline(samples: Sequence[Readable], targets: NDArray[np.int64], seed: int) -> WordBaseline | None:
+    """Counted words."""
+    return fit_words(samples, targets, seed)
+
+
+def show(data: bytes) -> Shown:
+    """The text, cut where it is long."""
+    text = data.decode("utf-8-sig", errors="replace")
+    return Shown(text=text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")

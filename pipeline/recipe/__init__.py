@@ -1,0 +1,1 @@
+"""The recipe: every choice of a run, checked before any work starts."""

@@ -1,0 +1,111 @@
+"""Read a recipe, say everything that is wrong with it at once, write it out, and hash it."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import RecipeError
+from pipeline.recipe.sections import ImageRecipe, Range, Recipe, TextRecipe
+
+RECIPES: dict[str, type[ImageRecipe] | type[TextRecipe]] = {"image": ImageRecipe, "text": TextRecipe}
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe. Relative paths in it count from its folder, and come back absolute.
+
+    Raises:
+        RecipeError: The file is missing or not YAML, or the recipe is wrong; everything that is wrong is listed at once.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(f"{path}: no such recipe. Write one with: graft init FOLDER") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping with the keys {', '.join(ImageRecipe.model_fields)}.")
+    try:
+        recipe = parse_recipe(document)
+    except ValidationError as error:
+        lines = "\n".join(f"  {line}" for line in _explain(error, _kind(document)))
+        raise RecipeError(f"{path}: {error.error_count()} thing(s) to mend:\n{lines}") from error
+    return _absolute(recipe, path.resolve().parent)
+
+
+def parse_recipe(document: Mapping[str, Any]) -> Recipe:
+    """The recipe that a document holds, by its ``modality``; raises pydantic's ValidationError."""
+    return _kind(document).model_validate(document)
+
+
+def _kind(document: Mapping[str, Any]) -> type[ImageRecipe] | type[TextRecipe]:
+    modality = document.get("modality", "image")
+    return RECIPES.get(modality, ImageRecipe) if isinstance(modality, str) else ImageRecipe
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML, with every default written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
+
+
+def section_json(section: BaseModel) -> str:
+    """A section as canonical JSON, to be hashed."""
+    return json.dumps(section.model_dump(mode="json", by_alias=True), sort_keys=True)
+
+
+def hash_recipe(recipe: Recipe) -> str:
+    """SHA-256, in hex, of the recipe without the places of its files, whose contents have hashes of their own."""
+    data = recipe.data.model_copy(update={"source": ""})
+    backbone = recipe.backbone.model_copy(update={"weights": ""})
+    return hashlib.sha256(section_json(recipe.model_copy(update={"data": data, "backbone": backbone})).encode()).hexdigest()
+
+
+def _absolute(recipe: Recipe, base: Path) -> Recipe:
+    def resolve(value: str) -> str:
+        return value if value == "hub" or value.startswith("package:") else str((base / Path(value).expanduser()).absolute())
+
+    data = recipe.data.model_copy(update={"source": resolve(recipe.data.source)})
+    backbone = recipe.backbone.model_copy(update={"weights": resolve(recipe.backbone.weights)})
+    return recipe.model_copy(update={"data": data, "backbone": backbone})
+
+
+def _explain(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            yield f"{place}: unknown key{_nearest(item['loc'], kind)}"
+        elif item["type"] == "missing":
+            yield f"{place}: is required"
+        else:
+            yield f"{place or 'recipe'}: {item['msg'].removeprefix('Value error, ')} (found {_shown(item['input'])})"
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - whatever the YAML held
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _nearest(location: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+    names = _keys_at(location[:-1], kind)
+    close = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.5)
+    return f"; did you mean `{close[0]}`?" if close else f"; known here: {', '.join(names)}"
+
+
+def _keys_at(location: tuple[int | str, ...], kind: type[BaseModel]) -> list[str]:
+    """The keys that the recipe knows at a place."""
+    model: Any = kind
+    for part in location:
+        fields: Mapping[str, Any] = getattr(model, "model_fields", {})
+        model = _model_of(fields[str(part)].annotation) if part in fields else Range
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_of(annotation: Any) -> Any:  # noqa: ANN401 - a type
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else Range

@@ -1,0 +1,285 @@
+"""The sections of a recipe: frozen, unknown keys refused, each with its defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Metric = Literal["accuracy", "macro_f1", "macro_precision", "macro_recall", "auroc"]
+
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Range(Section):
+    """The numbers that make one class: ``from`` ≤ value < ``below``."""
+
+    from_: float | None = Field(default=None, alias="from")
+    below: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether the value lies in the range."""
+        return (self.from_ is None or value >= self.from_) and (self.below is None or value < self.below)
+
+
+class Table(Section):
+    """How to read a table of samples.
+
+    Attributes:
+        separator: One character, or ``whitespace``.
+        columns: Names of the columns of a table without a header line.
+        encoding: Python's name of the text encoding.
+        path: The column with each file's path, relative to the table.
+        text: For texts: the column with the text itself.
+        label: The column with the label.
+        classes: For a numeric label: the range of values of each class.
+    """
+
+    separator: str = ","
+    columns: tuple[str, ...] | None = None
+    encoding: str = "utf-8"
+    path: str = "path"
+    text: str = "text"
+    label: str = "label"
+    classes: dict[str, Range] | None = None
+
+
+class Splits(Section):
+    """Shares of the samples that never train: validation selects, test measures."""
+
+    validation: float = Field(default=0.15, gt=0, lt=1)
+    test: float = Field(default=0.25, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leave_training_data(self) -> Splits:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together must leave something to train on (their sum must be below 1)")
+        return self
+
+
+class Data(Section):
+    """Where the labelled samples are.
+
+    Attributes:
+        source: A folder with one subfolder a class, a CSV file, or ``package:NAME/PATH`` for data that an installed package ships.
+        table: How to read the CSV file.
+        stratify_by: Further columns of the table whose mix every split keeps.
+        on_unreadable: ``refuse`` the data, or ``skip`` samples that serving would refuse and count them.
+        on_conflict: The same for equal samples under different labels.
+    """
+
+    source: str
+    table: Table = Table()
+    stratify_by: tuple[str, ...] = ()
+    splits: Splits = Splits()
+    on_unreadable: Literal["refuse", "skip"] = "refuse"
+    on_conflict: Literal["refuse", "skip"] = "refuse"
+
+
+class ImageBackbone(Section):
+    """The pretrained network.
+
+    Attributes:
+        name: timm's name of the architecture.
+        weights: ``hub`` (timm's own, needs a network), a ``.safetensors`` or ``.pth`` file, or ``package:NAME/PATH``.
+        mapping: ``names`` when the file has timm's tensor names; ``order`` when it has other names for the same tensors in the same order.
+    """
+
+    name: str
+    weights: str = "hub"
+    mapping: Literal["names", "order"] = "names"
+
+
+class TextBackbone(Section):
+    """The pretrained encoder: anything that transformers' ``AutoModel`` reads from safetensors.
+
+    Attributes:
+        name: The hub's name of the model, such as ``sentence-transformers/all-MiniLM-L6-v2``.
+        weights: ``hub`` (needs a network or a filled cache), or a folder in the hub's layout: a path or ``package:NAME/PATH``.
+        pooling: From token vectors to one: the ``mean``, the first (``cls``) or the ``last``; ``auto`` is what the model was
+            pretrained with where its folder says so, ``last`` for causal models, and the mean for others.
+    """
+
+    name: str
+    weights: str = "hub"
+    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
+
+
+class Image(Section):
+    """How a picture becomes input; what is left out comes from timm's configuration of the backbone."""
+
+    size: int | None = Field(default=None, ge=16, le=2048)
+    crop_pct: float | None = Field(default=None, gt=0, le=1)
+    crop_mode: Literal["center", "squash"] | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+
+
+class Text(Section):
+    """How a text becomes input.
+
+    Attributes:
+        max_tokens: Longer texts are cut at the end, special tokens included in the count.
+        max_characters: Longer texts are refused.
+    """
+
+    max_tokens: int = Field(default=128, ge=8, le=8192)
+    max_characters: int = Field(default=20_000, ge=16, le=1_000_000)
+
+
+class ImageAugment(Section):
+    """Random changes of the training pictures; each is one that does not change the label."""
+
+    horizontal_flip: bool = True
+    vertical_flip: bool = False
+    crop_scale: tuple[float, float] = (0.7, 1.0)
+
+    @model_validator(mode="after")
+    def _scales_are_shares(self) -> ImageAugment:
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise ValueError("crop_scale must be two shares of the area, 0 < low <= high <= 1")
+        return self
+
+
+class TextAugment(Section):
+    """Random changes of the words of training texts (EDA, arXiv:1901.11196); off by default.
+
+    Attributes:
+        delete: Share of the words that are left out.
+        swap: Share of the words that change places with another.
+        synonym: Share of the words that WordNet's synonyms replace; needs the extra ``wordnet``.
+    """
+
+    delete: Fraction = 0.0
+    swap: Fraction = 0.0
+    synonym: Fraction = 0.0
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything may change."""
+        return self.delete + self.swap + self.synonym > 0
+
+
+class Finetune(Section):
+    """How the backbone learns the task.
+
+    Attributes:
+        mode: ``features`` trains a linear head on the frozen backbone; ``full`` then trains everything from there.
+        layer_decay: Factor of the learning rate from each layer to the one below it (arXiv:1801.06146); 1 for one rate.
+        class_weights: ``auto`` balances when the largest class has over 1.5 times the samples of the smallest.
+    """
+
+    mode: Literal["features", "full"] = "full"
+    epochs: int = Field(default=3, ge=1, le=1000)
+    batch_size: int = Field(default=32, ge=2, le=4096)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    weight_decay: float = Field(default=0.05, ge=0)
+    warmup: Fraction = 0.1
+    label_smoothing: Fraction = 0.1
+    class_weights: Literal["auto", "balanced", "none"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+class ImageFinetune(Finetune):
+    """How an image backbone learns.
+
+    Attributes:
+        batch_norm: ``train`` updates the batch statistics; ``frozen`` keeps the pretrained ones.
+    """
+
+    batch_norm: Literal["train", "frozen"] = "train"
+    augment: ImageAugment = ImageAugment()
+
+
+class TextFinetune(Finetune):
+    """How a text encoder learns.
+
+    Attributes:
+        batching: ``buckets`` puts texts of similar length together, so that little is padded; ``random`` does not.
+    """
+
+    epochs: int = Field(default=1, ge=1, le=1000)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    layer_decay: float = Field(default=0.9, gt=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    label_smoothing: Fraction = 0.0
+    class_weights: Literal["auto", "balanced", "none"] = "none"
+    batching: Literal["buckets", "random"] = "buckets"
+    augment: TextAugment = TextAugment()
+
+
+class Evaluate(Section):
+    """How the test split is judged.
+
+    Attributes:
+        bootstrap: Resamples behind the 95 % intervals.
+        require: The least value of a metric; a run below it ends with exit code 3.
+        ship_below_baseline: Go on even where a simple baseline on the same samples has the better macro F1.
+    """
+
+    bootstrap: int = Field(default=1000, ge=100, le=100_000)
+    require: dict[Metric, float] = {}
+    ship_below_baseline: bool = False
+
+
+class _Export(Section):
+    formats: tuple[str, ...] = ()
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """What is made beside ``onnx-fp32``, which every run has."""
+        return tuple(name for name in dict.fromkeys(self.formats) if name != "onnx-fp32")
+
+
+class ImageExport(_Export):
+    """What is made for serving: each format is published only with a passed receipt."""
+
+    formats: tuple[Literal["onnx-fp32"], ...] = ("onnx-fp32",)
+
+
+class TextExport(_Export):
+    """What is made for serving: each format is published only with a passed receipt.
+
+    Attributes:
+        formats: Beside ``onnx-fp32``, which is always made: ``onnx-int8``, whose weights are 8-bit integers (dynamic quantisation).
+    """
+
+    formats: tuple[Literal["onnx-fp32", "onnx-int8"], ...] = ("onnx-fp32", "onnx-int8")
+
+
+class _Recipe(Section):
+    name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=60)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    data: Data
+
+
+class ImageRecipe(_Recipe):
+    """Every choice of a run on pictures."""
+
+    modality: Literal["image"] = "image"
+    backbone: ImageBackbone
+    image: Image = Image()
+    finetune: ImageFinetune = ImageFinetune()
+    evaluate: Evaluate = Evaluate()
+    export: ImageExport = ImageExport()
+
+
+class TextRecipe(_Recipe):
+    """Every choice of a run on texts."""
+
+    modality: Literal["text"] = "text"
+    backbone: TextBackbone
+    text: Text = Text()
+    finetune: TextFinetune = TextFinetune()
+    evaluate: Evaluate = Evaluate()
+    export: TextExport = TextExport()
+
+
+Recipe = ImageRecipe | TextRecipe

@@ -1,0 +1,176 @@
+"""Receipts on texts, healthy and broken; and what becomes of an int8 artifact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from pipeline.data.samples import read_samples
+from pipeline.export import publish as publishing
+from pipeline.export.publish import publish
+from pipeline.export.quantize import quantize_dynamic
+from pipeline.export.receipt import LIMITS, build_receipt
+from pipeline.export.stage import _read_reference
+from pipeline.layout import RunFolder
+from serving.bundle import open_bundle
+from serving.errors import BundleError
+from serving.inputs.item import Item
+from serving.inputs.text import TextPreprocessor
+from serving.predictor import Predictor, load_predictor
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def run(text_run: Path, tmp_path: Path) -> RunFolder:
+    return RunFolder(Path(shutil.copytree(text_run, tmp_path / "run")))
+
+
+def held_out(run: RunFolder):
+    return [sample for sample in read_samples(run) if sample.split == "test"]
+
+
+def receipt_of(run: RunFolder, predictor: Predictor) -> dict[str, object]:
+    return build_receipt(predictor, held_out(run), _read_reference(run), LIMITS["onnx-fp32"])
+
+
+def failed(receipt: dict[str, object]) -> set[str]:
+    return {check["name"] for check in receipt["checks"] if not check["passed"]}
+
+
+class Changed:
+    """A preprocessor with a fault."""
+
+    def __init__(self, inner: TextPreprocessor, decode=lambda item: item, collate=lambda feeds: feeds) -> None:
+        self.inner, self.change_item, self.change_feeds = inner, decode, collate
+
+    def decode(self, data: bytes) -> Item:
+        return self.change_item(self.inner.decode(data))
+
+    def collate(self, arrays):
+        return self.change_feeds(self.inner.collate(arrays))
+
+    def blank(self):
+        return self.inner.blank()
+
+
+def test_receipt_of_a_healthy_text_model_repeats_itself(run: RunFolder) -> None:
+    receipt = receipt_of(run, load_predictor(run.bundle))
+    assert receipt["passed"] is True
+    assert receipt == json.loads(run.receipt.read_text())
+    assert receipt["batch_difference"] < 1e-5
+
+
+def test_receipt_does_not_depend_on_what_fills_the_padding(run: RunFolder) -> None:
+    predictor = load_predictor(run.bundle)
+    predictor.preprocessor = Changed(
+        predictor.preprocessor,
+        collate=lambda feeds: feeds | {"input_ids": np.where(feeds["attention_mask"] == 0, 7, feeds["input_ids"])},
+    )
+    assert receipt_of(run, predictor)["passed"] is True
+
+
+FAULTS = {
+    "the attention mask dropped": {"collate": lambda feeds: feeds | {"attention_mask": np.ones_like(feeds["attention_mask"])}},
+    "padded on the left": {"collate": lambda feeds: {name: array[:, ::-1].copy() for name, array in feeds.items()}},
+    "the last special token dropped": {"decode": lambda item: Item(item.array[:-1])},
+    "cut at another length": {"decode": lambda item: Item(item.array[:8])},
+    "one id off": {"decode": lambda item: Item(np.concatenate([item.array[:1], item.array[1:-1] + 1, item.array[-1:]]))},
+    "words in another order": {"decode": lambda item: Item(np.concatenate([item.array[:1], item.array[1:-1][::-1], item.array[-1:]]))},
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_receipt_fails_when_texts_are_fed_wrongly(run: RunFolder, name: str) -> None:
+    predictor = load_predictor(run.bundle)
+    predictor.preprocessor = Changed(predictor.preprocessor, **FAULTS[name])
+    assert receipt_of(run, predictor)["passed"] is False
+
+
+def other_tokenizer(run: RunFolder) -> bytes:
+    """The same vocabulary in another order, as another model's of the same size would have it."""
+    document = json.loads((run.bundle / "tokenizer.json").read_bytes())
+    words = [word for word in document["model"]["vocab"] if not word.startswith("[")]
+    document["model"]["vocab"] |= {word: index for index, word in zip(range(4, 4 + len(words)), reversed(words), strict=True)}
+    return json.dumps(document).encode()
+
+
+def test_bundle_is_refused_when_its_tokenizer_is_another(run: RunFolder) -> None:
+    (run.bundle / "tokenizer.json").write_bytes(other_tokenizer(run))
+    with pytest.raises(BundleError) as refused:
+        open_bundle(run.bundle)
+    assert refused.value.code == "hash_mismatch"
+
+
+def test_receipt_fails_when_the_tokenizer_is_another_models_under_its_own_hash(run: RunFolder) -> None:
+    content = other_tokenizer(run)
+    (run.bundle / "tokenizer.json").write_bytes(content)
+    manifest = json.loads((run.bundle / "manifest.json").read_text())
+    manifest["input"]["tokenizer"]["sha256"] = hashlib.sha256(content).hexdigest()
+    (run.bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert receipt_of(run, load_predictor(run.bundle, require_receipts=False))["passed"] is False
+
+
+def published(run: RunFolder, monkeypatch: pytest.MonkeyPatch, speed: float) -> str:
+    monkeypatch.setattr(publishing, "measure_speedup", lambda *_: {"median": speed, "low": speed, "high": speed})
+    manifest = json.loads((run.bundle / "manifest.json").read_text())
+    manifest["artifacts"] = manifest["artifacts"][:1]
+    (run.bundle / "manifest.json").write_text(json.dumps(manifest))
+    source = load_predictor(run.bundle)
+    return publish(run, "onnx-int8", source, held_out(run), _read_reference(run))
+
+
+def test_int8_is_published_with_its_receipt_and_runs_one_at_a_time(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = published(run, monkeypatch, 2.0)
+    assert said.startswith("published: ")
+    assert "2.00 [2.00, 2.00] times as fast" in said
+    predictor = load_predictor(run.bundle, artifact="onnx-int8")
+    assert predictor.artifact.max_batch_size == 1
+    arrays = [predictor.decode(text).array for text in (b"good", b"the sun was so very bad", b"a day")]
+    assert np.array_equal(predictor.score(arrays), np.concatenate([predictor.score([array]) for array in arrays]))
+    receipt = json.loads((run.bundle / predictor.artifact.receipt.file).read_text())
+    assert receipt["passed"] is True
+    assert receipt["artifact_sha256"] == predictor.artifact.sha256
+    assert load_predictor(run.bundle).artifact.name == "onnx-fp32", "the default stays"
+
+
+def test_int8_is_not_published_when_it_is_not_faster(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = published(run, monkeypatch, 0.9)
+    assert said == "not published, because it is not faster (0.90 [0.90, 0.90] times as fast as fp32 on one thread)"
+    assert [artifact.name for artifact in open_bundle(run.bundle).manifest.artifacts] == ["onnx-fp32"]
+    assert not list(run.bundle.glob("*int8*"))
+
+
+def test_int8_is_not_published_when_it_answers_otherwise(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = run.candidate("onnx-int8")
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("_scale"):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(3), tensor.name))
+    onnx.save(model, path)
+    said = published(run, monkeypatch, 2.0)
+    assert said.startswith("not published, because ")
+    assert "limit" in said
+    assert [artifact.name for artifact in open_bundle(run.bundle).manifest.artifacts] == ["onnx-fp32"]
+
+
+def test_quantize_gives_the_same_bytes_twice_and_keeps_the_metadata(run: RunFolder) -> None:
+    source = run.model.read_bytes()
+    first = quantize_dynamic(source)
+    assert first == quantize_dynamic(source) == run.candidate("onnx-int8").read_bytes()
+    before, after = (onnx.load_from_string(content) for content in (source, first))
+    assert {item.key: item.value for item in before.metadata_props}.items() <= {i.key: i.value for i in after.metadata_props}.items()
+    assert {"MatMulInteger", "DynamicQuantizeLinear"} <= {node.op_type for node in after.graph.node}
+
+
+def test_states_of_all_artifacts_are_on_record(text_run: Path) -> None:
+    states = json.loads(RunFolder(text_run).published.read_text())
+    assert states["onnx-fp32"] == "published"
+    assert states["onnx-int8"].startswith(("published: ", "not published, because "))
