@@ -79,8 +79,8 @@ def digest(samples: Iterable[Sample]) -> str:
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     text, plain = io.StringIO(newline=""), list(rows)
     # The writer itself does not quote a lone carriage return, at which the reader would end the line.
-    quoting = csv.QUOTE_ALL if any("\r" in value for row in plain for value in row) else csv.QUOTE_MINIMAL
-    writer = csv.writer(text, lineterminator="\n", quoting=quoting)
+    special = any("\r" in value for row in plain for value in row)
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if special else csv.QUOTE_MINIMAL)
     writer.writerow(header)
     writer.writerows(plain)
     atomic.write_bytes(path, text.getvalue().encode(errors="surrogateescape"))

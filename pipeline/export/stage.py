@@ -13,7 +13,7 @@ from pipeline.data.samples import Sample, digest, read_samples
 from pipeline.errors import GateFailedError, GraftError
 from pipeline.export.classifier import ServedClassifier
 from pipeline.export.publish import publish
-from pipeline.export.quantize import quantize_dynamic
+from pipeline.export.quantize import make_int8
 from pipeline.export.receipt import LIMITS, Reference, build_receipt
 from pipeline.finetune.checkpoint import hash_checkpoint, load_checkpoint, read_card
 from pipeline.layout import RunFolder
@@ -24,11 +24,13 @@ from pipeline.recipe.sections import Recipe
 from pipeline.versions import installed_versions
 from serving.bundle import MANIFEST_FILE, Artifact, Lineage, Manifest, ReceiptRef, hash_labels, open_bundle
 from serving.files import hash_file
+from serving.inputs.item import Feeds, Preprocessor
 from serving.inputs.preprocessors import open_preprocessor
 from serving.predictor import Predictor, load_predictor
 
 log = logging.getLogger("graft")
 SOURCE = "onnx-fp32"
+CALIBRATION_SAMPLES = 512
 
 
 def export(recipe: Recipe, run: RunFolder) -> None:
@@ -71,15 +73,22 @@ def export(recipe: Recipe, run: RunFolder) -> None:
             atomic.write_bytes(partial / ref.file, (run.checkpoint / ref.file).read_bytes())
         atomic.write_json(partial / MANIFEST_FILE, manifest.model_dump(mode="json"))
     log.info("export: %s, %.1f MB, version %s", run.model, len(content) / 1e6, manifest.version)
-    _write_candidates(recipe, run, content)
+    _write_candidates(recipe, run, content, preprocessor)
 
 
-def _write_candidates(recipe: Recipe, run: RunFolder, content: bytes) -> None:
+def _write_candidates(recipe: Recipe, run: RunFolder, content: bytes, preprocessor: Preprocessor) -> None:
     with atomic.folder(run.candidates) as partial:
         for name in recipe.export.further:
-            made = quantize_dynamic(content)
+            made = make_int8(content, _calibration_inputs(run, preprocessor))
             atomic.write_bytes(partial / run.candidate(name).name, made)
             log.info("export: %s, %.1f MB, to be proven", name, len(made) / 1e6)
+
+
+def _calibration_inputs(run: RunFolder, preprocessor: Preprocessor) -> list[Feeds]:
+    """Single inputs of the validation split, evenly spread."""
+    samples = [sample for sample in read_samples(run) if sample.split == "validation"]
+    chosen = np.linspace(0, len(samples) - 1, min(CALIBRATION_SAMPLES, len(samples))).round().astype(np.int64)
+    return [preprocessor.collate([preprocessor.decode(samples[index].read()).array]) for index in chosen]
 
 
 def verify(recipe: Recipe, run: RunFolder) -> None:

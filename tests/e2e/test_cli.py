@@ -147,7 +147,7 @@ def test_init_finds_the_columns_of_a_table(tmp_path: Path) -> None:
     [
         (lambda folder: folder / "none", "does not exist"),
         (lambda folder: (folder / "t.csv", (folder / "t.csv").write_text("a,b\n1,2\n"))[0], "no column looks like"),
-        (lambda folder: (folder / "e", (folder / "e").mkdir())[0], "no labelled files"),
+        (lambda folder: (folder / "e", (folder / "e").mkdir())[0], "no labelled examples"),
     ],
 )
 def test_init_refuses_what_it_cannot_read(tmp_path: Path, make: object, words: str) -> None:

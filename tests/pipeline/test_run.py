@@ -134,10 +134,10 @@ def test_run_all_exports_anew_when_the_test_split_changed(run_folder: Path, pict
 def test_run_all_removes_what_a_killed_command_left(run_folder: Path) -> None:
     (run_folder / ".bundle.partial").mkdir()
     (run_folder / "data" / ".samples.csv.99.partial").touch()
-    (run_folder / ".pixels.npy").touch()
+    (run_folder / ".decoded-train.npy").touch()
     redone(run_folder)
     assert not list(run_folder.rglob(".*partial"))
-    assert not (run_folder / ".pixels.npy").exists()
+    assert not (run_folder / ".decoded-train.npy").exists()
 
 
 def test_checkpoint_is_the_same_when_the_feature_cache_is_cold(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from onnx import numpy_helper
 from pipeline.data.samples import read_samples
 from pipeline.export import publish as publishing
 from pipeline.export.publish import publish
-from pipeline.export.quantize import quantize_dynamic
+from pipeline.export.quantize import make_int8
 from pipeline.export.receipt import LIMITS, build_receipt
-from pipeline.export.stage import _read_reference
+from pipeline.export.stage import _calibration_inputs, _read_reference
 from pipeline.layout import RunFolder
 from serving.bundle import open_bundle
 from serving.errors import BundleError
@@ -163,8 +163,9 @@ def test_int8_is_not_published_when_it_answers_otherwise(run: RunFolder, monkeyp
 
 def test_quantize_gives_the_same_bytes_twice_and_keeps_the_metadata(run: RunFolder) -> None:
     source = run.model.read_bytes()
-    first = quantize_dynamic(source)
-    assert first == quantize_dynamic(source) == run.candidate("onnx-int8").read_bytes()
+    inputs = _calibration_inputs(run, load_predictor(run.bundle).preprocessor)
+    first = make_int8(source, inputs)
+    assert first == make_int8(source, inputs) == run.candidate("onnx-int8").read_bytes()
     before, after = (onnx.load_from_string(content) for content in (source, first))
     assert {item.key: item.value for item in before.metadata_props}.items() <= {i.key: i.value for i in after.metadata_props}.items()
     assert {"MatMulInteger", "DynamicQuantizeLinear"} <= {node.op_type for node in after.graph.node}

@@ -27,7 +27,7 @@ def test_bentoml_serve_of_the_built_tag_answers_like_the_predictor(tiny_run: Pat
     port, picture = free_port(), make_picture("plain", 930)
     with serving([sys.executable, "-m", "bentoml", "serve", tags["bento"], "--port", str(port)], port) as url:
         answer = httpx.post(f"{url}/predict", files={"image": ("x.png", picture)})
-    assert answer.json() == load_predictor(tiny_run / "bundle").predict(picture).model_dump()
+    assert answer.json() == load_predictor(tiny_run / "bundle").predict(picture).to_json()
 
 
 def test_bento_holds_the_service_and_no_training_code(tags: dict[str, str]) -> None:
