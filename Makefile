@@ -22,9 +22,11 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: $(VENV)/.installed-demo
+benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/text_training.py
+	$(BIN)/python benchmarks/text_serving.py
 
 $(VENV)/.created:
 	$(PYTHON) -c 'import sys; sys.exit("Graft needs Python 3.11 or newer; name one with: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -36,7 +38,7 @@ $(VENV)/.installed-demo: $(VENV)/.created $(SOURCES)
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.created $(SOURCES)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,tweets,wordnet,dev]'
 	touch $@
 
 clean:

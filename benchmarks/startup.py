@@ -6,7 +6,6 @@ python benchmarks/startup.py [RUN] [--rounds 5]
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import subprocess
 import sys
@@ -15,6 +14,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+
+from pipeline.data.samples import Sample, read_samples
+from pipeline.layout import RunFolder
 
 GRAFT = [sys.executable, "-m", "pipeline.cli"]
 PORT = 23907
@@ -27,12 +29,13 @@ def seconds(command: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def first_answer(run: Path, picture: bytes) -> float:
+def first_answer(run: Path, sample: Sample) -> float:
     """From the start of `graft serve` to its first prediction."""
     start = time.perf_counter()
     command = [*GRAFT, "serve", str(run), "--port", str(PORT)]
     service = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/predict", data=picture, method="POST")
+    headers = {} if sample.text is None else {"Content-Type": "text/plain"}
+    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/predict", data=sample.read(), headers=headers, method="POST")
     try:
         while True:
             try:
@@ -59,11 +62,10 @@ def main() -> None:
     parser.add_argument("run", nargs="?", type=Path, default=Path("models/solar-cells"))
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    with (options.run / "data" / "samples.csv").open(encoding="utf-8", newline="") as file:
-        picture = Path(next(row["source"] for row in csv.DictReader(file) if row["split"] == "test")).read_bytes()
+    sample = next(sample for sample in read_samples(RunFolder(options.run)) if sample.split == "test")
     report("graft --help", lambda: seconds([*GRAFT, "--help"]), options.rounds)
     report("graft run, every stage skipped", lambda: seconds([*GRAFT, "run", str(options.run)]), options.rounds)
-    report("graft serve, to the first answer", lambda: first_answer(options.run, picture), options.rounds)
+    report("graft serve, to the first answer", lambda: first_answer(options.run, sample), options.rounds)
 
 
 if __name__ == "__main__":

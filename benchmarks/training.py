@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rounds import measure_apart, spread
 
 SIZE_PX = 224
 CLASSES = 2
@@ -78,16 +76,15 @@ def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, A
     from concurrent.futures import ThreadPoolExecutor
 
     import onnxruntime as ort
-    import torch
 
     from pipeline.finetune.features import FeatureExtractor
-    from pipeline.modalities.image import Normalisation
+    from pipeline.modalities.image.network import ImageClassifier, Normalisation
     from pipeline.onnx import to_onnx
     from serving.runtime import cpu_limit
 
-    extractor = FeatureExtractor(pretrained(backbone), Normalisation((0.5,) * 3, (0.5,) * 3)).eval()
-    example = torch.from_numpy(pixels[: max(2, batch)].copy())
-    content = to_onnx(extractor, example, input_name="image", output_name="features", metadata={})
+    extractor = FeatureExtractor(ImageClassifier(pretrained(backbone), Normalisation((0.5,) * 3, (0.5,) * 3))).eval()
+    example = {"image": pixels[: max(2, batch)]}
+    content = to_onnx(extractor, example, output_name="features", metadata={}, dynamic_axes={"image": ("batch",)})
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -134,20 +131,24 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
 
     from pipeline.finetune.loop import Split, Trainer, warmup_cosine
     from pipeline.machine import apply_settings, choose_settings
-    from pipeline.modalities.image import Normalisation
-    from pipeline.recipe.sections import Finetune
+    from pipeline.modalities.image.examples import ImageExamples
+    from pipeline.modalities.image.network import ImageClassifier, Normalisation
+    from pipeline.recipe.sections import ImageFinetune
 
-    finetune = Finetune(batch_size=batch, epochs=1)
+    finetune = ImageFinetune(batch_size=batch, epochs=1)
     settings = choose_settings(finetune)
     apply_settings(settings, 0)
-    model = timm.create_model(backbone, num_classes=CLASSES)
-    trainer = Trainer(model, Normalisation((0.5,) * 3, (0.5,) * 3), finetune, settings, 0, None)
-    split = Split(pixels, np.arange(len(pixels)) % CLASSES)
-    optimizer = torch.optim.AdamW(trainer.model.parameters())
+    classifier = ImageClassifier(timm.create_model(backbone, num_classes=CLASSES), Normalisation((0.5,) * 3, (0.5,) * 3))
+    trainer = Trainer(classifier, finetune, settings, 0, None, "pictures")
+
+    def split(count: int) -> Split:
+        return Split(ImageExamples(pixels[:count], finetune.augment), np.arange(count) % CLASSES)
+
+    optimizer = trainer.optimizer()
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(0.1, 100))
-    trainer.train_epoch(Split(pixels[: 2 * batch], split.targets[: 2 * batch]), optimizer, scheduler, "warm-up")
+    trainer.train_epoch(split(2 * batch), optimizer, scheduler, "warm-up")
     begin = time.perf_counter()
-    trainer.train_epoch(split, optimizer, scheduler, "epoch")
+    trainer.train_epoch(split(len(pixels)), optimizer, scheduler, "epoch")
     return {"per_s": len(pixels) // batch * batch / (time.perf_counter() - begin), "why": settings.why}
 
 
@@ -169,20 +170,10 @@ BATCHES = {"feature extraction": [1, 32], "full fine-tuning": [32]}
 COUNTS = {"feature extraction": 192, "full fine-tuning": 256}
 
 
-def measure_apart(work: str, index: int, backbone: str, batch: int) -> dict[str, Any]:
-    """Measure one variant in a process of its own."""
-    command = [sys.executable, __file__, "--child", work, "--index", str(index), "--backbone", backbone, "--batch", str(batch)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-
-
-def spread(values: list[float]) -> str:
-    """Median and range."""
-    return f"{statistics.median(values):7.2f}   [{min(values):.2f}, {max(values):.2f}]"
-
-
 def compare(work: str, backbone: str, batch: int, rounds: int) -> None:
     """Print both variants' pictures a second, and their ratio round by round."""
-    results = [[measure_apart(work, index, backbone, batch) for index in (0, 1)] for _ in range(rounds)]
+    arguments = ("--child", work, "--backbone", backbone, "--batch", batch)
+    results = [[measure_apart(__file__, *arguments, "--index", index) for index in (0, 1)] for _ in range(rounds)]
     print(f"\n{work}, {backbone}, batch {batch}, {rounds} rounds: median [range]")
     for index, variant in enumerate(PAIRS[work]):
         print(f"  {variant.name:<15} pictures/s {spread([r[index]['per_s'] for r in results])}")

@@ -23,6 +23,7 @@ class Summary:
     stages: Sequence[StageResult]
     metrics: dict[str, Any] | None
     receipt: dict[str, Any] | None
+    artifacts: dict[str, str] | None
     report: Path | None
     bento: str | None
 
@@ -34,6 +35,7 @@ class Summary:
             "metrics": self.metrics,
             "receipt": self.receipt
             and {key: self.receipt.get(key) for key in ("passed", "samples", "agreeing", "max_abs_logits", "mean_kl")},
+            "artifacts": self.artifacts,
             "report": self.report and str(self.report),
             "bento": self.bento,
         }
@@ -47,16 +49,25 @@ class Summary:
             for key, name in SHOWN:
                 low, high = self.metrics["intervals_95"][key]
                 lines.append(f"  {name:<10}{self.metrics[key]:.3f}   [{low:.3f}, {high:.3f}]")
+            lines += _baseline(self.metrics["baseline"])
         if self.receipt:
             state = "passed" if self.receipt["passed"] else "FAILED"
             lines.append(
                 f"receipt   {state}: {self.receipt.get('agreeing', 0)} of {self.receipt['samples']} answers agree with the checkpoint"
             )
+        lines += [f"{name:<10}{state}" for name, state in (self.artifacts or {}).items() if name != "onnx-fp32"]
         if self.report:
             lines.append(f"report    {self.report}")
         if self.bento:
             lines.append(f"service   graft serve {self.run}   or   bentoml serve {self.bento}")
         return "\n".join(lines)
+
+
+def _baseline(baseline: dict[str, Any] | None) -> list[str]:
+    if baseline is None:
+        return []
+    verdict = "LOSES to" if baseline["loses"] else "beats"
+    return [f"baseline  {verdict} {baseline['name']} ({baseline['macro_f1']:.3f}) by {abs(baseline['lead']):.3f} in macro F1"]
 
 
 def summarise_run(folder: RunFolder, results: Sequence[StageResult], done: Collection[str]) -> Summary:
@@ -71,6 +82,7 @@ def summarise_run(folder: RunFolder, results: Sequence[StageResult], done: Colle
         stages=results,
         metrics=read("evaluate", folder.metrics),
         receipt=read("verify", folder.receipt),
+        artifacts=read("verify", folder.published),
         report=folder.report if "evaluate" in done else None,
         bento=bento and bento["bento"],
     )

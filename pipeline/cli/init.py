@@ -17,7 +17,7 @@ from pipeline.cli.output import emit, json_option
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @json_option
 def init(source: Path, output: Path, *, force: bool, as_json: bool) -> None:
-    """Look at SOURCE, a folder with one subfolder a class or a CSV file, and write a commented recipe."""
+    """Look at SOURCE, a folder with one subfolder a class or a CSV file, of pictures or of texts, and write a commented recipe."""
     from pipeline.init import write_recipe
 
     found = write_recipe(source, output, force=force)

@@ -8,12 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.progress import track
 from serving.runtime import cpu_limit
 
 if TYPE_CHECKING:
@@ -23,34 +25,84 @@ log = logging.getLogger("graft")
 # How much of the activations' spread over channels moves into the weights (SmoothQuant's alpha); None: nothing is moved.
 STRENGTHS = (None, 0.5, 0.65, 0.8)
 TINY = 1e-5
+HARDEST = 128  # inputs on which the products' harm is measured: those that quantisation changes most
+KEPT_SHARE = 0.25  # of the products at most stay fp32, or little would be left to gain
 Feeds = Mapping[str, NDArray[Any]]
 
 
-def make_int8(model: bytes, inputs: Sequence[Feeds]) -> bytes:
-    """Quantise a model dynamically, smoothed as strongly as is best on some real inputs.
+@dataclass(frozen=True)
+class Quantised:
+    """A quantised model and how it was made.
+
+    Attributes:
+        model: The int8 ONNX file's bytes.
+        strength: Of the smoothing.
+        kept: Names of the products that stayed fp32.
+        answers: Its probabilities of the inputs that it was made with, float64 of shape (inputs, classes).
+    """
+
+    model: bytes
+    strength: float | None
+    kept: tuple[str, ...]
+    answers: NDArray[np.float64]
+
+
+def make_int8(model: bytes, inputs: Sequence[Feeds], min_cosine: float) -> bytes:
+    """Quantise a model dynamically, so that it changes its answers to some real inputs as little as can be.
+
+    First the smoothing is chosen. Where the least cosine is then not half as far from 1 as the limit, the products that hurt
+    most go back to fp32, one after the other: the test split is larger, and its extremes lie further out.
 
     Args:
         model: The fp32 ONNX file's bytes.
-        inputs: Single inputs of the model, not of the test split. What is best is what changes their answers least.
+        inputs: Single inputs of the model, not of the test split.
+        min_cosine: What the receipt will ask for.
 
     Returns:
         The int8 ONNX file's bytes.
     """
-    exact = _answers(model, inputs)
-    peaks = measure_peaks(model, inputs)
-    best: tuple[float, float | None, bytes] | None = None
-    for strength in STRENGTHS:
-        made = quantize_dynamic(model if strength is None else smooth(model, peaks, strength))
-        divergence = _divergence(exact, _answers(made, inputs))
-        if best is None or divergence < best[0]:
-            best = divergence, strength, made
-    assert best is not None
-    smoothing = "without smoothing" if best[1] is None else f"smoothed with strength {best[1]}"
-    log.info("int8: %s, mean KL from fp32 %.1e on %d inputs of validation", smoothing, best[0], len(inputs))
-    return best[2]
+    exact = answer(model, inputs)
+    smoothed: dict[float | None, bytes] = {None: model}
+    if products_of(model):
+        peaks = measure_peaks(model, inputs)
+        smoothed |= {strength: smooth(model, peaks, strength) for strength in STRENGTHS if strength}
+    tried = [_quantise(source, strength, (), inputs) for strength, source in smoothed.items()]
+    best = min(tried, key=lambda made: mean_divergence(exact, made.answers))
+    wanted = 1 - (1 - min_cosine) / 2
+    if cosines(exact, best.answers).min() < wanted:
+        best = _keep_worst(smoothed[best.strength], best, inputs, exact, wanted)
+    log.info(
+        "int8: smoothing %s, %d products kept fp32%s; least cosine %.4f and mean KL %.1e on %d inputs of validation",
+        best.strength, len(best.kept), f" ({', '.join(best.kept)})" if best.kept else "",
+        cosines(exact, best.answers).min(), mean_divergence(exact, best.answers), len(inputs),
+    )  # fmt: skip
+    return best.model
 
 
-def quantize_dynamic(model: bytes) -> bytes:
+def _quantise(source: bytes, strength: float | None, kept: Sequence[str], inputs: Sequence[Feeds]) -> Quantised:
+    made = quantize_dynamic(source, kept)
+    return Quantised(made, strength, tuple(kept), answer(made, inputs))
+
+
+def _keep_worst(source: bytes, start: Quantised, inputs: Sequence[Feeds], exact: NDArray[np.float64], wanted: float) -> Quantised:
+    """Put products back to fp32, the most harmful first, until the least cosine is as wanted or too many are back."""
+    hardest = np.argsort(cosines(exact, start.answers), kind="stable")[:HARDEST]
+    hard = [inputs[index] for index in hardest]
+    names = products_of(source)
+
+    def harm_left(name: str) -> float:
+        return mean_divergence(exact[hardest], answer(quantize_dynamic(source, [name]), hard))
+
+    ranked = sorted(track(names, total=len(names), what="int8", unit="products"), key=harm_left)
+    made = start
+    for count in range(1, max(1, int(KEPT_SHARE * len(names))) + 1):
+        made = _quantise(source, start.strength, ranked[:count], inputs)
+        if cosines(exact, made.answers).min() >= wanted:
+            break
+    return made
+
+
+def quantize_dynamic(model: bytes, kept: Sequence[str] = ()) -> bytes:
     """Weights of 7 bits, one scale a column; activations are quantised as they come (onnxruntime's dynamic quantisation).
 
     Only products with constant matrices are quantised: an embedding would lose accuracy without becoming faster. Weights use
@@ -58,6 +110,7 @@ def quantize_dynamic(model: bytes) -> bytes:
 
     Args:
         model: The fp32 ONNX file's bytes.
+        kept: Names of products that stay fp32.
 
     Returns:
         The int8 ONNX file's bytes, the same every time.
@@ -73,7 +126,8 @@ def quantize_dynamic(model: bytes) -> bytes:
     with tempfile.TemporaryDirectory(prefix="graft-int8-") as folder, _without_advice():
         path = Path(folder) / "int8.onnx"
         quantize(
-            document, path, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8, per_channel=True, reduce_range=True,
+            document, path, op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=list(kept),
+            weight_type=QuantType.QInt8, per_channel=True, reduce_range=True,
         )  # fmt: skip
         quantized = onnx.load(path)
     known = {item.key for item in quantized.metadata_props}
@@ -144,6 +198,13 @@ def smooth(model: bytes, peaks: Mapping[str, NDArray[np.float32]], strength: flo
     return document.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
+def products_of(model: bytes) -> list[str]:
+    """The names of the products that :func:`smooth` can even out: plain ones with constant matrices."""
+    import onnx
+
+    return [node.name for nodes in _products(onnx.load_from_string(model)).values() for node in nodes]
+
+
 def _products(document: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
     """By the activation's name, the products of it with matrices that belong to it alone."""
     uses: dict[str, int] = defaultdict(int)
@@ -164,7 +225,7 @@ def _factor(peaks: NDArray[np.float32], rows: NDArray[np.float32], strength: flo
     return np.asarray(factor / np.exp(np.log(factor).mean()), np.float32)
 
 
-def _answers(model: bytes, inputs: Sequence[Feeds]) -> NDArray[np.float64]:
+def answer(model: bytes, inputs: Sequence[Feeds]) -> NDArray[np.float64]:
     """Probabilities, float64 of shape (inputs, classes)."""
     session = _session(model)
     with ThreadPoolExecutor(cpu_limit()) as pool:
@@ -180,10 +241,15 @@ def _session(model: bytes) -> Any:  # noqa: ANN401 - onnxruntime is untyped
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _divergence(exact: NDArray[np.float64], found: NDArray[np.float64]) -> float:
+def mean_divergence(exact: NDArray[np.float64], found: NDArray[np.float64]) -> float:
     """Mean Kullback-Leibler divergence, in nats."""
     least = np.finfo(np.float32).tiny
     return float((exact * (np.log(np.maximum(exact, least)) - np.log(np.maximum(found, least)))).sum(axis=1).mean())
+
+
+def cosines(exact: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The cosine of each input's two vectors of probabilities, shape (inputs,)."""
+    return np.asarray((exact * found).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(found, axis=1))
 
 
 @contextmanager

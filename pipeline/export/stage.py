@@ -30,7 +30,7 @@ from serving.predictor import Predictor, load_predictor
 
 log = logging.getLogger("graft")
 SOURCE = "onnx-fp32"
-CALIBRATION_SAMPLES = 512
+CALIBRATION_SAMPLES = 2048
 
 
 def export(recipe: Recipe, run: RunFolder) -> None:
@@ -79,7 +79,7 @@ def export(recipe: Recipe, run: RunFolder) -> None:
 def _write_candidates(recipe: Recipe, run: RunFolder, content: bytes, preprocessor: Preprocessor) -> None:
     with atomic.folder(run.candidates) as partial:
         for name in recipe.export.further:
-            made = make_int8(content, _calibration_inputs(run, preprocessor))
+            made = make_int8(content, _calibration_inputs(run, preprocessor), LIMITS[name].min_cosine)
             atomic.write_bytes(partial / run.candidate(name).name, made)
             log.info("export: %s, %.1f MB, to be proven", name, len(made) / 1e6)
 

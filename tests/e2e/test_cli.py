@@ -139,7 +139,7 @@ def test_init_finds_the_columns_of_a_table(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("Filename;other;Class\n" + rows)
     run_graft("init", tmp_path / "t.csv", "--output", tmp_path / "r.yaml")
     table = yaml.safe_load((tmp_path / "r.yaml").read_text())["data"]["table"]
-    assert table == {"separator": ";", "path": "Filename", "label": "Class"}
+    assert table == {"separator": ";", "encoding": "utf-8", "path": "Filename", "label": "Class"}
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_measure_peaks_finds_the_outlier_channel() -> None:
 def test_make_int8_smooths_where_that_is_better() -> None:
     model, inputs = make_model(), make_inputs()
     exact = run(model, inputs)
-    plain, chosen = (np.abs(run(made, inputs) - exact).mean() for made in (quantize_dynamic(model), make_int8(model, inputs)))
+    plain, chosen = (np.abs(run(made, inputs) - exact).mean() for made in (quantize_dynamic(model), make_int8(model, inputs, 0.0)))
     assert chosen < 0.6 * plain
 
 
@@ -66,4 +66,27 @@ def test_make_int8_takes_the_strength_that_changes_answers_least(monkeypatch: py
     made = {s: quantize_dynamic(model if s is None else smooth(model, measure_peaks(model, inputs), s)) for s in quantize.STRENGTHS}
     exact = run(model, inputs).astype(np.float64)
     divergences = {s: (exact * (np.log(exact) - np.log(run(m, inputs)))).sum(axis=1).mean() for s, m in made.items()}
-    assert make_int8(model, inputs) == made[min(divergences, key=divergences.__getitem__)]
+    assert make_int8(model, inputs, 0.0) == made[min(divergences, key=divergences.__getitem__)]
+
+
+def test_make_int8_puts_the_most_harmful_products_back_when_the_limit_is_near() -> None:
+    model, inputs = make_model(), make_inputs()
+    made = onnx.load_from_string(make_int8(model, inputs, 1.0))
+    kept = [node.name for node in made.graph.node if node.op_type == "MatMul"]
+    assert len(kept) == 1, "a quarter of two, but at least one"
+    exact = run(model, inputs)
+    other = quantize_dynamic(model, ["two" if kept == ["one"] else "one"])
+    assert np.abs(run(quantize_dynamic(model, kept), inputs) - exact).mean() < np.abs(run(other, inputs) - exact).mean()
+
+
+def test_make_int8_quantises_a_model_whose_products_are_all_general() -> None:
+    rng = np.random.default_rng(0)
+    tensors = [
+        numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name) for name, shape in (("w", (CHANNELS, 3)), ("b", (3,)))
+    ]
+    nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["logits"], name="gemm"), helper.make_node("Softmax", ["logits"], ["y"], name="s")]
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", size]) for n, size in (("x", CHANNELS), ("y", 3))]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    made = make_int8(model, make_inputs(8), 0.98)
+    assert run(made, make_inputs(8)).shape == (8, 3)

