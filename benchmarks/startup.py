@@ -41,6 +41,8 @@ def first_answer(run: Path, sample: Sample) -> float:
             try:
                 with urllib.request.urlopen(request, timeout=30):
                     return time.perf_counter() - start
+            except urllib.error.HTTPError:
+                raise  # it is up, and refuses the sample
             except (urllib.error.URLError, ConnectionError):
                 if service.poll() is not None:
                     raise
@@ -62,6 +64,8 @@ def main() -> None:
     parser.add_argument("run", nargs="?", type=Path, default=Path("models/solar-cells"))
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    if not (options.run / "bundle").is_dir():
+        sys.exit(f"{options.run}: no run there. Carry one out first, with `make demo` or `graft run`.")
     sample = next(sample for sample in read_samples(RunFolder(options.run)) if sample.split == "test")
     report("graft --help", lambda: seconds([*GRAFT, "--help"]), options.rounds)
     report("graft run, every stage skipped", lambda: seconds([*GRAFT, "run", str(options.run)]), options.rounds)

@@ -34,7 +34,10 @@ def timed(work) -> float:
 
 def ask(connection: http.client.HTTPConnection, body: bytes) -> bytes:
     connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
-    return connection.getresponse().read()
+    answer = connection.getresponse()
+    content = answer.read()
+    assert answer.status == 200, content
+    return content
 
 
 def serve(run: Path, artifact: str) -> tuple[subprocess.Popen, http.client.HTTPConnection, float]:
@@ -90,6 +93,8 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    if not (options.run / "bundle").is_dir():
+        sys.exit(f"{options.run}: no run there. Carry one out first: graft run examples/tweets/recipe.yaml")
     texts = [sample.read() for sample in read_samples(RunFolder(options.run)) if sample.split == "test"][: options.texts]
     manifest = load_predictor(options.run / "bundle").manifest
     found = {artifact.name: compare(options.run, artifact.name, texts, options.rounds) for artifact in manifest.artifacts}

@@ -111,7 +111,9 @@ def _guess_separator(path: Path) -> str:
         with path.open(encoding="utf-8-sig") as file:
             header = file.readline()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a table ({error}).") from error
+        raise DataError(
+            f"{path}: cannot be read as a table ({error}). If it is not UTF-8, write the recipe by hand with data.table.encoding."
+        ) from error
     return max((",", ";", "\t", "|"), key=header.count)
 
 

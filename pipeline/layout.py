@@ -24,7 +24,7 @@ class RunFolder:
 
     @property
     def contents(self) -> Path:
-        """Columns ``source,sha256``: the content hash of every sample."""
+        """Columns ``source,sha256``, the content hash of every sample; and ``text``, of a table of texts."""
         return self.root / "data" / "contents.csv"
 
     @property

@@ -24,7 +24,7 @@ _NEVER_TRIM = 2**31 - 1
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train here; the memory format is always channels_last.
+    """How to train here.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
@@ -123,6 +123,6 @@ def apply_settings(settings: Settings, seed: int) -> None:
     torch.use_deterministic_algorithms(mode=True, warn_only=settings.device == "cuda")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid that costs a pass over memory
     log.info(
-        "training on %s with %d threads: %s; channels_last%s",
-        settings.device, settings.threads, settings.why, ", allocator tuned (mallopt)" if tuned else "",
+        "training on %s with %d threads: %s%s",
+        settings.device, settings.threads, settings.why, "; allocator tuned (mallopt)" if tuned else "",
     )  # fmt: skip

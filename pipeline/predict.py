@@ -27,7 +27,8 @@ class Asked:
         return self.file.read_bytes() if self.file else (self.text or "").encode(errors="surrogateescape")
 
     def __str__(self) -> str:
-        return str(self.file or self.text)
+        """On one line, whatever is in it."""
+        return " ".join(str(self.file or self.text).split()).encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Answer:
     def to_json(self) -> dict[str, Any]:
         """The prediction as the service answers it, with the file's name or the text."""
         body = self.prediction.to_json() if self.prediction else {"error": self.error and self.error.to_json()}
-        return {"file" if self.asked.file else "text": str(self.asked), **body}
+        name = {"file": str(self.asked.file)} if self.asked.file else {"text": self.asked.text}
+        return name | body
 
     def to_text(self) -> str:
         """One line."""

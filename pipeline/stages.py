@@ -194,7 +194,7 @@ def _hashes(paths: list[Path]) -> dict[str, str]:
 
 INPUT_CODE = ("serving/inputs", "pipeline/modalities")
 CHECKPOINT_CODE = tuple(f"pipeline/finetune/{name}.py" for name in ("checkpoint", "loop"))
-CONTENT_CODE = tuple(f"pipeline/modalities/{name}/content.py" for name in ("image", "text"))
+CONTENT_CODE = ("pipeline/modalities/content.py", *(f"pipeline/modalities/{name}/content.py" for name in ("image", "text")))
 EXPORT_CODE = tuple(f"pipeline/export/{name}.py" for name in ("classifier", "quantize", "stage"))
 STAGES = (
     Stage(
@@ -205,7 +205,7 @@ STAGES = (
     Stage(
         "finetune", _finetune, _finetune_inputs,
         code=("pipeline/finetune", "pipeline/machine.py", "pipeline/onnx.py", *INPUT_CODE),
-        outputs=lambda run: [run.checkpoint / name for name in ("model.safetensors", "checkpoint.json", "validation.npz", "history.json")],
+        outputs=lambda run: sorted(run.checkpoint.iterdir()),
     ),
     Stage(
         "evaluate", _evaluate, _evaluate_inputs,
@@ -221,7 +221,7 @@ STAGES = (
     Stage(
         "verify", _verify, _verify_inputs,
         code=("pipeline/export", "serving/predictor.py", "serving/runtime.py", *INPUT_CODE),
-        outputs=lambda run: [run.receipt, run.bundle / "manifest.json", run.published],
+        outputs=lambda run: [*sorted(path for path in run.bundle.rglob("*") if path.is_file()), run.published],
     ),
     Stage(
         "package", _package, _package_inputs,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from pipeline.errors import DataError
 from pipeline.recipe.sections import Data, Table
 from pipeline.sources import locate
+
+LONGEST_FIELD = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,12 @@ def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict
     """
     try:
         with path.open(encoding="utf-8-sig" if table.encoding == "utf-8" else table.encoding, newline="") as file:
-            lines = (
-                [line.split() for line in file] if table.separator == "whitespace" else list(csv.reader(file, delimiter=table.separator))
-            )
+            numbered = _split(file, table.separator)
     except (OSError, UnicodeDecodeError, LookupError, csv.Error, TypeError) as error:
         raise DataError(
             f"{path}: cannot be read as a table ({error}). It must be text in data.table.encoding ({table.encoding}) "
             "with data.table.separator between values."
         ) from error
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line]
     if not numbered:
         raise DataError(f"{path}: the table is empty.")
     columns = list(table.columns) if table.columns else numbered.pop(0)[1]
@@ -92,6 +92,19 @@ def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict
         if len(line) != len(columns):
             raise DataError(f"{path}, line {number}: {len(line)} values, but {len(columns)} columns ({', '.join(columns)}).")
     return columns, [(number, dict(zip(columns, line, strict=True))) for number, line in numbered]
+
+
+def _split(file: TextIO, separator: str) -> list[tuple[int, list[str]]]:
+    """The values of each line that is not empty, with the number of the line at which it begins, the first being 1."""
+    if separator == "whitespace":
+        return [(number, line.split()) for number, line in enumerate(file, 1) if line.strip()]
+    csv.field_size_limit(LONGEST_FIELD)  # its own default, 131,072 characters, is shorter than texts may be
+    reader, found, begins = csv.reader(file, delimiter=separator), [], 1
+    for line in reader:
+        if line:
+            found.append((begins, line))
+        begins = reader.line_num + 1
+    return found
 
 
 def _read_table(path: Path, data: Data, *, texts: bool) -> list[Labelled]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import atomic
+from pipeline.data.intake import LONGEST_FIELD
 from pipeline.data.split import Split
 from pipeline.errors import DataError
 from pipeline.layout import RunFolder
@@ -87,5 +88,6 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ..
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
+    csv.field_size_limit(LONGEST_FIELD)
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         return list(csv.DictReader(file))

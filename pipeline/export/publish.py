@@ -5,22 +5,25 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline import atomic
 from pipeline.data.samples import Sample
 from pipeline.export.receipt import LIMITS, Reference, build_receipt
 from pipeline.layout import RunFolder
-from serving.bundle import MANIFEST_FILE, Artifact, ReceiptRef, open_bundle
+from serving.bundle import MANIFEST_FILE, Artifact, Bundle, ReceiptRef, open_bundle
+from serving.errors import ServingError
 from serving.files import hash_file
 from serving.predictor import Predictor, warm
 from serving.runtime import OnnxSession
 
 TIMED_SAMPLES = 64
 ROUNDS = 5
+WORTH_IT = 1.5  # times the speed of fp32: less is not worth another set of weights
 
 
 def publish(run: RunFolder, name: str, source: Predictor, samples: Sequence[Sample], reference: Reference) -> str:
-    """Measure an artifact, and put it into the bundle when it keeps to the limits of its precision and is faster than fp32.
+    """Measure an artifact, and put it into the bundle when it keeps to the limits of its precision and is much faster than fp32.
 
     Args:
         run: The run, whose bundle holds the proven fp32 artifact.
@@ -35,24 +38,36 @@ def publish(run: RunFolder, name: str, source: Predictor, samples: Sequence[Samp
     made = run.candidate(name)
     artifact = Artifact(name=name, file=f"model-{name.removeprefix('onnx-')}.onnx", sha256=hash_file(made), max_batch_size=1)
     bundle = open_bundle(run.bundle)
-    predictor = warm(Predictor(bundle, source.preprocessor, artifact, OnnxSession(made)))
+    receipt_file = run.bundle / "receipts" / f"{name}.json"
+    for stale in (receipt_file, run.bundle / artifact.file):
+        stale.unlink(missing_ok=True)
+    try:
+        predictor = warm(Predictor(bundle, source.preprocessor, artifact, OnnxSession(made)))
+    except ServingError as error:
+        return f"not published, because it cannot be run: {error.message}"
     receipt = build_receipt(predictor, samples, reference, LIMITS[name])
     speed = measure_speedup(source, predictor, samples)
-    receipt["speedup"] = speed
-    path = run.bundle / "receipts" / f"{name}.json"
-    failed = [f"{check['name']} is {check['value']:.4g}, limit {check['limit']:g}" for check in receipt["checks"] if not check["passed"]]
     said = f"{speed['median']:.2f} [{speed['low']:.2f}, {speed['high']:.2f}] times as fast as fp32 on one thread"
-    for stale in (path, run.bundle / artifact.file):
-        stale.unlink(missing_ok=True)
-    if failed or speed["median"] <= 1:
+    reasons = [f"{check['name']} is {check['value']:.4g}, limit {check['limit']:g}" for check in receipt["checks"] if not check["passed"]]
+    if speed["median"] < WORTH_IT:
+        reasons.append(f"it is less than {WORTH_IT} times as fast as fp32")
+    if reasons:
         atomic.write_json(run.published.with_name(f"{name}.json"), receipt)
-        return f"not published, because {'; '.join(failed) or 'it is not faster'} ({said})"
-    atomic.write_json(path, receipt)
+        return f"not published, because {'; '.join(reasons)} ({said})"
+    atomic.write_json(receipt_file, receipt)
     atomic.write_bytes(run.bundle / artifact.file, made.read_bytes())
-    ref = ReceiptRef(file=path.relative_to(run.bundle).as_posix(), sha256=hash_file(path), passed=True)
-    signed = bundle.manifest.model_copy(update={"artifacts": (*bundle.manifest.artifacts, artifact.model_copy(update={"receipt": ref}))})
-    atomic.write_json(run.bundle / MANIFEST_FILE, signed.model_dump(mode="json"))
+    _enter(bundle, artifact.model_copy(update={"receipt": _reference_to(bundle, receipt_file)}))
     return f"published: {receipt['agreeing']} of {receipt['samples']} answers agree, {said}"
+
+
+def _reference_to(bundle: Bundle, receipt: Path) -> ReceiptRef:
+    return ReceiptRef(file=receipt.relative_to(bundle.folder).as_posix(), sha256=hash_file(receipt), passed=True)
+
+
+def _enter(bundle: Bundle, artifact: Artifact) -> None:
+    """Name the artifact in the manifest."""
+    signed = bundle.manifest.model_copy(update={"artifacts": (*bundle.manifest.artifacts, artifact)})
+    atomic.write_json(bundle.folder / MANIFEST_FILE, signed.model_dump(mode="json"))
 
 
 def measure_speedup(source: Predictor, other: Predictor, samples: Sequence[Sample]) -> dict[str, float]:

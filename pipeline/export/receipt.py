@@ -100,7 +100,7 @@ class Scores:
 
     Attributes:
         single: Of every sample, one a run, as the service runs them.
-        batched: Of some of them, in batches of each size; texts among others of other lengths, and so padded.
+        batched: Of some of them, in batches of each size that the artifact runs; texts among others of other lengths, and so padded.
         chosen: The indices of those, shape (samples in batches,).
     """
 
@@ -131,8 +131,8 @@ def build_receipt(predictor: Predictor, samples: Sequence[Sample], reference: Re
         "provider": predictor.session.provider,
         "cpu": cpu_name(),
         "versions": installed_versions(),
-        "batch_sizes": [1, *BATCH_SIZES],
-        "samples_in_batches": len(scores.chosen),
+        "batch_sizes": [1, *scores.batched],
+        "samples_in_batches": len(scores.chosen) if scores.batched else 0,
         **measured,
         "limits": asdict(limits),
         "checks": checks,
@@ -144,7 +144,8 @@ def build_receipt(predictor: Predictor, samples: Sequence[Sample], reference: Re
 def score(predictor: Predictor, samples: Sequence[Sample]) -> Scores:
     """Every sample alone; and, of at most about a thousand that are evenly spread, each in batches."""
     single: list[NDArray[np.float32]] = []
-    batched: dict[int, list[NDArray[np.float32]]] = {size: [] for size in BATCH_SIZES}
+    most = predictor.artifact.max_batch_size or max(BATCH_SIZES)
+    batched: dict[int, list[NDArray[np.float32]]] = {size: [] for size in BATCH_SIZES if size <= most}
     chosen = np.linspace(0, len(samples) - 1, min(BATCHED_SAMPLES, len(samples))).round().astype(np.int64)
 
     def alone(sample: Sample) -> NDArray[np.float32]:
@@ -152,9 +153,9 @@ def score(predictor: Predictor, samples: Sequence[Sample]) -> Scores:
 
     with ThreadPoolExecutor(cpu_limit()) as pool:
         single += track(pool.map(alone, samples), total=len(samples), what="verify", unit="samples")
-        for start in range(0, len(chosen), CHUNK):
+        for start in range(0, len(chosen) if batched else 0, CHUNK):
             arrays = [predictor.decode(samples[index].read()).array for index in chosen[start : start + CHUNK]]
-            for size in BATCH_SIZES:
+            for size in batched:
                 batched[size] += pool.map(predictor.score, (arrays[first : first + size] for first in range(0, len(arrays), size)))
     return Scores(np.concatenate(single), {size: np.concatenate(parts) for size, parts in batched.items()}, chosen)
 
@@ -187,7 +188,7 @@ def compare(scores: Scores, reference: Reference, margin: float) -> dict[str, An
         "metric_drop": max(before[name] - after[name] for name in ("accuracy", "macro_f1")),
         "metrics_checkpoint": before,
         "metrics_artifact": after,
-        "batch_difference": max(float(np.abs(rows - alone).max()) for rows in scores.batched.values()),
+        "batch_difference": max((float(np.abs(rows - alone).max()) for rows in scores.batched.values()), default=0.0),
         "batch_flips": sum(
             int((rows.argmax(axis=1) != alone.argmax(axis=1))[clear[scores.chosen]].sum()) for rows in scores.batched.values()
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 
 import numpy as np
 
@@ -105,6 +106,7 @@ def verify(recipe: Recipe, run: RunFolder) -> None:
     card = read_card(run.checkpoint)
     if (predictor.manifest.labels, predictor.manifest.input) != (card.labels, card.input):
         raise GraftError(f"{run.bundle}: labels or input are not the checkpoint's. Export again: graft export {run.root} --force")
+    shutil.rmtree(run.published.parent, ignore_errors=True)  # what an earlier verification found
     _prove_source(run, predictor, samples, reference)
     states = {SOURCE: "published"}
     for name in recipe.export.further:

@@ -19,7 +19,7 @@ from pipeline.finetune.batches import bucketed, shuffled
 from pipeline.machine import Settings
 from pipeline.modalities.modality import Classifier, Examples
 from pipeline.progress import track
-from pipeline.recipe.sections import Finetune
+from pipeline.recipe.sections import Finetune, ImageFinetune, TextFinetune
 
 log = logging.getLogger("graft")
 EVALUATION_BATCH = 32
@@ -127,7 +127,7 @@ class Trainer:
     def train_epoch(self, train: Split, optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR, what: str) -> float:
         """One pass over the training split; returns the mean loss. Raises GraftError when it is no longer a number."""
         self.model.train()
-        if getattr(self.finetune, "batch_norm", "train") == "frozen":
+        if isinstance(self.finetune, ImageFinetune) and self.finetune.batch_norm == "frozen":
             _freeze_batch_norm(self.model)
         losses = []
         batches = self._batches(train.examples)
@@ -148,7 +148,8 @@ class Trainer:
         return mean
 
     def _batches(self, examples: Examples) -> list[NDArray[np.int64]]:
-        lengths = examples.lengths() if getattr(self.finetune, "batching", "random") == "buckets" else None
+        by_length = isinstance(self.finetune, TextFinetune) and self.finetune.batching == "buckets"
+        lengths = examples.lengths() if by_length else None
         if lengths is None:
             return shuffled(len(examples), self.finetune.batch_size, self.generator)
         return bucketed(lengths, self.finetune.batch_size, self.generator)

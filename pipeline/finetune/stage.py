@@ -37,7 +37,8 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
 
     def load(split: str) -> Split:
         samples = by_split[split]
-        examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), recipe.finetune.augment)
+        augment = recipe.finetune.augment if split == "train" else None
+        examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)
         return Split(examples, np.array([labels.index(sample.label) for sample in samples]))
 
     train, validation = load("train"), load("validation")

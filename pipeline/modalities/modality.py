@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.errors import GraftError
 from pipeline.recipe.sections import Recipe
 from serving.inputs.image import ImageInputSpec
 from serving.inputs.item import Preprocessor
@@ -157,6 +158,8 @@ def modality_named(name: str) -> Modality:
         from pipeline.modalities.text import training as text
 
         return text
-    from pipeline.modalities.image import training as image
+    if name == "image":
+        from pipeline.modalities.image import training as image
 
-    return image
+        return image
+    raise GraftError(f"modality: is {name!r}; known are image, text.")

@@ -18,7 +18,7 @@ import serving
 from pipeline import atomic
 from pipeline.layout import RunFolder
 from pipeline.recipe.sections import Recipe
-from serving.bundle import SERVICES, open_bundle
+from serving.bundle import SERVICES, Bundle, open_bundle
 
 log = logging.getLogger("graft")
 BENTOFILE = "bentofile.yaml"
@@ -34,11 +34,18 @@ def package(_: Recipe, run: RunFolder) -> None:
     """
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     bundle = open_bundle(run.bundle)
-    model_tag = _store_model(bundle.folder, f"{bundle.manifest.name}:{bundle.manifest.version}")
+    model_tag = _store_model(bundle.folder, f"{bundle.manifest.name}:{_version(bundle)}")
     service = SERVICES[bundle.manifest.input.modality]
-    bento_tag = _build_bento(bundle.manifest.name, f"{bundle.manifest.version}-{_hash_context()[:8]}", model_tag, service)
+    bento_tag = _build_bento(bundle.manifest.name, f"{_version(bundle)}-{_hash_context()[:8]}", model_tag, service)
     atomic.write_json(run.bento, {"model": model_tag, "bento": bento_tag})
     log.info("package: bentoml serve %s", bento_tag)
+
+
+def _version(bundle: Bundle) -> str:
+    """Of what is in the bundle: the model's version, and where more than fp32 is published a hash over all artifacts."""
+    hashes = "".join(artifact.sha256 for artifact in bundle.manifest.artifacts)
+    more = "" if len(bundle.manifest.artifacts) == 1 else hashlib.sha256(hashes.encode()).hexdigest()[:6]
+    return bundle.manifest.version + more
 
 
 def is_packaged(run: RunFolder) -> bool:

@@ -32,6 +32,8 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict):
         raise RecipeError(f"{path}: a recipe is a mapping with the keys {', '.join(ImageRecipe.model_fields)}.")
+    if document.get("modality", "image") not in tuple(RECIPES):
+        raise RecipeError(f"{path}: modality: is {_shown(document['modality'])}; known are {', '.join(RECIPES)}.")
     try:
         recipe = parse_recipe(document)
     except ValidationError as error:
@@ -46,8 +48,7 @@ def parse_recipe(document: Mapping[str, Any]) -> Recipe:
 
 
 def _kind(document: Mapping[str, Any]) -> type[ImageRecipe] | type[TextRecipe]:
-    modality = document.get("modality", "image")
-    return RECIPES.get(modality, ImageRecipe) if isinstance(modality, str) else ImageRecipe
+    return RECIPES[document.get("modality", "image")]
 
 
 def dump_recipe(recipe: Recipe) -> str:

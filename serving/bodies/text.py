@@ -47,8 +47,8 @@ async def read_many(request: Request, max_items: int) -> list[bytes]:
 
 
 def _refuse_other_charsets(request: Request) -> None:
-    _, _, charset = request.headers["content-type"].lower().partition("charset=")
-    if charset.strip(' ";') not in {"", "utf-8", "utf8", "us-ascii"}:
+    parameters = dict(part.strip().partition("=")[::2] for part in request.headers["content-type"].lower().split(";")[1:])
+    if parameters.get("charset", "utf-8").strip('"') not in {"utf-8", "utf8", "us-ascii"}:
         raise InputRefusedError("wrong_charset", "Send the text as UTF-8.", status=415)
 
 
@@ -60,7 +60,8 @@ async def _value(request: Request, key: str, example: str) -> Any:  # noqa: ANN4
         raise InputRefusedError("missing_field", f"The object has no `{key}`. Send {example}.")
     others = sorted(set(document) - {key})
     if others:
-        raise InputRefusedError("unknown_field", f"The object has `{others[0][:40]}`, which means nothing here. Send {example}.")
+        shown = others[0][:40].encode("ascii", "backslashreplace").decode()  # a key may hold half of a surrogate pair
+        raise InputRefusedError("unknown_field", f"The object has `{shown}`, which means nothing here. Send {example}.")
     return document[key]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import run_graft
+from tests.conftest import ROOT, run_graft
 from tests.encoders import make_encoder, make_texts, text_recipe
 
 pytestmark = pytest.mark.slow
@@ -106,3 +107,33 @@ def test_run_is_skipped_when_nothing_changed_and_redone_when_a_text_did(tmp_path
     assert "unchanged, skipped" in run_graft("data", tmp_path / "run").stderr
     texts.write_text(texts.read_text().replace("good", "goods", 1))
     assert "unchanged, skipped" not in run_graft("data", tmp_path / "run").stderr
+
+
+def test_data_of_the_tweets_are_cleaned_as_documented(tmp_path: Path) -> None:
+    run_graft("data", ROOT / "examples" / "tweets" / "recipe.yaml", "--run", tmp_path / "run")
+    audit = json.loads((tmp_path / "run" / "data" / "audit.json").read_text())
+    assert audit["samples"] == 37154
+    assert (len(audit["skipped_unreadable"]), len(audit["dropped_repeats"])) == (0, 381)
+    assert (len(audit["skipped_conflicts"]), sum(map(len, audit["skipped_conflicts"]))) == (49, 623)
+    assert sum(audit["counts"]["test"].values()) == 7431
+
+
+@pytest.mark.parametrize("lost", ["checkpoint/tokenizer.json", "bundle/tokenizer.json", "bundle/receipts/onnx-fp32.json"])
+def test_run_mends_itself_when_a_file_was_lost(text_run: Path, tmp_path: Path, lost: str) -> None:
+    run = Path(shutil.copytree(text_run, tmp_path / "run"))
+    (run / lost).unlink()
+    done = run_graft("run", run)
+    assert (run / lost).read_bytes() == (text_run / lost).read_bytes()
+    assert "receipt   passed" in done.stdout
+
+
+def test_init_names_the_key_when_a_table_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("text,label\ncaf\u00e9,x\n".encode("latin-1"))
+    assert "data.table.encoding" in run_graft("init", tmp_path / "t.csv", "--output", tmp_path / "r.yaml", check=1).stderr
+
+
+def test_predict_prints_one_line_for_a_text_of_any_bytes(text_run: Path) -> None:
+    done = run_graft("predict", text_run, "--text", "so\ngood", "--text", "\udcff bad", check=1)
+    first, second = done.stdout.splitlines()
+    assert first.startswith("so good: ")
+    assert second.startswith("\\udcff bad: error: The text is not UTF-8")

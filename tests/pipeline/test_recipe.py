@@ -129,7 +129,8 @@ def test_load_recipe_takes_the_defaults_and_keys_of_its_modality(tmp_path: Path)
     assert "text: unknown key" in refusal(tmp_path, GOOD | {"text": {"max_tokens": 64}})
     assert "finetune.augment.vertical_flip: unknown key" in refusal(tmp_path, text | {"finetune": {"augment": {"vertical_flip": True}}})
     assert "did you mean `max_tokens`" in refusal(tmp_path, text | {"text": {"max_token": 64}})
-    assert "modality" in refusal(tmp_path, text | {"modality": "sound"})
+    assert "modality: is 'sound'; known are image, text" in refusal(tmp_path, text | {"modality": "sound"})
+    assert "modality: is ['text']" in refusal(tmp_path, text | {"modality": ["text"]})
 
 
 @pytest.mark.parametrize(("value", "inside"), [(0.5, True), (0.49, False), (1.0, False)])

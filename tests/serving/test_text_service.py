@@ -34,7 +34,7 @@ def test_predict_answers_like_the_predictor_when_json_or_plain(client: httpx.Cli
     answers = [
         client.post("/predict", json={"text": text}),
         client.post("/predict", content=text.encode(), headers={"content-type": "text/plain"}),
-        client.post("/predict", content=text.encode(), headers={"content-type": "text/plain; charset=utf-8"}),
+        client.post("/predict", content=text.encode(), headers={"content-type": 'text/plain; charset="UTF-8"; format=flowed'}),
     ]
     assert all(answer.json() == expected for answer in answers)
     assert list(expected) == ["label", "probability", "probabilities", "model"], "the shape that pictures have"
@@ -65,6 +65,7 @@ def test_predict_batch_answers_in_order_when_items_are_bad(client: httpx.Client)
         ("/predict", {"json": {}}, 400, "missing_field"),
         ("/predict", {"json": {"texts": ["a"]}}, 400, "missing_field"),
         ("/predict", {"json": {"text": "a", "extra": 1}}, 400, "unknown_field"),
+        ("/predict", {"content": b'{"text": "a", "\\ud83d": 1}', "headers": JSON}, 400, "unknown_field"),
         ("/predict", {"json": {"text": ""}}, 400, "empty_input"),
         ("/predict", {"json": {"text": "a\0b"}}, 400, "nul_character"),
         ("/predict", {"content": b'{"text": "\\ud83d"}', "headers": JSON}, 400, "lone_surrogate"),
@@ -148,3 +149,21 @@ def test_serve_refuses_an_artifact_that_is_not_published(text_run: Path) -> None
     refused = run_graft("serve", text_run, "--artifact", "onnx-fp16", check=1)
     assert "publishes no `onnx-fp16`" in refused.stderr
     assert "onnx-fp32" in refused.stderr
+
+
+def test_wrong_service_refuses_the_bundle_and_names_the_right_one(text_run: Path) -> None:
+    script = f"""
+from bentoml._internal.utils.args import set_arguments
+set_arguments({{"bundle": {str(text_run / "bundle")!r}}})
+from serving.service import GraftService
+GraftService()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert "The bundle takes text input. Serve it with serving.service:GraftTextService." in done.stderr
+
+
+def test_bento_of_texts_answers_like_the_predictor(text_run: Path) -> None:
+    tag, port = json.loads((text_run / "package" / "bento.json").read_text())["bento"], free_port()
+    with serving([sys.executable, "-m", "bentoml", "serve", tag, "--port", str(port)], port) as url:
+        answer = httpx.post(f"{url}/predict", json={"text": "so good"}, timeout=30)
+    assert answer.json() == load_predictor(text_run / "bundle").predict(b"so good").to_json()

@@ -84,12 +84,12 @@ def layer_depths(names: list[str]) -> list[int]:
     """How far each parameter is from the input: 0 for embeddings, then the layers, then what follows them.
 
     Args:
-        names: The parameters', in the network's order.
+        names: The parameters', in the network's order. Where no layers are numbered in them, all but the head are at 0.
     """
     found = [LAYER.search(name) for name in names]
     layers = [int(match.group(1)) for match in found if match]
-    if not layers:
-        return [0] * len(names)
+    if not layers:  # shared or named otherwise: the head alone is above the rest
+        return [int(name.startswith("head.")) for name in names]
     last = max(index for index, match in enumerate(found) if match)
     return [int(match.group(1)) + 1 if match else (max(layers) + 2 if index > last else 0) for index, match in enumerate(found)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from torch import nn
@@ -130,13 +131,22 @@ def _pooling(place: str, model_type: str) -> Pooling:
             _raise_exceptions_for_gated_repo=False,
         )
     if path:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - the library returns text
-            stated = json.load(file)
-        for key, pooling in POOLINGS.items():
-            if stated.get(key):
-                return pooling
+        return _stated_pooling(Path(path))
     causal = model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return "last" if causal else "mean"
+
+
+def _stated_pooling(path: Path) -> Pooling:
+    try:
+        stated = {key for key, value in json.loads(path.read_bytes()).items() if key.startswith("pooling_mode_") and value is True}
+    except (OSError, ValueError, AttributeError) as error:
+        raise GraftError(f"{path}: cannot be read ({error}). Say it in the recipe: backbone.pooling") from error
+    if len(stated) != 1 or not stated <= POOLINGS.keys():
+        raise GraftError(
+            f"{path}: says {', '.join(sorted(stated)) or 'nothing'}, which is not one of Graft's poolings. "
+            f"Choose one in the recipe: backbone.pooling: {', '.join(POOLINGS.values())}"
+        )
+    return POOLINGS[stated.pop()]
 
 
 def _plain(tokenizer_json: str) -> bytes:

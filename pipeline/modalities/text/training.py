@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import GraftError
@@ -42,14 +43,28 @@ def load_pretrained(recipe: TextRecipe) -> Pretrained:
         pad_id=encoder.pad_id,
         max_characters=recipe.text.max_characters,
     )
+    classifier = TextClassifier(encoder.model, encoder.pooling, classes=2).eval()
+    preprocessor = TextPreprocessor(spec, encoder.tokenizer_json)
+    _try(classifier, preprocessor, recipe.backbone.name)
     return Pretrained(
-        classifier=TextClassifier(encoder.model, encoder.pooling, classes=2).eval(),
+        classifier=classifier,
         network={"config": encoder.config, "pooling": encoder.pooling},
         input=spec,
         files={TOKENIZER_FILE: encoder.tokenizer_json},
-        preprocessor=TextPreprocessor(spec, encoder.tokenizer_json),
+        preprocessor=preprocessor,
         weights_sha256=hash_tensors(encoder.model.state_dict()),
     )
+
+
+def _try(classifier: TextClassifier, preprocessor: TextPreprocessor, name: str) -> None:
+    """Encode one blank text, since not everything that transformers calls a model is an encoder."""
+    feeds = {key: torch.from_numpy(array) for key, array in preprocessor.collate([preprocessor.blank()]).items()}
+    try:
+        with torch.inference_mode():
+            classifier(**feeds)
+    except Exception as error:  # each architecture fails in its own way
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise GraftError(f"backbone: {name} cannot encode token ids and their mask alone ({reason}). Choose an encoder.") from error
 
 
 def build_classifier(network: dict[str, Any], classes: int) -> TextClassifier:

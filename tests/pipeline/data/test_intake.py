@@ -87,7 +87,7 @@ def test_read_labelled_keeps_texts_as_they_are_with_their_lines(tmp_path: Path) 
     data = table(tmp_path, 'label,text\nx," two\nlines "\ny,plain\n')
     found = read_labelled(data, texts=True)
     assert [(e.text, e.label) for e in found] == [(" two\nlines ", "x"), ("plain", "y")]
-    assert [e.source for e in found] == [f"{tmp_path / 'samples.csv'}:{line}" for line in (2, 3)]
+    assert [e.source for e in found] == [f"{tmp_path / 'samples.csv'}:{line}" for line in (2, 4)], "a text of two lines is counted as two"
 
 
 def test_read_labelled_reads_another_encoding_when_told_and_names_the_key_when_not(tmp_path: Path) -> None:

@@ -141,11 +141,19 @@ def test_int8_is_published_with_its_receipt_and_runs_one_at_a_time(run: RunFolde
     assert load_predictor(run.bundle).artifact.name == "onnx-fp32", "the default stays"
 
 
-def test_int8_is_not_published_when_it_is_not_faster(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = published(run, monkeypatch, 0.9)
-    assert said == "not published, because it is not faster (0.90 [0.90, 0.90] times as fast as fp32 on one thread)"
+@pytest.mark.parametrize("speed", [0.9, 1.4])
+def test_int8_is_not_published_when_it_is_hardly_faster(run: RunFolder, monkeypatch: pytest.MonkeyPatch, speed: float) -> None:
+    said = published(run, monkeypatch, speed)
+    measured = f"{speed:.2f} [{speed:.2f}, {speed:.2f}] times as fast as fp32 on one thread"
+    assert said == f"not published, because it is less than 1.5 times as fast as fp32 ({measured})"
     assert [artifact.name for artifact in open_bundle(run.bundle).manifest.artifacts] == ["onnx-fp32"]
     assert not list(run.bundle.glob("*int8*"))
+
+
+def test_int8_is_not_published_when_it_cannot_be_loaded(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.candidate("onnx-int8").write_bytes(b"no model")
+    assert published(run, monkeypatch, 2.0).startswith("not published, because it cannot be run: ")
+    assert [artifact.name for artifact in open_bundle(run.bundle).manifest.artifacts] == ["onnx-fp32"]
 
 
 def test_int8_is_not_published_when_it_answers_otherwise(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def test_parameter_groups_give_each_layer_its_rate_and_hold_every_parameter_once
 def test_layer_depths_count_from_the_embeddings_to_what_follows_the_layers() -> None:
     names = ["embeddings.word.weight", "encoder.layer.0.a", "encoder.layer.11.a", "final_norm.weight", "head.weight"]
     assert layer_depths(names) == [0, 1, 12, 13, 13]
-    assert layer_depths(["a", "b"]) == [0, 0]
+    assert layer_depths(["a", "b", "head.weight"]) == [0, 0, 1]
 
 
 def test_set_head_gives_its_logits() -> None:

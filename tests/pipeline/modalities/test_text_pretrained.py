@@ -49,6 +49,33 @@ def test_load_encoder_follows_the_pooling_noted_beside_the_model(bert: Path) -> 
     assert load(bert, pooling="last").pooling == "last"
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"pooling_mode_max_tokens": true}', "pooling_mode_max_tokens, which is not one"),
+        ('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}', "pooling_mode_cls_token, pooling_mode_mean_tokens"),
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+    ],
+)
+def test_load_encoder_refuses_a_pooling_that_it_does_not_have(bert: Path, content: str, words: str) -> None:
+    (bert / "1_Pooling").mkdir()
+    (bert / "1_Pooling" / "config.json").write_text(content)
+    with pytest.raises(GraftError, match=words) as refused:
+        load(bert)
+    assert "backbone.pooling" in str(refused.value)
+
+
+def test_load_pretrained_refuses_what_is_not_an_encoder(encoders: dict[str, Path], tmp_path: Path) -> None:
+    from transformers import AutoModel, T5Config
+
+    folder = Path(shutil.copytree(encoders["bert"], tmp_path / "t5"))
+    config = T5Config(vocab_size=100, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    AutoModel.from_config(config).save_pretrained(folder)
+    with pytest.raises(GraftError, match="cannot encode token ids and their mask alone"):
+        load_pretrained(parse_recipe(text_recipe(Path("t.csv"), folder)))
+
+
 def test_load_encoder_refuses_when_weights_are_missing(bert: Path) -> None:
     from safetensors.torch import load_file, save_file
 
