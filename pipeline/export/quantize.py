@@ -25,6 +25,7 @@ log = logging.getLogger("graft")
 # How much of the activations' spread over channels moves into the weights (SmoothQuant's alpha); None: nothing is moved.
 STRENGTHS = (None, 0.5, 0.65, 0.8)
 TINY = 1e-5
+PEAK_INPUTS = 512  # enough to meet the largest activations
 HARDEST = 128  # inputs on which the products' harm is measured: those that quantisation changes most
 KEPT_SHARE = 0.25  # of the products at most stay fp32, or little would be left to gain
 Feeds = Mapping[str, NDArray[Any]]
@@ -64,7 +65,7 @@ def make_int8(model: bytes, inputs: Sequence[Feeds], min_cosine: float) -> bytes
     exact = answer(model, inputs)
     smoothed: dict[float | None, bytes] = {None: model}
     if products_of(model):
-        peaks = measure_peaks(model, inputs)
+        peaks = measure_peaks(model, inputs[:: max(1, len(inputs) // PEAK_INPUTS)])
         smoothed |= {strength: smooth(model, peaks, strength) for strength in STRENGTHS if strength}
     tried = [_quantise(source, strength, (), inputs) for strength, source in smoothed.items()]
     best = min(tried, key=lambda made: mean_divergence(exact, made.answers))
