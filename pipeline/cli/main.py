@@ -17,7 +17,7 @@ COMMANDS = {
     "export": ("pipeline.cli.stage", "export", "Write the ONNX bundle."),
     "verify": ("pipeline.cli.stage", "verify", "Prove that the bundle predicts what the checkpoint predicts."),
     "package": ("pipeline.cli.stage", "package", "Build the BentoML service."),
-    "predict": ("pipeline.cli.predict", "predict", "Print labels and probabilities of files."),
+    "predict": ("pipeline.cli.predict", "predict", "Print labels and probabilities of files or texts."),
     "serve": ("pipeline.cli.serve", "serve", "Start the prediction service."),
     "doctor": ("pipeline.cli.doctor", "doctor", "Say what this machine has, and what `auto` would choose."),
 }

@@ -23,6 +23,7 @@ from pipeline.recipe.sections import Finetune, ImageFinetune, TextFinetune
 
 log = logging.getLogger("graft")
 EVALUATION_BATCH = 32
+FUSED_FROM = 10_000_000  # parameters: on 22 million a fused step takes 17 ms instead of 70 to 140, on 4 million it saves next to nothing
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,11 @@ class Trainer:
         return best
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW with the recipe's rates and decay; fused, which took 17 ms a step instead of 70 to 140 on 22 million parameters."""
+        """AdamW with the recipe's rates and decay; fused where there are many parameters."""
         section = self.finetune
         groups = self.classifier.parameter_groups(section.learning_rate, section.layer_decay, section.weight_decay)
-        return torch.optim.AdamW(groups, lr=section.learning_rate, fused=True)
+        many = sum(parameter.numel() for parameter in self.model.parameters()) >= FUSED_FROM
+        return torch.optim.AdamW(groups, lr=section.learning_rate, fused=many)
 
     def train_epoch(self, train: Split, optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR, what: str) -> float:
         """One pass over the training split; returns the mean loss. Raises GraftError when it is no longer a number."""

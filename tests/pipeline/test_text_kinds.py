@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_encoder_goes_from_weights_to_a_passed_receipt(tmp_path: Path, kind: str) -> None:
-    changes = {"export": {"formats": ["onnx-fp32"]}, "finetune": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "device": "cpu"}}
+    changes = {"finetune": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "device": "cpu"}}
     document = text_recipe(make_texts(tmp_path / "texts.csv", 80), make_encoder(tmp_path / "encoder", kind), **changes)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(document))
     run = open_run(tmp_path / "recipe.yaml", tmp_path / "run")
@@ -28,6 +28,8 @@ def test_encoder_goes_from_weights_to_a_passed_receipt(tmp_path: Path, kind: str
     receipt = json.loads(RunFolder(tmp_path / "run").receipt.read_text())
     assert receipt["passed"] is True
     assert receipt["agreeing"] == receipt["samples"] == 20
+    states = json.loads(RunFolder(tmp_path / "run").published.read_text())
+    assert states["onnx-int8"].startswith(("published: ", "not published, because "))
     history = json.loads((tmp_path / "run" / "checkpoint" / "history.json").read_text())
     assert history["epochs"][1]["train_loss"] > 0
 
