@@ -1,4 +1,4 @@
-"""A torch module to one ONNX file, the same bytes every time."""
+"""A torch module to one ONNX file, the same bytes every time; and a session on one."""
 
 from __future__ import annotations
 
@@ -60,6 +60,16 @@ def to_onnx(
         model.metadata_props.add(key=key, value=metadata[key])
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+
+
+def create_session(model: bytes) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+    """An ONNX Runtime session on the CPU with one thread, for work on the way; what is served runs through :mod:`serving.runtime`."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class _Positional(nn.Module):

@@ -195,7 +195,7 @@ def _hashes(paths: list[Path]) -> dict[str, str]:
 INPUT_CODE = ("serving/inputs", "pipeline/modalities")
 CHECKPOINT_CODE = tuple(f"pipeline/finetune/{name}.py" for name in ("checkpoint", "loop"))
 CONTENT_CODE = ("pipeline/modalities/content.py", *(f"pipeline/modalities/{name}/content.py" for name in ("image", "text")))
-EXPORT_CODE = tuple(f"pipeline/export/{name}.py" for name in ("classifier", "quantize", "stage"))
+EXPORT_CODE = tuple(f"pipeline/export/{name}.py" for name in ("classifier", "quantize", "smoothing", "stage"))
 STAGES = (
     Stage(
         "data", _data, _data_inputs,

@@ -21,7 +21,7 @@ from torch import nn
 from pipeline import atomic
 from pipeline.machine import Settings
 from pipeline.modalities.modality import Classifier, Examples, Modality, Pretrained
-from pipeline.onnx import to_onnx
+from pipeline.onnx import create_session, to_onnx
 from pipeline.progress import track
 from pipeline.versions import versions_of
 from serving.runtime import cpu_limit
@@ -98,17 +98,12 @@ class Extractor:
 
     @cached_property
     def _session(self) -> Any:  # noqa: ANN401 - onnxruntime is untyped
-        import onnxruntime as ort
-
         preprocessor = self.pretrained.preprocessor
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
         # A batch of one is a constant, and what else varies is not.
         axes = {name: tuple(axis if axis != "batch" else None for axis in own) for name, own in self.modality.DYNAMIC_AXES.items()}
         network = FeatureExtractor(self.pretrained.classifier)
         model = to_onnx(network, preprocessor.collate([preprocessor.blank()]), output_name="features", metadata={}, dynamic_axes=axes)
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return create_session(model)
 
     def _run_onnx(self, examples: Examples, indices: Sequence[int]) -> Iterator[Features]:
         """One sample a run, one thread a run, as many runs at once as CPUs: the fastest way, and independent of the batch."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -164,22 +166,17 @@ def _longest(model: nn.Module) -> int:
     return cast("int", getattr(model.config, "max_position_embeddings", None) or 8192)
 
 
-def _quiet() -> Any:  # noqa: ANN401 - a context manager
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Without transformers' own bars and advice: what matters is raised."""
-    from contextlib import contextmanager
-
     from transformers.utils import logging
 
-    @contextmanager
-    def quiet() -> Any:  # noqa: ANN401 - a generator
-        level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        try:
-            yield
-        finally:
-            logging.set_verbosity(level)
-            if bars:
-                logging.enable_progress_bar()
-
-    return quiet()
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

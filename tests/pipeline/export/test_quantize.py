@@ -7,7 +7,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.export import quantize
-from pipeline.export.quantize import make_int8, measure_peaks, quantize_dynamic, smooth
+from pipeline.export.quantize import make_int8, quantize_dynamic
+from pipeline.export.smoothing import measure_peaks, smooth
 
 CHANNELS, CLASSES = 64, 3
 
