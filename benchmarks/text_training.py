@@ -134,17 +134,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=3200)
+    parser.add_argument("--only", choices=VARIANTS, action="append", help="variants beside the plain loop; by default all")
     parser.add_argument("--child", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         print(json.dumps(VARIANTS[options.child](options.texts)))
         return
-    results = [
-        {name: measure_apart(__file__, "--child", name, "--texts", options.texts) for name in VARIANTS} for _ in range(options.rounds)
-    ]
-    print(f"one epoch on {options.texts} tweets, batch {BATCH}, {options.rounds} rounds: median [range]")
     plain = "plain, padded by batch"
-    for name in VARIANTS:
+    names = [name for name in VARIANTS if name == plain or name in (options.only or VARIANTS)]
+    results = [{name: measure_apart(__file__, "--child", name, "--texts", options.texts) for name in names} for _ in range(options.rounds)]
+    print(f"one epoch on {options.texts} tweets, batch {BATCH}, {options.rounds} rounds: median [range]")
+    for name in names:
         speed, scores = [r[name]["per_s"] for r in results], [r[name]["macro_f1"] for r in results]
         ratio = spread([r[name]["per_s"] / r[plain]["per_s"] for r in results])
         quality = spread(scores, 3) if None not in scores else "         not judged"
