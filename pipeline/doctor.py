@@ -74,7 +74,7 @@ def examine() -> Diagnosis:
         packages=installed_versions(),
         providers=providers,
         extras={extra.name: "installed" if extra.is_installed() else extra.remedy() for extra in EXTRAS},
-        training=f"{settings.device}, {settings.precision}, channels_last, {settings.threads} threads: {settings.why}",
+        training=f"{settings.device}, {settings.precision}, {settings.threads} threads: {settings.why}; pictures in channels_last",
         serving="CPUExecutionProvider, one thread a request on every CPU",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from pipeline.data.samples import labels_of, read_samples
 from pipeline.finetune.checkpoint import CheckpointCard, Validation, save_checkpoint
 from pipeline.finetune.features import Extractor
-from pipeline.finetune.head import GENTLE, PENALTIES, train_head
-from pipeline.finetune.loop import Split, Trainer
+from pipeline.finetune.head import GENTLE, PENALTIES, LinearHead, train_head
+from pipeline.finetune.loop import Outcome, Split, Trainer
 from pipeline.layout import RunFolder
-from pipeline.machine import apply_settings, choose_settings
+from pipeline.machine import Settings, apply_settings, choose_settings
 from pipeline.modalities.modality import modality_of
 from pipeline.recipe.sections import Recipe
 
@@ -69,17 +70,20 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     start = head.logits(judged) if settings.device == "cpu" else trainer.logits(validation.examples)
     outcome = trainer.fit(train, validation, start)
     card = CheckpointCard(pretrained.network, labels, pretrained.input, pretrained.weights_sha256)
-    history = {
+    judgement = Validation(outcome.validation_logits, validation.targets)
+    save_checkpoint(run.checkpoint, outcome.state, card, pretrained.files, judgement, record(settings, weights, head, outcome))
+    log.info("finetune: kept epoch %d of %d", outcome.best_epoch, section.epochs)
+
+
+def record(settings: Settings, weights: NDArray[np.float32] | None, head: LinearHead, outcome: Outcome) -> dict[str, Any]:
+    """What ``history.json`` says of a training."""
+    return {
         "settings": asdict(settings),
         "class_weights": None if weights is None else weights.tolist(),
         "head": {"penalty": head.penalty},
         "best_epoch": outcome.best_epoch,
         "epochs": outcome.records(),
     }
-    save_checkpoint(
-        run.checkpoint, outcome.state, card, pretrained.files, Validation(outcome.validation_logits, validation.targets), history
-    )
-    log.info("finetune: kept epoch %d of %d", outcome.best_epoch, section.epochs)
 
 
 def class_weights(targets: NDArray[np.int64], classes: int, choice: str) -> NDArray[np.float32] | None:
