@@ -60,7 +60,7 @@ def examine() -> Diagnosis:
 
     from pipeline.machine import choose_settings, cpu_flags, cpu_name
     from pipeline.recipe.sections import Finetune
-    from serving.runtime import cpu_limit
+    from serving.runtimes.cpu import cpu_limit
 
     settings = choose_settings(Finetune())
     providers = _try_providers()
@@ -83,19 +83,19 @@ def _try_providers() -> dict[str, str]:
     import onnxruntime as ort
 
     from serving.errors import ServingError
-    from serving.runtime import PROVIDERS, OnnxSession
+    from serving.runtimes.onnx import PROVIDERS, OnnxSession
 
-    devices = {provider: device for device, provider in PROVIDERS.items()}
+    runtimes = {provider: runtime for runtime, provider in PROVIDERS.items()}
     states = {}
     with tempfile.TemporaryDirectory(prefix="graft-doctor-") as folder:
         model = Path(folder) / "identity.onnx"
         model.write_bytes(_identity_model())
         for provider in ort.get_available_providers():
-            if provider not in devices:
+            if provider not in runtimes:
                 states[provider] = "compiled in; not used by this release"
                 continue
             try:
-                OnnxSession(model, device=devices[provider])  # type: ignore[arg-type]
+                OnnxSession(model, runtime=runtimes[provider])
                 states[provider] = "works"
             except ServingError as error:
                 states[provider] = f"does not load: {error.message}"

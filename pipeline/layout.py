@@ -53,9 +53,9 @@ class RunFolder:
         return self.root / "evaluate" / "calibration.json"
 
     @property
-    def logits(self) -> Path:
-        """The checkpoint's logits on the test split: what the verification compares with."""
-        return self.root / "evaluate" / "logits.npz"
+    def reference(self) -> Path:
+        """The checkpoint's logits on the test split and on some of validation: what receipts compare with."""
+        return self.root / "evaluate" / "reference.npz"
 
     @property
     def bundle(self) -> Path:
@@ -74,17 +74,38 @@ class RunFolder:
 
     @property
     def candidates(self) -> Path:
-        """Further artifacts, made from the fp32 file and not yet proven."""
+        """Further model files, made from the checkpoint and not yet proven."""
         return self.root / "export"
 
-    def candidate(self, artifact: str) -> Path:
-        """The file of a further artifact, such as ``onnx-int8``."""
-        return self.candidates / f"{artifact}.onnx"
+    @property
+    def made(self) -> Path:
+        """How each of them was made, or why it was not."""
+        return self.candidates / "made.json"
 
     @property
-    def published(self) -> Path:
+    def artifacts(self) -> Path:
         """What became of each artifact, and why."""
         return self.root / "verify" / "artifacts.json"
+
+    @property
+    def proof(self) -> Path:
+        """The page with every artifact's receipt."""
+        return self.root / "verify" / "report.html"
+
+    @property
+    def refused(self) -> Path:
+        """The receipts of artifacts that were not published."""
+        return self.root / "verify" / "receipts"
+
+    def receipt_of(self, artifact: str) -> Path | None:
+        """An artifact's receipt, published or not; None of one that was not run."""
+        places = (self.bundle / "receipts" / f"{artifact}.json", self.refused / f"{artifact}.json")
+        return next((place for place in places if place.is_file()), None)
+
+    @property
+    def benchmark(self) -> Path:
+        """How fast each published artifact is here; what ``graft benchmark`` leaves."""
+        return self.root / "benchmark"
 
     def scratch(self, split: str) -> Path:
         """Where decoded samples go that do not fit into memory."""

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.layout import RunFolder
 from pipeline.progress import track
 from serving.predictor import load_predictor
-from serving.runtime import cpu_limit
+from serving.runtimes.cpu import cpu_limit
 from serving.schemas import ErrorDetail, Prediction
 
 

@@ -7,16 +7,16 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
 from pipeline import atomic
 from pipeline.errors import GraftError
 from pipeline.layout import RunFolder
-from pipeline.recipe.reading import dump_recipe, load_recipe
+from pipeline.recipe.reading import check_recipe, dump_recipe, load_recipe
 from pipeline.recipe.sections import Recipe
 from pipeline.stages import STAGES, Stage
 from serving.files import hash_file
@@ -69,6 +69,13 @@ def open_run(target: Path, folder: Path | None = None) -> Run:
     return Run(recipe, run)
 
 
+def with_formats(run: Run, formats: Sequence[str]) -> Run:
+    """The run with other formats to export; raises RecipeError for one that is unknown or that the recipe does not allow."""
+    document = run.recipe.model_dump(mode="json", by_alias=True)
+    document["export"]["formats"] = list(formats)
+    return replace(run, recipe=check_recipe(document, "--formats"))
+
+
 def _is_run(folder: RunFolder) -> bool:
     """Whether a run has begun there: what tells its recipe from one that a user wrote."""
     return folder.recipe.is_file() and folder.lock.is_file()
@@ -101,6 +108,23 @@ def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
 def done_stages(run: Run) -> frozenset[str]:
     """The names of the stages whose results are of this recipe, data and code; a stage after one that is not done is not."""
     return frozenset(stage.name for stage in takewhile(lambda stage: _is_done(stage, run), STAGES))
+
+
+@contextmanager
+def working_on(run: Run, *, after: str) -> Iterator[None]:
+    """Keep other commands off a run while one works on what a stage has left.
+
+    Args:
+        run: The run.
+        after: The stage's name.
+
+    Raises:
+        GraftError: That stage is not done, or another command is working on the run.
+    """
+    if after not in done_stages(run):
+        raise GraftError(f"{run.folder.root}: `{after}` is not done or outdated. Carry it out first: graft run {run.folder.root}")
+    with _held(run.folder):
+        yield
 
 
 def _carry_out(stage: Stage, run: Run, *, force: bool) -> StageResult:

@@ -13,30 +13,36 @@ import serving
 from pipeline.errors import GraftError
 from pipeline.layout import RunFolder
 from serving.bundle import SERVICES, open_bundle
+from serving.predictor import load_predictor
 
 log = logging.getLogger("graft")
 
 
-def exec_service(run: Path, host: str, port: int, artifact: str | None = None) -> NoReturn:
+def exec_service(run: Path, host: str, port: int, artifact: str | None = None, fallback: str | None = None) -> NoReturn:
     """Replace this process by ``bentoml serve`` on the run's bundle.
 
     Args:
         run: A run's folder, or a bundle's.
         host: Address to listen on.
         port: Port to listen on.
-        artifact: A published artifact's name; by default the bundle's first.
+        artifact: A published artifact's name; by default what a benchmark recommends, or the bundle's first.
+        fallback: The name of one to serve where that cannot be run here.
 
     Raises:
         BundleError: The bundle has changed or is not proven; better said here than in a worker's log.
+        ProviderError: What the artifact asks for is not here, and there is no fallback.
         GraftError: The port is taken.
     """
     folder = RunFolder(run).bundle
     bundle = open_bundle((folder if folder.is_dir() else run).absolute())
     _refuse_taken(host, port)
     chosen = bundle.artifact(artifact).name
+    if bundle.artifact(chosen).runtime != "onnxruntime-cpu":  # which is always here
+        chosen = load_predictor(bundle.folder, artifact=chosen, fallback=fallback).artifact.name
     log.info("serving %s %s, %s, on http://%s:%d", bundle.manifest.name, bundle.manifest.version, chosen, host, port)
     service = SERVICES[bundle.manifest.input.modality]
     arguments = [sys.executable, "-m", "bentoml", "serve", service, "--arg", f"bundle={bundle.folder}", "--arg", f"artifact={chosen}"]
+    arguments += ["--arg", f"fallback={fallback}"] if fallback else []
     arguments += ["--host", host, "--port", str(port), "--working-dir", str(Path(serving.__file__).parent.parent)]
     os.execve(sys.executable, arguments, os.environ | {"BENTOML_DO_NOT_TRACK": "True"})  # noqa: S606 - no shell is wanted
 

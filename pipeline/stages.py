@@ -99,7 +99,7 @@ def _finetune_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
     from pipeline.sources import hash_source
 
     shape = recipe.text if recipe.modality == "text" else recipe.image
-    trained_on = [sample for sample in read_samples(run) if sample.split != "test"]
+    trained_on = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
     return {
         "sections": [section_json(s) for s in (recipe.backbone, shape, recipe.finetune)],
         "seed": recipe.seed,
@@ -142,9 +142,10 @@ def _export_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
 
     return {
         "recipe": hash_recipe(recipe),
+        "export": section_json(recipe.export),
         "samples": digest(read_samples(run)),
         "checkpoint": _hashes([run.checkpoint / name for name in ("model.safetensors", "checkpoint.json")]),
-        "calibration": hash_file(run.calibration),
+        "reference": hash_file(run.reference),
         "versions": versions_of("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime"),
     }
 
@@ -161,15 +162,18 @@ def _is_bundle(run: RunFolder) -> bool:
 
 
 def _verify(recipe: Recipe, run: RunFolder) -> None:
-    from pipeline.export.stage import verify
+    from pipeline.verify.stage import verify
 
     verify(recipe, run)
 
 
 def _verify_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
-    made = [run.candidate(name) for name in recipe.export.further]
-    versions = versions_of("onnxruntime-gpu", "onnxruntime", "pillow", "tokenizers")
-    return {"files": _hashes([run.model, *made, run.logits, run.calibration]), "versions": versions}
+    versions = versions_of("onnxruntime-gpu", "onnxruntime", "openvino", "pillow", "tokenizers")
+    return {
+        "export": section_json(recipe.export),
+        "files": _hashes([run.model, run.reference, run.made, *sorted(run.candidates.glob("*.onnx"))]),
+        "versions": versions,
+    }
 
 
 def _package(recipe: Recipe, run: RunFolder) -> None:
@@ -195,7 +199,6 @@ def _hashes(paths: list[Path]) -> dict[str, str]:
 INPUT_CODE = ("serving/inputs", "pipeline/modalities")
 CHECKPOINT_CODE = tuple(f"pipeline/finetune/{name}.py" for name in ("checkpoint", "loop"))
 CONTENT_CODE = ("pipeline/modalities/content.py", *(f"pipeline/modalities/{name}/content.py" for name in ("image", "text")))
-EXPORT_CODE = tuple(f"pipeline/export/{name}.py" for name in ("classifier", "quantize", "smoothing", "stage"))
 STAGES = (
     Stage(
         "data", _data, _data_inputs,
@@ -210,18 +213,18 @@ STAGES = (
     Stage(
         "evaluate", _evaluate, _evaluate_inputs,
         code=("pipeline/evaluate", *CHECKPOINT_CODE, *INPUT_CODE),
-        outputs=lambda run: [run.metrics, run.report, run.calibration, run.logits],
+        outputs=lambda run: [run.metrics, run.report, run.calibration, run.reference],
     ),
     Stage(
         "export", _export, _export_inputs,
-        code=(*EXPORT_CODE, "pipeline/onnx.py", "serving/bundle.py", *INPUT_CODE),
-        outputs=lambda run: [run.model, *sorted(run.candidates.glob("*.onnx"))],
+        code=("pipeline/export", "pipeline/onnx.py", "serving/bundle.py", *INPUT_CODE),
+        outputs=lambda run: [run.model, *sorted(run.candidates.iterdir())],
         still_valid=_is_bundle,
     ),
     Stage(
         "verify", _verify, _verify_inputs,
-        code=("pipeline/export", "serving/predictor.py", "serving/runtime.py", *INPUT_CODE),
-        outputs=lambda run: [*sorted(path for path in run.bundle.rglob("*") if path.is_file()), run.published],
+        code=("pipeline/verify", "pipeline/export", "serving/predictor.py", "serving/runtimes", *INPUT_CODE),
+        outputs=lambda run: [*sorted(path for path in run.bundle.rglob("*") if path.is_file()), run.artifacts, run.proof],
     ),
     Stage(
         "package", _package, _package_inputs,

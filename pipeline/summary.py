@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.verify.states import State
+
 if TYPE_CHECKING:
     from pipeline.layout import RunFolder
     from pipeline.run import StageResult
@@ -23,7 +25,7 @@ class Summary:
     stages: Sequence[StageResult]
     metrics: dict[str, Any] | None
     receipt: dict[str, Any] | None
-    artifacts: dict[str, str] | None
+    artifacts: dict[str, Any] | None
     report: Path | None
     bento: str | None
 
@@ -55,7 +57,7 @@ class Summary:
             lines.append(
                 f"receipt   {state}: {self.receipt.get('agreeing', 0)} of {self.receipt['samples']} answers agree with the checkpoint"
             )
-        lines += [f"{name:<10}{state}" for name, state in (self.artifacts or {}).items() if name != "onnx-fp32"]
+        lines += [f"{name:<14}{State(**found).to_text()}" for name, found in (self.artifacts or {}).items() if name != "onnx-fp32"]
         if self.report:
             lines.append(f"report    {self.report}")
         if self.bento:
@@ -82,7 +84,7 @@ def summarise_run(folder: RunFolder, results: Sequence[StageResult], done: Colle
         stages=results,
         metrics=read("evaluate", folder.metrics),
         receipt=read("verify", folder.receipt),
-        artifacts=read("verify", folder.published),
+        artifacts=read("verify", folder.artifacts),
         report=folder.report if "evaluate" in done else None,
         bento=bento and bento["bento"],
     )

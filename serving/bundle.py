@@ -14,9 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from serving.errors import BundleError
 from serving.files import FileRef, check_file
 from serving.inputs.preprocessors import InputSpec
+from serving.runtimes.plan import Plan
+from serving.runtimes.session import Precision, Runtime
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 MANIFEST_FILE = "manifest.json"
+DEFAULTS_FILE = "defaults.json"
 # Which BentoML service takes a modality's requests.
 SERVICES = {"image": "serving.service:GraftService", "text": "serving.service:GraftTextService"}
 
@@ -32,18 +35,29 @@ class ReceiptRef(FileRef):
 
 
 class Artifact(FileRef):
-    """One servable model file.
+    """What can be served: a file, the runtime that runs it, and the precision in which it does. Each has a proof of its own.
 
     Attributes:
-        name: Format and precision, such as ``onnx-fp32``.
+        name: Such as ``onnx-fp32`` or ``openvino-bf16``.
+        runtime: What runs the file, and on which device; on any other its answers are not proven.
+        precision: Of weights and arithmetic.
         max_batch_size: The most inputs that it runs at once; None for any number. Dynamic quantisation scales a whole batch, so that
             an answer would depend on its neighbours: such an artifact runs one at a time.
         receipt: The proof that it predicts what the checkpoint predicts; None before verification.
     """
 
     name: str
+    runtime: Runtime
+    precision: Precision
     max_batch_size: int | None = Field(default=None, ge=1)
+    plan: Plan | None = None
     receipt: ReceiptRef | None = None
+
+    @model_validator(mode="after")
+    def _has_a_plan_where_one_is_run(self) -> Artifact:
+        if (self.runtime == "onnxruntime-tensorrt") != (self.plan is not None):
+            raise ValueError(f"{self.name}: an artifact has a plan exactly where TensorRT runs it")
+        return self
 
 
 class Lineage(_Frozen):
@@ -62,10 +76,11 @@ class Manifest(_Frozen):
     Attributes:
         labels: Class names, in the order of the model's output columns.
         labels_sha256: :func:`hash_labels` of them: a permuted or missing label does not pass unseen.
-        artifacts: What can be served; the first is the default.
+        artifacts: What can be served; the first is the default, unless ``defaults.json`` names another.
+        reference: What the checkpoint answers to the test split: what receipts compare with, wherever they are made.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$")
     version: str = Field(pattern="^[a-z0-9]+$")
     task: Literal["classification"] = "classification"
@@ -73,6 +88,7 @@ class Manifest(_Frozen):
     labels_sha256: str
     input: InputSpec
     artifacts: tuple[Artifact, ...] = Field(min_length=1)
+    reference: FileRef
     lineage: Lineage
 
     @model_validator(mode="after")
@@ -82,6 +98,20 @@ class Manifest(_Frozen):
         return self
 
 
+class Defaults(_Frozen):
+    """What ``defaults.json`` holds: the settings that a benchmark found best.
+
+    Attributes:
+        artifact: The name of a published artifact.
+        threads: Threads within one run of it.
+        measured_on: The CPU or GPU, since another machine may do better with others.
+    """
+
+    artifact: str
+    threads: int = Field(ge=1)
+    measured_on: str
+
+
 def hash_labels(labels: Sequence[str]) -> str:
     """SHA-256, in hex, of the labels in their order."""
     return hashlib.sha256(json.dumps(list(labels), ensure_ascii=False).encode()).hexdigest()
@@ -89,15 +119,16 @@ def hash_labels(labels: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: its folder, and the manifest whose every hash has been checked."""
+    """An opened bundle: its folder, the manifest whose every hash has been checked, and a benchmark's settings where it has any."""
 
     folder: Path
     manifest: Manifest
+    defaults: Defaults | None = None
 
     def artifact(self, name: str | None = None) -> Artifact:
         """One of its artifacts by name, or the default; raises BundleError ``unknown_artifact``."""
         if name is None:
-            return self.manifest.artifacts[0]
+            return self.artifact(self.defaults.artifact) if self.defaults else self.manifest.artifacts[0]
         for artifact in self.manifest.artifacts:
             if artifact.name == name:
                 return artifact
@@ -114,16 +145,19 @@ def open_bundle(folder: Path, *, require_receipts: bool = True) -> Bundle:
 
     Args:
         folder: The bundle's folder, the one that holds ``manifest.json``.
-        require_receipts: Refuse artifacts without a passed receipt. Only verification, which is about to write them, turns this off.
+        require_receipts: Refuse artifacts without a passed receipt. Only verification, which is about to write them, turns this off;
+            a benchmark's settings are then left out.
 
     Raises:
         BundleError: ``missing_file``, ``unknown_schema``, ``invalid_manifest``, ``hash_mismatch`` or ``unproven``.
     """
     manifest = _read_manifest(folder / MANIFEST_FILE)
-    for ref in manifest.input.files():
+    for ref in (*manifest.input.files(), manifest.reference):
         check_file(folder, ref)
     for artifact in manifest.artifacts:
         check_file(folder, artifact)
+        if artifact.plan:
+            check_file(folder, artifact.plan)
         if not require_receipts:
             continue
         state = _doubt(folder, artifact)
@@ -131,7 +165,18 @@ def open_bundle(folder: Path, *, require_receipts: bool = True) -> Bundle:
             raise BundleError(
                 "unproven", f"{folder}: {artifact.name} {state}, so nothing proves its answers. Run `graft verify` on its run."
             )
-    return Bundle(folder, manifest)
+    return Bundle(folder, manifest, _read_defaults(folder / DEFAULTS_FILE) if require_receipts else None)
+
+
+def _read_defaults(path: Path) -> Defaults | None:
+    try:
+        return Defaults.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise BundleError(
+            "invalid_defaults", f"{path}: cannot be read ({error}). Remove it, or measure again: graft benchmark RUN"
+        ) from error
 
 
 def _doubt(folder: Path, artifact: Artifact) -> str | None:
@@ -142,7 +187,10 @@ def _doubt(folder: Path, artifact: Artifact) -> str | None:
     receipt = json.loads((folder / artifact.receipt.file).read_bytes())
     if not artifact.receipt.passed or receipt.get("passed") is not True:
         return "failed its receipt"
-    return None if receipt.get("artifact_sha256") == artifact.sha256 else "has the receipt of another file"
+    if receipt.get("artifact_sha256") != artifact.sha256:
+        return "has the receipt of another file"
+    run_by = tuple(receipt.get(key) for key in ("artifact", "runtime", "precision"))
+    return None if run_by == (artifact.name, artifact.runtime, artifact.precision) else "has the receipt of another runtime or precision"
 
 
 def _read_manifest(path: Path) -> Manifest:

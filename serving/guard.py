@@ -1,4 +1,4 @@
-"""What a request must pass before it is read: its size and its path."""
+"""What a request must pass before it is read: its path, its size, and a service that can answer it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from serving.errors import InputRefusedError
+from serving.readiness import Readiness
 from serving.schemas import ErrorBody, ErrorDetail
 
 Scope = MutableMapping[str, Any]
@@ -32,12 +33,14 @@ class Guard:
         app: The application behind it.
         routes: The methods that each known path takes.
         max_body_bytes: Largest body, declared or counted while it arrives.
+        readiness: Of the service behind it: while that cannot answer, all but ``/livez`` gets a 503 with the reason.
     """
 
-    def __init__(self, app: App, routes: dict[str, tuple[str, ...]], max_body_bytes: int) -> None:
+    def __init__(self, app: App, routes: dict[str, tuple[str, ...]], max_body_bytes: int, readiness: Readiness) -> None:
         self.app = app
         self.routes = routes
         self.max_body_bytes = max_body_bytes
+        self.readiness = readiness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -57,6 +60,8 @@ class Guard:
             return InputRefusedError("unknown_path", f"There is nothing at this path. Known: {known}.", status=404)
         if scope["method"] not in methods:
             return InputRefusedError("wrong_method", f"{scope['path']} takes {' or '.join(methods)}.", status=405)
+        if self.readiness.refusal and scope["path"] != "/livez":
+            return InputRefusedError(self.readiness.refusal.code, self.readiness.refusal.message, status=503)
         headers = dict(scope["headers"])
         if b"pickle" in headers.get(b"content-type", b""):
             return InputRefusedError("pickle_refused", "Pickled content is never read. Send the input itself.", status=415)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Artifact, Bundle, open_bundle
-from serving.errors import BundleError, InputRefusedError
+from serving.errors import BundleError, InputRefusedError, ProviderError
 from serving.inputs.item import Item, Preprocessor
 from serving.inputs.preprocessors import open_preprocessor
-from serving.runtime import Device, OnnxSession, Session
+from serving.runtimes.cpu import cpu_limit
+from serving.runtimes.opening import open_session
+from serving.runtimes.plan import require_match
+from serving.runtimes.session import Session
 from serving.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation
+
+log = logging.getLogger("graft")
 
 
 class Predictor:
@@ -25,14 +31,16 @@ class Predictor:
         preprocessor: Of its input spec.
         artifact: One of its artifacts.
         session: A session on that.
+        threads: Threads within one run of it. With ``callers`` runs at once the CPUs are busy.
     """
 
-    def __init__(self, bundle: Bundle, preprocessor: Preprocessor, artifact: Artifact, session: Session) -> None:
+    def __init__(self, bundle: Bundle, preprocessor: Preprocessor, artifact: Artifact, session: Session, *, threads: int = 1) -> None:
         self.manifest = bundle.manifest
         self.artifact = artifact
         self.preprocessor = preprocessor
         self.session = session
-        self._model = ModelInfo(name=bundle.manifest.name, version=bundle.manifest.version)
+        self.callers = max(1, cpu_limit() // threads)
+        self._model = ModelInfo(name=bundle.manifest.name, version=bundle.manifest.version, artifact=artifact.name)
 
     def decode(self, data: bytes) -> Item:
         """Turn the bytes of one input into one item of the model's input; raises InputRefusedError."""
@@ -64,25 +72,42 @@ class Predictor:
 
 
 def load_predictor(
-    folder: Path, *, artifact: str | None = None, device: Device = "cpu", threads: int = 1, require_receipts: bool = True
+    folder: Path, *, artifact: str | None = None, fallback: str | None = None, threads: int | None = None, require_receipts: bool = True
 ) -> Predictor:
     """Open a bundle, load one of its artifacts and warm it up.
 
     Args:
         folder: The bundle's folder.
-        artifact: The artifact's name, such as ``onnx-int8``; by default the bundle's first.
-        device: Where to run it.
-        threads: Threads within one run.
+        artifact: The artifact's name, such as ``onnx-int8``; by default the one that a benchmark recommends, or the bundle's first.
+        fallback: The name of another, to serve where that one cannot be run here. Its name is then in every answer.
+        threads: Threads within one run; by default what the benchmark recommends with its artifact, or one.
         require_receipts: Refuse a bundle that is not proven.
 
     Raises:
         BundleError: The bundle must not be served, or has no such artifact.
-        ProviderError: The device is not there.
+        ProviderError: What the artifact asks for is not here, and there is no fallback.
     """
     bundle = open_bundle(folder, require_receipts=require_receipts)
     chosen = bundle.artifact(artifact)
-    session = OnnxSession(bundle.path_of(chosen), device=device, threads=threads)
-    return warm(Predictor(bundle, open_preprocessor(bundle.manifest.input, bundle.folder), chosen, session))
+    other = bundle.artifact(fallback) if fallback else None
+    try:
+        return warm(_load(bundle, chosen, threads))
+    except ProviderError as error:
+        if other is None:
+            raise
+        log.warning("serving %s instead of %s: %s", other.name, chosen.name, error.message)
+        return warm(_load(bundle, other, threads))
+
+
+def _load(bundle: Bundle, artifact: Artifact, threads: int | None) -> Predictor:
+    recommended = bundle.defaults.threads if bundle.defaults and bundle.defaults.artifact == artifact.name else 1
+    used = threads or recommended
+    if artifact.plan:
+        require_match(bundle.folder, artifact.plan)
+    session = open_session(
+        bundle.path_of(artifact), artifact.runtime, artifact.precision, threads=used, callers=max(1, cpu_limit() // used)
+    )
+    return Predictor(bundle, open_preprocessor(bundle.manifest.input, bundle.folder), artifact, session, threads=used)
 
 
 def warm(predictor: Predictor) -> Predictor:

@@ -22,10 +22,11 @@ class Body(BaseModel):
 
 
 class ModelInfo(Body):
-    """Which model answered."""
+    """Which model answered, and which of its artifacts."""
 
     name: str
     version: str
+    artifact: str
 
 
 class Truncation(Body):

@@ -1,12 +1,15 @@
 """The BentoML service: routes and schemas, nothing else.
 
 There is one service a kind of input. Each takes the BentoML argument ``bundle``, a bundle's folder, or ``model``, a tag in BentoML's
-model store; and ``artifact``, the name of a published artifact, by default the bundle's first.
+model store; ``artifact``, the name of a published artifact, by default the one that a benchmark recommends or the bundle's first; and
+``fallback``, the name of one to serve where that cannot be run. A service that cannot serve its bundle stays up and answers everything but
+``/livez`` with a 503 that says why.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,14 +22,16 @@ from starlette.responses import Response
 
 from serving.bodies import image, text
 from serving.bundle import SERVICES
-from serving.errors import BundleError, InputRefusedError
+from serving.errors import BundleError, InputRefusedError, ServingError
 from serving.guard import Guard, error_json
-from serving.predictor import load_predictor
-from serving.runtime import cpu_limit
+from serving.predictor import Predictor, load_predictor
+from serving.readiness import Readiness
 from serving.schemas import BatchPredictions, Body, Prediction
 
+log = logging.getLogger("bentoml")
 MAX_BODY_BYTES = {"image": 64 * 1024 * 1024, "text": 8 * 1024 * 1024}
 MAX_ITEMS = 256
+READINESS = {modality: Readiness() for modality in SERVICES}
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/schema.json")
 ROUTES = {"/predict": ("POST",), "/predict_batch": ("POST",)} | dict.fromkeys(PROBES, ("GET", "HEAD"))
 OPTIONS: dict[str, Any] = {
@@ -42,6 +47,7 @@ class ServiceArguments(BaseModel):
     bundle: str | None = None
     model: str | None = None
     artifact: str | None = None
+    fallback: str | None = None
 
     def folder(self) -> Path:
         """The bundle's folder."""
@@ -116,11 +122,20 @@ class _Service:
 
     def __init__(self) -> None:
         arguments = bentoml.use_arguments(ServiceArguments)
-        self._predictor = load_predictor(arguments.folder(), artifact=arguments.artifact)
-        found = self._predictor.manifest.input.modality
+        try:
+            self._predictor = self._load(arguments)
+        except ServingError as error:
+            log.error("not ready: %s", error.message)
+            READINESS[self.modality].refusal = error
+            return
+        self._pool = ThreadPoolExecutor(self._predictor.callers, thread_name_prefix="predict")
+
+    def _load(self, arguments: ServiceArguments) -> Predictor:
+        predictor = load_predictor(arguments.folder(), artifact=arguments.artifact, fallback=arguments.fallback)
+        found = predictor.manifest.input.modality
         if found != self.modality:
             raise BundleError("wrong_service", f"The bundle takes {found} input. Serve it with {SERVICES[found]}.")
-        self._pool = ThreadPoolExecutor(cpu_limit(), thread_name_prefix="predict")
+        return predictor
 
     async def _one(self, body: Awaitable[bytes]) -> Body:
         data = await body
@@ -174,5 +189,9 @@ async def _respond(answer: Awaitable[Body]) -> Response:
         return Response(error_json(refusal.code, refusal.message), status_code=refusal.status, media_type="application/json")
 
 
-GraftService.add_asgi_middleware(Guard, routes=ROUTES, max_body_bytes=MAX_BODY_BYTES["image"])  # type: ignore[attr-defined]
-GraftTextService.add_asgi_middleware(Guard, routes=ROUTES, max_body_bytes=MAX_BODY_BYTES["text"])  # type: ignore[attr-defined]
+GraftService.add_asgi_middleware(  # type: ignore[attr-defined]
+    Guard, routes=ROUTES, max_body_bytes=MAX_BODY_BYTES["image"], readiness=READINESS["image"]
+)
+GraftTextService.add_asgi_middleware(  # type: ignore[attr-defined]
+    Guard, routes=ROUTES, max_body_bytes=MAX_BODY_BYTES["text"], readiness=READINESS["text"]
+)

@@ -13,7 +13,7 @@ from pipeline.cli.output import emit, json_option
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("files", type=click.Path(path_type=Path), nargs=-1)
 @click.option("--text", "texts", multiple=True, help="A text to predict, for a run on texts; may be repeated.")
-@click.option("--artifact", help="A published artifact, such as onnx-int8; by default the bundle's first.")
+@click.option("--artifact", help="A published artifact, such as onnx-int8; by default what `graft benchmark` recommends, or onnx-fp32.")
 @json_option
 def predict(run: Path, files: tuple[Path, ...], texts: tuple[str, ...], artifact: str | None, *, as_json: bool) -> None:
     """Print the label and probabilities of each of FILES, through the predictor that the service runs.

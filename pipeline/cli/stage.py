@@ -1,4 +1,4 @@
-"""``graft data``, ``finetune``, ``evaluate``, ``export``, ``verify`` and ``package``: one stage each."""
+"""``graft data``, ``finetune``, ``evaluate`` and ``package``: one stage each, without options of its own."""
 
 from __future__ import annotations
 
@@ -29,6 +29,4 @@ def _command(name: str, does: str) -> click.Command:
 data = _command("data", "Read, audit and split the samples into train, validation and test.")
 finetune = _command("finetune", "Train a head on the frozen backbone, then everything from there.")
 evaluate = _command("evaluate", "Measure the checkpoint on the test split, and write metrics and a report.")
-export = _command("export", "Write the bundle: one ONNX file with everything that serving needs.")
-verify = _command("verify", "Score the whole test split through the serving code, and write the receipt.")
 package = _command("package", "Put the proven bundle into BentoML's model store and build the Bento.")

@@ -15,7 +15,7 @@ from pipeline.modalities.content import Content
 from pipeline.progress import track
 from pipeline.recipe.sections import Data
 from serving.errors import InputRefusedError
-from serving.runtime import cpu_limit
+from serving.runtimes.cpu import cpu_limit
 
 LISTED = 10
 

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline import atomic
 from pipeline.data.intake import LONGEST_FIELD
 from pipeline.data.split import Split
@@ -75,6 +78,11 @@ def digest(samples: Iterable[Sample]) -> str:
     """SHA-256, in hex, of contents, labels and splits: what training depends on, wherever the files lie."""
     lines = "".join(f"{s.sha256}\t{s.label}\t{s.split}\n" for s in samples)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """Indices of at most so many of ``count`` samples, evenly spread over them."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:

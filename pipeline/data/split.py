@@ -1,4 +1,4 @@
-"""Three disjoint, stratified splits, fixed by the seed."""
+"""Disjoint, stratified splits, fixed by the seed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Literal
 from pipeline.errors import DataError
 from pipeline.recipe.sections import Splits
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Split = Literal["train", "validation", "test", "calibration"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "calibration")
+NEEDED: tuple[Split, ...] = SPLITS[:3]  # every label is in each of these
 RARE = 4
 
 
@@ -34,16 +35,19 @@ def assign_splits(labels: Sequence[str], strata: Sequence[tuple[str, ...]], spli
     try:
         rest, test = train_test_split(everything, test_size=splits.test, stratify=_as_text(keys), random_state=seed)
         share = splits.validation / (1 - splits.test)
-        _, validation = train_test_split(rest, test_size=share, stratify=_as_text(_strata_of(rest, labels, strata)), random_state=seed)
+        rest, validation = train_test_split(rest, test_size=share, stratify=_as_text(_strata_of(rest, labels, strata)), random_state=seed)
+        share = splits.calibration / (1 - splits.test - splits.validation)
+        kinds = _as_text(_strata_of(rest, labels, strata))
+        calibration = train_test_split(rest, test_size=share, stratify=kinds, random_state=seed)[1] if share else []
     except ValueError as error:
-        raise DataError(
-            f"data.splits: {len(labels)} samples cannot be split three ways ({error}). Add samples, or change the shares."
-        ) from error
+        raise DataError(f"data.splits: {len(labels)} samples cannot be split ({error}). Add samples, or change the shares.") from error
     assigned: list[Split] = ["train"] * len(labels)
     for member in test:
         assigned[member] = "test"
     for member in validation:
         assigned[member] = "validation"
+    for member in calibration:
+        assigned[member] = "calibration"
     _refuse_absent(labels, assigned)
     return assigned
 
@@ -76,6 +80,6 @@ def _refuse_rare(labels: Sequence[str]) -> None:
 
 def _refuse_absent(labels: Sequence[str], assigned: Sequence[Split]) -> None:
     pairs = set(zip(labels, assigned, strict=True))
-    absent = [f"`{label}` in {split}" for label in sorted(set(labels)) for split in SPLITS if (label, split) not in pairs]
+    absent = [f"`{label}` in {split}" for label in sorted(set(labels)) for split in NEEDED if (label, split) not in pairs]
     if absent:
         raise DataError(f"data.splits: no sample of {'; '.join(absent)}. Add samples of it, or enlarge the split.")

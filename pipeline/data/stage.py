@@ -31,15 +31,16 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
         "data: %d of %d examples are unreadable, %d repeat others, %d have several labels (%d contents): left out",
         len(found.unreadable), len(examples), len(found.repeats), sum(map(len, found.conflicts)), len(found.conflicts),
     )  # fmt: skip
-    log.info("data: %d samples of %d labels; %s", len(samples), len(labels), ", ".join(f"{sizes[s]} {s}" for s in SPLITS))
+    log.info("data: %d samples of %d labels; %s", len(samples), len(labels), ", ".join(f"{sizes[s]} {s}" for s in SPLITS if sizes[s]))
 
 
 def summarise(found: Audit, samples: list[Sample]) -> dict[str, object]:
     """The audit as JSON: counts by split and label, and everything that was left out."""
     counts = Counter((sample.split, sample.label) for sample in samples)
+    labels, used = sorted({sample.label for sample in samples}), {sample.split for sample in samples}
     return {
         "samples": len(samples),
-        "counts": {split: {label: counts[split, label] for label in sorted({s.label for s in samples})} for split in SPLITS},
+        "counts": {split: {label: counts[split, label] for label in labels} for split in SPLITS if split in used},
         "skipped_unreadable": found.unreadable,
         "dropped_repeats": found.repeats,
         "skipped_conflicts": found.conflicts,

@@ -16,6 +16,15 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[n
     return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
 
 
+def as_logits(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
+    """Logits that give these calibrated probabilities, (samples, classes): centred, since a softmax does not see a constant.
+
+    A probability that is smaller than float32 can hold counts as the smallest that it can.
+    """
+    logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny)) * temperature
+    return np.asarray(logits - logits.mean(axis=1, keepdims=True))
+
+
 def negative_log_likelihood(logits: NDArray[np.floating], targets: NDArray[np.int64], temperature: float = 1.0) -> float:
     """Mean negative log-likelihood of the targets, in nats."""
     chosen = softmax(logits, temperature)[np.arange(len(targets)), targets]

@@ -85,16 +85,31 @@ def compare_with_baseline(ours: Probabilities, theirs: Probabilities, targets: T
         ours: The model's probabilities, shape (samples, classes).
         theirs: The baseline's.
         targets: Class indices, shape (samples,).
-        resamples: Paired resamples behind the 95 % interval of the lead: both are judged on the same draws.
+        resamples: Paired resamples behind the 95 % interval of the lead.
         seed: Of the draws.
     """
-    figures = summarise(theirs, targets)
-    lead = summarise(ours, targets)["macro_f1"] - figures["macro_f1"]
-    drawn = [
-        _summarise_fast(ours[indices], targets[indices])["macro_f1"] - _summarise_fast(theirs[indices], targets[indices])["macro_f1"]
-        for indices in _draws(targets, resamples, seed)
-    ]
-    return {**figures, "lead": lead, "lead_95": [float(q) for q in np.quantile(drawn, (0.025, 0.975))], "loses": lead < 0}
+    lead = paired_differences(ours, theirs, targets, resamples=resamples, seed=seed)["macro_f1"]
+    return {**summarise(theirs, targets), "lead": lead["value"], "lead_95": lead["interval_95"], "loses": lead["value"] < 0}
+
+
+def paired_differences(
+    ours: Probabilities, theirs: Probabilities, targets: Targets, *, resamples: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    """How much each figure of :func:`summarise` differs between two models, ours less theirs, with its 95 % interval.
+
+    Both are judged on the same draws (a paired bootstrap), so that what they have in common does not widen the interval.
+    """
+    whole = _differences(ours, theirs, targets)
+    drawn = [_differences(ours[indices], theirs[indices], targets[indices]) for indices in _draws(targets, resamples, seed)]
+    return {
+        name: {"value": value, "interval_95": [float(q) for q in np.quantile([row[name] for row in drawn], (0.025, 0.975))]}
+        for name, value in whole.items()
+    }
+
+
+def _differences(ours: Probabilities, theirs: Probabilities, targets: Targets) -> dict[str, float]:
+    a, b = (_summarise_fast(rows, targets) for rows in (ours, theirs))
+    return {name: a[name] - b[name] for name in a}
 
 
 def _draws(targets: Targets, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:

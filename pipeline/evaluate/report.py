@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from pipeline.data.samples import Sample
 from pipeline.evaluate.plots import plot_confusion, plot_learning, plot_reliability, plot_roc_and_pr
 from pipeline.modalities.modality import Modality, Shown
+from pipeline.page import render_page
 
 MISTAKES_SHOWN = 24
 FIGURES = (
@@ -67,9 +66,9 @@ def render_report(
         audit: What intake counted.
         modality: The samples'.
     """
-    environment = Environment(loader=PackageLoader("pipeline.evaluate", "."), autoescape=True, undefined=StrictUndefined)
-    environment.filters["png"] = lambda data: "data:image/png;base64," + base64.b64encode(data).decode()
-    return environment.get_template("report.html.jinja").render(
+    return render_page(
+        "pipeline.evaluate",
+        "report.html.jinja",
         title=title,
         labels=labels,
         metrics=metrics,

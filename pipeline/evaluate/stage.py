@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import atomic
-from pipeline.data.samples import Sample, read_samples
+from pipeline.data.samples import Sample, evenly, read_samples
 from pipeline.evaluate.calibration import fit_temperature, negative_log_likelihood, softmax
 from pipeline.evaluate.gate import require_lead, require_metrics
 from pipeline.evaluate.metrics import compare_with_baseline, measure
+from pipeline.evaluate.reference import VALIDATION_SAMPLES, Answers, Reference, write_reference
 from pipeline.evaluate.report import Scored, render_report
 from pipeline.finetune.checkpoint import load_checkpoint, read_history, read_validation
 from pipeline.finetune.loop import compute_logits
@@ -24,7 +25,7 @@ from pipeline.machine import tune_allocator
 from pipeline.modalities.modality import Modality, modality_of
 from pipeline.recipe.sections import Recipe
 from serving.inputs.preprocessors import open_preprocessor
-from serving.runtime import cpu_limit
+from serving.runtimes.cpu import cpu_limit
 
 log = logging.getLogger("graft")
 
@@ -45,15 +46,23 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
     temperature = fit_temperature(validation.logits, validation.targets)
     everything = read_samples(run)
     samples, targets = _split(everything, "test", card.labels)
-    examples = modality.decode_examples(samples, open_preprocessor(card.input, run.checkpoint), run.scratch("test"))
-    logits = compute_logits(classifier, examples, "cpu", "test", modality.UNIT)
+    preprocessor = open_preprocessor(card.input, run.checkpoint)
+
+    def answer(split: str, samples: Sequence[Sample], targets: NDArray[np.int64]) -> Answers:
+        examples = modality.decode_examples(samples, preprocessor, run.scratch(split))
+        logits = compute_logits(classifier, examples, "cpu", split, modality.UNIT)
+        return Answers(logits, targets, [sample.sha256 for sample in samples])
+
+    test = answer("test", samples, targets)
+    reference = Reference(test, answer("validation", *_spread(*_split(everything, "validation", card.labels))), temperature, card.labels)
+    logits = test.logits
     scored = Scored(samples, targets, softmax(logits), softmax(logits, temperature))
     metrics = measure(logits, targets, card.labels, temperature, resamples=recipe.evaluate.bootstrap, seed=recipe.seed)
     metrics["baseline"] = _baseline(recipe, modality, everything, card.labels, scored)
     audit = json.loads(run.audit.read_bytes())
     page = render_report(recipe.name, card.labels, scored, metrics, read_history(run.checkpoint), audit, modality)
 
-    atomic.write_arrays(run.logits, logits=logits, targets=targets, sha256=np.array([sample.sha256 for sample in samples]))
+    write_reference(run.reference, reference)
     atomic.write_json(
         run.calibration,
         {
@@ -75,6 +84,12 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
 def _split(everything: Sequence[Sample], split: str, labels: Sequence[str]) -> tuple[list[Sample], NDArray[np.int64]]:
     samples = [sample for sample in everything if sample.split == split]
     return samples, np.array([labels.index(sample.label) for sample in samples])
+
+
+def _spread(samples: Sequence[Sample], targets: NDArray[np.int64]) -> tuple[list[Sample], NDArray[np.int64]]:
+    """At most as many as a reference holds of validation."""
+    chosen = evenly(len(samples), VALIDATION_SAMPLES)
+    return [samples[index] for index in chosen], targets[chosen]
 
 
 def _baseline(

@@ -1,44 +1,79 @@
-"""The stages ``export`` and ``verify``: artifacts, and the proof without which none is published."""
+"""The stage ``export``: the bundle with the fp32 file, and further model files to be proven."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline import atomic
-from pipeline.data.samples import Sample, digest, read_samples
-from pipeline.errors import GateFailedError, GraftError
+from pipeline.data.samples import Sample, digest, evenly, read_samples
+from pipeline.errors import GraftError
+from pipeline.evaluate.reference import Reference, read_reference
 from pipeline.export.classifier import ServedClassifier
-from pipeline.export.publish import publish
-from pipeline.export.quantize import make_int8
-from pipeline.export.receipt import LIMITS, Reference, build_receipt
-from pipeline.finetune.checkpoint import hash_checkpoint, load_checkpoint, read_card
+from pipeline.export.formats import FORMATS, SOURCE, SOURCE_FILE
+from pipeline.export.half import to_half
+from pipeline.export.int8 import dynamic, static
+from pipeline.export.limits import LIMITS
+from pipeline.export.temperature import correction, scale_temperature
+from pipeline.export.tensorrt import MAX_BATCH_SIZE, make_plan, ranges_for, require_tensorrt, wrap_plan
+from pipeline.finetune.checkpoint import CheckpointCard, hash_checkpoint, load_checkpoint
 from pipeline.layout import RunFolder
-from pipeline.modalities.modality import modality_of
-from pipeline.onnx import to_onnx
+from pipeline.modalities.modality import Classifier, modality_of
+from pipeline.onnx import answer, to_onnx
 from pipeline.recipe.reading import hash_recipe
 from pipeline.recipe.sections import Recipe
 from pipeline.versions import installed_versions
-from serving.bundle import MANIFEST_FILE, Artifact, Lineage, Manifest, ReceiptRef, hash_labels, open_bundle
-from serving.files import hash_file
+from serving.bundle import MANIFEST_FILE, Artifact, Lineage, Manifest, hash_labels
+from serving.files import FileRef, hash_file
 from serving.inputs.item import Feeds, Preprocessor
-from serving.inputs.preprocessors import open_preprocessor
-from serving.predictor import Predictor, load_predictor
+from serving.inputs.preprocessors import InputSpec, open_preprocessor
+from serving.runtimes.session import Precision
 
 log = logging.getLogger("graft")
-SOURCE = "onnx-fp32"
-CALIBRATION_SAMPLES = 2048
+REFERENCE_FILE = "reference.npz"
+CALIBRATION_SAMPLES = {"image": 512, "text": 2048}
+
+
+@dataclass(frozen=True)
+class Making:
+    """What the further files are made from.
+
+    Attributes:
+        recipe: The run's.
+        run: Its folder.
+        classifier: The checkpoint, in evaluation mode.
+        preprocessor: Of its input.
+        reference: What it answers.
+        source: The fp32 ONNX file's bytes.
+        metadata: What every file of the run carries.
+        input: The model's input.
+        folder: Where a file goes that belongs beside the one that is made.
+    """
+
+    recipe: Recipe
+    run: RunFolder
+    classifier: Classifier
+    preprocessor: Preprocessor
+    reference: Reference
+    source: bytes
+    metadata: dict[str, str]
+    input: InputSpec
+    folder: Path
 
 
 def export(recipe: Recipe, run: RunFolder) -> None:
-    """Write the run's bundle, not yet proven: serving refuses it until ``verify`` has passed; and the further artifacts beside it."""
+    """Write the run's bundle, not yet proven: serving refuses it until ``verify`` has passed; and the further files beside it."""
     classifier, card = load_checkpoint(run.checkpoint)
     preprocessor = open_preprocessor(card.input, run.checkpoint)
-    temperature = float(json.loads(run.calibration.read_bytes())["temperature"])
+    reference = read_reference(run.reference)
     lineage = Lineage(
         recipe_sha256=hash_recipe(recipe),
         data_sha256=digest(read_samples(run)),
@@ -46,103 +81,116 @@ def export(recipe: Recipe, run: RunFolder) -> None:
         checkpoint_sha256=hash_checkpoint(run.checkpoint),
         versions=installed_versions(),
     )
-    content = to_onnx(
+    metadata = {
+        "graft.name": recipe.name,
+        "graft.labels": json.dumps(card.labels, ensure_ascii=False),
+        "graft.input": card.input.model_dump_json(),
+        "graft.lineage": lineage.model_dump_json(),
+    }
+    source = _to_onnx(recipe, classifier, preprocessor, reference.temperature, metadata)
+    _write_bundle(recipe, run, card, lineage, source)
+    with atomic.folder(run.candidates) as folder:
+        making = Making(recipe, run, classifier, preprocessor, reference, source, metadata, card.input, folder)
+        how = {}
+        for file in dict.fromkeys(FORMATS[name].file for name in recipe.export.further if FORMATS[name].file != SOURCE_FILE):
+            content, how[file] = MAKERS[file](making)
+            if content is not None:
+                atomic.write_bytes(folder / file, content)
+            log.info(
+                "export: %s, %s", file, f"{len(content) / 1e6:.1f} MB, to be proven" if content else f"not made: {how[file]['because']}"
+            )
+        atomic.write_json(folder / run.made.name, how)
+
+
+def _to_onnx(recipe: Recipe, classifier: Classifier, preprocessor: Preprocessor, temperature: float, metadata: dict[str, str]) -> bytes:
+    return to_onnx(
         ServedClassifier(classifier, temperature).eval(),
         preprocessor.collate([preprocessor.blank()] * 2),
         output_name="probabilities",
-        metadata={
-            "graft.name": recipe.name,
-            "graft.labels": json.dumps(card.labels, ensure_ascii=False),
-            "graft.input": card.input.model_dump_json(),
-            "graft.lineage": lineage.model_dump_json(),
-        },
+        metadata=metadata,
         dynamic_axes=modality_of(recipe).DYNAMIC_AXES,
     )
-    sha256 = hashlib.sha256(content).hexdigest()
+
+
+def _write_bundle(recipe: Recipe, run: RunFolder, card: CheckpointCard, lineage: Lineage, source: bytes) -> None:
+    sha256 = hashlib.sha256(source).hexdigest()
+    served = FORMATS[SOURCE]
     manifest = Manifest(
         name=recipe.name,
         version=sha256[:12],
         labels=card.labels,
         labels_sha256=hash_labels(card.labels),
         input=card.input,
-        artifacts=(Artifact(name=SOURCE, file=run.model.name, sha256=sha256),),
+        artifacts=(Artifact(name=SOURCE, file=served.file, sha256=sha256, runtime=served.runtime, precision=served.precision),),
+        reference=FileRef(file=REFERENCE_FILE, sha256=hash_file(run.reference)),
         lineage=lineage,
     )
     with atomic.folder(run.bundle) as partial:
-        atomic.write_bytes(partial / run.model.name, content)
+        atomic.write_bytes(partial / served.file, source)
+        atomic.write_bytes(partial / REFERENCE_FILE, run.reference.read_bytes())
         for ref in card.input.files():
             atomic.write_bytes(partial / ref.file, (run.checkpoint / ref.file).read_bytes())
         atomic.write_json(partial / MANIFEST_FILE, manifest.model_dump(mode="json"))
-    log.info("export: %s, %.1f MB, version %s", run.model, len(content) / 1e6, manifest.version)
-    _write_candidates(recipe, run, content, preprocessor)
+    log.info("export: %s, %.1f MB, version %s", run.model, len(source) / 1e6, manifest.version)
 
 
-def _write_candidates(recipe: Recipe, run: RunFolder, content: bytes, preprocessor: Preprocessor) -> None:
-    with atomic.folder(run.candidates) as partial:
-        for name in recipe.export.further:
-            made = make_int8(content, _calibration_inputs(run, preprocessor), LIMITS[name].min_cosine)
-            atomic.write_bytes(partial / run.candidate(name).name, made)
-            log.info("export: %s, %.1f MB, to be proven", name, len(made) / 1e6)
+Made = tuple[bytes | None, dict[str, Any]]
 
 
-def _calibration_inputs(run: RunFolder, preprocessor: Preprocessor) -> list[Feeds]:
-    """Single inputs of the validation split, evenly spread."""
-    samples = [sample for sample in read_samples(run) if sample.split == "validation"]
-    chosen = np.linspace(0, len(samples) - 1, min(CALIBRATION_SAMPLES, len(samples))).round().astype(np.int64)
-    return [preprocessor.collate([preprocessor.decode(samples[index].read()).array]) for index in chosen]
+def _make_half(making: Making) -> Made:
+    temperature = making.reference.temperature
+    content = _to_onnx(making.recipe, to_half(making.classifier), making.preprocessor, temperature, making.metadata)
+    return _recalibrate(making, content, {"method": "float16 backbone between float32 ends"})
 
 
-def verify(recipe: Recipe, run: RunFolder) -> None:
-    """Compare each artifact with the checkpoint on the whole test split; write the receipts, and publish what passes.
-
-    Raises:
-        GateFailedError: The fp32 artifact misses a limit. The receipt says which; the bundle stays unservable.
-    """
-    reference = _read_reference(run)
-    samples = [sample for sample in read_samples(run) if sample.split == "test"]
-    if [sample.sha256 for sample in samples] != reference.sha256:
-        raise GraftError(f"{run.logits}: is of another test split than {run.samples}. Evaluate again: graft evaluate {run.root} --force")
-    predictor = load_predictor(run.bundle, artifact=SOURCE, require_receipts=False)
-    card = read_card(run.checkpoint)
-    if (predictor.manifest.labels, predictor.manifest.input) != (card.labels, card.input):
-        raise GraftError(f"{run.bundle}: labels or input are not the checkpoint's. Export again: graft export {run.root} --force")
-    shutil.rmtree(run.published.parent, ignore_errors=True)  # what an earlier verification found
-    _prove_source(run, predictor, samples, reference)
-    states = {SOURCE: "published"}
-    for name in recipe.export.further:
-        states[name] = publish(run, name, predictor, samples, reference)
-        log.info("verify: %s: %s", name, states[name])
-    atomic.write_json(run.published, states)
+def _make_int8(making: Making) -> Made:
+    kind = static if making.recipe.modality == "image" else dynamic
+    samples = _samples(making, "calibration") or _samples(making, "validation")
+    chosen = [samples[index] for index in evenly(len(samples), CALIBRATION_SAMPLES[making.recipe.modality])]
+    made = kind.make_int8(making.source, _feeds(making, chosen), LIMITS["int8"].min_cosine)
+    log.info("export: int8, %s%s", made.method, f"; fp32 stay {', '.join(made.kept)}" if made.kept else "")
+    how = {"method": made.method, "calibrated_on": f"{len(chosen)} samples of {chosen[0].split}", "kept_fp32": list(made.kept)}
+    if kind is dynamic:  # it scales a whole batch, so that an answer would depend on its neighbours
+        how["max_batch_size"] = 1
+    return _recalibrate(making, made.model, how)
 
 
-def _prove_source(run: RunFolder, predictor: Predictor, samples: list[Sample], reference: Reference) -> None:
-    receipt = build_receipt(predictor, samples, reference, LIMITS[SOURCE])
-    atomic.write_json(run.receipt, receipt)
-    _sign(run, passed=receipt["passed"])
-    failed = [f"{check['name']} is {check['value']:g}, limit {check['limit']:g}" for check in receipt["checks"] if not check["passed"]]
-    if failed:
-        raise GateFailedError(
-            f"{run.model}: does not predict what the checkpoint predicts: {'; '.join(failed)}. "
-            f"Nothing is packaged. The receipt is {run.receipt}; export again: graft export {run.root} --force"
-        )
-    log.info("verify: %d of %d answers agree, max abs %.1e", receipt["agreeing"], receipt["samples"], receipt["max_abs_logits"])
+def _recalibrate(making: Making, content: bytes, how: dict[str, Any]) -> Made:
+    """Give a file the temperature that suits its own confidence, as the checkpoint's was found: on validation."""
+    exact = making.reference.validation
+    by_hash = {sample.sha256: sample for sample in _samples(making, "validation")}
+    answers = answer(content, _feeds(making, [by_hash[sha256] for sha256 in exact.sha256]))
+    if not np.isfinite(answers).all():
+        return None, {**how, "because": "its answers are not finite: a value overflows"}
+    factor = correction(answers, exact, making.reference.temperature)
+    return scale_temperature(content, factor), {**how, "because": None, "temperature": making.reference.temperature * factor}
 
 
-def _read_reference(run: RunFolder) -> Reference:
-    with np.load(run.logits, allow_pickle=False) as stored:
-        return Reference(
-            logits=stored["logits"],
-            targets=stored["targets"],
-            sha256=stored["sha256"].tolist(),
-            temperature=float(json.loads(run.calibration.read_bytes())["temperature"]),
-            checkpoint_sha256=hash_checkpoint(run.checkpoint),
-        )
+def _samples(making: Making, split: str) -> list[Sample]:
+    return [sample for sample in read_samples(making.run) if sample.split == split]
 
 
-def _sign(run: RunFolder, *, passed: bool) -> None:
-    """Name the receipt in the manifest, which then lists this artifact alone."""
-    manifest = open_bundle(run.bundle, require_receipts=False).manifest
-    ref = ReceiptRef(file=run.receipt.relative_to(run.bundle).as_posix(), sha256=hash_file(run.receipt), passed=passed)
-    artifact = manifest.artifacts[0].model_copy(update={"receipt": ref})
-    signed = manifest.model_copy(update={"artifacts": (artifact,)})
-    atomic.write_json(run.bundle / MANIFEST_FILE, signed.model_dump(mode="json"))
+def _feeds(making: Making, samples: Sequence[Sample]) -> list[Feeds]:
+    """Each sample as a single input of the model."""
+    return [making.preprocessor.collate([making.preprocessor.decode(sample.read()).array]) for sample in samples]
+
+
+def _make_plan(making: Making, precision: Precision) -> Made:
+    try:
+        require_tensorrt()  # before the work on a file that nothing could be built from
+        source, how = (making.source, {}) if precision == "fp32" else _make_half(making)
+        if source is None:
+            return None, how
+        plan = make_plan(source, precision, making.folder, f"model-tensorrt-{precision}", ranges_for(making.input))
+    except GraftError as error:
+        return None, {"because": str(error)}
+    made = {"method": "TensorRT plan, strongly typed", "max_batch_size": MAX_BATCH_SIZE, "plan": plan.model_dump(mode="json")}
+    return wrap_plan(source, plan), {**how, **made, "because": None}
+
+
+MAKERS: dict[str, Callable[[Making], Made]] = {
+    "model-fp16.onnx": _make_half,
+    "model-int8.onnx": _make_int8,
+    "model-tensorrt-fp32.onnx": partial(_make_plan, precision="fp32"),
+    "model-tensorrt-fp16.onnx": partial(_make_plan, precision="fp16"),
+}

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import RecipeError
-from pipeline.recipe.sections import ImageRecipe, Range, Recipe, TextRecipe
+from pipeline.recipe.sections import Export, ImageRecipe, Range, Recipe, TextRecipe
 
 RECIPES: dict[str, type[ImageRecipe] | type[TextRecipe]] = {"image": ImageRecipe, "text": TextRecipe}
 
@@ -34,12 +34,16 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: a recipe is a mapping with the keys {', '.join(ImageRecipe.model_fields)}.")
     if document.get("modality", "image") not in tuple(RECIPES):
         raise RecipeError(f"{path}: modality: is {_shown(document['modality'])}; known are {', '.join(RECIPES)}.")
+    return _absolute(check_recipe(document, str(path)), path.resolve().parent)
+
+
+def check_recipe(document: Mapping[str, Any], place: str) -> Recipe:
+    """The recipe that a document holds; raises RecipeError that begins with its place and lists everything that is wrong."""
     try:
-        recipe = parse_recipe(document)
+        return parse_recipe(document)
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in _explain(error, _kind(document)))
-        raise RecipeError(f"{path}: {error.error_count()} thing(s) to mend:\n{lines}") from error
-    return _absolute(recipe, path.resolve().parent)
+        raise RecipeError(f"{place}: {error.error_count()} thing(s) to mend:\n{lines}") from error
 
 
 def parse_recipe(document: Mapping[str, Any]) -> Recipe:
@@ -62,10 +66,15 @@ def section_json(section: BaseModel) -> str:
 
 
 def hash_recipe(recipe: Recipe) -> str:
-    """SHA-256, in hex, of the recipe without the places of its files, whose contents have hashes of their own."""
+    """SHA-256, in hex, of what makes the model.
+
+    Left out are the places of files, whose contents have hashes of their own, and what is made of the model afterwards.
+    """
     data = recipe.data.model_copy(update={"source": ""})
     backbone = recipe.backbone.model_copy(update={"weights": ""})
-    return hashlib.sha256(section_json(recipe.model_copy(update={"data": data, "backbone": backbone})).encode()).hexdigest()
+    return hashlib.sha256(
+        section_json(recipe.model_copy(update={"data": data, "backbone": backbone, "export": Export()})).encode()
+    ).hexdigest()
 
 
 def _absolute(recipe: Recipe, base: Path) -> Recipe:

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Format = Literal[
+    "onnx-fp32", "onnx-fp16", "onnx-int8", "openvino-fp32", "openvino-bf16", "cuda-fp32", "cuda-fp16", "tensorrt-fp32", "tensorrt-fp16"
+]
 Metric = Literal["accuracy", "macro_f1", "macro_precision", "macro_recall", "auroc"]
 
 
@@ -50,15 +53,19 @@ class Table(Section):
 
 
 class Splits(Section):
-    """Shares of the samples that never train: validation selects, test measures."""
+    """Shares of the samples that never train: validation selects, test measures, calibration sets the ranges of static int8.
+
+    ``calibration`` is 0 where nothing needs it.
+    """
 
     validation: float = Field(default=0.15, gt=0, lt=1)
     test: float = Field(default=0.25, gt=0, lt=1)
+    calibration: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _leave_training_data(self) -> Splits:
-        if self.validation + self.test >= 1:
-            raise ValueError("validation and test together must leave something to train on (their sum must be below 1)")
+        if self.validation + self.test + self.calibration >= 1:
+            raise ValueError("validation, test and calibration together must leave something to train on (their sum must be below 1)")
         return self
 
 
@@ -229,29 +236,52 @@ class Evaluate(Section):
     ship_below_baseline: bool = False
 
 
-class _Export(Section):
-    formats: tuple[str, ...] = ()
+class LimitChanges(Section):
+    """Another limit than that of the precision, for one format; its receipt then says that the recipe set it.
+
+    Attributes:
+        min_agreement: Least share of answers that are the checkpoint's.
+        min_cosine: Least cosine of any sample's two probability vectors.
+        max_mean_kl: Largest mean Kullback-Leibler divergence, in nats.
+        max_metric_drop: Largest loss of accuracy or macro F1.
+        min_speedup: Least speed, in times that of ``onnx-fp32`` on one thread; 0 publishes a format that is not faster.
+    """
+
+    min_agreement: float | None = Field(default=None, ge=0, le=1)
+    min_cosine: float | None = Field(default=None, ge=0, le=1)
+    max_mean_kl: float | None = Field(default=None, ge=0)
+    max_metric_drop: float | None = Field(default=None, ge=0, le=1)
+    min_speedup: float | None = Field(default=None, ge=0)
+
+
+class Export(Section):
+    """What is made for serving: each format is published only with a passed receipt, and when it is faster.
+
+    Attributes:
+        formats: Beside ``onnx-fp32``, which is always made: half precision (``onnx-fp16``), 8 bits (``onnx-int8``: static for pictures,
+            dynamic for texts), the same file by OpenVINO (``openvino-fp32``, ``openvino-bf16``), and on NVIDIA GPUs by CUDA or TensorRT.
+        limits: By format, what to publish it under instead of the limits of its precision.
+    """
+
+    formats: tuple[Format, ...] = ("onnx-fp32",)
+    limits: dict[Format, LimitChanges] = {}
 
     @property
-    def further(self) -> tuple[str, ...]:
+    def further(self) -> tuple[Format, ...]:
         """What is made beside ``onnx-fp32``, which every run has."""
         return tuple(name for name in dict.fromkeys(self.formats) if name != "onnx-fp32")
 
+    @model_validator(mode="after")
+    def _source_is_exact(self) -> Export:
+        if "onnx-fp32" in self.limits:
+            raise ValueError("limits: onnx-fp32 is what everything else is made from, and keeps its own limits")
+        return self
 
-class ImageExport(_Export):
-    """What is made for serving: each format is published only with a passed receipt."""
 
-    formats: tuple[Literal["onnx-fp32"], ...] = ("onnx-fp32",)
+class TextExport(Export):
+    """The same; texts gain most from dynamic int8, which needs no calibration."""
 
-
-class TextExport(_Export):
-    """What is made for serving: each format is published only with a passed receipt.
-
-    Attributes:
-        formats: Beside ``onnx-fp32``, which is always made: ``onnx-int8``, whose weights are 8-bit integers (dynamic quantisation).
-    """
-
-    formats: tuple[Literal["onnx-fp32", "onnx-int8"], ...] = ("onnx-fp32", "onnx-int8")
+    formats: tuple[Format, ...] = ("onnx-fp32", "onnx-int8")
 
 
 class _Recipe(Section):
@@ -268,7 +298,16 @@ class ImageRecipe(_Recipe):
     image: Image = Image()
     finetune: ImageFinetune = ImageFinetune()
     evaluate: Evaluate = Evaluate()
-    export: ImageExport = ImageExport()
+    export: Export = Export()
+
+    @model_validator(mode="after")
+    def _calibrate_static_int8(self) -> ImageRecipe:
+        if "onnx-int8" in self.export.formats and not self.data.splits.calibration:
+            raise ValueError(
+                "export.formats: onnx-int8 of pictures is calibrated on samples that neither train, select nor test; "
+                "set them aside: data.splits.calibration: 0.05"
+            )
+        return self
 
 
 class TextRecipe(_Recipe):

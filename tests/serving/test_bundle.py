@@ -56,7 +56,7 @@ def test_open_bundle_refuses_when_file_missing(bundle: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None])
 def test_open_bundle_refuses_when_schema_unknown(bundle: Path, version: object) -> None:
     edit(bundle, schema_version=version)
     assert refusal(bundle).code == "unknown_schema"
@@ -99,6 +99,27 @@ def test_open_bundle_refuses_when_the_receipt_is_of_another_file(bundle: Path) -
     error = refusal(bundle)
     assert error.code == "unproven"
     assert "another file" in error.message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [{"runtime": "onnxruntime-cuda"}, {"precision": "fp16"}, {"name": "onnx-fp16"}])
+def test_open_bundle_refuses_when_the_receipt_is_of_another_runtime(bundle: Path, change: dict[str, str]) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["artifacts"][0] |= change
+    edit(bundle, **manifest)
+    error = refusal(bundle)
+    assert error.code == "unproven"
+    assert "another runtime" in error.message
+
+
+@pytest.mark.slow
+def test_bundle_takes_the_defaults_of_a_benchmark(bundle: Path) -> None:
+    (bundle / "defaults.json").write_text(json.dumps({"artifact": "onnx-fp32", "threads": 2, "measured_on": "a CPU"}))
+    opened = open_bundle(bundle)
+    assert opened.defaults is not None
+    assert (opened.artifact().name, opened.defaults.threads) == ("onnx-fp32", 2)
+    (bundle / "defaults.json").write_text('{"artifact": "onnx-fp32"}')
+    assert refusal(bundle).code == "invalid_defaults"
 
 
 def test_open_bundle_refuses_when_manifest_is_no_json(tmp_path: Path) -> None:

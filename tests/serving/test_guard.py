@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
-from serving.errors import InputRefusedError
+from serving.errors import InputRefusedError, ProviderError
 from serving.guard import Guard, Message, Receive, Scope, Send
+from serving.readiness import Readiness
 
+READY = Readiness()
 ROUTES = {"/predict": ("POST",), "/livez": ("GET", "HEAD")}
 
 
-def call(path: str, method: str = "POST", headers: dict[str, str] | None = None, chunks: tuple[bytes, ...] = (b"",)) -> tuple[int, Any]:
+def call(
+    path: str, method: str = "POST", headers: dict[str, str] | None = None, chunks: tuple[bytes, ...] = (b"",), readiness: Readiness = READY
+) -> tuple[int, Any]:
     """Send one request through a guard over an application that reads the body and answers its length."""
     sent: list[Message] = []
     incoming = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
@@ -34,8 +38,16 @@ def call(path: str, method: str = "POST", headers: dict[str, str] | None = None,
 
     scope = {"type": "http", "path": path, "method": method}
     scope["headers"] = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
-    asyncio.run(Guard(app, ROUTES, max_body_bytes=100)(scope, receive, send))
+    asyncio.run(Guard(app, ROUTES, max_body_bytes=100, readiness=readiness)(scope, receive, send))
     return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+def test_guard_says_why_when_the_service_cannot_answer() -> None:
+    refused = Readiness(ProviderError("provider_failed", "no libcuda.so.1"))
+    answer = {"error": {"code": "provider_failed", "message": "no libcuda.so.1"}}
+    assert call("/predict", readiness=refused) == (503, answer)
+    assert call("/livez", "GET", readiness=refused) == (200, 0)
+    assert call("/nothing", readiness=refused)[0] == 404
 
 
 def test_guard_lets_through_when_allowed() -> None:

@@ -17,7 +17,7 @@ from pipeline.modalities.modality import Batch, Readable
 from pipeline.progress import track
 from pipeline.recipe.sections import ImageAugment
 from serving.inputs.image import ImagePreprocessor
-from serving.runtime import cpu_limit
+from serving.runtimes.cpu import cpu_limit
 
 MEMORY_SHARE = 0.25
 

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.split import SPLITS, assign_splits
+from pipeline.data.split import assign_splits
 from pipeline.errors import DataError
 from pipeline.recipe.sections import Splits
 
 SHARES = Splits(validation=0.15, test=0.25)
+THREE = {"train", "validation", "test"}
 
 
 @settings(max_examples=80, deadline=None)
@@ -24,11 +25,20 @@ def test_assign_splits_keeps_the_mix_of_labels_and_strata(sizes: list[int], kind
     strata = [(str(i % kinds),) for i in range(len(labels))]
     splits = assign_splits(labels, strata, SHARES, seed)
     total, joint = Counter(zip(labels, strata, strict=True)), Counter(zip(labels, strata, splits, strict=True))
-    assert set(splits) == set(SPLITS)
+    assert set(splits) == THREE
     for (label, stratum), count in total.items():
         for split, share in (("validation", 0.15), ("test", 0.25), ("train", 0.6)):
             assert abs(joint[label, stratum, split] - share * count) <= 2
     assert splits == assign_splits(labels, strata, SHARES, seed)
+
+
+def test_assign_splits_sets_calibration_aside_from_training_alone() -> None:
+    labels = ["a", "b"] * 100
+    three = assign_splits(labels, [()] * 200, SHARES, 0)
+    four = assign_splits(labels, [()] * 200, SHARES.model_copy(update={"calibration": 0.1}), 0)
+    assert Counter(four) == {"train": 100, "validation": 30, "test": 50, "calibration": 20}
+    assert all(before == after or (before, after) == ("train", "calibration") for before, after in zip(three, four, strict=True))
+    assert Counter(label for label, split in zip(labels, four, strict=True) if split == "calibration") == {"a": 10, "b": 10}
 
 
 def test_assign_splits_differs_when_the_seed_differs() -> None:
@@ -39,7 +49,7 @@ def test_assign_splits_differs_when_the_seed_differs() -> None:
 def test_assign_splits_keeps_going_when_a_stratum_is_rare() -> None:
     labels = ["a", "b"] * 50
     strata = [("rare",), *[("common",)] * 99]
-    assert set(assign_splits(labels, strata, SHARES, 0)) == set(SPLITS)
+    assert set(assign_splits(labels, strata, SHARES, 0)) == THREE
 
 
 @pytest.mark.parametrize(

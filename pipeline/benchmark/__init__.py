@@ -1,0 +1,1 @@
+"""How fast, large and good each published artifact is on this machine."""

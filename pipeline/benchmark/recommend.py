@@ -1,0 +1,104 @@
+"""The settings to serve with on this machine, by a rule over what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.benchmark.rows import Row, Timing, single_runs
+from pipeline.errors import GraftError
+from pipeline.export.formats import SOURCE
+
+# What each of several threads must do at least of the work of one alone.
+LEAST_EFFICIENCY = 0.9
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """An artifact, the threads within one run of it, and what was measured that says so."""
+
+    artifact: str
+    threads: int
+    why: str
+
+
+def recommend(rows: Sequence[Row]) -> Recommendation:
+    """The best settings for a service with several callers, from the smallest batch that was measured.
+
+    The artifact is the fastest of those that are surely faster than ``onnx-fp32``: with the fewest threads measured, the highest
+    median of a round lies below the lowest of ``onnx-fp32``'s. Where there is none it is ``onnx-fp32``. Accuracy does not choose:
+    what is published has kept to its limits. Of two equally fast ones the more accurate is taken.
+
+    The threads are the fewest measured, as a rule one. A service answers CPUs / threads requests at once, so that more threads
+    within a run never raise its throughput: they only move CPUs from one request to another, and lose what splitting a run costs.
+    A single client gains by them, but a service that is sized by that falls behind as soon as it is busy. So more are taken only
+    where splitting costs next to nothing: where each of ``n`` threads does at least nine tenths of the work that one alone does
+    (median latency at least 0.9 n times as low, even of the slowest round against the fastest), which costs at most a tenth of
+    the throughput.
+
+    Raises:
+        GraftError: Nothing was timed.
+    """
+    measured = single_runs(rows)
+    if not measured:
+        reasons = [f"{row.facts.artifact}: {row.unavailable}" for row in rows if row.unavailable]
+        raise GraftError(f"no artifact can be run here: {'; '.join(reasons) or 'none is published'}")
+    fastest = _choose_artifact(measured)
+    of_it = [timing for row, timing in measured if row.facts.artifact == fastest.setting.artifact]
+    chosen = _choose_threads(sorted(of_it, key=lambda timing: timing.setting.threads))
+    why = f"{_why_artifact(measured, fastest)}; {_why_threads(of_it, chosen)}"
+    return Recommendation(chosen.setting.artifact, chosen.setting.threads, why)
+
+
+def _choose_artifact(measured: Sequence[tuple[Row, Timing]]) -> Timing:
+    rivals = _with_fewest_threads(measured)
+    source = next((timing for _, timing in rivals if timing.setting.artifact == SOURCE), None)
+    if source is not None:
+        surely = [(row, timing) for row, timing in rivals if timing.p50_ms.high < source.p50_ms.low]
+        if not surely:
+            return source
+        rivals = surely
+    return min(rivals, key=lambda pair: (pair[1].p50_ms.value, -pair[0].facts.accuracy))[1]
+
+
+def _with_fewest_threads(measured: Sequence[tuple[Row, Timing]]) -> list[tuple[Row, Timing]]:
+    """One row an artifact: that of the fewest threads."""
+    fewest: dict[str, tuple[Row, Timing]] = {}
+    for row, timing in sorted(measured, key=lambda pair: pair[1].setting.threads):
+        fewest.setdefault(row.facts.artifact, (row, timing))
+    return list(fewest.values())
+
+
+def _choose_threads(timings: Sequence[Timing]) -> Timing:
+    """Of one artifact's timings, by rising threads: the most threads that split a run nearly without loss."""
+    fewest = timings[0]
+
+    def efficiency(timing: Timing) -> float:
+        return fewest.p50_ms.low * fewest.setting.threads / (timing.p50_ms.high * timing.setting.threads)
+
+    return next((timing for timing in reversed(timings[1:]) if efficiency(timing) >= LEAST_EFFICIENCY), fewest)
+
+
+def _why_artifact(measured: Sequence[tuple[Row, Timing]], chosen: Timing) -> str:
+    rivals = {timing.setting.artifact: timing for _, timing in _with_fewest_threads(measured)}
+    source = rivals.get(SOURCE)
+    if source is None:
+        return f"{chosen.setting.artifact} is the fastest that can be run here"
+    if chosen is not source:
+        times = source.p50_ms.value / chosen.p50_ms.value
+        return f"{chosen.setting.artifact} is {times:.2f} times as fast as {SOURCE}, in every round faster than that ever was"
+    return f"no other artifact is faster than {SOURCE} by more than the rounds differ" if len(rivals) > 1 else f"{SOURCE} is the only one"
+
+
+def _why_threads(timings: Sequence[Timing], chosen: Timing) -> str:
+    fewest = min(timings, key=lambda timing: timing.setting.threads)
+    many = "1 thread a run" if chosen.setting.threads == 1 else f"{chosen.setting.threads} threads a run"
+    if chosen is not fewest:
+        return f"{many}, which split it nearly without loss ({fewest.p50_ms.value:.2f} to {chosen.p50_ms.value:.2f} ms)"
+    quickest = min(timings, key=lambda timing: timing.p50_ms.value)
+    if quickest is chosen:
+        return f"{many}, which no more threads improve on" if len(timings) > 1 else many
+    return (
+        f"{many} and more callers give the best throughput, though {quickest.setting.threads} threads answer one caller alone "
+        f"in {quickest.p50_ms.value:.2f} ms instead of {chosen.p50_ms.value:.2f}"
+    )

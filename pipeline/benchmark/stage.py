@@ -1,0 +1,186 @@
+"""What ``graft benchmark`` does: measures every published artifact of a run here, and leaves the settings to serve with."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pipeline import atomic
+from pipeline.benchmark.cold import measure_cold_start
+from pipeline.benchmark.measure import measure_settings
+from pipeline.benchmark.plot import plot_pareto, points_of
+from pipeline.benchmark.recommend import Recommendation, recommend
+from pipeline.benchmark.result import Result
+from pipeline.benchmark.rows import ColdStart, Facts, Row, Setting, Timing, single_runs
+from pipeline.data.samples import evenly, read_samples
+from pipeline.layout import RunFolder
+from pipeline.machine import cpu_name
+from pipeline.progress import track
+from pipeline.recipe.sections import Recipe
+from serving.bundle import DEFAULTS_FILE, Artifact, Bundle, Defaults, open_bundle
+from serving.errors import ServingError
+from serving.inputs.preprocessors import open_preprocessor
+from serving.predictor import Predictor, load_predictor
+from serving.runtimes.cpu import cpu_limit
+
+log = logging.getLogger("graft")
+SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Attributes:
+        threads: Threads within one run; by default one, and all CPUs.
+        batches: Inputs a batch.
+        rounds: How often each setting is timed.
+        seconds: About how long the timing may take; starting each artifact comes on top.
+    """
+
+    threads: tuple[int, ...] | None = None
+    batches: tuple[int, ...] = (1, 8)
+    rounds: int = 5
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Some of the test split: bytes, and the same decoded."""
+
+    data: Sequence[bytes]
+    arrays: Sequence[NDArray[Any]]
+
+
+def benchmark(recipe: Recipe, run: RunFolder, options: Options) -> Result:
+    """Measure, and write ``benchmark.json``, the plot, and the bundle's ``defaults.json``.
+
+    Raises:
+        GraftError: No artifact can be run here.
+        BundleError: The bundle must not be served.
+    """
+    _drop_unreadable(run.bundle / DEFAULTS_FILE)
+    bundle = open_bundle(run.bundle)
+    inputs = _read_inputs(run, bundle)
+    starts = _start_all(bundle, inputs.data[0])
+    settings = _settings(bundle, starts, options)
+    timings = _time(bundle, settings, inputs, options, recipe.seed) if settings else {}
+    rows = [row for artifact in bundle.manifest.artifacts for row in _rows(bundle, artifact, starts[artifact.name], timings)]
+    recommended = recommend(rows)
+    result = Result(
+        run=run.root,
+        measured_on=_device(bundle.artifact(recommended.artifact)),
+        rounds=options.rounds,
+        samples=len(inputs.arrays),
+        rows=rows,
+        recommended=recommended,
+        plot=run.benchmark / "pareto.png",
+        defaults=run.bundle / DEFAULTS_FILE,
+    )
+    _write(run, result, recommended)
+    return result
+
+
+def _drop_unreadable(defaults: Path) -> None:
+    """Remove an earlier benchmark's settings if they keep the bundle from being opened: this one writes others."""
+    try:
+        Defaults.model_validate_json(defaults.read_bytes())
+    except FileNotFoundError:
+        return
+    except ValueError:
+        log.warning("benchmark: %s cannot be read, and is removed", defaults)
+        defaults.unlink()
+
+
+def _read_inputs(run: RunFolder, bundle: Bundle) -> Inputs:
+    """At most 64 samples of the test split, evenly spread over it."""
+    tested = [sample for sample in read_samples(run) if sample.split == "test"]
+    data = [tested[index].read() for index in evenly(len(tested), SAMPLES)]
+    preprocessor = open_preprocessor(bundle.manifest.input, bundle.folder)
+    return Inputs(data, [preprocessor.decode(each).array for each in data])
+
+
+def _start_all(bundle: Bundle, data: bytes) -> dict[str, ColdStart | ServingError]:
+    """Each artifact's cold start, or why it cannot be run here."""
+    found: dict[str, ColdStart | ServingError] = {}
+    artifacts = bundle.manifest.artifacts
+    for artifact in track(artifacts, total=len(artifacts), what="cold starts", unit="artifacts"):
+        try:
+            found[artifact.name] = measure_cold_start(bundle.folder, artifact.name, data)
+        except ServingError as error:
+            log.info("benchmark: %s cannot be run here: %s", artifact.name, error.message)
+            found[artifact.name] = error
+    return found
+
+
+def _settings(bundle: Bundle, starts: dict[str, ColdStart | ServingError], options: Options) -> list[Setting]:
+    """Every artifact that runs here with every number of threads and batch size; on a GPU, which has threads of its own, the fewest."""
+    threads = options.threads or tuple(sorted({1, cpu_limit()}))
+    return [
+        Setting(artifact.name, count, batch_size)
+        for artifact in bundle.manifest.artifacts
+        if isinstance(starts[artifact.name], ColdStart)
+        for count in (threads if _is_on_cpu(artifact) else (min(threads),))
+        for batch_size in options.batches
+    ]
+
+
+def _time(bundle: Bundle, settings: Sequence[Setting], inputs: Inputs, options: Options, seed: int) -> dict[Setting, Timing]:
+    """Each setting's speed; one session serves all batch sizes."""
+    pairs = dict.fromkeys((setting.artifact, setting.threads) for setting in settings)
+    predictors: dict[tuple[str, int], Predictor] = {
+        (artifact, threads): load_predictor(bundle.folder, artifact=artifact, threads=threads) for artifact, threads in pairs
+    }
+    scorers = {setting: predictors[setting.artifact, setting.threads] for setting in settings}
+    log.info("benchmark: %d settings in %d rounds, about %.0f s", len(settings), options.rounds, options.seconds)
+    return measure_settings(scorers, inputs.arrays, rounds=options.rounds, seconds=options.seconds, seed=seed)
+
+
+def _rows(bundle: Bundle, artifact: Artifact, start: ColdStart | ServingError, timings: dict[Setting, Timing]) -> list[Row]:
+    facts = _facts(bundle, artifact)
+    if isinstance(start, ServingError):
+        return [Row(facts, unavailable=start.message)]
+    return [Row(facts, start, timing) for setting, timing in timings.items() if setting.artifact == artifact.name]
+
+
+def _facts(bundle: Bundle, artifact: Artifact) -> Facts:
+    assert artifact.receipt is not None, "a bundle that is open has receipts"
+    metrics = json.loads(bundle.path_of(artifact.receipt).read_bytes())["metrics_artifact"]
+    return Facts(
+        artifact=artifact.name,
+        runtime=artifact.runtime,
+        precision=artifact.precision,
+        max_batch_size=artifact.max_batch_size,
+        file_mb=bundle.path_of(artifact).stat().st_size / 1e6,
+        accuracy=metrics["accuracy"],
+        macro_f1=metrics["macro_f1"],
+    )
+
+
+def _is_on_cpu(artifact: Artifact) -> bool:
+    return artifact.runtime.endswith("-cpu")
+
+
+def _device(artifact: Artifact) -> str:
+    """What ran an artifact."""
+    cpu = f"{cpu_name()}, {cpu_limit()} usable CPUs"
+    if _is_on_cpu(artifact):
+        return cpu
+    import torch
+
+    return f"{torch.cuda.get_device_name()}; {cpu}" if torch.cuda.is_available() else f"a GPU that torch cannot name; {cpu}"
+
+
+def _write(run: RunFolder, result: Result, recommended: Recommendation) -> None:
+    timing = min((timing for _, timing in single_runs(result.rows)), key=lambda timing: timing.setting.threads)
+    setting = f"batch {timing.setting.batch_size}, {timing.setting.threads} thread{'s' * (timing.setting.threads > 1)}"
+    atomic.write_bytes(result.plot, plot_pareto(points_of(result.rows), f"{run.root.name}: {result.measured_on}", setting))
+    atomic.write_json(run.benchmark / "benchmark.json", result.to_json())
+    defaults = Defaults(artifact=recommended.artifact, threads=recommended.threads, measured_on=result.measured_on)
+    atomic.write_json(result.defaults, defaults.model_dump(mode="json"))

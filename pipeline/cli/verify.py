@@ -1,0 +1,36 @@
+"""``graft verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.output import emit, json_option
+
+
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder, when TARGET is a recipe.")
+@click.option("--data", type=click.Path(path_type=Path), help="For a bundle: a folder, a .csv or .tsv table, or a recipe.")
+@click.option("--force", is_flag=True, help="Redo the stage even if it is done.")
+@json_option
+def verify(target: Path, folder: Path | None, data: Path | None, *, force: bool, as_json: bool) -> None:
+    """Score the whole test split through the serving code, write the receipts, and publish what passes.
+
+    TARGET is a run's folder, or a recipe, whose run is then in models/NAME. With --data it is a bundle's folder instead, which is
+    proven again on this machine from its own files and those samples; nothing is written.
+    """
+    if data is not None:
+        from pipeline.verify.recheck import recheck
+
+        found = recheck(target, data)
+        emit(found.to_json(), found.to_text(), as_json=as_json)
+        found.require_passed(target)
+        return
+    from pipeline.run import done_stages, open_run, run_stage
+    from pipeline.summary import summarise_run
+
+    opened = open_run(target, folder)
+    summary = summarise_run(opened.folder, [run_stage("verify", opened, force=force)], done_stages(opened))
+    emit(summary.to_json(), summary.to_text(), as_json=as_json)

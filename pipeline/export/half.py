@@ -1,0 +1,44 @@
+"""Half precision: the artifact ``onnx-fp16``, whose weights are float16 while inputs and probabilities keep their types."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.modalities.modality import Classifier
+
+
+def to_half(classifier: Classifier) -> Classifier:
+    """A copy of a classifier whose backbone computes in float16; normalisation, pooling of tokens and softmax stay float32.
+
+    The module that has the weights is halved and then exported, rather than a graph converted: with float32 around it nothing overflows
+    but what the backbone itself computes.
+    """
+    half = copy.deepcopy(classifier)
+    for name in ("network", "encoder"):
+        if hasattr(half, name):
+            setattr(half, name, _Half(getattr(half, name).half()))
+            return half
+    raise AssertionError("a classifier has a network or an encoder")
+
+
+class _Half(nn.Module):
+    """A float16 module between float32 ones: floats are rounded on the way in and widened on the way out; ids and masks pass."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *tensors: torch.Tensor, **named: torch.Tensor) -> Any:  # noqa: ANN401 - a tensor, or an encoder's output
+        output = self.module(*map(_narrow, tensors), **{name: _narrow(value) for name, value in named.items()})
+        if isinstance(output, torch.Tensor):
+            return output.float()
+        return SimpleNamespace(last_hidden_state=output.last_hidden_state.float())
+
+
+def _narrow(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor

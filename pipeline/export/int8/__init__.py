@@ -1,0 +1,1 @@
+"""8-bit artifacts: dynamic for transformers, static for convolutional networks."""

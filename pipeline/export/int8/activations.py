@@ -1,0 +1,74 @@
+"""What real inputs make of each activation that is multiplied by a constant matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.export.int8.products import Products
+from pipeline.onnx import create_session
+from pipeline.progress import track
+from serving.inputs.item import Feeds
+
+if TYPE_CHECKING:
+    import onnx
+
+MEASURED_INPUTS = 512  # enough to meet the largest activations
+TOKENS_AT_ONCE = 2048
+KEPT_INPUTS = 16  # whose activations are kept as they are
+
+
+@dataclass
+class Activation:
+    """One activation over some inputs.
+
+    Attributes:
+        gram: Sum of its outer products over all tokens, float64 of shape (channels, channels).
+        peaks: The largest magnitude of each channel, float32 of shape (channels,).
+        examples: The activation itself on a few inputs, each float32 of shape (tokens, channels).
+    """
+
+    gram: NDArray[np.float64]
+    peaks: NDArray[np.float32]
+    examples: list[NDArray[np.float32]] = field(default_factory=list)
+    _waiting: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def add(self, value: NDArray[np.float32], *, keep: bool) -> None:
+        """Take in what one input makes of it, of shape (tokens, channels)."""
+        self.peaks = np.maximum(self.peaks, np.abs(value).max(axis=0))
+        self._waiting.append(value)
+        if sum(map(len, self._waiting)) >= TOKENS_AT_ONCE:
+            self.finish()
+        if keep:
+            self.examples.append(value)
+
+    def finish(self) -> None:
+        """Take in what waits: many tokens at once, since the sum is as large for a few."""
+        if self._waiting:
+            rows = np.concatenate(self._waiting)
+            self.gram += rows.T @ rows
+            self._waiting.clear()
+
+
+def measure_activations(document: onnx.ModelProto, products: Products, inputs: Sequence[Feeds]) -> dict[str, Activation]:
+    """Run some of the inputs and look at every activation of the products, by its name."""
+    import onnx
+
+    names = list(products)
+    probe = onnx.ModelProto.FromString(document.SerializeToString())
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = create_session(probe.SerializeToString())
+    channels = {name: len(own[0].matrix) for name, own in products.items()}
+    found = {name: Activation(np.zeros((size, size)), np.zeros(size, np.float32)) for name, size in channels.items()}
+    chosen = inputs[:: max(1, len(inputs) // MEASURED_INPUTS)]
+    every = max(1, len(chosen) // KEPT_INPUTS)
+    for index, feeds in enumerate(track(chosen, total=len(chosen), what="int8", unit="inputs")):
+        for name, value in zip(names, session.run(names, dict(feeds)), strict=True):
+            found[name].add(value.reshape(-1, channels[name]), keep=index % every == 0)
+    for activation in found.values():
+        activation.finish()
+    return found

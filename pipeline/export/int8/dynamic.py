@@ -1,0 +1,150 @@
+"""8-bit products for encoders: weights rounded beforehand, activations as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.export.int8.activations import measure_activations
+from pipeline.export.int8.divergence import Quantised, cosines, keep_most_harmful, wanted_cosine
+from pipeline.export.int8.gptq import Rounded, round_weights
+from pipeline.export.int8.products import Products, read_products
+from pipeline.export.int8.smoothing import choose_factors
+from pipeline.onnx import answer
+from serving.inputs.item import Feeds
+
+if TYPE_CHECKING:
+    import onnx
+
+METHOD = "dynamic: 7-bit weights rounded by GPTQ, channels evened out by SmoothQuant"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that the int8 file is written from.
+
+    Attributes:
+        document: The fp32 model.
+        products: What is quantised.
+        factors: By the activation's name, what its channels are divided by; None: they stay as they are.
+        weights: By the weight's name.
+    """
+
+    document: onnx.ModelProto
+    products: Products
+    factors: Mapping[str, NDArray[np.float32] | None]
+    weights: Mapping[str, Rounded]
+
+    def names(self) -> list[str]:
+        """The products' names."""
+        return [product.name for own in self.products.values() for product in own]
+
+
+def make_int8(model: bytes, inputs: Sequence[Feeds], min_cosine: float) -> Quantised:
+    """Quantise an encoder so that it changes its answers to some real inputs as little as can be.
+
+    Only products with constant matrices are quantised: an embedding would lose accuracy without becoming faster.
+
+    Args:
+        model: The fp32 ONNX file's bytes.
+        inputs: Single inputs of the model, not of the test split.
+        min_cosine: What the receipt will ask for.
+    """
+    exact = answer(model, inputs)
+    plan = make_plan(model, inputs)
+
+    def quantise(kept: Sequence[str], some: Sequence[Feeds]) -> Quantised:
+        made = write_int8(plan, kept)
+        return Quantised(made, METHOD, tuple(kept), answer(made, some))
+
+    made = quantise((), inputs)
+    if plan.products and cosines(exact, made.answers).min() < wanted_cosine(min_cosine):
+        made = keep_most_harmful(made, plan.names(), quantise, inputs, exact, min_cosine)
+    return made
+
+
+def make_plan(model: bytes, inputs: Sequence[Feeds]) -> Plan:
+    """Measure the activations, even them out, and round the weights."""
+    document, products = read_products(model)
+    activations = measure_activations(document, products, inputs) if products else {}
+    factors: dict[str, NDArray[np.float32] | None] = {}
+    weights: dict[str, Rounded] = {}
+    for name, own in products.items():
+        chosen = choose_factors(activations[name], np.concatenate([product.matrix for product in own], axis=1))
+        factors[name] = chosen
+        even = np.ones(len(own[0].matrix), np.float32) if chosen is None else chosen
+        gram = activations[name].gram / np.outer(even, even)
+        weights |= {product.weight: round_weights(product.matrix * even[:, None], gram) for product in own}
+    return Plan(document, products, factors, weights)
+
+
+def write_int8(plan: Plan, kept: Collection[str]) -> bytes:
+    """The int8 ONNX file's bytes; onnxruntime runs the nodes of a product as one.
+
+    Args:
+        plan: What it is written from.
+        kept: Names of products that stay fp32.
+    """
+    import onnx
+
+    document = onnx.ModelProto.FromString(plan.document.SerializeToString())
+    by_name = {product.name: (activation, product.weight) for activation, own in plan.products.items() for product in own}
+    nodes: list[onnx.NodeProto] = []
+    prepared: set[str] = set()
+    for node in document.graph.node:
+        if node.name not in by_name or node.name in kept:
+            nodes.append(node)
+            continue
+        activation, weight = by_name[node.name]
+        if activation not in prepared:
+            prepared.add(activation)
+            nodes += _quantise_activation(document, activation, plan.factors[activation])
+        nodes += _multiply(document, node, activation, weight, plan.weights[weight])
+    replaced = {weight for name, (_, weight) in by_name.items() if name not in kept}
+    tensors = [tensor for tensor in document.graph.initializer if tensor.name not in replaced]
+    _set(document.graph.node, nodes)
+    _set(document.graph.initializer, tensors)
+    del document.graph.value_info[:]  # of values that are no more
+    onnx.checker.check_model(document)
+    return document.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+
+
+def _quantise_activation(document: onnx.ModelProto, name: str, factors: NDArray[np.float32] | None) -> list[onnx.NodeProto]:
+    from onnx import helper, numpy_helper
+
+    parts = [f"{name}_q", f"{name}_scale", f"{name}_zero"]
+    if factors is None:
+        return [helper.make_node("DynamicQuantizeLinear", [name], parts, name=f"{name}_quantize")]
+    document.graph.initializer.append(numpy_helper.from_array((1 / factors).astype(np.float32), f"{name}_smoothing"))
+    return [
+        helper.make_node("Mul", [name, f"{name}_smoothing"], [f"{name}_smoothed"], name=f"{name}_smooth"),
+        helper.make_node("DynamicQuantizeLinear", [f"{name}_smoothed"], parts, name=f"{name}_quantize"),
+    ]
+
+
+def _multiply(document: onnx.ModelProto, node: onnx.NodeProto, activation: str, weight: str, rounded: Rounded) -> list[onnx.NodeProto]:
+    """The nodes that onnxruntime fuses into one, MatMulIntegerToFloat or DynamicQuantizeMatMul."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    zeros = np.zeros(len(rounded.scales), np.int8)
+    parts = {f"{weight}_q": rounded.whole, f"{weight}_scale": rounded.scales, f"{weight}_zero": zeros}
+    document.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in parts.items())
+    out, name = node.output[0], node.name
+    operands = [f"{activation}_q", f"{weight}_q", f"{activation}_zero", f"{weight}_zero"]
+    return [
+        helper.make_node("MatMulInteger", operands, [f"{out}_whole"], name=f"{name}_whole"),
+        helper.make_node("Cast", [f"{out}_whole"], [f"{out}_float"], name=f"{name}_float", to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{activation}_scale", f"{weight}_scale"], [f"{out}_scales"], name=f"{name}_scales"),
+        helper.make_node("Mul", [f"{out}_float", f"{out}_scales"], [out], name=f"{name}_scaled"),
+    ]
+
+
+def _set(field: object, messages: Sequence[object]) -> None:
+    """Replace what a repeated field holds; some of the messages may be its own."""
+    copies = [type(message).FromString(message.SerializeToString()) for message in messages]  # type: ignore[attr-defined]
+    del field[:]  # type: ignore[attr-defined]
+    field.extend(copies)  # type: ignore[attr-defined]

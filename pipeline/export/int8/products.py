@@ -1,0 +1,53 @@
+"""The products of activations with constant matrices: what an encoder spends its time on."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True)
+class Product:
+    """A plain product of an activation with a matrix that no other node uses.
+
+    Attributes:
+        name: Of the node.
+        weight: Of the matrix.
+        matrix: float32 of shape (channels, outputs).
+    """
+
+    name: str
+    weight: str
+    matrix: NDArray[np.float32]
+
+
+Products = Mapping[str, Sequence[Product]]  # by the activation's name
+
+
+def read_products(model: bytes) -> tuple[onnx.ModelProto, Products]:
+    """An ONNX file as a document whose Gemms are products and sums (GPT-2's layers are Gemms), and its products but for the head's.
+
+    The head is small, and every error in it is an error of a logit.
+    """
+    import onnx
+    from onnx import numpy_helper
+    from onnxruntime.quantization.onnx_model import ONNXModel
+
+    wrapped = ONNXModel(onnx.load_from_string(model))
+    wrapped.replace_gemm_with_matmul()
+    document = wrapped.model
+    uses = Counter(name for node in document.graph.node for name in node.input)
+    matrices = {tensor.name: tensor for tensor in document.graph.initializer if len(tensor.dims) == 2 and uses[tensor.name] == 1}
+    nodes = [node for node in document.graph.node if node.op_type == "MatMul" and node.input[1] in matrices]
+    found: dict[str, list[Product]] = defaultdict(list)
+    for node in nodes[:-1]:
+        found[node.input[0]].append(Product(node.name, node.input[1], numpy_helper.to_array(matrices[node.input[1]])))
+    return document, dict(found)

@@ -1,0 +1,232 @@
+"""8 bits for convolutional networks: weights rounded beforehand, activations by ranges that real pictures have set."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.export.int8.divergence import Quantised, cosines, keep_most_harmful, mean_divergence, wanted_cosine
+from pipeline.onnx import answer
+from pipeline.progress import track
+from serving.inputs.item import Feeds
+
+if TYPE_CHECKING:
+    import onnx
+
+METHODS: dict[str, dict[str, Any]] = {
+    "MinMax": {},
+    "Percentile": {"percentile": 99.999, "symmetric": False},  # symmetric, as onnxruntime has it, wastes levels below zero
+    "Entropy": {},
+}
+JUDGED_EVERY = 4  # every fourth input does not calibrate, but judges how well the others did
+CALIBRATED = 128  # inputs at most: a range is known by then, and a histogram takes a tenth of a second an input
+CHUNK = 8  # inputs whose every activation is held at once: a few hundred MB at 224 pixels
+EXACT = {"Add"}  # residuals carry every layer's rounding on: in fp32 they leave a seventh of the divergence, at hardly any time
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The fp32 model as the quantiser wants it, with what is known of its activations.
+
+    Attributes:
+        model: The ONNX file's bytes; batch norms are folded, shapes are noted.
+        ranges: onnxruntime's ``TensorsData``: the least and the largest value of each activation.
+        method: That measured the ranges.
+    """
+
+    model: bytes
+    ranges: Any
+    method: str
+
+    def quantise(self, kept: Sequence[str], inputs: Sequence[Feeds]) -> Quantised:
+        """The int8 model, and its answers to some inputs."""
+        made = quantize_static(self.model, self.ranges, kept)
+        return Quantised(made, f"static: 7-bit weights, ranges by {self.method}", tuple(kept), answer(made, inputs))
+
+
+def make_int8(model: bytes, inputs: Sequence[Feeds], min_cosine: float) -> Quantised:
+    """Quantise a convolutional network with fixed scales, so that it changes its answers to some real inputs as little as can be.
+
+    Each calibration method measures the activations' ranges on most of the inputs; the one that changes the answers to the
+    others least is taken. Then the layers that hurt most go back to fp32, where that is needed.
+
+    Args:
+        model: The fp32 ONNX file's bytes.
+        inputs: Single inputs of the model, of the calibration split; a few hundred.
+        min_cosine: What the receipt will ask for.
+    """
+    exact = answer(model, inputs)
+    prepared = _choose_method(preprocess(model), inputs, exact)
+    made = prepared.quantise((), inputs)
+    if cosines(exact, made.answers).min() < wanted_cosine(min_cosine):
+        made = keep_most_harmful(made, layers_of(prepared.model), prepared.quantise, inputs, exact, min_cosine)
+    return made
+
+
+def _choose_method(prepared: bytes, inputs: Sequence[Feeds], exact: NDArray[np.float64]) -> Prepared:
+    """The calibration that changes the answers to inputs least that it has not seen."""
+    held_back = inputs[::JUDGED_EVERY]
+    others = [feeds for index, feeds in enumerate(inputs) if index % JUDGED_EVERY] or list(inputs)
+    chosen = np.linspace(0, len(others) - 1, min(CALIBRATED, len(others))).round().astype(np.int64)
+    seen = [others[index] for index in chosen]
+    tried = [Prepared(prepared, measure_ranges(prepared, seen, method), method) for method in METHODS]
+    return min(tried, key=lambda each: mean_divergence(exact[::JUDGED_EVERY], each.quantise((), held_back).answers))
+
+
+def layers_of(model: bytes) -> list[str]:
+    """The names of the layers with weights that :func:`quantize_static` quantises.
+
+    Args:
+        model: Of :func:`preprocess`.
+    """
+    import onnx
+
+    document = onnx.load_from_string(model)
+    weights = {tensor.name for tensor in document.graph.initializer}
+    outside = set(_float_nodes(document))
+    return [node.name for node in document.graph.node if node.op_type in WEIGHTED and node.input[1] in weights and node.name not in outside]
+
+
+def _float_nodes(document: onnx.ModelProto) -> list[str]:
+    """The names of the nodes that always stay fp32: to the first convolution, and from the classifier on.
+
+    Pixels and logits need more than 8 bits, and these layers cost little.
+    """
+    nodes = document.graph.node
+    first = next((index for index, node in enumerate(nodes) if node.op_type == "Conv"), -1)
+    last = max((index for index, node in enumerate(nodes) if node.op_type in WEIGHTED), default=len(nodes))
+    return [node.name for index, node in enumerate(nodes) if index <= first or index >= last]
+
+
+def preprocess(model: bytes) -> bytes:
+    """Fold what can be folded, note every activation's shape and give every node a name, as the quantiser needs it.
+
+    Args:
+        model: The fp32 ONNX file's bytes.
+
+    Returns:
+        The ONNX file's bytes, which compute the same.
+    """
+    import onnx
+    from onnxruntime.quantization import quant_pre_process
+
+    document = onnx.load_from_string(model)
+    # Its shape inference trips over what the exporter notes of inner values.
+    del document.graph.value_info[:]
+    with tempfile.TemporaryDirectory(prefix="graft-int8-") as folder, _silent():
+        source, path = Path(folder) / "model.onnx", Path(folder) / "prepared.onnx"
+        onnx.save(document, source)  # given a document, it would lose the weights (onnxruntime 1.31)
+        quant_pre_process(source, path, skip_symbolic_shape=True)
+        prepared = onnx.load(path)
+    for index, node in enumerate(prepared.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+    used = {node.domain for node in prepared.graph.node}
+    imports = [each for each in prepared.opset_import if each.domain in used]  # it names every domain that it knows
+    del prepared.opset_import[:]
+    prepared.opset_import.extend(imports)
+    _set_metadata(prepared, document)
+    return prepared.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+
+
+def measure_ranges(prepared: bytes, inputs: Sequence[Feeds], method: str) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+    """The range that 8 bits shall cover of every activation.
+
+    Args:
+        prepared: Of :func:`preprocess`.
+        inputs: Single inputs.
+        method: A key of ``METHODS``.
+
+    Returns:
+        onnxruntime's ``TensorsData``.
+    """
+    from onnxruntime.quantization import CalibrationMethod, create_calibrator
+
+    with tempfile.TemporaryDirectory(prefix="graft-int8-") as folder, _silent():
+        path = Path(folder) / "prepared.onnx"
+        path.write_bytes(prepared)
+        calibrator = create_calibrator(
+            path, augmented_model_path=str(path.with_name("augmented.onnx")),
+            calibrate_method=CalibrationMethod[method], extra_options=METHODS[method],
+        )  # fmt: skip
+    # It collects what it is given in one go before it counts, so it is given little at a time.
+    starts = range(0, len(inputs), CHUNK)
+    for start in track(starts, total=len(inputs), what=f"int8: {method}", unit="inputs", weight=CHUNK):
+        with _silent():
+            calibrator.collect_data(_Reader(inputs[start : start + CHUNK]))
+    with _silent():
+        return calibrator.compute_data()
+
+
+class _Reader:
+    """Inputs one by one, as onnxruntime's ``CalibrationDataReader``."""
+
+    def __init__(self, inputs: Sequence[Feeds]) -> None:
+        self._left = iter(inputs)
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        """The next input; None after the last."""
+        feeds = next(self._left, None)
+        return None if feeds is None else dict(feeds)
+
+
+def quantize_static(prepared: bytes, ranges: Any, kept: Sequence[str] = ()) -> bytes:  # noqa: ANN401 - onnxruntime is untyped
+    """Weights of 7 bits, one scale an output channel; activations of 8 bits, with scales that are part of the file.
+
+    Weights use 7 bits, since on CPUs without VNNI the sum of two 8-bit products overflows 16 bits, and the answers would depend
+    on the CPU.
+
+    Args:
+        prepared: Of :func:`preprocess`.
+        ranges: Of :func:`measure_ranges`.
+        kept: Names of layers that stay fp32, beside the first convolution and the classifier.
+
+    Returns:
+        The int8 ONNX file's bytes, the same every time, with the metadata of the fp32 file.
+    """
+    import onnx
+    from onnxruntime.quantization import QDQQuantizer, QuantType
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    document = onnx.load_from_string(prepared)
+    with _silent():
+        quantizer = QDQQuantizer(
+            onnx.load_from_string(prepared), per_channel=True, reduce_range=True,
+            weight_qType=QuantType.QInt8, activation_qType=QuantType.QUInt8, tensors_range=ranges,
+            nodes_to_quantize=[], nodes_to_exclude=[*_float_nodes(document), *kept],
+            op_types_to_quantize=sorted({*QDQRegistry, *QLinearOpsRegistry} - EXACT), extra_options={},
+        )  # fmt: skip
+        quantized: onnx.ModelProto = quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    del quantized.graph.value_info[:]
+    _set_metadata(quantized, document)
+    return quantized.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+
+
+def _set_metadata(changed: onnx.ModelProto, source: onnx.ModelProto) -> None:
+    """The metadata of the source and nothing else: onnxruntime's quantiser notes what it has done."""
+    metadata = sorted((item.key, item.value) for item in source.metadata_props)
+    del changed.metadata_props[:]
+    for key, value in metadata:
+        changed.metadata_props.add(key=key, value=value)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep onnxruntime's quantiser from printing and from giving advice."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)

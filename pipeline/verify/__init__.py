@@ -1,0 +1,1 @@
+"""The proof: each artifact against the checkpoint, and what becomes of it."""

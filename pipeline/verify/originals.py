@@ -1,0 +1,97 @@
+"""Find samples again by what is in them, wherever they lie now."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.data.intake import read_labelled, read_rows
+from pipeline.errors import DataError
+from pipeline.modalities.modality import Readable
+from pipeline.progress import track
+from pipeline.recipe.reading import load_recipe
+from pipeline.recipe.sections import Table
+from pipeline.verify.scoring import Originals
+
+RECIPES = {".yaml", ".yml"}
+TABLES = {".csv": ",", ".tsv": "\t"}
+
+
+@dataclass(frozen=True)
+class File:
+    """A sample in a file of its own."""
+
+    path: Path
+
+    def read(self) -> bytes:
+        """Its bytes; raises OSError."""
+        return self.path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A sample that is a value of a table."""
+
+    text: str
+
+    def read(self) -> bytes:
+        """Its bytes."""
+        return self.text.encode(errors="surrogatepass")
+
+
+def find_originals(data: Path, wanted: Iterable[str]) -> Originals:
+    """The samples with these content hashes.
+
+    Args:
+        data: A folder whose files are the samples, at any depth; a table with a header (.csv or .tsv) whose values are the texts or
+            name the files; or a recipe, for its ``data`` section.
+        wanted: SHA-256, in hex, of each sample's bytes.
+
+    Raises:
+        DataError: There is no such place, or some of the samples are not in it.
+    """
+    missing = set(wanted)
+    found = {}
+    candidates = list(_candidates(data))
+    for candidate in track(candidates, total=len(candidates), what="data", unit="samples"):
+        sha256 = hashlib.sha256(candidate.read()).hexdigest()
+        if sha256 in missing:
+            missing.remove(sha256)
+            found[sha256] = candidate
+    if missing:
+        raise DataError(
+            f"{data}: {len(missing)} of {len(missing) + len(found)} samples that the bundle was measured on are not in it, the first being "
+            f"{min(missing)[:16]}…. Name the data as they were when it was trained: a folder, a .csv or .tsv table, or the recipe."
+        )
+    return found
+
+
+def _candidates(data: Path) -> Iterator[Readable]:
+    if data.is_dir():
+        yield from (File(path) for path in sorted(data.rglob("*")) if path.is_file())
+    elif data.suffix in RECIPES:
+        recipe = load_recipe(data)
+        yield from read_labelled(recipe.data, texts=recipe.modality == "text")
+    elif data.suffix in TABLES and data.is_file():
+        yield from _in_table(data)
+    else:
+        raise DataError(f"{data}: is neither a folder, nor a .csv or .tsv table, nor a recipe. Name where the held-out samples are.")
+
+
+def _in_table(path: Path) -> Iterator[Readable]:
+    """Every value, as a text and, where it names a file beside the table, as that."""
+    _, rows = read_rows(path, Table(separator=TABLES[path.suffix]))
+    for _, row in rows:
+        for value in row.values():
+            yield Cell(value)
+            if _names_file(path.parent, value):
+                yield File(path.parent / value)
+
+
+def _names_file(folder: Path, value: str) -> bool:
+    try:
+        return bool(value) and (folder / value).is_file()
+    except (OSError, ValueError):  # too long, or with a null byte: a text
+        return False

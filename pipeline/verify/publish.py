@@ -1,0 +1,119 @@
+"""A further artifact into the bundle, if its receipt passes and it is worth it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import atomic
+from pipeline.evaluate.reference import Reference
+from pipeline.export.formats import FORMATS
+from pipeline.export.limits import Limits, limits_for
+from pipeline.layout import RunFolder
+from pipeline.recipe.sections import Export, Format
+from pipeline.verify.receipt import build_receipt, failures
+from pipeline.verify.scoring import Originals
+from pipeline.verify.speed import measure_speedup
+from pipeline.verify.states import State
+from serving.bundle import MANIFEST_FILE, Artifact, Bundle, ReceiptRef, open_bundle
+from serving.errors import ServingError
+from serving.files import hash_file
+from serving.predictor import Predictor, warm
+from serving.runtimes.opening import open_session
+from serving.runtimes.plan import Plan, require_match
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """What every artifact of a run is judged with.
+
+    Attributes:
+        run: The run, whose bundle holds the proven fp32 artifact.
+        export: The recipe's section.
+        source: The fp32 artifact's predictor, on one thread.
+        originals: The samples of the reference.
+        reference: What the checkpoint answers.
+    """
+
+    run: RunFolder
+    export: Export
+    source: Predictor
+    originals: Originals
+    reference: Reference
+
+    def publish(self, name: Format) -> State:
+        """Measure an artifact, and put it into the bundle when it keeps to its limits and is faster than fp32."""
+        how = self._how(name)
+        if how.get("because"):
+            return State(published=False, why=how["because"])
+        bundle = open_bundle(self.run.bundle)
+        place = self._place(name)
+        artifact = self._describe(name, place, how)
+        try:
+            if artifact.plan:
+                require_match(place.parent, artifact.plan)
+            session = open_session(place, artifact.runtime, artifact.precision)
+            predictor = warm(Predictor(bundle, self.source.preprocessor, artifact, session))
+        except ServingError as error:
+            return State(published=False, why=f"it cannot be run: {error.message}")
+        return self._judge(bundle, predictor, place, how)
+
+    def _how(self, name: Format) -> dict[str, Any]:
+        """How its file was made; nothing of the file that is the bundle's already."""
+        found: dict[str, Any] = json.loads(self.run.made.read_bytes()).get(FORMATS[name].file, {})
+        return found
+
+    def _place(self, name: Format) -> Path:
+        made = self.run.candidates / FORMATS[name].file
+        return made if made.is_file() else self.run.bundle / FORMATS[name].file
+
+    @staticmethod
+    def _describe(name: Format, place: Path, how: dict[str, Any]) -> Artifact:
+        served = FORMATS[name]
+        return Artifact(
+            name=name,
+            file=served.file,
+            sha256=hash_file(place),
+            runtime=served.runtime,
+            precision=served.precision,
+            max_batch_size=how.get("max_batch_size"),
+            plan=Plan.model_validate(how["plan"]) if "plan" in how else None,
+        )
+
+    def _judge(self, bundle: Bundle, predictor: Predictor, place: Path, how: dict[str, Any]) -> State:
+        artifact = predictor.artifact
+        limits, changed = limits_for(artifact.precision, self.export.limits.get(artifact.name))  # type: ignore[call-overload]
+        receipt = build_receipt(predictor, self.originals, self.reference, limits)
+        speedup = measure_speedup(self.source, predictor, list(self.originals.values()))
+        receipt |= {"made": how, "limits_set_by_recipe": changed, "speedup": speedup}
+        reasons = failures(receipt) + _slowness(speedup, limits)
+        said = f"{speedup['median']:.2f} [{speedup['low']:.2f}, {speedup['high']:.2f}] times as fast, on one thread"
+        if reasons:
+            atomic.write_json(self.run.refused / f"{artifact.name}.json", receipt)
+            return State(published=False, why=f"{'; '.join(reasons)} ({said})", speedup=speedup)
+        enter(bundle, artifact, receipt, place)
+        return State(published=True, why=f"{receipt['agreeing']} of {receipt['samples']} answers agree, {said}", speedup=speedup)
+
+
+def _slowness(speedup: dict[str, float], limits: Limits) -> list[str]:
+    fast = speedup["median"] >= limits.min_speedup
+    return [] if fast else [f"it is not {limits.min_speedup:g} times as fast as onnx-fp32"]
+
+
+def enter(bundle: Bundle, artifact: Artifact, receipt: dict[str, Any], place: Path) -> None:
+    """Write an artifact's file and receipt into a bundle, then name them in its manifest."""
+    target = bundle.path_of(artifact)
+    if place != target:
+        atomic.write_bytes(target, place.read_bytes())
+        if artifact.plan:
+            atomic.write_bytes(bundle.path_of(artifact.plan), (place.parent / artifact.plan.file).read_bytes())
+    name = f"receipts/{artifact.name}.json"
+    atomic.write_json(bundle.folder / name, receipt)
+    ref = ReceiptRef(file=name, sha256=hash_file(bundle.folder / name), passed=receipt["passed"])
+    others = tuple(other for other in bundle.manifest.artifacts if other.name != artifact.name)
+    proven = artifact.model_copy(update={"receipt": ref})
+    artifacts = (proven, *others) if artifact.name == bundle.manifest.artifacts[0].name else (*others, proven)
+    manifest = bundle.manifest.model_copy(update={"artifacts": artifacts})
+    atomic.write_json(bundle.folder / MANIFEST_FILE, manifest.model_dump(mode="json"))

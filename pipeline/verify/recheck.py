@@ -1,0 +1,87 @@
+"""Prove a bundle again, on any machine, from its files and the data alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import GateFailedError
+from pipeline.evaluate.reference import Reference, read_reference
+from pipeline.export.limits import Limits
+from pipeline.verify.originals import find_originals
+from pipeline.verify.receipt import build_receipt, failures
+from pipeline.verify.report import to_text
+from pipeline.verify.scoring import Originals
+from serving.bundle import Artifact, Bundle, open_bundle
+from serving.errors import ProviderError
+from serving.predictor import load_predictor
+
+
+@dataclass(frozen=True)
+class Rechecked:
+    """What a bundle came to here.
+
+    Attributes:
+        receipts: A new one for each artifact that this machine can run.
+        unchecked: The others, with the reason.
+    """
+
+    receipts: Sequence[dict[str, Any]]
+    unchecked: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"passed": self.passed, "receipts": list(self.receipts), "unchecked": self.unchecked}
+
+    def to_text(self) -> str:
+        """As a table."""
+        lines = [to_text(self.receipts)] if self.receipts else []
+        return "\n".join([*lines, *(f"{name} was not checked: {reason}" for name, reason in self.unchecked.items())])
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything that was checked passed, and anything was."""
+        return bool(self.receipts) and all(receipt["passed"] for receipt in self.receipts)
+
+    def require_passed(self, folder: Path) -> None:
+        """Raise GateFailedError unless it passed."""
+        failed = [f"{receipt['artifact']}: {'; '.join(failures(receipt))}" for receipt in self.receipts if not receipt["passed"]]
+        if failed:
+            raise GateFailedError(
+                f"{folder}: does not predict here what the checkpoint predicted. {'. '.join(failed)}. Do not serve it here."
+            )
+        if not self.receipts:
+            raise GateFailedError(f"{folder}: none of its artifacts can be run here, so nothing was checked.")
+
+
+def recheck(folder: Path, data: Path) -> Rechecked:
+    """Score every artifact of a bundle on its held-out samples, by this machine, under the limits that it was published with.
+
+    Args:
+        folder: The bundle's folder. Nothing in it is changed.
+        data: Where the samples are: see :func:`find_originals`.
+
+    Raises:
+        BundleError: The bundle has changed, or is not proven.
+        DataError: Samples are missing.
+    """
+    bundle = open_bundle(folder)
+    reference = read_reference(bundle.path_of(bundle.manifest.reference))
+    originals = find_originals(data, reference.samples())
+    receipts, unchecked = [], {}
+    for artifact in bundle.manifest.artifacts:
+        try:
+            receipts.append(_recheck(bundle, artifact, originals, reference))
+        except ProviderError as error:
+            unchecked[artifact.name] = error.message
+    return Rechecked(receipts, unchecked)
+
+
+def _recheck(bundle: Bundle, artifact: Artifact, originals: Originals, reference: Reference) -> dict[str, Any]:
+    assert artifact.receipt is not None  # open_bundle has seen to it
+    published = json.loads(bundle.path_of(artifact.receipt).read_bytes())
+    predictor = load_predictor(bundle.folder, artifact=artifact.name, threads=1)
+    return build_receipt(predictor, originals, reference, Limits(**published["limits"]))

@@ -1,0 +1,104 @@
+"""The receipts side by side, as a page and as a table for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.page import render_page
+from pipeline.verify.states import State
+
+FLIPS_SHOWN = 50
+Receipt = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure as people read it, and whether it is past its limit."""
+
+    text: str
+    failed: bool
+    limit: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of every receipt."""
+
+    name: str
+    cells: Sequence[Cell]
+
+
+def _plain(key: str, form: str) -> Callable[[Receipt], str]:
+    return lambda receipt: form.format(receipt[key]) if receipt.get(key) is not None else "-"
+
+
+def _difference(key: str) -> Callable[[Receipt], str]:
+    def show(receipt: Receipt) -> str:
+        found = receipt["metrics_difference"][key] if "metrics_difference" in receipt else None
+        return "{:+.4f} [{:+.4f}, {:+.4f}]".format(found["value"], *found["interval_95"]) if found else "-"
+
+    return show
+
+
+def _speed(receipt: Receipt) -> str:
+    return "{median:.2f} [{low:.2f}, {high:.2f}]".format(**receipt["speedup"]) if "speedup" in receipt else "-"
+
+
+# What is shown: its name, the check that limits it, and how.
+FIGURES: tuple[tuple[str, str | None, Callable[[Receipt], str]], ...] = (
+    ("passed", None, lambda receipt: "yes" if receipt["passed"] else "NO"),
+    ("run by", None, lambda receipt: f"{receipt['in_use']['runtime']}, {receipt['in_use']['provider']}"),
+    ("answers that agree", "agreement", lambda receipt: f"{receipt.get('agreeing', 0)} of {receipt['samples']}"),
+    ("largest difference of a logit", "max_abs_logits", _plain("max_abs_logits", "{:.2g}")),
+    ("99th percentile of it", None, _plain("p99_abs_logits", "{:.2g}")),
+    ("least cosine", "min_cosine", _plain("min_cosine", "{:.6f}")),
+    ("mean KL, nats", "mean_kl", _plain("mean_kl", "{:.2g}")),
+    ("accuracy, difference", "metric_drop", _difference("accuracy")),
+    ("macro F1, difference", "metric_drop", _difference("macro_f1")),
+    ("AUROC, difference", None, _difference("auroc")),
+    ("ECE, difference", None, _difference("ece")),
+    ("temperature refitted", "temperature_error", _plain("temperature_refitted", "{:.4f}")),
+    ("between batch sizes", "batch_difference", _plain("batch_difference", "{:.2g}")),
+    ("NaN or infinite", "not_finite", _plain("not_finite", "{}")),
+    ("times as fast as onnx-fp32", None, _speed),
+)
+
+
+def table_of(receipts: Sequence[Receipt]) -> list[Row]:
+    """One row a figure, one cell a receipt."""
+    return [Row(name, [_cell(receipt, check, show) for receipt in receipts]) for name, check, show in FIGURES]
+
+
+def _cell(receipt: Receipt, check: str | None, show: Callable[[Receipt], str]) -> Cell:
+    found = next((item for item in receipt["checks"] if item["name"] == check), None)
+    return Cell(show(receipt), failed=found is not None and not found["passed"], limit=found and found["limit"])
+
+
+def to_text(receipts: Sequence[Receipt]) -> str:
+    """The table for a terminal; what is past its limit has an exclamation mark."""
+    rows = [("", *(str(receipt["artifact"]) for receipt in receipts))]
+    rows += [(row.name, *(f"{'! ' if cell.failed else ''}{cell.text}" for cell in row.cells)) for row in table_of(receipts)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def render_receipts(title: str, states: Mapping[str, State], receipts: Sequence[Receipt]) -> str:
+    """The page.
+
+    Args:
+        title: The run's name.
+        states: What became of each artifact.
+        receipts: Of all that were run, published or not.
+    """
+    return render_page(
+        "pipeline.verify",
+        "report.html.jinja",
+        title=title,
+        samples=receipts[0]["samples"],
+        states=states,
+        receipts=receipts,
+        rows=table_of(receipts),
+        shown=FLIPS_SHOWN,
+    )

@@ -1,0 +1,60 @@
+"""An artifact's answers to original bytes, alone and in batches, through the code that serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.samples import evenly
+from pipeline.modalities.modality import Readable
+from pipeline.progress import track
+from serving.predictor import Predictor
+from serving.runtimes.cpu import cpu_limit
+
+BATCH_SIZES = (2, 7, 32)
+BATCHED_SAMPLES = 1024  # of a larger split as many, evenly spread, are scored in batches too
+CHUNK = 224  # the least common multiple of the batch sizes: only the last chunk has partial batches
+Originals = Mapping[str, Readable]  # samples by their content hash
+
+
+@dataclass(frozen=True)
+class Scores:
+    """An artifact's probabilities, float32 of shape (samples, classes).
+
+    Attributes:
+        single: Of every sample, one a run, as the service runs them.
+        batched: Of some of them, in batches of each size that the artifact runs; texts among others of other lengths, and so padded.
+        chosen: The indices of those, shape (samples in batches,).
+    """
+
+    single: NDArray[np.float32]
+    batched: dict[int, NDArray[np.float32]]
+    chosen: NDArray[np.int64]
+
+
+def score(predictor: Predictor, samples: Sequence[Readable]) -> Scores:
+    """Every sample alone; and, of at most about a thousand that are evenly spread, each in batches."""
+    most = predictor.artifact.max_batch_size or max(BATCH_SIZES)
+    batched: dict[int, list[NDArray[np.float32]]] = {size: [] for size in BATCH_SIZES if size <= most}
+    chosen = evenly(len(samples), BATCHED_SAMPLES)
+    single = score_alone(predictor, samples, "verify")
+    with ThreadPoolExecutor(cpu_limit()) as pool:
+        for start in range(0, len(chosen) if batched else 0, CHUNK):
+            arrays = [predictor.decode(samples[index].read()).array for index in chosen[start : start + CHUNK]]
+            for size in batched:
+                batched[size] += pool.map(predictor.score, (arrays[first : first + size] for first in range(0, len(arrays), size)))
+    return Scores(single, {size: np.concatenate(parts) for size, parts in batched.items()}, chosen)
+
+
+def score_alone(predictor: Predictor, samples: Sequence[Readable], what: str) -> NDArray[np.float32]:
+    """Each sample in a run of its own: float32 of shape (samples, classes)."""
+
+    def alone(sample: Readable) -> NDArray[np.float32]:
+        return predictor.score([predictor.decode(sample.read()).array])
+
+    with ThreadPoolExecutor(cpu_limit()) as pool:
+        return np.concatenate(list(track(pool.map(alone, samples), total=len(samples), what=what, unit="samples")))

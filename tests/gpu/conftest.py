@@ -1,0 +1,121 @@
+"""What needs a GPU: skipped, with one reason, where there is none. A machine that has one runs every test or fails."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+import pytest
+
+from pipeline.data.samples import read_samples
+from pipeline.evaluate.reference import read_reference
+from pipeline.export.classifier import ServedClassifier
+from pipeline.export.half import to_half
+from pipeline.export.limits import LIMITS
+from pipeline.finetune.checkpoint import load_checkpoint
+from pipeline.layout import RunFolder
+from pipeline.modalities.modality import modality_of
+from pipeline.onnx import to_onnx
+from pipeline.recipe.reading import load_recipe
+from pipeline.verify.receipt import build_receipt
+from serving.bundle import Artifact, open_bundle
+from serving.errors import ProviderError
+from serving.files import hash_file
+from serving.inputs.preprocessors import open_preprocessor
+from serving.predictor import Predictor, warm
+from serving.runtimes.libraries import explain_missing
+from serving.runtimes.opening import open_session
+from serving.runtimes.plan import load_tensorrt, read_machine
+from serving.runtimes.session import Precision, Runtime
+
+CUDA = "CUDAExecutionProvider"
+FIGURES = ("samples", "agreeing", "max_abs_logits", "p99_abs_logits", "min_cosine", "mean_kl", "batch_difference", "temperature_error")
+SAID = pytest.StashKey[list[str]]()
+Receipt = dict[str, Any]
+Measure = Callable[[Path, Runtime, Precision], Receipt]
+
+
+def why_no_gpu() -> str | None:
+    """Why nothing can be measured here; None where CUDA's libraries and the driver's load."""
+    if CUDA not in ort.get_available_providers():
+        return f"{CUDA} is not in this onnxruntime"
+    ort.preload_dlls()
+    return explain_missing(CUDA)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _gpu(request: pytest.FixtureRequest) -> None:
+    reason = why_no_gpu()
+    if reason:
+        pytest.skip(f"needs a GPU: {reason}")
+    try:
+        _say(request, str(read_machine()))
+    except ProviderError as error:  # without TensorRT, CUDA is measured all the same
+        _say(request, error.message)
+
+
+@pytest.fixture(scope="session")
+def tensorrt(_gpu: None) -> None:
+    """TensorRT's libraries: without them there is neither a builder nor a runtime."""
+    if find_spec("tensorrt") is None:
+        pytest.skip("needs TensorRT: pip install 'graft-ml[tensorrt]'")
+    try:
+        load_tensorrt()
+    except ProviderError as error:
+        pytest.skip(f"needs TensorRT: {error.message}")
+
+
+@pytest.fixture(scope="session", params=["tiny_run", "text_run"])
+def run(request: pytest.FixtureRequest, _gpu: None, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A copy of a finished run, on small pictures and on small texts; plans are built into its bundle."""
+    return RunFolder(Path(shutil.copytree(request.getfixturevalue(request.param), tmp_path_factory.mktemp("gpu") / "run")))
+
+
+@pytest.fixture(scope="session")
+def half(run: RunFolder) -> Path:
+    """The run's model with weights of float16, as the export makes it."""
+    classifier, card = load_checkpoint(run.checkpoint)
+    preprocessor = open_preprocessor(card.input, run.checkpoint)
+    content = to_onnx(
+        ServedClassifier(to_half(classifier), read_reference(run.reference).temperature).eval(),
+        preprocessor.collate([preprocessor.blank()] * 2),
+        output_name="probabilities",
+        metadata={},
+        dynamic_axes=modality_of(load_recipe(run.recipe)).DYNAMIC_AXES,
+    )
+    path = run.root / "half.onnx"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def measure(run: RunFolder, request: pytest.FixtureRequest) -> Measure:
+    """Score the whole test split through a session, and say every figure, passed or not; they belong into docs/gpu-results.md."""
+
+    def receipt_of(place: Path, runtime: Runtime, precision: Precision) -> Receipt:
+        bundle = open_bundle(run.bundle)
+        artifact = Artifact.model_construct(name="measured", file=place.name, sha256=hash_file(place), runtime=runtime, precision=precision)
+        preprocessor = open_preprocessor(bundle.manifest.input, bundle.folder)
+        predictor = warm(Predictor(bundle, preprocessor, artifact, open_session(place, runtime, precision)))
+        originals = {sample.sha256: sample for sample in read_samples(run)}
+        receipt = build_receipt(predictor, originals, read_reference(run.reference), LIMITS[precision])
+        _say(request, ", ".join(f"{name} {receipt.get(name)}" for name in FIGURES))
+        return receipt
+
+    return receipt_of
+
+
+def _say(request: pytest.FixtureRequest, line: str) -> None:
+    request.config.stash.setdefault(SAID, []).append(f"{request.node.name or 'machine'}: {line}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Every figure at the end, whether its test passed or not."""
+    if SAID in config.stash:
+        terminalreporter.section("measured on this GPU")
+        for line in config.stash[SAID]:
+            terminalreporter.write_line(line)

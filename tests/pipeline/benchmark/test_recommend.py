@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.benchmark.recommend import LEAST_EFFICIENCY, recommend
+from pipeline.benchmark.rows import Row, Timing
+from pipeline.errors import GraftError
+from tests.pipeline.benchmark.cases import FIGURES, make_row, measured_rows
+
+
+def timing_of(rows: list[Row], artifact: str, threads: int) -> Timing:
+    return next(
+        row.timing
+        for row in rows
+        if row.timing and row.timing.setting == dataclasses.replace(row.timing.setting, artifact=artifact, threads=threads, batch_size=1)
+    )
+
+
+def unavailable(artifact: str, why: str) -> Row:
+    return dataclasses.replace(make_row(artifact, 1), cold=None, timing=None, unavailable=why)
+
+
+@given(measured_rows())
+def test_another_artifact_is_recommended_only_when_it_is_surely_faster(rows: list[Row]) -> None:
+    found = recommend(rows)
+    source = timing_of(rows, "onnx-fp32", 1)
+    others = [timing_of(rows, name, 1) for name in {row.facts.artifact for row in rows} - {"onnx-fp32"}]
+    surely = [other for other in others if other.p50_ms.high < source.p50_ms.low]
+    if found.artifact == "onnx-fp32":
+        assert not surely
+    else:
+        chosen = timing_of(rows, found.artifact, 1)
+        assert chosen in surely
+        assert chosen.p50_ms.value == min(other.p50_ms.value for other in surely)
+
+
+@given(measured_rows())
+def test_more_threads_are_recommended_only_when_they_split_a_run_nearly_without_loss(rows: list[Row]) -> None:
+    found = recommend(rows)
+    one, chosen = timing_of(rows, found.artifact, 1), timing_of(rows, found.artifact, found.threads)
+    if found.threads > 1:
+        assert one.p50_ms.low / chosen.p50_ms.high >= LEAST_EFFICIENCY * found.threads
+    else:
+        assert all(one.p50_ms.low / timing_of(rows, found.artifact, n).p50_ms.high < LEAST_EFFICIENCY * n * (1 + 1e-9) for n in (2, 4))
+
+
+@given(measured_rows(), st.randoms())
+def test_the_order_of_rows_and_larger_batches_do_not_matter(rows: list[Row], random: object) -> None:
+    shuffled = random.sample(rows, len(rows))  # type: ignore[attr-defined]
+    singles = [row for row in shuffled if row.timing and row.timing.setting.batch_size == 1]
+    found = recommend(rows)
+    for others in (shuffled, singles):
+        again = recommend(others)
+        assert timing_of(rows, again.artifact, 1).p50_ms.value == timing_of(rows, found.artifact, 1).p50_ms.value
+
+
+@given(FIGURES, st.floats(1.01, 100))
+def test_a_pace_that_is_the_same_for_all_changes_nothing(p50_ms: float, pace: float) -> None:
+    def rows(factor: float) -> list[Row]:
+        return [make_row("onnx-fp32", p50_ms * factor, width=0.1), make_row("onnx-int8", p50_ms * factor / 2, width=0.1)]
+
+    assert recommend(rows(1)).artifact == recommend(rows(pace)).artifact == "onnx-int8"
+
+
+def test_of_equally_fast_artifacts_the_more_accurate_is_recommended() -> None:
+    rows = [make_row("onnx-fp32", 9), make_row("onnx-int8", 2, accuracy=0.8), make_row("onnx-fp16", 2, accuracy=0.9)]
+    assert recommend(rows).artifact == "onnx-fp16"
+
+
+def test_an_advantage_within_the_spread_does_not_count_and_the_reason_says_so() -> None:
+    found = recommend([make_row("onnx-fp32", 10, width=0.2), make_row("openvino-fp32", 8.5, width=0.2)])
+    assert (found.artifact, found.threads) == ("onnx-fp32", 1)
+    assert found.why == "no other artifact is faster than onnx-fp32 by more than the rounds differ; 1 thread a run"
+
+
+def test_two_threads_that_cut_a_run_by_a_third_are_named_but_not_recommended() -> None:
+    found = recommend([make_row("onnx-fp32", 9), make_row("onnx-fp32", 6, threads=2)])
+    assert found.threads == 1
+    assert "2 threads answer one caller alone in 6.00 ms instead of 9.00" in found.why
+
+
+def test_two_threads_that_halve_a_run_are_recommended() -> None:
+    found = recommend([make_row("onnx-fp32", 9), make_row("onnx-fp32", 4.6, threads=2)])
+    assert found.threads == 2
+    assert "nearly without loss (9.00 to 4.60 ms)" in found.why
+
+
+def test_artifacts_are_compared_with_the_fewest_threads_that_were_measured() -> None:
+    rows = [
+        make_row(name, p50_ms, threads=threads) for name, p50_ms, threads in (("onnx-fp32", 5, 2), ("onnx-fp32", 4, 4), ("onnx-int8", 3, 2))
+    ]
+    assert (recommend(rows).artifact, recommend(rows).threads) == ("onnx-int8", 2)
+
+
+def test_what_runs_is_recommended_when_the_rest_cannot_be_run() -> None:
+    found = recommend([unavailable("onnx-fp32", "gone"), make_row("openvino-fp32", 5)])
+    assert found.artifact == "openvino-fp32"
+    assert "the fastest that can be run here" in found.why
+
+
+def test_recommend_refuses_when_nothing_can_be_run() -> None:
+    with pytest.raises(GraftError, match=r"no artifact can be run here: cuda-fp16: no libcuda\.so"):
+        recommend([unavailable("cuda-fp16", "no libcuda.so")])

@@ -1,0 +1,272 @@
+"""The receipt on a healthy export, and on broken ones: each fault must fail it, or be refused before."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from pipeline.data.samples import read_samples
+from pipeline.evaluate.calibration import softmax
+from pipeline.evaluate.reference import Answers, Reference, read_reference
+from pipeline.export.limits import LIMITS
+from pipeline.export.temperature import scale_temperature
+from pipeline.layout import RunFolder
+from pipeline.verify.receipt import build_receipt, compare
+from pipeline.verify.scoring import BATCH_SIZES, Scores
+from serving.bundle import hash_labels, open_bundle
+from serving.errors import BundleError
+from serving.files import hash_file
+from serving.inputs.image import ImagePreprocessor
+from serving.inputs.item import Item
+from serving.predictor import Predictor, load_predictor
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def run(tiny_run: Path, tmp_path: Path) -> RunFolder:
+    return RunFolder(Path(shutil.copytree(tiny_run, tmp_path / "run")))
+
+
+def receipt_of(run: RunFolder, predictor: Predictor | None = None, reference: Reference | None = None) -> dict[str, object]:
+    loaded = predictor or load_predictor(run.bundle, require_receipts=False)
+    originals = {sample.sha256: sample for sample in read_samples(run)}
+    return build_receipt(loaded, originals, reference or read_reference(run.reference), LIMITS["fp32"])
+
+
+def failed(receipt: dict[str, object]) -> set[str]:
+    json.dumps(receipt, allow_nan=False)
+    assert receipt["passed"] is (not any(not check["passed"] for check in receipt["checks"]))
+    return {check["name"] for check in receipt["checks"] if not check["passed"]}
+
+
+def edit_manifest(run: RunFolder, **changes: object) -> None:
+    path = run.bundle / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def put_model(run: RunFolder, content: bytes) -> None:
+    """Another ONNX file, as a faulty export would write it: hash and manifest included."""
+    run.model.write_bytes(content)
+    manifest = json.loads((run.bundle / "manifest.json").read_text())
+    artifact = manifest["artifacts"][0] | {"sha256": hash_file(run.model), "receipt": None}
+    edit_manifest(run, artifacts=[artifact])
+
+
+def rewrite(run: RunFolder, change: Callable[[onnx.ModelProto], None]) -> None:
+    model = onnx.load(run.model)
+    change(model)
+    put_model(run, model.SerializeToString())
+
+
+def scale_weights(factor: float, shape: tuple[int, ...] | None = None) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        for tensor in model.graph.initializer:
+            value = numpy_helper.to_array(tensor)
+            if value.dtype == np.float32 and (tuple(tensor.dims) == shape or shape is None):
+                tensor.CopyFrom(numpy_helper.from_array(value * np.float32(factor), tensor.name))
+
+    return change
+
+
+def train_otherwise(model: onnx.ModelProto) -> None:
+    """The same graph and names, with the weights of another training: they are spread as these are."""
+    rng = np.random.default_rng(1)
+    for tensor in model.graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.dtype == np.float32 and value.ndim > 1:
+            tensor.CopyFrom(numpy_helper.from_array(rng.permutation(value.ravel()).reshape(value.shape), tensor.name))
+
+
+def pixel_scale(model: onnx.ModelProto) -> onnx.TensorProto:
+    """What pixels of 0 to 255 are multiplied by."""
+    multiplication = next(node for node in model.graph.node if node.op_type == "Mul")
+    return next(tensor for tensor in model.graph.initializer if tensor.name in multiplication.input)
+
+
+def forget_255(model: onnx.ModelProto) -> None:
+    tensor = pixel_scale(model)
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(255), tensor.name))
+
+
+def freeze_batch(model: onnx.ModelProto) -> None:
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def depend_on_batch(model: onnx.ModelProto) -> None:
+    """Subtract from the logits their mean over the batch: nothing alone but zero... and the neighbours' otherwise."""
+    last = next(node for node in model.graph.node if node.op_type == "Softmax")
+    axes = numpy_helper.from_array(np.array([0], np.int64), "batch_axis")
+    model.graph.initializer.append(axes)
+    mean = onnx.helper.make_node("ReduceMax", [last.input[0], "batch_axis"], ["batch_max"], keepdims=1)
+    scaled = onnx.helper.make_node("Sub", ["batch_max", last.input[0]], ["behind"])
+    shifted = onnx.helper.make_node("Add", [last.input[0], "behind"], ["mixed"])
+    nodes = list(model.graph.node)
+    nodes[nodes.index(last) : nodes.index(last)] = [mean, scaled, shifted]
+    last.input[0] = "mixed"
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+
+
+def overflow_half(model: onnx.ModelProto) -> None:
+    """Round a value that lies beyond float16 through it: infinity."""
+    product = next(node for node in model.graph.node if node.op_type == "Gemm")
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1e5, np.float32), "far"))
+    added = [
+        onnx.helper.make_node("Add", [product.output[0], "far"], ["shifted"]),
+        onnx.helper.make_node("Cast", ["shifted"], ["narrow"], to=onnx.TensorProto.FLOAT16),
+        onnx.helper.make_node("Cast", ["narrow"], ["wide"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Sub", ["wide", "far"], ["back"]),
+    ]
+    nodes = list(model.graph.node)
+    for node in nodes:
+        if product.output[0] in node.input:
+            node.input[list(node.input).index(product.output[0])] = "back"
+    nodes[nodes.index(product) + 1 : nodes.index(product) + 1] = added
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+
+
+def test_receipt_passes_when_the_export_is_healthy(run: RunFolder) -> None:
+    receipt = receipt_of(run)
+    assert failed(receipt) == set()
+    assert receipt["agreeing"] == receipt["samples"] == sum(s.split == "test" for s in read_samples(run))
+    assert receipt["max_abs_logits"] < 1e-4
+    assert receipt["flips"] == []
+    assert receipt["in_use"]["nodes"].keys() == {"CPUExecutionProvider"}
+    assert receipt["metrics_difference"]["macro_f1"] == {"value": 0.0, "interval_95": [0.0, 0.0]}
+    assert receipt == json.loads(run.receipt.read_text()), "the same files give the same receipt"
+
+
+# What an export can do to the file: the fault, and what has to notice it.
+FILE_FAULTS: dict[str, tuple[Callable[[onnx.ModelProto], None], set[str]]] = {
+    "another run's weights under the same names": (train_otherwise, {"max_abs_logits", "mean_kl"}),
+    "weights a thousandth off": (scale_weights(1.001), {"max_abs_logits"}),
+    "wrong mean and deviation": (scale_weights(1.02, shape=(3,)), {"max_abs_logits"}),
+    "x255 missing": (forget_255, {"max_abs_logits"}),
+    "frozen batch dimension": (freeze_batch, {"does_not_run"}),
+    "output depends on the batch": (depend_on_batch, {"batch_difference"}),
+    "float16 overflow": (overflow_half, {"not_finite"}),
+}
+
+
+@pytest.mark.parametrize("name", FILE_FAULTS)
+def test_receipt_fails_when_the_file_is_faulty(run: RunFolder, name: str) -> None:
+    change, noticed_by = FILE_FAULTS[name]
+    rewrite(run, change)
+    assert noticed_by <= failed(receipt_of(run))
+
+
+@pytest.mark.parametrize("factor", [0.9, 0.99, 1.01, 2.0])
+def test_receipt_fails_when_the_temperature_is_wrong(run: RunFolder, factor: float) -> None:
+    put_model(run, scale_temperature(run.model.read_bytes(), factor))
+    assert failed(receipt_of(run)) & {"max_abs_logits", "temperature_error"}
+
+
+def faulty(run: RunFolder, **methods: Callable[[np.ndarray], np.ndarray]) -> Predictor:
+    predictor = load_predictor(run.bundle, require_receipts=False)
+    decode, score = predictor.decode, predictor.score
+    change_item, change_rows = methods.get("decode"), methods.get("score")
+    if change_item:
+        predictor.decode = lambda data: Item(change_item(decode(data).array))
+    if change_rows:
+        predictor.score = lambda arrays: change_rows(score(arrays))
+    return predictor
+
+
+SERVING_FAULTS = {
+    "BGR for RGB": {"decode": lambda pixels: np.ascontiguousarray(pixels[:, :, ::-1])},
+    "mirrored": {"decode": lambda pixels: np.ascontiguousarray(pixels[:, ::-1])},
+    "one pixel off": {"decode": lambda pixels: np.roll(pixels, 1, axis=1)},
+    "darker by one": {"decode": lambda pixels: np.maximum(pixels, 1) - 1},
+    "labels permuted": {"score": lambda rows: np.ascontiguousarray(rows[:, ::-1])},
+    "a label missing": {"score": lambda rows: rows[:, :1]},
+    "logits instead of probabilities": {"score": np.log},
+    "not normalised": {"score": lambda rows: rows * np.float32(0.999)},
+    "NaN": {"score": lambda rows: np.where(rows > 0.5, np.nan, rows)},
+    "constant": {"score": lambda rows: np.full_like(rows, 0.5)},
+    "rounded to two digits": {"score": lambda rows: np.round(rows, 2)},
+}
+
+
+@pytest.mark.parametrize("name", SERVING_FAULTS)
+def test_receipt_fails_when_serving_is_faulty(run: RunFolder, name: str) -> None:
+    assert failed(receipt_of(run, faulty(run, **SERVING_FAULTS[name])))
+
+
+@pytest.mark.parametrize("change", [{"interpolation": "lanczos"}, {"interpolation": "nearest"}, {"crop_pct": 0.8}, {"crop_mode": "squash"}])
+def test_receipt_fails_when_pictures_are_resized_otherwise(run: RunFolder, change: dict[str, object]) -> None:
+    predictor = load_predictor(run.bundle)
+    assert all(getattr(predictor.manifest.input, key) != value for key, value in change.items())
+    predictor.preprocessor = ImagePreprocessor(predictor.manifest.input.model_copy(update=change))
+    assert "max_abs_logits" in failed(receipt_of(run, predictor))
+
+
+def test_receipt_fails_when_the_manifest_permutes_the_labels(run: RunFolder) -> None:
+    labels = ["plain", "bars"]
+    edit_manifest(run, labels=labels, labels_sha256=hash_labels(labels))
+    assert failed(receipt_of(run)) == {"wrong_labels"}
+
+
+@pytest.mark.parametrize("labels", [["plain", "bars"], ["bars"], ["bars", "plain", "other"]])
+def test_bundle_is_refused_when_a_label_is_moved_missing_or_added(run: RunFolder, labels: list[str]) -> None:
+    edit_manifest(run, labels=labels)
+    with pytest.raises(BundleError):
+        open_bundle(run.bundle)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "reference.npz", "receipts/onnx-fp32.json"])
+def test_bundle_is_refused_when_one_bit_of_a_file_flips(run: RunFolder, name: str) -> None:
+    content = bytearray((run.bundle / name).read_bytes())
+    content[len(content) // 3] ^= 16
+    (run.bundle / name).write_bytes(content)
+    with pytest.raises(BundleError) as refused:
+        open_bundle(run.bundle)
+    assert refused.value.code == "hash_mismatch"
+
+
+def as_reference(logits: np.ndarray, targets: np.ndarray, temperature: float) -> Reference:
+    answers = Answers(logits, targets, ["00" * 32] * len(logits))
+    return Reference(answers, answers, temperature, tuple("abc"))
+
+
+def same(rows: np.ndarray) -> Scores:
+    return Scores(rows, dict.fromkeys(BATCH_SIZES, rows), np.arange(len(rows)))
+
+
+def test_compare_finds_no_difference_when_the_model_is_surer_than_float32_can_say() -> None:
+    logits = np.random.default_rng(0).normal(0, 40, (50, 3)).astype(np.float32)
+    scaled = torch.from_numpy(logits) / 0.2
+    reference = as_reference(logits, logits.argmax(axis=1), 0.2)
+    measured = compare(same(torch.softmax(scaled, dim=1).numpy()), reference, LIMITS["fp32"])
+    assert measured["max_abs_logits"] < 1e-4
+
+
+def test_compare_finds_no_difference_when_there_is_none() -> None:
+    logits = np.random.default_rng(0).normal(0, 4, (50, 3)).astype(np.float32)
+    reference = as_reference(logits, np.arange(50) % 3, 1.7)
+    measured = compare(same(softmax(logits, 1.7).astype(np.float32)), reference, LIMITS["fp32"])
+    assert measured["max_abs_logits"] < 1e-5
+    assert abs(measured["mean_kl"]) < 1e-8
+    assert measured["metric_drop"] == 0
+
+
+def test_compare_counts_a_flip_between_batches_only_where_the_answer_is_clear() -> None:
+    logits = np.array([[5.0, 0.0, 0.0], [1e-6, 0.0, -3.0], [0.0, 0.0, 4.0], [0.0, 4.0, 0.0]], np.float32)
+    rows = softmax(logits, 1.0).astype(np.float32)
+    flipped = np.concatenate([rows[:2, [1, 0, 2]], rows[2:]])
+    reference = as_reference(logits, np.array([0, 0, 2, 1]), 1.0)
+    measured = compare(replace(same(rows), batched={2: flipped}), reference, LIMITS["fp32"])
+    assert measured["batch_flips"] == 1
