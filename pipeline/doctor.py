@@ -19,7 +19,7 @@ class Diagnosis:
         cpu: Name, the CPUs this process may use, and the instruction sets that decide speed.
         gpus: Names of the CUDA devices that torch finds.
         packages: Versions of the installed packages.
-        providers: ONNX Runtime's compiled-in providers: ``works``, or why not, from a session on a small model.
+        providers: ONNX Runtime's compiled-in providers and OpenVINO: ``works``, or why not, from trying.
         extras: For each extra ``installed``, or what installs it.
         training: What `auto` would choose, and why.
         serving: What `graft serve` runs on.
@@ -75,7 +75,7 @@ def examine() -> Diagnosis:
         providers=providers,
         extras={extra.name: "installed" if extra.is_installed() else extra.remedy() for extra in EXTRAS},
         training=f"{settings.device}, {settings.precision}, {settings.threads} threads: {settings.why}; pictures in channels_last",
-        serving="CPUExecutionProvider, one thread a request on every CPU",
+        serving="what `graft benchmark RUN` recommends, or else onnx-fp32 on the CPU; one thread a request on every CPU",
     )
 
 
@@ -99,7 +99,17 @@ def _try_providers() -> dict[str, str]:
                 states[provider] = "works"
             except ServingError as error:
                 states[provider] = f"does not load: {error.message}"
-    return states
+    return states | {"OpenVINO": _try_openvino()}
+
+
+def _try_openvino() -> str:
+    from serving.errors import ServingError
+    from serving.runtimes.openvino import has_bf16
+
+    try:
+        return "works" if has_bf16() else "works, but this CPU has no bf16"
+    except ServingError as error:
+        return error.message
 
 
 def _identity_model() -> bytes:

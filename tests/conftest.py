@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 from PIL import Image
 
 from tests.encoders import make_encoder, make_texts, text_recipe
@@ -54,34 +55,53 @@ def run_graft(*arguments: object, env: dict[str, str] | None = None, check: int 
     return done
 
 
+@pytest.fixture(scope="session")
+def common(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A folder that all of a session's worker processes share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "common"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def make_once(common: Path, name: str, make: Callable[[Path], object]) -> Path:
+    """What ``make`` leaves at a place of that name, made by the first process that asks for it."""
+    with FileLock(common / f"{name}.lock"):
+        if not (common / f"{name}.done").exists():
+            make(common / name)
+            (common / f"{name}.done").touch()
+    return common / name
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _own_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _own_stores(common: Path) -> Iterator[None]:
     """Caches and BentoML's stores in a folder of the session's own."""
-    base = tmp_path_factory.mktemp("stores")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRAFT_CACHE", str(base / "cache"))
-        patch.setenv("BENTOML_HOME", str(base / "bentoml"))
+        patch.setenv("GRAFT_CACHE", str(common / "cache"))
+        patch.setenv("BENTOML_HOME", str(common / "bentoml"))
         patch.setenv("BENTOML_DO_NOT_TRACK", "True")
         yield
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pictures(common: Path) -> Path:
     """80 pictures of two labels."""
-    return make_folder(tmp_path_factory.mktemp("data") / "pictures")
+    return make_once(common, "pictures", make_folder)
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_weights(common: Path) -> Path:
     """Weights for the small network, of a fixed seed, as a safetensors file."""
+    return make_once(common, "tiny.safetensors", _make_weights)
+
+
+def _make_weights(path: Path) -> None:
     import timm
     import torch
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_file({name: value.contiguous() for name, value in timm.create_model(TINY).state_dict().items()}, path)
-    return path
 
 
 def recipe_document(pictures: Path, weights: Path, **changes: object) -> dict[str, object]:
@@ -98,27 +118,33 @@ def recipe_document(pictures: Path, weights: Path, **changes: object) -> dict[st
 
 
 @pytest.fixture(scope="session")
-def tiny_run(pictures: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(pictures: Path, tiny_weights: Path, common: Path) -> Path:
     """A finished run. Tests that change it work on a copy."""
-    base = tmp_path_factory.mktemp("run")
-    (base / "recipe.yaml").write_text(yaml.safe_dump(recipe_document(pictures, tiny_weights)))
-    run_graft("run", base / "recipe.yaml", "--run", base / "tiny")
-    return base / "tiny"
+
+    def make(base: Path) -> None:
+        base.mkdir()
+        (base / "recipe.yaml").write_text(yaml.safe_dump(recipe_document(pictures, tiny_weights)))
+        run_graft("run", base / "recipe.yaml", "--run", base / "tiny")
+
+    return make_once(common, "run", make) / "tiny"
 
 
 @pytest.fixture(scope="session")
-def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def text_run(common: Path) -> Path:
     """A finished run on small texts with a small BERT. Tests that change it work on a copy."""
-    base = tmp_path_factory.mktemp("text")
-    encoder, texts = make_encoder(base / "encoder"), make_texts(base / "texts.csv")
-    (base / "recipe.yaml").write_text(yaml.safe_dump(text_recipe(texts, encoder)))
-    run_graft("run", base / "recipe.yaml", "--run", base / "tiny-text")
-    return base / "tiny-text"
+
+    def make(base: Path) -> None:
+        base.mkdir()
+        encoder, texts = make_encoder(base / "encoder"), make_texts(base / "texts.csv")
+        (base / "recipe.yaml").write_text(yaml.safe_dump(text_recipe(texts, encoder)))
+        run_graft("run", base / "recipe.yaml", "--run", base / "tiny-text")
+
+    return make_once(common, "text", make) / "tiny-text"
 
 
 def free_port() -> int:
     """A port below the ephemeral range that nobody listens on."""
-    for port in range(20000 + os.getpid() % 5000, 32768):
+    for port in range(20000 + 7 * os.getpid() % 12000, 32768):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port

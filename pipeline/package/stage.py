@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 
 import yaml
@@ -22,6 +22,7 @@ from serving.bundle import SERVICES, Bundle, open_bundle
 
 log = logging.getLogger("graft")
 BENTOFILE = "bentofile.yaml"
+REQUIREMENTS = "serving/requirements.txt"
 
 
 def package(_: Recipe, run: RunFolder) -> None:
@@ -36,15 +37,19 @@ def package(_: Recipe, run: RunFolder) -> None:
     bundle = open_bundle(run.bundle)
     model_tag = _store_model(bundle.folder, f"{bundle.manifest.name}:{_version(bundle)}")
     service = SERVICES[bundle.manifest.input.modality]
-    bento_tag = _build_bento(bundle.manifest.name, f"{_version(bundle)}-{_hash_context()[:8]}", model_tag, service)
+    requirements = _requirements(bundle)
+    bento_tag = _build_bento(
+        bundle.manifest.name, f"{_version(bundle)}-{_hash_context(requirements)[:8]}", model_tag, service, requirements
+    )
     atomic.write_json(run.bento, {"model": model_tag, "bento": bento_tag})
     log.info("package: bentoml serve %s", bento_tag)
 
 
 def _version(bundle: Bundle) -> str:
-    """Of what is in the bundle: the model's version, and where more than fp32 is published a hash over all artifacts."""
-    hashes = "".join(artifact.sha256 for artifact in bundle.manifest.artifacts)
-    more = "" if len(bundle.manifest.artifacts) == 1 else hashlib.sha256(hashes.encode()).hexdigest()[:6]
+    """Of what is in the bundle: the model's version; where there is more than fp32, or a benchmark's advice, a hash over that too."""
+    parts = [f"{artifact.name} {artifact.sha256}" for artifact in bundle.manifest.artifacts]
+    parts += [bundle.defaults.model_dump_json()] if bundle.defaults else []
+    more = "" if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()[:6]
     return bundle.manifest.version + more
 
 
@@ -68,7 +73,7 @@ def _store_model(folder: Path, tag: str) -> str:
     return str(model.tag)
 
 
-def _build_bento(name: str, version: str, model_tag: str, service: str) -> str:
+def _build_bento(name: str, version: str, model_tag: str, service: str, requirements: str) -> str:
     import bentoml
 
     tag = f"{name}:{version}"
@@ -77,7 +82,7 @@ def _build_bento(name: str, version: str, model_tag: str, service: str) -> str:
         return tag
     shutil.rmtree(place, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="graft-bento-") as context:
-        bentofile = _write_context(Path(context), model_tag, service)
+        bentofile = _write_context(Path(context), model_tag, service, requirements)
         return str(bentoml.bentos.build_bentofile(str(bentofile), name=name, version=version, build_ctx=context).tag)
 
 
@@ -89,13 +94,15 @@ def _place(store: str, tag: str) -> Path:
 
 def _same_files(ours: Path, stored: Path) -> bool:
     """Whether every file of ours is in the store, byte by byte."""
-    files = [path.relative_to(ours) for path in ours.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    made = {".pyc", Path(REQUIREMENTS).suffix}  # what is written anew for each
+    files = [path.relative_to(ours) for path in ours.rglob("*") if path.is_file() and path.suffix not in made]
     return all((stored / file).is_file() and filecmp.cmp(ours / file, stored / file, shallow=False) for file in files)
 
 
-def _write_context(context: Path, model_tag: str, service: str) -> Path:
+def _write_context(context: Path, model_tag: str, service: str, requirements: str) -> Path:
     """What the Bento is built from: the package ``serving``, and ``bentofile.yaml`` with the model in it."""
     shutil.copytree(_serving_folder(), context / "serving", ignore=shutil.ignore_patterns("__pycache__"))
+    (context / REQUIREMENTS).write_text(requirements, encoding="utf-8")
     document = yaml.safe_load(_bentofile().read_bytes()) | {
         "service": service,
         "models": [model_tag],
@@ -116,6 +123,19 @@ def _bentofile() -> Path:
     return checkout if checkout.is_file() else Path(str(resources.files("pipeline.package") / BENTOFILE))
 
 
-def _hash_context() -> str:
-    files = [_bentofile(), *sorted(path for path in _serving_folder().rglob("*") if path.suffix in {".py", ".txt"})]
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+def _requirements(bundle: Bundle) -> str:
+    """What the service's process needs for the bundle's artifacts: the tested set, and what their runtimes add to it."""
+    lines = (_serving_folder().parent / REQUIREMENTS).read_text(encoding="utf-8").splitlines()
+    runtimes = {artifact.runtime for artifact in bundle.manifest.artifacts}
+    if "openvino-cpu" in runtimes:
+        lines.append(f"openvino=={metadata.version('openvino')}")
+    if runtimes & {"onnxruntime-cuda", "onnxruntime-tensorrt"}:  # onnxruntime's two packages own one module: never both
+        lines = [line.replace("onnxruntime==", "onnxruntime-gpu[cuda,cudnn]==") for line in lines]
+    if "onnxruntime-tensorrt" in runtimes:
+        lines += [f"{name}=={metadata.version(name)}" for name in ("tensorrt-cu13", "nvidia-ml-py")]
+    return "\n".join(lines) + "\n"
+
+
+def _hash_context(requirements: str) -> str:
+    files = [_bentofile(), *sorted(path for path in _serving_folder().rglob("*.py"))]
+    return hashlib.sha256(b"\0".join([requirements.encode(), *(path.read_bytes() for path in files)])).hexdigest()

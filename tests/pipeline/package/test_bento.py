@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import bentoml
@@ -11,6 +13,9 @@ import httpx
 import pytest
 import yaml
 
+from pipeline.package import stage
+from pipeline.package.stage import _requirements, _version
+from serving.bundle import Bundle, Defaults, open_bundle
 from serving.predictor import load_predictor
 from tests.conftest import ROOT, free_port, make_picture, serving
 
@@ -45,6 +50,31 @@ def test_model_in_the_store_is_the_bundle(tiny_run: Path, tags: dict[str, str]) 
     stored = Path(bentoml.models.get(tags["model"]).path)
     for name in ("manifest.json", "model.onnx", "receipts/onnx-fp32.json"):
         assert (stored / name).read_bytes() == (tiny_run / "bundle" / name).read_bytes()
+
+
+def with_artifacts(bundle: Bundle, *runtimes: str) -> Bundle:
+    first = bundle.manifest.artifacts[0]
+    others = tuple(first.model_copy(update={"name": runtime, "runtime": runtime}) for runtime in runtimes)
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"artifacts": (first, *others)}))
+
+
+def test_requirements_follow_the_runtimes_of_what_is_published(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = open_bundle(tiny_run / "bundle")
+    assert _requirements(bundle) == (ROOT / "serving" / "requirements.txt").read_text().rstrip("\n") + "\n"
+    assert f"openvino=={metadata.version('openvino')}\n" in _requirements(with_artifacts(bundle, "openvino-cpu"))
+    on_gpu = _requirements(with_artifacts(bundle, "onnxruntime-cuda"))
+    assert "\nonnxruntime-gpu[cuda,cudnn]==" in on_gpu
+    assert "\nonnxruntime==" not in on_gpu, "both own the module onnxruntime"
+    monkeypatch.setattr(stage.metadata, "version", lambda name: "10.14.1")
+    assert "tensorrt-cu13==10.14.1\n" in _requirements(with_artifacts(bundle, "onnxruntime-tensorrt"))
+
+
+def test_version_tells_bundles_apart_that_serve_otherwise(tiny_run: Path) -> None:
+    bundle = open_bundle(tiny_run / "bundle")
+    defaults = Defaults(artifact="onnx-fp32", threads=2, measured_on="a CPU")
+    others = [bundle, with_artifacts(bundle, "openvino-cpu"), replace(bundle, defaults=defaults)]
+    assert _version(bundle) == bundle.manifest.version
+    assert len({_version(other) for other in others}) == 3
 
 
 def test_service_requirements_are_pinned_as_tested() -> None:

@@ -1,0 +1,77 @@
+"""Half precision, of both kinds of classifier."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from pipeline.data.samples import read_samples
+from pipeline.evaluate.reference import read_reference
+from pipeline.export import stage
+from pipeline.export.limits import LIMITS
+from pipeline.export.stage import export
+from pipeline.finetune.checkpoint import load_checkpoint
+from pipeline.layout import RunFolder
+from pipeline.recipe.reading import load_recipe
+from pipeline.verify.receipt import build_receipt
+from serving.bundle import Artifact, open_bundle
+from serving.files import hash_file
+from serving.inputs.preprocessors import open_preprocessor
+from serving.predictor import Predictor
+from serving.runtimes.opening import open_session
+
+pytestmark = pytest.mark.slow
+
+
+def half_of(finished: Path, folder: Path) -> RunFolder:
+    """A copy of a run with its fp16 file made."""
+    run = RunFolder(Path(shutil.copytree(finished, folder / "run")))
+    recipe = load_recipe(run.recipe)
+    export(recipe.model_copy(update={"export": recipe.export.model_copy(update={"formats": ("onnx-fp16",)})}), run)
+    return run
+
+
+@pytest.mark.parametrize("fixture", ["tiny_run", "text_run"])
+def test_half_has_half_the_size_and_passes_its_receipt(fixture: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    run = half_of(request.getfixturevalue(fixture), tmp_path)
+    file = run.candidates / "model-fp16.onnx"
+    types = {
+        tensor.data_type
+        for tensor in onnx.load(file).graph.initializer
+        if (len(tensor.dims) > 1 and 16 in tensor.dims) or max([*tensor.dims, 0]) > 64
+    }
+    assert onnx.TensorProto.FLOAT not in types
+    bundle = open_bundle(run.bundle, require_receipts=False)
+    artifact = Artifact(name="onnx-fp16", file=file.name, sha256=hash_file(file), runtime="onnxruntime-cpu", precision="fp16")
+    predictor = Predictor(
+        bundle, open_preprocessor(bundle.manifest.input, bundle.folder), artifact, open_session(file, "onnxruntime-cpu", "fp16")
+    )
+    originals = {sample.sha256: sample for sample in read_samples(run)}
+    receipt = build_receipt(predictor, originals, read_reference(run.reference), LIMITS["fp16"])
+    assert receipt["passed"] is True, receipt["checks"]
+    assert receipt["max_abs_logits"] > 0, "it is another precision"
+    made = json.loads(run.made.read_text())["model-fp16.onnx"]
+    assert made["because"] is None
+    assert made["temperature"] == pytest.approx(read_reference(run.reference).temperature, rel=0.02)
+
+
+def test_half_is_not_made_when_it_overflows(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that fp32 holds and fp16 does not: the network's scale moves from one layer to the next, so that fp32 answers stay."""
+
+    def load_large(folder: Path):
+        classifier, card = load_checkpoint(folder)
+        head = classifier.network.get_classifier()
+        head.weight.data *= 1e6
+        head.bias.data *= 1e6
+        return classifier, card
+
+    monkeypatch.setattr(stage, "load_checkpoint", load_large)
+    run = half_of(tiny_run, tmp_path)
+    assert not (run.candidates / "model-fp16.onnx").exists()
+    assert json.loads(run.made.read_text())["model-fp16.onnx"]["because"] == "its answers are not finite: a value overflows"
+    assert np.isfinite(read_reference(run.reference).test.logits).all()
