@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """What is kept between runs: ``$GRAFT_CACHE``, or ``graft`` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("GRAFT_CACHE") or Path(base) / "graft")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from pipeline.export.limits import LIMITS
 from pipeline.export.temperature import correction, scale_temperature
 from pipeline.export.tensorrt import MAX_BATCH_SIZE, make_plan, ranges_for, require_tensorrt, wrap_plan
 from pipeline.finetune.checkpoint import CheckpointCard, hash_checkpoint, load_checkpoint
-from pipeline.layout import RunFolder
+from pipeline.layout import RunFolder, cache_folder
 from pipeline.modalities.modality import Classifier, modality_of
 from pipeline.onnx import answer, to_onnx
 from pipeline.recipe.reading import hash_recipe
@@ -181,7 +181,14 @@ def _make_plan(making: Making, precision: Precision) -> Made:
         source, how = (making.source, {}) if precision == "fp32" else _make_half(making)
         if source is None:
             return None, how
-        plan = make_plan(source, precision, making.folder, f"model-tensorrt-{precision}", ranges_for(making.input))
+        plan = make_plan(
+            source,
+            precision,
+            making.folder,
+            f"model-tensorrt-{precision}",
+            ranges_for(making.input),
+            timing_cache=cache_folder() / "tensorrt.timings",
+        )
     except GraftError as error:
         return None, {"because": str(error)}
     made = {"method": "TensorRT plan, strongly typed", "max_batch_size": MAX_BATCH_SIZE, "plan": plan.model_dump(mode="json")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline import atomic
+from pipeline.layout import cache_folder
 from pipeline.machine import Settings
 from pipeline.modalities.modality import Classifier, Examples, Modality, Pretrained
 from pipeline.onnx import create_session, to_onnx
@@ -40,12 +40,6 @@ class FeatureExtractor(nn.Module):
     def forward(self, **feeds: torch.Tensor) -> torch.Tensor:
         """What the head would read."""
         return self.classifier.embed(**feeds)
-
-
-def cache_folder() -> Path:
-    """Where features are kept between runs: ``$GRAFT_CACHE``, or ``graft`` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("GRAFT_CACHE") or Path(base) / "graft")
 
 
 def features_key(pretrained: Pretrained, settings: Settings) -> str:

@@ -37,7 +37,10 @@ def _plain(key: str, form: str) -> Callable[[Receipt], str]:
 def _difference(key: str) -> Callable[[Receipt], str]:
     def show(receipt: Receipt) -> str:
         found = receipt["metrics_difference"][key] if "metrics_difference" in receipt else None
-        return "{:+.4f} [{:+.4f}, {:+.4f}]".format(found["value"], *found["interval_95"]) if found else "-"
+        if found is None:
+            return "-"
+        value, low, high = (round(number, 4) + 0.0 for number in (found["value"], *found["interval_95"]))  # no -0.0000
+        return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
 
     return show
 
@@ -49,12 +52,13 @@ def _speed(receipt: Receipt) -> str:
 # What is shown: its name, the check that limits it, and how.
 FIGURES: tuple[tuple[str, str | None, Callable[[Receipt], str]], ...] = (
     ("passed", None, lambda receipt: "yes" if receipt["passed"] else "NO"),
-    ("run by", None, lambda receipt: f"{receipt['in_use']['runtime']}, {receipt['in_use']['provider']}"),
+    ("run by", None, lambda receipt: receipt["in_use"]["runtime"]),
+    ("on", None, lambda receipt: receipt["in_use"]["provider"]),
     ("answers that agree", "agreement", lambda receipt: f"{receipt.get('agreeing', 0)} of {receipt['samples']}"),
     ("largest difference of a logit", "max_abs_logits", _plain("max_abs_logits", "{:.2g}")),
     ("99th percentile of it", None, _plain("p99_abs_logits", "{:.2g}")),
     ("least cosine", "min_cosine", _plain("min_cosine", "{:.6f}")),
-    ("mean KL, nats", "mean_kl", _plain("mean_kl", "{:.2g}")),
+    ("mean KL, nats", "mean_kl", lambda receipt: f"{max(receipt['mean_kl'], 0.0):.2g}" if "mean_kl" in receipt else "-"),
     ("accuracy, difference", "metric_drop", _difference("accuracy")),
     ("macro F1, difference", "metric_drop", _difference("macro_f1")),
     ("AUROC, difference", None, _difference("auroc")),
