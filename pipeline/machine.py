@@ -97,6 +97,12 @@ def cpu_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+def gpu_names() -> list[str]:
+    """The NVIDIA GPUs' names, as the driver lists them without any library; empty without a driver."""
+    lines = [path.read_text() for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))]
+    return [line.split(":", 1)[1].strip() for text in lines for line in text.splitlines() if line.startswith("Model:")]
+
+
 def tune_allocator() -> bool:
     """Keep freed memory in the process instead of returning it to the kernel between operations.
 

@@ -11,7 +11,6 @@ from typing import Any
 from pipeline.layout import RunFolder
 from pipeline.progress import track
 from serving.predictor import load_predictor
-from serving.runtimes.cpu import cpu_limit
 from serving.schemas import ErrorDetail, Prediction
 
 
@@ -61,7 +60,7 @@ def predict_all(run: Path, asked: Sequence[Asked], artifact: str | None = None) 
     Args:
         run: A run's folder, or a bundle's.
         asked: Files or texts of the bundle's modality.
-        artifact: A published artifact's name; by default the bundle's first.
+        artifact: A published artifact's name; by default what a benchmark recommends, or the bundle's first.
     """
     folder = RunFolder(run).bundle
     predictor = load_predictor(folder if folder.is_dir() else run, artifact=artifact)
@@ -73,7 +72,7 @@ def predict_all(run: Path, asked: Sequence[Asked], artifact: str | None = None) 
             return Answer(one, None, ErrorDetail(code="unreadable_file", message=error.strerror or str(error)))
         return Answer(one, answer, None) if isinstance(answer, Prediction) else Answer(one, None, answer.error)
 
-    with ThreadPoolExecutor(cpu_limit()) as pool:
+    with ThreadPoolExecutor(predictor.callers) as pool:
         return list(track(pool.map(predict_one, asked), total=len(asked), what="predict", unit="inputs"))
 
 

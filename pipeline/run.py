@@ -56,7 +56,12 @@ def open_run(target: Path, folder: Path | None = None) -> Run:
         if folder is not None:
             raise GraftError(f"{target}: is a run's folder already; --run goes with a recipe.")
         if not _is_run(RunFolder(target)):
-            raise GraftError(f"{target}: is not a run's folder. Name a recipe to start one: graft run RECIPE")
+            bundle = (target / "manifest.json").is_file()
+            raise GraftError(
+                f"{target}: is a bundle. Prove it again with its samples: graft verify {target} --data PLACE"
+                if bundle
+                else f"{target}: is not a run's folder. Name a recipe to start one: graft run RECIPE"
+            )
         return Run(load_recipe(target / "recipe.yaml"), RunFolder(target))
     if not target.exists():
         raise GraftError(f"{target}: no such recipe or run. Write a recipe with: graft init FOLDER")

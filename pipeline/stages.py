@@ -17,6 +17,7 @@ from serving.files import hash_file
 
 ROOT = Path(__file__).parent.parent
 Inputs = dict[str, Any]
+RUNTIMES = ("onnxruntime-gpu", "onnxruntime", "openvino", "tensorrt-cu13", "nvidia-ml-py", "nvidia-cudnn-cu13")
 TRAINING_PACKAGES = ("torch", "timm", "transformers", "tokenizers", "scikit-learn", "pillow")
 
 
@@ -146,8 +147,16 @@ def _export_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "samples": digest(read_samples(run)),
         "checkpoint": _hashes([run.checkpoint / name for name in ("model.safetensors", "checkpoint.json")]),
         "reference": hash_file(run.reference),
-        "versions": versions_of("torch", "timm", "transformers", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime"),
+        "versions": versions_of(*TRAINING_PACKAGES, "onnx", "onnxscript", "scipy", *RUNTIMES),
+        "machine": _machine() if any(name.startswith("tensorrt") for name in recipe.export.formats) else "",
     }
+
+
+def _machine() -> Inputs:
+    """Where measurements hold: a run that was moved to another machine is verified there again."""
+    from pipeline.machine import cpu_name, gpu_names
+
+    return {"cpu": cpu_name(), "gpus": gpu_names()}
 
 
 def _is_bundle(run: RunFolder) -> bool:
@@ -168,11 +177,11 @@ def _verify(recipe: Recipe, run: RunFolder) -> None:
 
 
 def _verify_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
-    versions = versions_of("onnxruntime-gpu", "onnxruntime", "openvino", "pillow", "tokenizers")
     return {
+        "machine": _machine(),
         "export": section_json(recipe.export),
         "files": _hashes([run.model, run.reference, run.made, *sorted(run.candidates.glob("*.onnx"))]),
-        "versions": versions,
+        "versions": versions_of(*RUNTIMES, "pillow", "tokenizers", "scikit-learn", "scipy"),
     }
 
 
@@ -199,6 +208,10 @@ def _hashes(paths: list[Path]) -> dict[str, str]:
 INPUT_CODE = ("serving/inputs", "pipeline/modalities")
 CHECKPOINT_CODE = tuple(f"pipeline/finetune/{name}.py" for name in ("checkpoint", "loop"))
 CONTENT_CODE = ("pipeline/modalities/content.py", *(f"pipeline/modalities/{name}/content.py" for name in ("image", "text")))
+JUDGING_CODE = (
+    "pipeline/data/samples.py",
+    *(f"pipeline/evaluate/{name}.py" for name in ("calibration", "divergence", "metrics", "reference")),
+)
 STAGES = (
     Stage(
         "data", _data, _data_inputs,
@@ -217,13 +230,13 @@ STAGES = (
     ),
     Stage(
         "export", _export, _export_inputs,
-        code=("pipeline/export", "pipeline/onnx.py", "serving/bundle.py", *INPUT_CODE),
+        code=("pipeline/export", "pipeline/onnx.py", "serving/bundle.py", "serving/runtimes", *JUDGING_CODE, *CHECKPOINT_CODE, *INPUT_CODE),
         outputs=lambda run: [run.model, *sorted(run.candidates.iterdir())],
         still_valid=_is_bundle,
     ),
     Stage(
         "verify", _verify, _verify_inputs,
-        code=("pipeline/verify", "pipeline/export", "serving/predictor.py", "serving/runtimes", *INPUT_CODE),
+        code=("pipeline/verify", "pipeline/export", "serving", *JUDGING_CODE, *INPUT_CODE),
         outputs=lambda run: [*sorted(path for path in run.bundle.rglob("*") if path.is_file()), run.artifacts, run.proof],
     ),
     Stage(

@@ -20,6 +20,7 @@ from serving.runtimes.session import Precision, Runtime
 SCHEMA_VERSION: Literal[2] = 2
 MANIFEST_FILE = "manifest.json"
 DEFAULTS_FILE = "defaults.json"
+DEFAULTS_REMEDY = "Remove the file, or measure again: graft benchmark RUN"
 # Which BentoML service takes a modality's requests.
 SERVICES = {"image": "serving.service:GraftService", "text": "serving.service:GraftTextService"}
 
@@ -155,9 +156,7 @@ def open_bundle(folder: Path, *, require_receipts: bool = True) -> Bundle:
     for ref in (*manifest.input.files(), manifest.reference):
         check_file(folder, ref)
     for artifact in manifest.artifacts:
-        check_file(folder, artifact)
-        if artifact.plan:
-            check_file(folder, artifact.plan)
+        check_file(folder, artifact)  # a plan's bytes are checked when it is loaded, with the machine that it is for
         if not require_receipts:
             continue
         state = _doubt(folder, artifact)
@@ -165,7 +164,12 @@ def open_bundle(folder: Path, *, require_receipts: bool = True) -> Bundle:
             raise BundleError(
                 "unproven", f"{folder}: {artifact.name} {state}, so nothing proves its answers. Run `graft verify` on its run."
             )
-    return Bundle(folder, manifest, _read_defaults(folder / DEFAULTS_FILE) if require_receipts else None)
+    defaults = _read_defaults(folder / DEFAULTS_FILE) if require_receipts else None
+    if defaults and defaults.artifact not in {artifact.name for artifact in manifest.artifacts}:
+        raise BundleError(
+            "invalid_defaults", f"{folder / DEFAULTS_FILE}: names {defaults.artifact}, which is not published. {DEFAULTS_REMEDY}"
+        )
+    return Bundle(folder, manifest, defaults)
 
 
 def _read_defaults(path: Path) -> Defaults | None:
@@ -174,9 +178,7 @@ def _read_defaults(path: Path) -> Defaults | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        raise BundleError(
-            "invalid_defaults", f"{path}: cannot be read ({error}). Remove it, or measure again: graft benchmark RUN"
-        ) from error
+        raise BundleError("invalid_defaults", f"{path}: cannot be read ({error}). {DEFAULTS_REMEDY}") from error
 
 
 def _doubt(folder: Path, artifact: Artifact) -> str | None:
@@ -189,8 +191,11 @@ def _doubt(folder: Path, artifact: Artifact) -> str | None:
         return "failed its receipt"
     if receipt.get("artifact_sha256") != artifact.sha256:
         return "has the receipt of another file"
-    run_by = tuple(receipt.get(key) for key in ("artifact", "runtime", "precision"))
-    return None if run_by == (artifact.name, artifact.runtime, artifact.precision) else "has the receipt of another runtime or precision"
+    proven = tuple(receipt.get(key) for key in ("artifact", "runtime", "precision"))
+    if proven != (artifact.name, artifact.runtime, artifact.precision):
+        return "has the receipt of another runtime or precision"
+    plan = artifact.plan.model_dump(mode="json") if artifact.plan else None
+    return None if receipt.get("plan") == plan else "has the receipt of another plan"
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Artifact, Bundle, open_bundle
+from serving.bundle import DEFAULTS_FILE, Artifact, Bundle, Defaults, open_bundle
 from serving.errors import BundleError, InputRefusedError, ProviderError
 from serving.inputs.item import Item, Preprocessor
 from serving.inputs.preprocessors import open_preprocessor
@@ -93,15 +93,24 @@ def load_predictor(
     try:
         return warm(_load(bundle, chosen, threads))
     except ProviderError as error:
+        if other is None and artifact is None and bundle.defaults is not None:
+            raise ProviderError(error.code, f"{error.message} {_advice(bundle.defaults, bundle)}") from error
         if other is None:
             raise
         log.warning("serving %s instead of %s: %s", other.name, chosen.name, error.message)
         return warm(_load(bundle, other, threads))
 
 
+def _advice(defaults: Defaults, bundle: Bundle) -> str:
+    return (
+        f"It is the default because a benchmark chose it on {defaults.measured_on} ({DEFAULTS_FILE}). Measure here: graft benchmark RUN, "
+        f"or name another: --artifact {bundle.manifest.artifacts[0].name}"
+    )
+
+
 def _load(bundle: Bundle, artifact: Artifact, threads: int | None) -> Predictor:
     recommended = bundle.defaults.threads if bundle.defaults and bundle.defaults.artifact == artifact.name else 1
-    used = threads or recommended
+    used = threads or min(recommended, cpu_limit())
     if artifact.plan:
         require_match(bundle.folder, artifact.plan)
     session = open_session(
@@ -115,10 +124,13 @@ def warm(predictor: Predictor) -> Predictor:
 
     Raises:
         BundleError: The model does not take the inputs that the manifest describes.
+        ProviderError: An accelerator fails to run it.
     """
     try:
         predictor.score([predictor.preprocessor.blank()])
     except Exception as error:  # onnxruntime has a type of error for each of its status codes, and no common base
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        if predictor.artifact.runtime in {"onnxruntime-cuda", "onnxruntime-tensorrt"}:  # its memory, its driver, a missing kernel
+            raise ProviderError("run_failed", f"{predictor.artifact.name} loads, but its first run fails ({reason}).") from error
         raise BundleError("wrong_input", f"The model does not run on the input that its manifest describes ({reason}).") from error
     return predictor

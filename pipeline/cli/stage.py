@@ -26,7 +26,7 @@ def _command(name: str, does: str) -> click.Command:
     return command
 
 
-data = _command("data", "Read, audit and split the samples into train, validation and test.")
+data = _command("data", "Read, audit and split the samples: train, validation, test, and calibration where the recipe asks for it.")
 finetune = _command("finetune", "Train a head on the frozen backbone, then everything from there.")
 evaluate = _command("evaluate", "Measure the checkpoint on the test split, and write metrics and a report.")
 package = _command("package", "Put the proven bundle into BentoML's model store and build the Bento.")

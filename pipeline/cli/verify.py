@@ -21,6 +21,8 @@ def verify(target: Path, folder: Path | None, data: Path | None, *, force: bool,
     TARGET is a run's folder, or a recipe, whose run is then in models/NAME. With --data it is a bundle's folder instead, which is
     proven again on this machine from its own files and those samples; nothing is written.
     """
+    if data is not None and (folder is not None or force):
+        raise click.UsageError("--run and --force go with a run, which --data does not need.")
     if data is not None:
         from pipeline.verify.recheck import recheck
 

@@ -19,7 +19,8 @@ class Limits:
         margin: Difference of the two largest probabilities below which a flip is a tie.
         max_mean_kl: Largest mean Kullback-Leibler divergence from the checkpoint, in nats.
         max_metric_drop: Largest loss of accuracy or macro F1.
-        max_temperature_error: Largest relative difference of the temperatures that fit the artifact's and the checkpoint's answers.
+        max_confidence_error: Largest distance from 1 of the factor between the artifact's and the checkpoint's logits, by least squares:
+            what a wrong temperature changes, whether or not an answer flips.
         max_batch_difference: Largest difference of a probability between batch sizes.
         max_sum_error: Largest distance of a row's sum from 1.
         min_speedup: Least speed of what is published, in times that of ``onnx-fp32`` on one thread.
@@ -31,7 +32,7 @@ class Limits:
     margin: float
     max_mean_kl: float
     max_metric_drop: float
-    max_temperature_error: float
+    max_confidence_error: float
     max_batch_difference: float
     max_sum_error: float = 1e-5
     min_speedup: float = 1.1  # less is not worth another artifact
@@ -44,7 +45,7 @@ _HALF = Limits(
     margin=0.0,
     max_mean_kl=1e-3,
     max_metric_drop=0.001,
-    max_temperature_error=0.02,
+    max_confidence_error=0.02,
     max_batch_difference=2e-3,
 )
 LIMITS: dict[Precision, Limits] = {
@@ -55,7 +56,7 @@ LIMITS: dict[Precision, Limits] = {
         margin=1e-3,
         max_mean_kl=1e-6,
         max_metric_drop=0.0,
-        max_temperature_error=1e-3,
+        max_confidence_error=1e-3,
         max_batch_difference=1e-5,
     ),
     "fp16": _HALF,
@@ -67,7 +68,7 @@ LIMITS: dict[Precision, Limits] = {
         margin=0.0,
         max_mean_kl=1e-2,
         max_metric_drop=0.005,
-        max_temperature_error=0.05,
+        max_confidence_error=0.05,
         max_batch_difference=1e-5,
     ),
 }

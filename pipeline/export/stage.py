@@ -15,13 +15,13 @@ import numpy as np
 
 from pipeline import atomic
 from pipeline.data.samples import Sample, digest, evenly, read_samples
-from pipeline.errors import GraftError
+from pipeline.errors import DataError, GraftError
 from pipeline.evaluate.reference import Reference, read_reference
 from pipeline.export.classifier import ServedClassifier
 from pipeline.export.formats import FORMATS, SOURCE, SOURCE_FILE
 from pipeline.export.half import to_half
 from pipeline.export.int8 import dynamic, static
-from pipeline.export.limits import LIMITS
+from pipeline.export.limits import limits_for
 from pipeline.export.temperature import correction, scale_temperature
 from pipeline.export.tensorrt import MAX_BATCH_SIZE, make_plan, ranges_for, require_tensorrt, wrap_plan
 from pipeline.finetune.checkpoint import CheckpointCard, hash_checkpoint, load_checkpoint
@@ -93,7 +93,7 @@ def export(recipe: Recipe, run: RunFolder) -> None:
         making = Making(recipe, run, classifier, preprocessor, reference, source, metadata, card.input, folder)
         how = {}
         for file in dict.fromkeys(FORMATS[name].file for name in recipe.export.further if FORMATS[name].file != SOURCE_FILE):
-            content, how[file] = MAKERS[file](making)
+            content, how[file] = _make(file, making)
             if content is not None:
                 atomic.write_bytes(folder / file, content)
             log.info(
@@ -125,16 +125,27 @@ def _write_bundle(recipe: Recipe, run: RunFolder, card: CheckpointCard, lineage:
         reference=FileRef(file=REFERENCE_FILE, sha256=hash_file(run.reference)),
         lineage=lineage,
     )
-    with atomic.folder(run.bundle) as partial:
-        atomic.write_bytes(partial / served.file, source)
-        atomic.write_bytes(partial / REFERENCE_FILE, run.reference.read_bytes())
+    with atomic.folder(run.bundle) as folder:
+        atomic.write_bytes(folder / served.file, source)
+        atomic.write_bytes(folder / REFERENCE_FILE, run.reference.read_bytes())
         for ref in card.input.files():
-            atomic.write_bytes(partial / ref.file, (run.checkpoint / ref.file).read_bytes())
-        atomic.write_json(partial / MANIFEST_FILE, manifest.model_dump(mode="json"))
+            atomic.write_bytes(folder / ref.file, (run.checkpoint / ref.file).read_bytes())
+        atomic.write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
     log.info("export: %s, %.1f MB, version %s", run.model, len(source) / 1e6, manifest.version)
 
 
 Made = tuple[bytes | None, dict[str, Any]]
+
+
+def _make(file: str, making: Making) -> Made:
+    """A further file, or why there is none: a format that cannot be made is no reason to lose the others."""
+    try:
+        return MAKERS[file](making)
+    except DataError:  # it is the data that changed
+        raise
+    except Exception as error:  # exporters, quantisers and builders raise many unrelated types
+        log.debug("export: %s", file, exc_info=True)
+        return None, {"because": f"it cannot be made: {(str(error).splitlines() or [''])[0] or type(error).__name__}"}
 
 
 def _make_half(making: Making) -> Made:
@@ -144,10 +155,11 @@ def _make_half(making: Making) -> Made:
 
 
 def _make_int8(making: Making) -> Made:
-    kind = static if making.recipe.modality == "image" else dynamic
+    kind = static if static.is_convolutional(making.source) else dynamic
+    limits, _ = limits_for("int8", making.recipe.export.limits.get("onnx-int8"))
     samples = _samples(making, "calibration") or _samples(making, "validation")
     chosen = [samples[index] for index in evenly(len(samples), CALIBRATION_SAMPLES[making.recipe.modality])]
-    made = kind.make_int8(making.source, _feeds(making, chosen), LIMITS["int8"].min_cosine)
+    made = kind.make_int8(making.source, _feeds(making, chosen), limits)
     log.info("export: int8, %s%s", made.method, f"; fp32 stay {', '.join(made.kept)}" if made.kept else "")
     how = {"method": made.method, "calibrated_on": f"{len(chosen)} samples of {chosen[0].split}", "kept_fp32": list(made.kept)}
     if kind is dynamic:  # it scales a whole batch, so that an answer would depend on its neighbours

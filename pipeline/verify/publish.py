@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 from pipeline import atomic
 from pipeline.evaluate.reference import Reference
 from pipeline.export.formats import FORMATS
-from pipeline.export.limits import Limits, limits_for
+from pipeline.export.limits import limits_for
 from pipeline.layout import RunFolder
 from pipeline.recipe.sections import Export, Format
-from pipeline.verify.receipt import build_receipt, failures
+from pipeline.verify.receipt import allowances, build_receipt, failures
 from pipeline.verify.scoring import Originals
 from pipeline.verify.speed import measure_speedup
 from pipeline.verify.states import State
@@ -86,20 +87,28 @@ class Publisher:
         artifact = predictor.artifact
         limits, changed = limits_for(artifact.precision, self.export.limits.get(artifact.name))  # type: ignore[call-overload]
         receipt = build_receipt(predictor, self.originals, self.reference, limits)
-        speedup = measure_speedup(self.source, predictor, list(self.originals.values()))
-        receipt |= {"made": how, "limits_set_by_recipe": changed, "speedup": speedup}
-        reasons = failures(receipt) + _slowness(speedup, limits)
-        said = f"{speedup['median']:.2f} [{speedup['low']:.2f}, {speedup['high']:.2f}] times as fast, on one thread"
+        receipt |= {"made": how, "limits_set_by_recipe": changed}
+        if "does_not_run" in receipt:
+            return self._refuse(receipt, [f"it does not run: {receipt['does_not_run']}"])
+        receipt["speedup"] = speedup = measure_speedup(self.source, predictor, list(self.originals.values()))
+        reasons = failures(receipt)
+        if speedup["median"] < limits.min_speedup:
+            reasons.append(f"it is not {limits.min_speedup:g} times as fast as onnx-fp32")
         if reasons:
-            atomic.write_json(self.run.refused / f"{artifact.name}.json", receipt)
-            return State(published=False, why=f"{'; '.join(reasons)} ({said})", speedup=speedup)
+            return self._refuse(receipt, reasons)
         enter(bundle, artifact, receipt, place)
-        return State(published=True, why=f"{receipt['agreeing']} of {receipt['samples']} answers agree, {said}", speedup=speedup)
+        allowed = allowances(receipt)
+        why = f"{receipt['agreeing']} of {receipt['samples']} answers agree, {_said(speedup)}"
+        return State(published=True, why=f"{why}; {'; '.join(allowed)}" if allowed else why, speedup=speedup)
+
+    def _refuse(self, receipt: dict[str, Any], reasons: Sequence[str]) -> State:
+        atomic.write_json(self.run.refused / f"{receipt['artifact']}.json", receipt)
+        speedup = receipt.get("speedup")
+        return State(published=False, why="; ".join(reasons) + (f" ({_said(speedup)})" if speedup else ""), speedup=speedup)
 
 
-def _slowness(speedup: dict[str, float], limits: Limits) -> list[str]:
-    fast = speedup["median"] >= limits.min_speedup
-    return [] if fast else [f"it is not {limits.min_speedup:g} times as fast as onnx-fp32"]
+def _said(speedup: dict[str, float]) -> str:
+    return f"{speedup['median']:.2f} [{speedup['low']:.2f}, {speedup['high']:.2f}] times as fast, on one thread"
 
 
 def enter(bundle: Bundle, artifact: Artifact, receipt: dict[str, Any], place: Path) -> None:

@@ -12,26 +12,27 @@ from numpy.typing import NDArray
 
 from pipeline.errors import GraftError
 from pipeline.evaluate.calibration import as_logits, expected_calibration_error, fit_temperature, softmax
+from pipeline.evaluate.divergence import cosines, kl_divergences
 from pipeline.evaluate.metrics import paired_differences, summarise
 from pipeline.evaluate.reference import Reference
-from pipeline.export.limits import Limits
+from pipeline.export.limits import LIMITS, Limits
 from pipeline.export.temperature import as_logits_of
 from pipeline.machine import cpu_name
 from pipeline.verify.scoring import Originals, Scores, score, score_alone
-from pipeline.versions import installed_versions
+from pipeline.versions import installed_versions, versions_of
 from serving.predictor import Predictor
 from serving.runtimes.cpu import cpu_limit
+from serving.runtimes.session import Runtime
 
 RESAMPLES = 500
-SMALLEST = np.finfo(np.float32).tiny
-Floats = NDArray[np.float64]
+RUNTIME_PACKAGES = ("openvino", "tensorrt-cu13", "nvidia-cudnn-cu13")
 
 
 def build_receipt(predictor: Predictor, originals: Originals, reference: Reference, limits: Limits) -> dict[str, Any]:
     """Score every sample from its original bytes, alone and in batches of 2, 7 and 32, and compare.
 
     Args:
-        predictor: The artifact, loaded as the service loads it.
+        predictor: The artifact, loaded by the code that the service loads it by.
         originals: The samples of the reference, by content hash.
         reference: What the checkpoint answers.
         limits: Of the artifact's precision.
@@ -78,9 +79,10 @@ def _identify(predictor: Predictor) -> dict[str, Any]:
         "runtime": artifact.runtime,
         "precision": artifact.precision,
         "in_use": predictor.session.in_use,
-        "machine": {"system": platform.platform(), "cpu": cpu_name(), "cpus": cpu_limit()},
-        "versions": installed_versions(),
+        "machine": {"system": platform.platform(), "cpu": cpu_name(), "cpus": cpu_limit(), "gpu": _gpu(artifact.runtime)},
+        "versions": installed_versions() | versions_of(*RUNTIME_PACKAGES),
         "artifact_sha256": artifact.sha256,
+        "plan": artifact.plan.model_dump(mode="json") if artifact.plan else None,
         "reference_sha256": manifest.reference.sha256,
         "labels_sha256": manifest.labels_sha256,
         "checkpoint_sha256": manifest.lineage.checkpoint_sha256,
@@ -88,21 +90,35 @@ def _identify(predictor: Predictor) -> dict[str, Any]:
     }
 
 
+def _gpu(runtime: Runtime) -> str | None:
+    """The GPU's name, of what runs on one."""
+    if runtime not in {"onnxruntime-cuda", "onnxruntime-tensorrt"}:
+        return None
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "unknown to torch"
+
+
 def compare(scores: Scores, reference: Reference, limits: Limits) -> dict[str, Any]:
     """Every figure of the test split, from the artifact's probabilities and the checkpoint's logits."""
     temperature, targets = reference.temperature, reference.test.targets
     ours, theirs = scores.single.astype(np.float64), softmax(reference.test.logits, temperature)
     not_finite = sum(int((~np.isfinite(rows)).sum()) for rows in (scores.single, *scores.batched.values()))
-    if ours.shape != theirs.shape or not_finite:
-        return {"samples": len(theirs), "shape": list(ours.shape), "expected_shape": list(theirs.shape), "not_finite": not_finite}
+    shapes = {ours.shape == theirs.shape, *(rows.shape == (len(scores.chosen), *theirs.shape[1:]) for rows in scores.batched.values())}
+    if shapes != {True} or not_finite:
+        wrong = next((rows.shape for rows in scores.batched.values() if len(rows) != len(scores.chosen)), ours.shape)
+        return {"samples": len(theirs), "shape": list(wrong), "expected_shape": list(theirs.shape), "not_finite": not_finite}
     # Both from probabilities, since what is smaller than float32 can hold is lost to the one that is served.
-    differences = np.abs(as_logits(ours, temperature) - as_logits(theirs, temperature)).max(axis=1)
+    own_logits, exact_logits = as_logits(ours, temperature), as_logits(theirs, temperature)
+    differences = np.abs(own_logits - exact_logits).max(axis=1)
     agree = ours.argmax(axis=1) == theirs.argmax(axis=1)
     ranked = np.sort(theirs, axis=1)
     margins = ranked[:, -1] - ranked[:, -2]
     clear = margins > limits.margin
     alone = scores.single[scores.chosen]
     before, after = summarise(theirs, targets), summarise(ours, targets)
+    settled = summarise(np.where(clear[:, None], ours, theirs), targets)  # a tie may fall either way
+    confidence = float((own_logits * exact_logits).sum() / (exact_logits**2).sum())
     sure = (margins > max(limits.margin, 2 * limits.max_batch_difference))[scores.chosen]
     return {
         "samples": len(theirs),
@@ -114,9 +130,11 @@ def compare(scores: Scores, reference: Reference, limits: Limits) -> dict[str, A
         "p99_abs_logits": float(np.quantile(differences, 0.99)),
         "logit_scale": float(np.abs(reference.test.logits - reference.test.logits.mean(axis=1, keepdims=True)).max()),
         "max_abs_probabilities": float(np.abs(ours - theirs).max()),
-        "min_cosine": float(_cosine(ours, theirs).min()),
-        "mean_kl": float(_kl(theirs, ours).mean()),
-        "metric_drop": max(before[name] - after[name] for name in ("accuracy", "macro_f1")),
+        "min_cosine": float(cosines(ours, theirs).min()),
+        "mean_kl": float(kl_divergences(theirs, ours).mean()),
+        "confidence": confidence,
+        "confidence_error": abs(confidence - 1),
+        "metric_drop": max(before[name] - settled[name] for name in ("accuracy", "macro_f1")),
         "metrics_checkpoint": before,
         "metrics_artifact": after,
         "metrics_difference": paired_differences(ours, theirs, targets, resamples=RESAMPLES, seed=0),
@@ -127,7 +145,7 @@ def compare(scores: Scores, reference: Reference, limits: Limits) -> dict[str, A
 
 
 def compare_calibration(on_test: NDArray[np.float32], on_validation: NDArray[np.float32], reference: Reference) -> dict[str, Any]:
-    """How confident the artifact is, by the temperature that would suit it: fitted on validation, on both sides alike.
+    """The temperature that would suit the artifact, fitted on validation as the checkpoint's was, and the calibration error it would leave.
 
     Args:
         on_test: The artifact's probabilities on the test split, shape (samples, classes).
@@ -143,7 +161,6 @@ def compare_calibration(on_test: NDArray[np.float32], on_validation: NDArray[np.
         "temperature": temperature,
         "temperature_refitted": best if finite else None,
         "temperature_refitted_checkpoint": wanted,
-        "temperature_error": abs(best / wanted - 1) if finite else None,
         "temperature_samples": len(validation.targets),
         "ece_refitted": expected_calibration_error(refitted, reference.test.targets),
     }
@@ -164,7 +181,7 @@ def _check(measured: dict[str, Any], limits: Limits) -> Iterator[dict[str, Any]]
         "max_abs_logits": limits.max_abs_logits,
         "mean_kl": limits.max_mean_kl,
         "metric_drop": limits.max_metric_drop,
-        "temperature_error": limits.max_temperature_error,
+        "confidence_error": limits.max_confidence_error,
         "batch_difference": limits.max_batch_difference,
         "batch_flips": 0,
         "sum_error": limits.max_sum_error,
@@ -183,6 +200,13 @@ def failures(receipt: dict[str, Any]) -> list[str]:
     return [f"{check['name']} is {_figure(check['value'])}, limit {check['limit']:g}" for check in receipt["checks"] if not check["passed"]]
 
 
+def allowances(receipt: dict[str, Any]) -> list[str]:
+    """What passes only because the recipe set another limit than that of the precision, for people."""
+    usual = {check["name"]: check for check in _check(receipt, LIMITS[receipt["precision"]])}
+    past = [usual[check["name"]] for check in receipt["checks"] if check["passed"] and not usual[check["name"]]["passed"]]
+    return [f"{check['name']} is {_figure(check['value'])}, past the usual {check['limit']:g}, as the recipe allows" for check in past]
+
+
 def _figure(value: float | None) -> str:
     return "not a number" if value is None else f"{value:.4g}"
 
@@ -192,11 +216,3 @@ def _flips(ours: NDArray[np.float32], reference: Reference) -> list[dict[str, st
     labels = reference.labels
     triples = zip(reference.test.sha256, reference.test.logits.argmax(axis=1), ours.argmax(axis=1), strict=True)
     return [{"sha256": sha256, "checkpoint": labels[theirs], "artifact": labels[own]} for sha256, theirs, own in triples if theirs != own]
-
-
-def _cosine(a: Floats, b: Floats) -> Floats:
-    return np.asarray((a * b).sum(axis=1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)))
-
-
-def _kl(p: Floats, q: Floats) -> Floats:
-    return np.asarray((p * (np.log(np.maximum(p, SMALLEST)) - np.log(np.maximum(q, SMALLEST)))).sum(axis=1))

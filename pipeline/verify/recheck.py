@@ -10,9 +10,11 @@ from typing import Any
 
 from pipeline.errors import GateFailedError
 from pipeline.evaluate.reference import Reference, read_reference
-from pipeline.export.limits import Limits
+from pipeline.export.formats import SOURCE
+from pipeline.export.limits import LIMITS, Limits
+from pipeline.layout import RunFolder
 from pipeline.verify.originals import find_originals
-from pipeline.verify.receipt import build_receipt, failures
+from pipeline.verify.receipt import allowances, build_receipt, failures
 from pipeline.verify.report import to_text
 from pipeline.verify.scoring import Originals
 from serving.bundle import Artifact, Bundle, open_bundle
@@ -27,10 +29,12 @@ class Rechecked:
     Attributes:
         receipts: A new one for each artifact that this machine can run.
         unchecked: The others, with the reason.
+        default: The artifact that is served by default.
     """
 
     receipts: Sequence[dict[str, Any]]
     unchecked: dict[str, str]
+    default: str
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -39,12 +43,13 @@ class Rechecked:
     def to_text(self) -> str:
         """As a table."""
         lines = [to_text(self.receipts)] if self.receipts else []
+        lines += [f"{receipt['artifact']}: {said}" for receipt in self.receipts for said in allowances(receipt)]
         return "\n".join([*lines, *(f"{name} was not checked: {reason}" for name, reason in self.unchecked.items())])
 
     @property
     def passed(self) -> bool:
-        """Whether everything that was checked passed, and anything was."""
-        return bool(self.receipts) and all(receipt["passed"] for receipt in self.receipts)
+        """Whether everything that was checked passed, and what is served by default was checked."""
+        return self.default not in self.unchecked and all(receipt["passed"] for receipt in self.receipts)
 
     def require_passed(self, folder: Path) -> None:
         """Raise GateFailedError unless it passed."""
@@ -53,22 +58,23 @@ class Rechecked:
             raise GateFailedError(
                 f"{folder}: does not predict here what the checkpoint predicted. {'. '.join(failed)}. Do not serve it here."
             )
-        if not self.receipts:
-            raise GateFailedError(f"{folder}: none of its artifacts can be run here, so nothing was checked.")
+        if self.default in self.unchecked:
+            raise GateFailedError(f"{folder}: serves {self.default} by default, which cannot be run here, so it was not checked.")
 
 
 def recheck(folder: Path, data: Path) -> Rechecked:
     """Score every artifact of a bundle on its held-out samples, by this machine, under the limits that it was published with.
 
     Args:
-        folder: The bundle's folder. Nothing in it is changed.
+        folder: The bundle's folder, or its run's. Nothing in it is changed.
         data: Where the samples are: see :func:`find_originals`.
 
     Raises:
         BundleError: The bundle has changed, or is not proven.
         DataError: Samples are missing.
     """
-    bundle = open_bundle(folder)
+    inside = RunFolder(folder).bundle
+    bundle = open_bundle(inside if inside.is_dir() else folder)
     reference = read_reference(bundle.path_of(bundle.manifest.reference))
     originals = find_originals(data, reference.samples())
     receipts, unchecked = [], {}
@@ -77,11 +83,12 @@ def recheck(folder: Path, data: Path) -> Rechecked:
             receipts.append(_recheck(bundle, artifact, originals, reference))
         except ProviderError as error:
             unchecked[artifact.name] = error.message
-    return Rechecked(receipts, unchecked)
+    return Rechecked(receipts, unchecked, bundle.artifact().name)
 
 
 def _recheck(bundle: Bundle, artifact: Artifact, originals: Originals, reference: Reference) -> dict[str, Any]:
     assert artifact.receipt is not None  # open_bundle has seen to it
     published = json.loads(bundle.path_of(artifact.receipt).read_bytes())
     predictor = load_predictor(bundle.folder, artifact=artifact.name, threads=1)
-    return build_receipt(predictor, originals, reference, Limits(**published["limits"]))
+    limits = LIMITS["fp32"] if artifact.name == SOURCE else Limits(**published["limits"])
+    return build_receipt(predictor, originals, reference, limits)

@@ -36,7 +36,7 @@ def _plain(key: str, form: str) -> Callable[[Receipt], str]:
 
 def _difference(key: str) -> Callable[[Receipt], str]:
     def show(receipt: Receipt) -> str:
-        found = receipt["metrics_difference"][key] if "metrics_difference" in receipt else None
+        found = receipt.get("metrics_difference", {}).get(key)
         if found is None:
             return "-"
         value, low, high = (round(number, 4) + 0.0 for number in (found["value"], *found["interval_95"]))  # no -0.0000
@@ -63,7 +63,9 @@ FIGURES: tuple[tuple[str, str | None, Callable[[Receipt], str]], ...] = (
     ("macro F1, difference", "metric_drop", _difference("macro_f1")),
     ("AUROC, difference", None, _difference("auroc")),
     ("ECE, difference", None, _difference("ece")),
-    ("temperature refitted", "temperature_error", _plain("temperature_refitted", "{:.4f}")),
+    ("confidence, factor", "confidence_error", _plain("confidence", "{:.4f}")),
+    ("temperature refitted", None, _plain("temperature_refitted", "{:.4f}")),
+    ("ECE after that", None, _plain("ece_refitted", "{:.4f}")),
     ("between batch sizes", "batch_difference", _plain("batch_difference", "{:.2g}")),
     ("NaN or infinite", "not_finite", _plain("not_finite", "{}")),
     ("times as fast as onnx-fp32", None, _speed),

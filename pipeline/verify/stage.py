@@ -39,11 +39,16 @@ def verify(recipe: Recipe, run: RunFolder) -> None:
         raise GraftError(f"{run.reference}: is of another test split than {run.samples}. Evaluate again: graft evaluate {run.root} --force")
     shutil.rmtree(run.artifacts.parent, ignore_errors=True)  # what an earlier verification found
     predictor = _open_source(run)
-    states: dict[str, State] = {SOURCE: _prove_source(run, predictor, originals, reference)}
+    states: dict[str, State] = {SOURCE: _prove_source(recipe, run, predictor, originals, reference)}
     publisher = Publisher(run, recipe.export, predictor, {sha256: originals[sha256] for sha256 in reference.samples()}, reference)
     for name in recipe.export.further:
         states[name] = publisher.publish(name)
         log.info("verify: %s: %s", name, states[name].to_text())
+    _report(recipe, run, states)
+
+
+def _report(recipe: Recipe, run: RunFolder, states: dict[str, State]) -> None:
+    """What became of each artifact, as a page and as JSON."""
     receipts = [json.loads(path.read_bytes()) for name in states if (path := run.receipt_of(name))]
     atomic.write_bytes(run.proof, render_receipts(recipe.name, states, receipts).encode())
     atomic.write_json(run.artifacts, {name: state.to_json() for name, state in states.items()})
@@ -53,13 +58,14 @@ def _open_source(run: RunFolder) -> Predictor:
     """The bundle as the export left it: one artifact, without a receipt and without a benchmark's advice."""
     bundle = open_bundle(run.bundle, require_receipts=False)
     source = bundle.manifest.artifacts[0].model_copy(update={"receipt": None})
-    for artifact in bundle.manifest.artifacts[1:]:
+    (run.bundle / DEFAULTS_FILE).unlink(missing_ok=True)
+    atomic.write_json(run.bundle / MANIFEST_FILE, bundle.manifest.model_copy(update={"artifacts": (source,)}).model_dump(mode="json"))
+    for artifact in bundle.manifest.artifacts[1:]:  # only now, when nothing names them any more
         for ref in (artifact, artifact.plan):
             if ref and ref.file != source.file:
                 bundle.path_of(ref).unlink(missing_ok=True)  # several artifacts may share a file
-    shutil.rmtree(run.bundle / "receipts", ignore_errors=True)
-    (run.bundle / DEFAULTS_FILE).unlink(missing_ok=True)
-    atomic.write_json(run.bundle / MANIFEST_FILE, bundle.manifest.model_copy(update={"artifacts": (source,)}).model_dump(mode="json"))
+    for stale in (run.bundle / "receipts", run.benchmark):
+        shutil.rmtree(stale, ignore_errors=True)
     predictor = load_predictor(run.bundle, artifact=SOURCE, require_receipts=False)
     card = read_card(run.checkpoint)
     if (predictor.manifest.labels, predictor.manifest.input) != (card.labels, card.input):
@@ -67,11 +73,12 @@ def _open_source(run: RunFolder) -> Predictor:
     return predictor
 
 
-def _prove_source(run: RunFolder, predictor: Predictor, originals: Originals, reference: Reference) -> State:
+def _prove_source(recipe: Recipe, run: RunFolder, predictor: Predictor, originals: Originals, reference: Reference) -> State:
     receipt = build_receipt(predictor, originals, reference, LIMITS["fp32"])
     bundle = open_bundle(run.bundle, require_receipts=False)
     enter(bundle, bundle.manifest.artifacts[0], receipt, run.model)
     if not receipt["passed"]:
+        _report(recipe, run, {SOURCE: State(published=False, why="; ".join(failures(receipt)))})
         raise GateFailedError(
             f"{run.model}: does not predict what the checkpoint predicts: {'; '.join(failures(receipt))}. "
             f"Nothing is packaged. The receipt is {run.receipt}; export again: graft export {run.root} --force"

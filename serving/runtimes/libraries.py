@@ -11,6 +11,7 @@ PROVIDER_LIBRARIES = {
     "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
     "TensorrtExecutionProvider": "libonnxruntime_providers_tensorrt.so",
 }
+LOADED_LATER = ("libcudnn.so.9",)  # by the provider itself, when the first convolution asks for it
 # By the start of a library's name: what it belongs to, and the remedy.
 REMEDIES = (
     ("libcuda.so", "the NVIDIA driver's", "Run on a machine with an NVIDIA GPU and driver; in a container, start it with --gpus all."),
@@ -23,7 +24,8 @@ REMEDIES = (
 
 def explain_missing(provider: str) -> str | None:
     """Name the first library that keeps a provider from loading, and the remedy; None where all are there."""
-    for library in ("libcuda.so.1", str(Path(ort.__file__).parent / "capi" / PROVIDER_LIBRARIES[provider])):
+    provider_library = str(Path(ort.__file__).parent / "capi" / PROVIDER_LIBRARIES[provider])
+    for library in ("libcuda.so.1", provider_library, *LOADED_LATER):
         reason = _load_error(library)
         if reason:
             return _explain(reason)

@@ -22,7 +22,8 @@ PROVIDERS: dict[Runtime, str] = {
     "onnxruntime-cuda": "CUDAExecutionProvider",
     "onnxruntime-tensorrt": "TensorrtExecutionProvider",
 }
-# The arithmetic on shapes that ONNX Runtime leaves on the CPU by design; anything else there would be a silent fall-back.
+# What the arithmetic on shapes consists of, which ONNX Runtime leaves on the CPU by design. Anything else there is refused; these are
+# listed in `in_use`, so that a receipt shows them.
 ON_SHAPES = frozenset({
     "Shape", "Size", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Add",
     "Sub", "Mul", "Div", "Mod", "Range", "Equal", "Less", "Greater", "Not",
@@ -54,6 +55,7 @@ class OnnxSession:
             "runtime": f"onnxruntime {ort.__version__}",
             "provider": provider,
             "nodes": {name: sum(ops.values()) for name, ops in sorted(assigned.items())},
+            "elsewhere": {name: dict(sorted(ops.items())) for name, ops in sorted(assigned.items()) if name != provider},
         }
 
     def run(self, feeds: Feeds) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -14,6 +15,7 @@ from serving.inputs.item import Feeds
 from serving.runtimes.session import Precision
 
 # OpenVINO's names of a precision, and what a CPU must say that it can.
+COMPUTING = {"Convolution", "FullyConnected", "MatMul"}
 HINTS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16")}
 
 
@@ -49,16 +51,15 @@ class OpenVinoSession:
         except RuntimeError as error:
             reason = (str(error).splitlines() or [type(error).__name__])[-1][:200]
             raise ProviderError("not_loaded", f"{path}: OpenVINO cannot load it ({reason}).") from error
-        used = model.get_property("INFERENCE_PRECISION_HINT").to_string()
-        if used != hint:
-            raise ProviderError("precision_missing", f"{path}: OpenVINO was asked for {hint}, but would compute in {used}.")
+        nodes = model.get_runtime_model().get_ops()
+        _require_computed(path, hint, nodes)
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(callers):
             self._requests.put(model.create_infer_request())
         self.in_use: dict[str, Any] = {
             "runtime": f"openvino {openvino.__version__.partition('-')[0]}",
-            "provider": f"CPU {used}",
-            "nodes": {"CPU": len(model.get_runtime_model().get_ops())},
+            "provider": f"CPU {hint}",
+            "nodes": {"CPU": len(nodes)},
         }
 
     def run(self, feeds: Feeds) -> NDArray[np.float32]:
@@ -68,6 +69,14 @@ class OpenVinoSession:
             return request.infer(feeds)[0]  # type: ignore[no-any-return]
         finally:
             self._requests.put(request)
+
+
+def _require_computed(path: Path, hint: str, nodes: Sequence[Any]) -> None:
+    """Refuse a model whose convolutions and products run in another precision, by what the compiled model says of each."""
+    found = [{key: value.get() for key, value in node.get_rt_info().items()} for node in nodes]
+    used = {info["runtimePrecision"] for info in found if info.get("layerType") in COMPUTING}
+    if used - {hint}:
+        raise ProviderError("precision_missing", f"{path}: OpenVINO was asked for {hint}, but computes in {', '.join(sorted(used))}.")
 
 
 def has_bf16() -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from serving.errors import ProviderError
+from serving.errors import BundleError, ProviderError
 from serving.files import FileRef, check_file
 from serving.runtimes.libraries import explain_missing
 from serving.runtimes.session import Precision
@@ -96,16 +96,19 @@ def require_match(folder: Path, plan: Plan) -> None:
         plan: One of its plans.
 
     Raises:
-        BundleError: ``missing_file``, or ``hash_mismatch``: its bytes changed.
-        ProviderError: ``plan_mismatch``, with every reason; or ``provider_missing``, when there is no GPU or no TensorRT here.
+        ProviderError: ``plan_changed``: it is not there, or its bytes are others; ``plan_mismatch``, with every reason; or
+            ``provider_missing``: there is no GPU or no TensorRT here.
     """
-    check_file(folder, plan)
+    try:
+        check_file(folder, plan)
+    except BundleError as error:
+        raise ProviderError("plan_changed", error.message) from error
     reasons = mismatches(plan, read_machine())
     if reasons:
         raise ProviderError(
             "plan_mismatch",
             f"{folder / plan.file}: was built for another machine: {'; '.join(reasons)}. Build it again on this machine with "
-            f"`graft export RUN --formats tensorrt-{plan.precision}`, or serve the ONNX file: `--fallback onnx-fp32`.",
+            "`graft export RUN --force` and `graft verify RUN`, or serve the ONNX file: `--fallback onnx-fp32`.",
         )
 
 

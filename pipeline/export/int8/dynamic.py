@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.export.int8.activations import measure_activations
-from pipeline.export.int8.divergence import Quantised, cosines, keep_most_harmful, wanted_cosine
 from pipeline.export.int8.gptq import Rounded, round_weights
+from pipeline.export.int8.harm import Quantised, is_close, keep_most_harmful
 from pipeline.export.int8.products import Products, read_products
 from pipeline.export.int8.smoothing import choose_factors
+from pipeline.export.limits import Limits
 from pipeline.onnx import answer
 from serving.inputs.item import Feeds
 
@@ -24,7 +25,7 @@ METHOD = "dynamic: 7-bit weights rounded by GPTQ, channels evened out by SmoothQ
 
 
 @dataclass(frozen=True)
-class Plan:
+class Quantisation:
     """Everything that the int8 file is written from.
 
     Attributes:
@@ -44,7 +45,7 @@ class Plan:
         return [product.name for own in self.products.values() for product in own]
 
 
-def make_int8(model: bytes, inputs: Sequence[Feeds], min_cosine: float) -> Quantised:
+def make_int8(model: bytes, inputs: Sequence[Feeds], limits: Limits) -> Quantised:
     """Quantise an encoder so that it changes its answers to some real inputs as little as can be.
 
     Only products with constant matrices are quantised: an embedding would lose accuracy without becoming faster.
@@ -52,7 +53,7 @@ def make_int8(model: bytes, inputs: Sequence[Feeds], min_cosine: float) -> Quant
     Args:
         model: The fp32 ONNX file's bytes.
         inputs: Single inputs of the model, not of the test split.
-        min_cosine: What the receipt will ask for.
+        limits: Of the receipt.
     """
     exact = answer(model, inputs)
     plan = make_plan(model, inputs)
@@ -62,12 +63,12 @@ def make_int8(model: bytes, inputs: Sequence[Feeds], min_cosine: float) -> Quant
         return Quantised(made, METHOD, tuple(kept), answer(made, some))
 
     made = quantise((), inputs)
-    if plan.products and cosines(exact, made.answers).min() < wanted_cosine(min_cosine):
-        made = keep_most_harmful(made, plan.names(), quantise, inputs, exact, min_cosine)
+    if plan.products and not is_close(exact, made.answers, limits):
+        made = keep_most_harmful(made, plan.names(), quantise, inputs, exact, limits)
     return made
 
 
-def make_plan(model: bytes, inputs: Sequence[Feeds]) -> Plan:
+def make_plan(model: bytes, inputs: Sequence[Feeds]) -> Quantisation:
     """Measure the activations, even them out, and round the weights."""
     document, products = read_products(model)
     activations = measure_activations(document, products, inputs) if products else {}
@@ -79,10 +80,10 @@ def make_plan(model: bytes, inputs: Sequence[Feeds]) -> Plan:
         even = np.ones(len(own[0].matrix), np.float32) if chosen is None else chosen
         gram = activations[name].gram / np.outer(even, even)
         weights |= {product.weight: round_weights(product.matrix * even[:, None], gram) for product in own}
-    return Plan(document, products, factors, weights)
+    return Quantisation(document, products, factors, weights)
 
 
-def write_int8(plan: Plan, kept: Collection[str]) -> bytes:
+def write_int8(plan: Quantisation, kept: Collection[str]) -> bytes:
     """The int8 ONNX file's bytes; onnxruntime runs the nodes of a product as one.
 
     Args:

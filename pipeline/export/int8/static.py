@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.export.int8.divergence import Quantised, cosines, keep_most_harmful, mean_divergence, wanted_cosine
+from pipeline.evaluate.divergence import kl_divergences
+from pipeline.export.int8.harm import Quantised, is_close, keep_most_harmful
+from pipeline.export.limits import Limits
 from pipeline.onnx import answer
 from pipeline.progress import track
 from serving.inputs.item import Feeds
@@ -54,7 +56,7 @@ class Prepared:
         return Quantised(made, f"static: 7-bit weights, ranges by {self.method}", tuple(kept), answer(made, inputs))
 
 
-def make_int8(model: bytes, inputs: Sequence[Feeds], min_cosine: float) -> Quantised:
+def make_int8(model: bytes, inputs: Sequence[Feeds], limits: Limits) -> Quantised:
     """Quantise a convolutional network with fixed scales, so that it changes its answers to some real inputs as little as can be.
 
     Each calibration method measures the activations' ranges on most of the inputs; the one that changes the answers to the
@@ -63,14 +65,21 @@ def make_int8(model: bytes, inputs: Sequence[Feeds], min_cosine: float) -> Quant
     Args:
         model: The fp32 ONNX file's bytes.
         inputs: Single inputs of the model, of the calibration split; a few hundred.
-        min_cosine: What the receipt will ask for.
+        limits: Of the receipt.
     """
     exact = answer(model, inputs)
     prepared = _choose_method(preprocess(model), inputs, exact)
     made = prepared.quantise((), inputs)
-    if cosines(exact, made.answers).min() < wanted_cosine(min_cosine):
-        made = keep_most_harmful(made, layers_of(prepared.model), prepared.quantise, inputs, exact, min_cosine)
+    if not is_close(exact, made.answers, limits):
+        made = keep_most_harmful(made, layers_of(prepared.model), prepared.quantise, inputs, exact, limits)
     return made
+
+
+def is_convolutional(model: bytes) -> bool:
+    """Whether an ONNX file's work is in convolutions; a transformer for pictures has one, which cuts them into patches."""
+    import onnx
+
+    return [node.op_type for node in onnx.load_from_string(model).graph.node].count("Conv") > 1
 
 
 def _choose_method(prepared: bytes, inputs: Sequence[Feeds], exact: NDArray[np.float64]) -> Prepared:
@@ -80,7 +89,7 @@ def _choose_method(prepared: bytes, inputs: Sequence[Feeds], exact: NDArray[np.f
     chosen = np.linspace(0, len(others) - 1, min(CALIBRATED, len(others))).round().astype(np.int64)
     seen = [others[index] for index in chosen]
     tried = [Prepared(prepared, measure_ranges(prepared, seen, method), method) for method in METHODS]
-    return min(tried, key=lambda each: mean_divergence(exact[::JUDGED_EVERY], each.quantise((), held_back).answers))
+    return min(tried, key=lambda each: kl_divergences(exact[::JUDGED_EVERY], each.quantise((), held_back).answers).mean())
 
 
 def layers_of(model: bytes) -> list[str]:

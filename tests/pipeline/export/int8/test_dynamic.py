@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.evaluate.divergence import cosines, kl_divergences
 from pipeline.export.int8.activations import measure_activations
-from pipeline.export.int8.divergence import cosines, mean_divergence, wanted_cosine
 from pipeline.export.int8.dynamic import make_int8, make_plan, write_int8
 from pipeline.export.int8.gptq import LEVELS, round_weights
+from pipeline.export.int8.harm import is_close
 from pipeline.export.int8.products import read_products
 from pipeline.export.int8.smoothing import choose_factors, round_dynamically, round_to_nearest, smoothing_factors, weight_scales
+from pipeline.export.limits import LIMITS
 from tests.pipeline.export.int8.models import CHANNELS, OUTLIER, make_inputs, make_model, run
 
+INT8 = LIMITS["int8"]
+EXACT = replace(INT8, min_cosine=1.0)
 NAMES = {"product_a", "product_b"}
 
 
@@ -90,7 +96,7 @@ def test_round_dynamically_errs_by_at_most_one_step(values: list[float]) -> None
 @pytest.mark.parametrize("gemm", [False, True])
 def test_make_int8_changes_answers_little_and_less_than_plain_rounding(gemm: bool) -> None:
     model, inputs = make_model(gemm=gemm), make_inputs()
-    made = make_int8(model, inputs, 0.98)
+    made = make_int8(model, inputs, replace(INT8, min_agreement=0.9))
     document = onnx.load_from_string(made.model)
     assert sum(node.op_type == "MatMulInteger" for node in document.graph.node) == 2
     assert sum(node.op_type == "DynamicQuantizeLinear" for node in document.graph.node) == 1, "both products share it"
@@ -100,7 +106,7 @@ def test_make_int8_changes_answers_little_and_less_than_plain_rounding(gemm: boo
     assert cosines(exact, made.answers).min() > 0.995
     plan = make_plan(model, inputs)
     uneven = write_int8(type(plan)(plan.document, plan.products, dict.fromkeys(plan.factors), _rounded_as_they_are(plan)), ())
-    assert mean_divergence(exact, made.answers) < 0.3 * mean_divergence(exact, run(uneven, inputs).astype(np.float64))
+    assert kl_divergences(exact, made.answers).mean() < 0.3 * kl_divergences(exact, run(uneven, inputs).astype(np.float64)).mean()
 
 
 def _rounded_as_they_are(plan):
@@ -115,18 +121,27 @@ def test_write_int8_leaves_the_answers_as_they_are_when_everything_is_kept() -> 
 
 def test_make_int8_puts_the_most_harmful_product_back_when_the_limit_is_near() -> None:
     model, inputs = make_model(), make_inputs()
-    made = make_int8(model, inputs, 1.0)
+    made = make_int8(model, inputs, EXACT)
     assert len(made.kept) == 1, "a quarter of two, but at least one"
     (other,) = NAMES - set(made.kept)
     exact = run(model, inputs).astype(np.float64)
     plan = make_plan(model, inputs)
-    assert mean_divergence(exact, made.answers) < mean_divergence(exact, run(write_int8(plan, (other,)), inputs).astype(np.float64))
+    assert (
+        kl_divergences(exact, made.answers).mean()
+        < kl_divergences(exact, run(write_int8(plan, (other,)), inputs).astype(np.float64)).mean()
+    )
 
 
 def test_make_int8_gives_the_same_bytes_twice() -> None:
     model, inputs = make_model(), make_inputs()
-    assert make_int8(model, inputs, 0.98).model == make_int8(model, inputs, 0.98).model
+    assert make_int8(model, inputs, INT8).model == make_int8(model, inputs, INT8).model
 
 
-def test_wanted_cosine_is_stricter_than_the_receipt() -> None:
-    assert wanted_cosine(0.98) == pytest.approx(0.995)
+def test_is_close_asks_for_more_than_the_receipt_will() -> None:
+    exact = np.full((200, 2), [0.9, 0.1])
+    assert is_close(exact, exact, INT8)
+    for change in ({"min_cosine": 1.001}, {"max_mean_kl": -1.0}, {"min_agreement": 1.001}):
+        assert not is_close(exact, exact, replace(INT8, **change))
+    flipped = exact.copy()
+    flipped[:3] = [0.495, 0.505]
+    assert not is_close(exact, flipped, INT8), "3 of 200 answers differ, and half of 2 % may"

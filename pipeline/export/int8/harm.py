@@ -1,4 +1,4 @@
-"""How far quantised answers are from exact ones, and which layers are to blame."""
+"""Which layers are to blame where quantised answers are far from exact ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.evaluate.divergence import agreement, cosines, kl_divergences
+from pipeline.export.limits import Limits
 from pipeline.progress import track
 from serving.inputs.item import Feeds
 
@@ -32,23 +34,17 @@ class Quantised:
     answers: NDArray[np.float64]
 
 
-def mean_divergence(exact: NDArray[np.float64], found: NDArray[np.float64]) -> float:
-    """Mean Kullback-Leibler divergence, in nats, of probabilities (inputs, classes)."""
-    least = np.finfo(np.float32).tiny
-    return float((exact * (np.log(np.maximum(exact, least)) - np.log(np.maximum(found, least)))).sum(axis=1).mean())
+def is_close(exact: NDArray[np.float64], found: NDArray[np.float64], limits: Limits) -> bool:
+    """Whether answers to the inputs that a file is made with keep well within the limits that its receipt will be held to.
 
-
-def cosines(exact: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The cosine of each input's two vectors of probabilities, shape (inputs,)."""
-    return np.asarray((exact * found).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(found, axis=1))
-
-
-def wanted_cosine(min_cosine: float) -> float:
-    """The least cosine to reach on the inputs that a file is made with: four times as close to 1 as its receipt asks.
-
-    The test split holds other inputs, and often more: its extremes lie further out.
+    The test split holds other inputs, and often more: its extremes lie further out. So cosine and divergence must be four times as good,
+    and half as many answers may differ.
     """
-    return 1 - (1 - min_cosine) / 4
+    return bool(
+        cosines(exact, found).min() >= 1 - (1 - limits.min_cosine) / 4
+        and kl_divergences(exact, found).mean() <= limits.max_mean_kl / 4
+        and agreement(exact, found) >= 1 - (1 - limits.min_agreement) / 2
+    )
 
 
 def keep_most_harmful(
@@ -57,9 +53,9 @@ def keep_most_harmful(
     quantise: Callable[[Sequence[str], Sequence[Feeds]], Quantised],
     inputs: Sequence[Feeds],
     exact: NDArray[np.float64],
-    min_cosine: float,
+    limits: Limits,
 ) -> Quantised:
-    """Put layers back to fp32, the most harmful first, until the least cosine is as wanted or too many are back.
+    """Put layers back to fp32, the most harmful first, until the answers are close or too many are back.
 
     Args:
         start: With none of them back.
@@ -67,18 +63,18 @@ def keep_most_harmful(
         quantise: Makes the model with some layers in fp32, and has it answer some inputs.
         inputs: All that it is made with.
         exact: The fp32 model's answers to them.
-        min_cosine: What the receipt will ask for.
+        limits: Of the receipt.
     """
     hardest = np.argsort(cosines(exact, start.answers), kind="stable")[:HARDEST]
     hard = [inputs[index] for index in hardest]
 
     def harm_left(name: str) -> float:
-        return mean_divergence(exact[hardest], quantise((name,), hard).answers)
+        return float(kl_divergences(exact[hardest], quantise((name,), hard).answers).mean())
 
     ranked = sorted(track(names, total=len(names), what="int8", unit="layers"), key=harm_left)
     made = start
     for count in range(1, max(1, int(KEPT_SHARE * len(names))) + 1):
         made = quantise(ranked[:count], inputs)
-        if cosines(exact, made.answers).min() >= wanted_cosine(min_cosine):
+        if is_close(exact, made.answers, limits):
             break
     return made
