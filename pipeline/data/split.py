@@ -36,9 +36,9 @@ def assign_splits(labels: Sequence[str], strata: Sequence[tuple[str, ...]], spli
         rest, test = train_test_split(everything, test_size=splits.test, stratify=_as_text(keys), random_state=seed)
         share = splits.validation / (1 - splits.test)
         rest, validation = train_test_split(rest, test_size=share, stratify=_as_text(_strata_of(rest, labels, strata)), random_state=seed)
-        share = splits.calibration / (1 - splits.test - splits.validation)
+        count = round(splits.calibration * len(labels))
         kinds = _as_text(_strata_of(rest, labels, strata))
-        calibration = train_test_split(rest, test_size=share, stratify=kinds, random_state=seed)[1] if share else []
+        calibration = train_test_split(rest, test_size=count, stratify=kinds, random_state=seed)[1] if splits.calibration else []
     except ValueError as error:
         raise DataError(f"data.splits: {len(labels)} samples cannot be split ({error}). Add samples, or change the shares.") from error
     assigned: list[Split] = ["train"] * len(labels)

@@ -114,7 +114,7 @@ def test_doctor_says_what_works_here() -> None:
     assert document["cpu"]["usable"] >= 1
     assert document["packages"]["torch"]
     if not document["gpus"]:
-        assert document["serving"].startswith("CPUExecutionProvider")
+        assert document["serving"].startswith("what `graft benchmark RUN` recommends")
         assert document["training"].startswith("cpu, ")
     text = run_graft("doctor").stdout
     assert "CPUExecutionProvider" in text

@@ -12,7 +12,7 @@ from pipeline.export.tensorrt import MAX_BATCH_SIZE, make_plan, ranges_for, wrap
 from pipeline.layout import RunFolder
 from pipeline.verify.receipt import failures
 from serving.bundle import open_bundle
-from serving.errors import BundleError, ProviderError
+from serving.errors import ProviderError
 from serving.inputs.preprocessors import open_preprocessor
 from serving.runtimes.onnx import OnnxSession
 from serving.runtimes.plan import TENSORRT, Plan, require_match
@@ -65,5 +65,5 @@ def test_plan_is_refused_when_its_record_names_another_machine(built: tuple[Path
 def test_plan_is_refused_when_its_bytes_change(built: tuple[Path, Plan], run: RunFolder, tmp_path: Path) -> None:
     plan = built[1]
     (tmp_path / plan.file).write_bytes((run.bundle / plan.file).read_bytes() + b"\0")
-    with pytest.raises(BundleError, match="its bytes changed"):
+    with pytest.raises(ProviderError, match="its bytes changed"):
         require_match(tmp_path, plan)

@@ -22,7 +22,9 @@ from pipeline.modalities.image.network import ImageClassifier
 from pipeline.modalities.image.training import build_classifier
 from pipeline.recipe.reading import load_recipe
 from pipeline.verify.stage import verify
+from serving.bundle import open_bundle
 from serving.inputs.image import ImageInputSpec, ImagePreprocessor
+from serving.predictor import load_predictor
 from tests.conftest import make_folder, recipe_document
 
 pytestmark = pytest.mark.slow
@@ -54,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_checkpoint(run: RunFolder, folder: Path, name: str, size: int) -> None:
     """A checkpoint with random weights, and what it answers, as fine-tuning and evaluation would leave them."""
     paths = sorted(folder.rglob("*.png"))
-    splits = ("test", "validation") * len(paths)
+    splits = ("test", "validation", "test", "validation", "calibration") * len(paths)
     samples = [
         Sample(str(path), path.parent.name, split, hashlib.sha256(path.read_bytes()).hexdigest())
         for path, split in zip(paths, splits, strict=False)
@@ -72,8 +74,13 @@ def make_checkpoint(run: RunFolder, folder: Path, name: str, size: int) -> None:
     labels = labels_of(samples)
     targets = np.array([labels.index(sample.label) for sample in samples])
     card = CheckpointCard(network, labels, spec, weights_sha256="0" * 64)
-    save_checkpoint(run.checkpoint, classifier.saved().state_dict(), card, {}, Validation(logits[1::2], targets[1::2]), {})
-    test, validation = (Answers(logits[i::2], targets[i::2], [sample.sha256 for sample in samples[i::2]]) for i in (0, 1))
+
+    def answers_of(split: str) -> Answers:
+        chosen = [index for index, sample in enumerate(samples) if sample.split == split]
+        return Answers(logits[chosen], targets[chosen], [samples[index].sha256 for index in chosen])
+
+    test, validation = answers_of("test"), answers_of("validation")
+    save_checkpoint(run.checkpoint, classifier.saved().state_dict(), card, {}, Validation(validation.logits, validation.targets), {})
     write_reference(run.reference, Reference(test, validation, TEMPERATURE, labels))
 
 
@@ -88,18 +95,39 @@ def spread_logits(classifier: ImageClassifier, pixels: torch.Tensor) -> None:
     classifier.set_head(torch.stack([direction, -direction]).float().numpy(), np.array([bias, -bias], np.float32))
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_network_goes_from_checkpoint_to_passed_receipts(tmp_path: Path, folder: Path, name: str) -> None:
-    run = RunFolder(tmp_path / "run")
-    export_section = {"formats": ["onnx-fp32", "openvino-fp32"], "limits": {"openvino-fp32": {"min_speedup": 0}}}
-    document = recipe_document(folder, Path("weights"), name="kinds", backbone={"name": name, "weights": "weights"}, export=export_section)
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(document))
-    recipe = load_recipe(tmp_path / "recipe.yaml")
-    make_checkpoint(run, folder, name, KINDS[name])
+def prove(folder: Path, pictures: Path, name: str, formats: list[str]) -> tuple[RunFolder, dict[str, dict[str, object]]]:
+    """A run with an artifact of each format, published however fast it is; and the receipts."""
+    run = RunFolder(folder / "run")
+    section = {"formats": formats, "limits": {name: {"min_speedup": 0} for name in formats[1:]}}
+    document = recipe_document(pictures, Path("weights"), name="kinds", backbone={"name": name, "weights": "weights"}, export=section)
+    document["data"] = {"source": str(pictures), "splits": {"calibration": 0.2}}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(document))
+    recipe = load_recipe(folder / "recipe.yaml")
+    make_checkpoint(run, pictures, name, KINDS[name])
     export(recipe, run)
     verify(recipe, run)
-    for artifact in ("onnx-fp32", "openvino-fp32"):
-        receipt = json.loads((run.bundle / "receipts" / f"{artifact}.json").read_text())
+    return run, {format_: json.loads(run.receipt_of(format_).read_text()) for format_ in formats}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_network_goes_from_checkpoint_to_passed_receipts(tmp_path: Path, folder: Path, name: str) -> None:
+    run, receipts = prove(tmp_path, folder, name, ["onnx-fp32", "openvino-fp32"])
+    for receipt in receipts.values():
         assert receipt["passed"] is True
-        assert receipt["agreeing"] == receipt["samples"] == 16
+        assert receipt["agreeing"] == receipt["samples"] == 13
         assert receipt["logit_scale"] > 0.5, "the answers differ, so that a fault would show"
+    assert [artifact.name for artifact in open_bundle(run.bundle).manifest.artifacts] == ["onnx-fp32", "openvino-fp32"]
+
+
+@pytest.mark.parametrize(("name", "method"), [("test_resnet", "static"), ("test_vit", "dynamic")])
+def test_int8_of_pictures_goes_the_whole_way(tmp_path: Path, folder: Path, name: str, method: str) -> None:
+    """Convolutions by ranges of the calibration split, a transformer as texts are."""
+    run, receipts = prove(tmp_path, folder, name, ["onnx-fp32", "onnx-int8"])
+    receipt = receipts["onnx-int8"]
+    assert receipt["passed"] is True, receipt["checks"]
+    assert receipt["made"]["method"].startswith(method)
+    assert receipt["made"]["calibrated_on"] == "6 samples of calibration"
+    assert receipt["max_abs_logits"] > 1e-4, "it is another precision"
+    predictor = load_predictor(run.bundle, artifact="onnx-int8")
+    assert predictor.artifact.max_batch_size == (1 if method == "dynamic" else None)
+    assert run.candidates.joinpath("model-int8.onnx").stat().st_size < 0.5 * run.model.stat().st_size

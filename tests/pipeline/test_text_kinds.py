@@ -19,7 +19,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_encoder_goes_from_weights_to_a_passed_receipt(tmp_path: Path, kind: str) -> None:
-    changes = {"finetune": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "device": "cpu"}}
+    formats = {"formats": ["onnx-fp32", "onnx-int8", "openvino-fp32"], "limits": {"openvino-fp32": {"min_speedup": 0}}}
+    changes = {"export": formats, "finetune": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "device": "cpu"}}
     document = text_recipe(make_texts(tmp_path / "texts.csv", 80), make_encoder(tmp_path / "encoder", kind), **changes)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(document))
     run = open_run(tmp_path / "recipe.yaml", tmp_path / "run")
@@ -28,7 +29,11 @@ def test_encoder_goes_from_weights_to_a_passed_receipt(tmp_path: Path, kind: str
     receipt = json.loads(RunFolder(tmp_path / "run").receipt.read_text())
     assert receipt["passed"] is True
     assert receipt["agreeing"] == receipt["samples"] == 20
-    assert RunFolder(tmp_path / "run").receipt_of("onnx-int8") is not None
+    folder = RunFolder(tmp_path / "run")
+    receipts = {name: json.loads(folder.receipt_of(name).read_text()) for name in formats["formats"]}
+    assert {name: [check["name"] for check in receipt["checks"] if not check["passed"]] for name, receipt in receipts.items()} == {
+        name: [] for name in receipts
+    }
     history = json.loads((tmp_path / "run" / "checkpoint" / "history.json").read_text())
     assert history["epochs"][1]["train_loss"] > 0
 

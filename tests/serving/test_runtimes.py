@@ -93,6 +93,13 @@ def test_missing_libraries_are_named_with_a_remedy(monkeypatch: pytest.MonkeyPat
     assert said in (libraries.explain_missing("CUDAExecutionProvider") or "")
 
 
+def test_missing_cudnn_is_named_though_the_provider_loads_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = libraries._load_error
+    monkeypatch.setattr(libraries, "LOADED_LATER", ("libcudnn_that_is_missing.so.9",))
+    monkeypatch.setattr(libraries, "_load_error", lambda library: load(library) if library.startswith("libcudnn") else None)
+    assert (libraries.explain_missing("CUDAExecutionProvider") or "").startswith("libcudnn_that_is_missing.so.9, cuDNN's, is not here.")
+
+
 def test_openvino_session_gives_the_same_answers_from_many_threads(doubler: Path) -> None:
     session = open_session(doubler, "openvino-cpu", "fp32", callers=2)
     assert session.in_use["provider"] == "CPU f32"

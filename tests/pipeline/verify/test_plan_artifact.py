@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.verify.stage import verify
 from serving import predictor
 from serving.bundle import open_bundle
 from serving.errors import BundleError, ProviderError
+from serving.files import hash_file
 from serving.predictor import load_predictor
 from serving.runtimes import plan
 from serving.runtimes.onnx import OnnxSession
@@ -80,13 +82,17 @@ def test_plan_is_published_with_its_record(published: RunFolder) -> None:
     assert loaded.artifact.max_batch_size == 32, "what its profile holds"
 
 
-def test_plan_of_another_gpu_is_refused_and_the_onnx_serves_where_that_is_allowed(
-    published: RunFolder, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = published.bundle / "manifest.json"
+def edit_plan(run: RunFolder, **changes: object) -> None:
+    path = run.bundle / "manifest.json"
     manifest = json.loads(path.read_text())
-    next(a for a in manifest["artifacts"] if a["name"] == "tensorrt-fp32")["plan"]["compute_capability"] = "8.0"
+    next(a for a in manifest["artifacts"] if a["name"] == "tensorrt-fp32")["plan"] |= changes
     path.write_text(json.dumps(manifest))
+
+
+def test_plan_is_refused_on_another_gpu_and_the_onnx_serves_where_that_is_allowed(
+    published: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(plan, "read_machine", lambda: replace(HERE, compute_capability="8.0"))
     with pytest.raises(ProviderError, match=r"8\.0") as refused:
         load_predictor(published.bundle, artifact="tensorrt-fp32")
     assert refused.value.code == "plan_mismatch"
@@ -94,11 +100,28 @@ def test_plan_of_another_gpu_is_refused_and_the_onnx_serves_where_that_is_allowe
     assert "serving onnx-fp32 instead of tensorrt-fp32" in caplog.text
 
 
-def test_plan_with_changed_bytes_is_refused_whatever_is_allowed(published: RunFolder) -> None:
+def test_plan_is_refused_when_its_bytes_change_and_the_onnx_serves_where_that_is_allowed(published: RunFolder) -> None:
     with (published.bundle / "model-tensorrt-fp32.plan").open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(BundleError, match="its bytes changed"):
+    with pytest.raises(ProviderError, match="its bytes changed"):
+        load_predictor(published.bundle, artifact="tensorrt-fp32")
+    assert load_predictor(published.bundle, artifact="tensorrt-fp32", fallback="onnx-fp32").artifact.name == "onnx-fp32"
+
+
+def test_another_plan_under_its_own_hash_is_unproven(published: RunFolder) -> None:
+    """The receipt is of the plan, not only of the file around it."""
+    path = published.bundle / "model-tensorrt-fp32.plan"
+    path.write_bytes(path.read_bytes() + b"\0")
+    edit_plan(published, sha256=hash_file(path))
+    with pytest.raises(BundleError, match="the receipt of another plan"):
         load_predictor(published.bundle, artifact="tensorrt-fp32", fallback="onnx-fp32")
+
+
+@pytest.mark.parametrize("field", ["compute_capability", "tensorrt_version", "gpu"])
+def test_a_plan_whose_record_was_edited_is_unproven(published: RunFolder, field: str) -> None:
+    edit_plan(published, **{field: "1.0"})
+    with pytest.raises(BundleError, match="the receipt of another plan"):
+        open_bundle(published.bundle)
 
 
 def test_verify_begins_anew_where_a_plan_was_published(published: RunFolder) -> None:

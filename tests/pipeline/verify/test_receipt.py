@@ -37,10 +37,10 @@ def run(tiny_run: Path, tmp_path: Path) -> RunFolder:
     return RunFolder(Path(shutil.copytree(tiny_run, tmp_path / "run")))
 
 
-def receipt_of(run: RunFolder, predictor: Predictor | None = None, reference: Reference | None = None) -> dict[str, object]:
+def receipt_of(run: RunFolder, predictor: Predictor | None = None, tier: str = "fp32") -> dict[str, object]:
     loaded = predictor or load_predictor(run.bundle, require_receipts=False)
     originals = {sample.sha256: sample for sample in read_samples(run)}
-    return build_receipt(loaded, originals, reference or read_reference(run.reference), LIMITS["fp32"])
+    return build_receipt(loaded, originals, read_reference(run.reference), LIMITS[tier])
 
 
 def failed(receipt: dict[str, object]) -> set[str]:
@@ -104,7 +104,7 @@ def freeze_batch(model: onnx.ModelProto) -> None:
 
 
 def depend_on_batch(model: onnx.ModelProto) -> None:
-    """Subtract from the logits their mean over the batch: nothing alone but zero... and the neighbours' otherwise."""
+    """Give every input of a batch the largest logits of the batch: alone, its own."""
     last = next(node for node in model.graph.node if node.op_type == "Softmax")
     axes = numpy_helper.from_array(np.array([0], np.int64), "batch_axis")
     model.graph.initializer.append(axes)
@@ -169,10 +169,43 @@ def test_receipt_fails_when_the_file_is_faulty(run: RunFolder, name: str) -> Non
     assert noticed_by <= failed(receipt_of(run))
 
 
-@pytest.mark.parametrize("factor", [0.9, 0.99, 1.01, 2.0])
-def test_receipt_fails_when_the_temperature_is_wrong(run: RunFolder, factor: float) -> None:
+@pytest.mark.parametrize(("tier", "factor"), [("fp32", 0.99), ("fp32", 1.01), ("fp16", 1.05), ("bf16", 0.95), ("int8", 0.9), ("int8", 2.0)])
+def test_receipt_fails_when_the_temperature_is_wrong(run: RunFolder, tier: str, factor: float) -> None:
     put_model(run, scale_temperature(run.model.read_bytes(), factor))
-    assert failed(receipt_of(run)) & {"max_abs_logits", "temperature_error"}
+    receipt = receipt_of(run, tier=tier)
+    assert "confidence_error" in failed(receipt)
+    assert receipt["confidence"] == pytest.approx(1 / factor, rel=1e-3)
+    assert receipt["agreeing"] == receipt["samples"], "no answer flips"
+
+
+@pytest.mark.parametrize("tier", ["fp16", "bf16", "int8"])
+def test_receipt_passes_in_every_tier_when_healthy(run: RunFolder, tier: str) -> None:
+    assert failed(receipt_of(run, tier=tier)) == set()
+
+
+# What no limit is too wide for.
+GROSS = (
+    "another run's weights under the same names",
+    "x255 missing",
+    "frozen batch dimension",
+    "output depends on the batch",
+    "float16 overflow",
+)
+
+
+@pytest.mark.parametrize("tier", ["fp16", "bf16", "int8"])
+@pytest.mark.parametrize("name", GROSS)
+def test_receipt_of_a_rounded_artifact_fails_too_when_the_file_is_faulty(run: RunFolder, name: str, tier: str) -> None:
+    rewrite(run, FILE_FAULTS[name][0])
+    assert failed(receipt_of(run, tier=tier))
+
+
+@pytest.mark.parametrize("tier", ["fp16", "bf16", "int8"])
+@pytest.mark.parametrize(
+    "name", ["labels permuted", "a label missing", "logits instead of probabilities", "not normalised", "NaN", "constant"]
+)
+def test_receipt_of_a_rounded_artifact_fails_too_when_serving_is_faulty(run: RunFolder, name: str, tier: str) -> None:
+    assert failed(receipt_of(run, faulty(run, **SERVING_FAULTS[name]), tier=tier))
 
 
 def faulty(run: RunFolder, **methods: Callable[[np.ndarray], np.ndarray]) -> Predictor:
@@ -261,6 +294,26 @@ def test_compare_finds_no_difference_when_there_is_none() -> None:
     assert measured["max_abs_logits"] < 1e-5
     assert abs(measured["mean_kl"]) < 1e-8
     assert measured["metric_drop"] == 0
+
+
+def test_compare_lets_a_tie_fall_either_way() -> None:
+    """A flip below the margin is no loss, though the label happened to be the one that is lost."""
+    logits = np.concatenate([np.array([[1e-6, 0.0]]), np.tile([[3.0, -3.0], [-3.0, 3.0]], (10, 1))]).astype(np.float32)
+    targets = logits.argmax(axis=1)
+    rows = softmax(logits, 1.0)
+    rows[0] = rows[0, ::-1]
+    answers = Answers(logits, targets, ["00" * 32] * len(logits))
+    measured = compare(same(rows.astype(np.float32)), Reference(answers, answers, 1.0, ("a", "b")), LIMITS["fp32"])
+    assert measured["agreeing"] == len(logits) - 1
+    assert (measured["agreement"], measured["ties"], measured["metric_drop"]) == (1.0, 1, 0.0)
+    assert measured["metrics_difference"]["accuracy"]["value"] < 0, "it is reported all the same"
+
+
+def test_compare_finds_batches_of_another_length() -> None:
+    logits = np.random.default_rng(0).normal(0, 4, (50, 3)).astype(np.float32)
+    rows = softmax(logits, 1.7).astype(np.float32)
+    measured = compare(replace(same(rows), batched={2: rows[::2]}), as_reference(logits, np.arange(50) % 3, 1.7), LIMITS["fp32"])
+    assert (measured["shape"], measured["expected_shape"]) == ([25, 3], [50, 3])
 
 
 def test_compare_counts_a_flip_between_batches_only_where_the_answer_is_clear() -> None:
