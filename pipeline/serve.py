@@ -38,7 +38,7 @@ def exec_service(run: Path, host: str, port: int, artifact: str | None = None, f
     _refuse_taken(host, port)
     chosen = bundle.artifact(artifact).name
     if bundle.artifact(chosen).runtime != "onnxruntime-cpu":  # which is always here
-        chosen = load_predictor(bundle.folder, artifact=chosen, fallback=fallback).artifact.name
+        chosen = load_predictor(bundle.folder, artifact=artifact, fallback=fallback).artifact.name
     log.info("serving %s %s, %s, on http://%s:%d", bundle.manifest.name, bundle.manifest.version, chosen, host, port)
     service = SERVICES[bundle.manifest.input.modality]
     arguments = [sys.executable, "-m", "bentoml", "serve", service, "--arg", f"bundle={bundle.folder}", "--arg", f"artifact={chosen}"]

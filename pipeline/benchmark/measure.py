@@ -100,4 +100,5 @@ def summarise_slots(setting: Setting, slots: Sequence[Slot]) -> Timing:
         p90_ms=p90,
         p99_ms=p99,
         samples_per_s=Spread(statistics.median(rates), min(rates), max(rates)),
+        rounds_ms=tuple(medians),
     )

@@ -75,6 +75,7 @@ class Timing:
         p90_ms: 90th percentile of all rounds' batches.
         p99_ms: 99th percentile; of fewer than 100 batches hardly more than the slowest.
         samples_per_s: Inputs a second.
+        rounds_ms: Each round's median milliseconds a batch; the rounds of all settings are the same.
     """
 
     setting: Setting
@@ -83,6 +84,7 @@ class Timing:
     p90_ms: float
     p99_ms: float
     samples_per_s: Spread
+    rounds_ms: tuple[float, ...]
 
 
 @dataclass(frozen=True)

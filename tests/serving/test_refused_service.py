@@ -14,6 +14,7 @@ import pytest
 from serving.errors import ProviderError
 from serving.files import hash_file
 from serving.predictor import load_predictor
+from serving.runtimes.cpu import cpu_limit
 from tests.conftest import ROOT, free_port, make_picture, run_graft, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine may have CUDA")]
@@ -53,6 +54,25 @@ def test_serve_refuses_at_once_when_cuda_is_not_here(bundle: Path) -> None:
     done = run_graft("serve", bundle, "--artifact", "cuda-fp32", "--port", free_port(), check=1)
     assert "libcuda.so.1, the NVIDIA driver's, is not here. Run on a machine with an NVIDIA GPU" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_serve_says_that_a_benchmark_chose_what_cannot_be_run_here(bundle: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(bundle, tmp_path / "moved"))
+    (moved / "defaults.json").write_text(json.dumps({"artifact": "cuda-fp32", "threads": 99, "measured_on": "an H100"}))
+    done = run_graft("serve", moved, "--port", free_port(), check=1)
+    assert "libcuda.so.1" in done.stderr
+    assert (
+        "a benchmark chose it on an H100 (defaults.json). Measure here: graft benchmark RUN, or name another: --artifact onnx-fp32"
+        in done.stderr
+    )
+
+
+def test_threads_that_a_benchmark_recommends_never_exceed_the_cpus(bundle: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(bundle, tmp_path / "moved"))
+    (moved / "defaults.json").write_text(json.dumps({"artifact": "onnx-fp32", "threads": 99, "measured_on": "a large machine"}))
+    predictor = load_predictor(moved)
+    assert predictor.callers == 1
+    assert predictor.session._session.get_session_options().intra_op_num_threads == cpu_limit()
 
 
 def test_service_stays_up_and_readyz_says_why(bundle: Path) -> None:

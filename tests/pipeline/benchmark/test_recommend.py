@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,12 @@ def timing_of(rows: list[Row], artifact: str, threads: int) -> Timing:
     )
 
 
+def is_surely_faster(timing: Timing, source: Timing) -> bool:
+    """The rule once more: at most one of five rounds is not faster, and the median round is by a twentieth."""
+    ratios = np.array(source.rounds_ms) / np.array(timing.rounds_ms)
+    return bool((ratios > 1).sum() >= 4 and np.median(ratios) >= 1.05)
+
+
 def unavailable(artifact: str, why: str) -> Row:
     return dataclasses.replace(make_row(artifact, 1), cold=None, timing=None, unavailable=why)
 
@@ -29,7 +36,7 @@ def test_another_artifact_is_recommended_only_when_it_is_surely_faster(rows: lis
     found = recommend(rows)
     source = timing_of(rows, "onnx-fp32", 1)
     others = [timing_of(rows, name, 1) for name in {row.facts.artifact for row in rows} - {"onnx-fp32"}]
-    surely = [other for other in others if other.p50_ms.high < source.p50_ms.low]
+    surely = [other for other in others if is_surely_faster(other, source)]
     if found.artifact == "onnx-fp32":
         assert not surely
     else:
@@ -61,7 +68,7 @@ def test_the_order_of_rows_and_larger_batches_do_not_matter(rows: list[Row], ran
 @given(FIGURES, st.floats(1.01, 100))
 def test_a_pace_that_is_the_same_for_all_changes_nothing(p50_ms: float, pace: float) -> None:
     def rows(factor: float) -> list[Row]:
-        return [make_row("onnx-fp32", p50_ms * factor, width=0.1), make_row("onnx-int8", p50_ms * factor / 2, width=0.1)]
+        return [make_row("onnx-fp32", p50_ms * factor), make_row("onnx-int8", p50_ms * factor / 2)]
 
     assert recommend(rows(1)).artifact == recommend(rows(pace)).artifact == "onnx-int8"
 
@@ -71,10 +78,22 @@ def test_of_equally_fast_artifacts_the_more_accurate_is_recommended() -> None:
     assert recommend(rows).artifact == "onnx-fp16"
 
 
-def test_an_advantage_within_the_spread_does_not_count_and_the_reason_says_so() -> None:
-    found = recommend([make_row("onnx-fp32", 10, width=0.2), make_row("openvino-fp32", 8.5, width=0.2)])
+@pytest.mark.parametrize("paces", [(1, 1, 1.3, 1.3, 1), (1.3, 1.3, 1.3, 1, 1)])
+def test_an_advantage_that_some_rounds_do_not_show_does_not_count_and_the_reason_says_so(paces: tuple[float, ...]) -> None:
+    found = recommend([make_row("onnx-fp32", 10), make_row("openvino-fp32", 8.5, paces=paces)])
     assert (found.artifact, found.threads) == ("onnx-fp32", 1)
-    assert found.why == "no other artifact is faster than onnx-fp32 by more than the rounds differ; 1 thread a run"
+    assert found.why == "no other artifact is surely faster than onnx-fp32; 1 thread a run"
+
+
+@pytest.mark.parametrize("pace", [(1, 3, 2, 1, 1.5), (1, 1, 1, 1, 1)])
+def test_rounds_in_which_the_machine_was_slow_for_both_do_not_hide_an_advantage(pace: tuple[float, ...]) -> None:
+    rows = [make_row("onnx-fp32", 10, paces=pace), make_row("openvino-fp32", 8.5, paces=pace)]
+    assert recommend(rows).artifact == "openvino-fp32"
+
+
+def test_one_disturbed_round_of_five_does_not_hide_an_advantage() -> None:
+    rows = [make_row("onnx-fp32", 10), make_row("openvino-fp32", 8.5, paces=(1, 1, 4, 1, 1))]
+    assert recommend(rows).artifact == "openvino-fp32"
 
 
 def test_two_threads_that_cut_a_run_by_a_third_are_named_but_not_recommended() -> None:
