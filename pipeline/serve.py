@@ -29,7 +29,7 @@ def exec_service(run: Path, host: str, port: int, artifact: str | None = None, f
         fallback: The name of one to serve where that cannot be run here.
 
     Raises:
-        BundleError: The bundle has changed or is not proven; better said here than in a worker's log.
+        BundleError: The bundle has changed, is not proven, or has no such artifact; better said here than in a worker's log.
         ProviderError: What the artifact asks for is not here, and there is no fallback.
         GraftError: The port is taken.
     """
@@ -37,6 +37,8 @@ def exec_service(run: Path, host: str, port: int, artifact: str | None = None, f
     bundle = open_bundle((folder if folder.is_dir() else run).absolute())
     _refuse_taken(host, port)
     chosen = bundle.artifact(artifact).name
+    if fallback:
+        bundle.artifact(fallback)  # better refused now than when it is needed
     if bundle.artifact(chosen).runtime != "onnxruntime-cpu":  # which is always here
         chosen = load_predictor(bundle.folder, artifact=artifact, fallback=fallback).artifact.name
     log.info("serving %s %s, %s, on http://%s:%d", bundle.manifest.name, bundle.manifest.version, chosen, host, port)

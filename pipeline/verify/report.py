@@ -68,6 +68,7 @@ FIGURES: tuple[tuple[str, str | None, Callable[[Receipt], str]], ...] = (
     ("ECE after that", None, _plain("ece_refitted", "{:.4f}")),
     ("between batch sizes", "batch_difference", _plain("batch_difference", "{:.2g}")),
     ("NaN or infinite", "not_finite", _plain("not_finite", "{}")),
+    ("layers left in fp32", None, lambda receipt: ", ".join(receipt.get("made", {}).get("kept_fp32", [])) or "-"),
     ("times as fast as onnx-fp32", None, _speed),
 )
 

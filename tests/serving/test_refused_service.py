@@ -56,6 +56,11 @@ def test_serve_refuses_at_once_when_cuda_is_not_here(bundle: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_serve_refuses_a_fallback_that_is_not_published(bundle: Path) -> None:
+    done = run_graft("serve", bundle, "--fallback", "onnx-fp31", "--port", free_port(), check=1)
+    assert "publishes no `onnx-fp31`. Published, each with its receipt: onnx-fp32, cuda-fp32" in done.stderr
+
+
 def test_serve_says_that_a_benchmark_chose_what_cannot_be_run_here(bundle: Path, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(bundle, tmp_path / "moved"))
     (moved / "defaults.json").write_text(json.dumps({"artifact": "cuda-fp32", "threads": 99, "measured_on": "an H100"}))
