@@ -258,8 +258,9 @@ class Export(Section):
     """What is made for serving: each format is published only with a passed receipt, and when it is faster.
 
     Attributes:
-        formats: Beside ``onnx-fp32``, which is always made: half precision (``onnx-fp16``), 8 bits (``onnx-int8``: static for pictures,
-            dynamic for texts), the same file by OpenVINO (``openvino-fp32``, ``openvino-bf16``), and on NVIDIA GPUs by CUDA or TensorRT.
+        formats: Beside ``onnx-fp32``, which is always made: half precision (``onnx-fp16``), 8 bits (``onnx-int8``: static for
+            convolutional networks, dynamic for transformers), the same file by OpenVINO (``openvino-fp32``, ``openvino-bf16``), and on
+            NVIDIA GPUs by CUDA or TensorRT.
         limits: By format, what to publish it under instead of the limits of its precision.
     """
 
