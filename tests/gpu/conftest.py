@@ -33,7 +33,7 @@ from serving.runtimes.plan import load_tensorrt, read_machine
 from serving.runtimes.session import Precision, Runtime
 
 CUDA = "CUDAExecutionProvider"
-FIGURES = ("samples", "agreeing", "max_abs_logits", "p99_abs_logits", "min_cosine", "mean_kl", "batch_difference", "temperature_error")
+FIGURES = ("samples", "agreeing", "max_abs_logits", "p99_abs_logits", "min_cosine", "mean_kl", "batch_difference", "confidence_error")
 SAID = pytest.StashKey[list[str]]()
 Receipt = dict[str, Any]
 Measure = Callable[[Path, Runtime, Precision], Receipt]
