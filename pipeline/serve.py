@@ -13,7 +13,6 @@ import serving
 from pipeline.errors import GraftError
 from pipeline.layout import RunFolder
 from serving.bundle import SERVICES, open_bundle
-from serving.predictor import load_predictor
 
 log = logging.getLogger("graft")
 
@@ -40,6 +39,8 @@ def exec_service(run: Path, host: str, port: int, artifact: str | None = None, f
     if fallback:
         bundle.artifact(fallback)  # better refused now than when it is needed
     if bundle.artifact(chosen).runtime != "onnxruntime-cpu":  # which is always here
+        from serving.predictor import load_predictor
+
         chosen = load_predictor(bundle.folder, artifact=artifact, fallback=fallback).artifact.name
     log.info("serving %s %s, %s, on http://%s:%d", bundle.manifest.name, bundle.manifest.version, chosen, host, port)
     service = SERVICES[bundle.manifest.input.modality]
