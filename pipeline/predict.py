@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import GraftError
 from pipeline.layout import RunFolder
 from pipeline.progress import track
 from serving.predictor import load_predictor
@@ -61,9 +62,14 @@ def predict_all(run: Path, asked: Sequence[Asked], artifact: str | None = None) 
         run: A run's folder, or a bundle's.
         asked: Files or texts of the bundle's modality.
         artifact: A published artifact's name; by default what a benchmark recommends, or the bundle's first.
+
+    Raises:
+        GraftError: A text is asked for, but the run is on pictures.
     """
     folder = RunFolder(run).bundle
     predictor = load_predictor(folder if folder.is_dir() else run, artifact=artifact)
+    if predictor.manifest.input.modality == "image" and any(one.text is not None for one in asked):
+        raise GraftError(f"{run}: takes pictures. Name their files; --text is for runs on texts.")
 
     def predict_one(one: Asked) -> Answer:
         try:

@@ -58,7 +58,7 @@ def open_run(target: Path, folder: Path | None = None) -> Run:
         if not _is_run(RunFolder(target)):
             bundle = (target / "manifest.json").is_file()
             raise GraftError(
-                f"{target}: is a bundle. Prove it again with its samples: graft verify {target} --data PLACE"
+                f"{target}: is a bundle, and this takes a run. A bundle can be proven again: graft verify {target} --data PLACE"
                 if bundle
                 else f"{target}: is not a run's folder. Name a recipe to start one: graft run RECIPE"
             )
@@ -103,7 +103,8 @@ def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
     missing = next((stage.name for stage in before if not _is_done(stage, run)), None)
     if missing:
         raise GraftError(
-            f"{run.folder.root}: `{missing}` is not done or outdated, and `{name}` needs it. Carry out all of it with: graft run"
+            f"{run.folder.root}: `{missing}` is not done or outdated, and `{name}` needs it. Carry out all of it with: "
+            f"graft run {run.folder.root}"
         )
     with _held(run.folder):
         _keep_recipe(run)
@@ -127,7 +128,10 @@ def working_on(run: Run, *, after: str) -> Iterator[None]:
         GraftError: That stage is not done, or another command is working on the run.
     """
     if after not in done_stages(run):
-        raise GraftError(f"{run.folder.root}: `{after}` is not done or outdated. Carry it out first: graft run {run.folder.root}")
+        other = run.folder.recipe.is_file() and load_recipe(run.folder.recipe) != run.recipe
+        remedy = "This recipe is not the run's own: name the run's folder, or carry the recipe out first" if other else "Carry it out first"
+        target = "RECIPE" if other else run.folder.root
+        raise GraftError(f"{run.folder.root}: `{after}` is not done or outdated. {remedy}: graft run {target}")
     with _held(run.folder):
         yield
 

@@ -134,7 +134,11 @@ class Bundle:
             if artifact.name == name:
                 return artifact
         known = ", ".join(artifact.name for artifact in self.manifest.artifacts)
-        raise BundleError("unknown_artifact", f"{self.folder}: publishes no `{name}`. Published, each with its receipt: {known}.")
+        raise BundleError(
+            "unknown_artifact",
+            f"{self.folder}: publishes no `{name}`. Published, each with its receipt: {known}. "
+            "The run's verify/report.html says why others are not.",
+        )
 
     def path_of(self, ref: FileRef) -> Path:
         """The place of one of the bundle's files."""

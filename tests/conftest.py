@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -53,6 +54,11 @@ def run_graft(*arguments: object, env: dict[str, str] | None = None, check: int 
     if check is not None:
         assert done.returncode == check, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The README's file first: it takes as long as all others together, so that one of two processes begins with it."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
 
 
 @pytest.fixture(scope="session")
@@ -118,20 +124,20 @@ def recipe_document(pictures: Path, weights: Path, **changes: object) -> dict[st
 
 
 @pytest.fixture(scope="session")
-def tiny_run(pictures: Path, tiny_weights: Path, common: Path) -> Path:
-    """A finished run. Tests that change it work on a copy."""
+def tiny_run(pictures: Path, tiny_weights: Path, common: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, each process's own. Tests that change it work on a copy."""
 
     def make(base: Path) -> None:
         base.mkdir()
         (base / "recipe.yaml").write_text(yaml.safe_dump(recipe_document(pictures, tiny_weights)))
         run_graft("run", base / "recipe.yaml", "--run", base / "tiny")
 
-    return make_once(common, "run", make) / "tiny"
+    return _own_copy(make_once(common, "run", make), tmp_path_factory) / "tiny"
 
 
 @pytest.fixture(scope="session")
-def text_run(common: Path) -> Path:
-    """A finished run on small texts with a small BERT. Tests that change it work on a copy."""
+def text_run(common: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on small texts with a small BERT, each process's own. Tests that change it work on a copy."""
 
     def make(base: Path) -> None:
         base.mkdir()
@@ -139,7 +145,12 @@ def text_run(common: Path) -> Path:
         (base / "recipe.yaml").write_text(yaml.safe_dump(text_recipe(texts, encoder)))
         run_graft("run", base / "recipe.yaml", "--run", base / "tiny-text")
 
-    return make_once(common, "text", make) / "tiny-text"
+    return _own_copy(make_once(common, "text", make), tmp_path_factory) / "tiny-text"
+
+
+def _own_copy(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What another process may be working on at this moment is no place to copy from."""
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("own") / made.name))
 
 
 def free_port() -> int:

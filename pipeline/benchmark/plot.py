@@ -70,7 +70,11 @@ def plot_pareto(points: Sequence[Point], title: str, setting: str) -> bytes:
         _label(axes, point, above=rank % 2 == 1)  # neighbours on different sides
     _scale(axes, points)
     _draw_front(axes, front)
-    axes.set(xlabel=f"median latency in ms ({setting}; bar: range of the rounds)", ylabel="accuracy on the test split", title=title)
+    axes.set(
+        xlabel=f"median latency in ms ({setting}; bar: range of the rounds; area: size of the file)",
+        ylabel="accuracy on the test split",
+        title=title,
+    )
     axes.title.set_fontsize("medium")
     axes.legend(loc="lower right", fontsize="small")
     axes.grid(alpha=0.2)
@@ -83,7 +87,7 @@ def _draw_front(axes: Axes, front: Sequence[Point]) -> None:
     """Steps: up to each latency the best accuracy is that of the point before, from the last one on its own."""
     latencies = [*(point.latency_ms.value for point in front), axes.get_xlim()[1]]
     accuracies = [*(point.accuracy for point in front), front[-1].accuracy]
-    axes.step(latencies, accuracies, where="post", color=GREY, linestyle="--", linewidth=1, label="Pareto front (blue)", zorder=1)
+    axes.step(latencies, accuracies, where="post", color=GREY, linestyle="--", linewidth=1, label="Pareto front: the blue ones", zorder=1)
 
 
 def _label(axes: Axes, point: Point, *, above: bool) -> None:

@@ -18,8 +18,8 @@ from pipeline.cli.output import emit, json_option
 def verify(target: Path, folder: Path | None, data: Path | None, *, force: bool, as_json: bool) -> None:
     """Score the whole test split through the serving code, write the receipts, and publish what passes.
 
-    TARGET is a run's folder, or a recipe, whose run is then in models/NAME. With --data it is a bundle's folder instead, which is
-    proven again on this machine from its own files and those samples; nothing is written.
+    TARGET is a run's folder, or a recipe, whose run is then in models/NAME. With --data its bundle, or a
+    bundle's folder, is proven again on this machine from its own files and those samples; nothing is written.
     """
     if data is not None and (folder is not None or force):
         raise click.UsageError("--run and --force go with a run, which --data does not need.")

@@ -56,16 +56,26 @@ def find_originals(data: Path, wanted: Iterable[str]) -> Originals:
     found = {}
     candidates = list(_candidates(data))
     for candidate in track(candidates, total=len(candidates), what="data", unit="samples"):
-        sha256 = hashlib.sha256(candidate.read()).hexdigest()
+        sha256 = _hash(candidate)
         if sha256 in missing:
             missing.remove(sha256)
             found[sha256] = candidate
+        if not missing:
+            break
     if missing:
         raise DataError(
             f"{data}: {len(missing)} of {len(missing) + len(found)} samples that the bundle was measured on are not in it, the first being "
             f"{min(missing)[:16]}…. Name the data as they were when it was trained: a folder, a .csv or .tsv table, or the recipe."
         )
     return found
+
+
+def _hash(candidate: Readable) -> str:
+    """Of its bytes; empty where it cannot be read: if it is one of the samples, that will be missing."""
+    try:
+        return hashlib.sha256(candidate.read()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _candidates(data: Path) -> Iterator[Readable]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from serving.bundle import open_bundle
 from serving.files import hash_file
 from serving.predictor import load_predictor
 from serving.runtimes.cpu import cpu_limit
-from tests.conftest import run_graft
+from tests.conftest import ROOT, run_graft
 
 pytestmark = pytest.mark.slow
 QUICK = ("--threads", "1", "--batches", "1,3", "--rounds", "2", "--seconds", "0.2")
@@ -108,7 +111,18 @@ def test_benchmark_refuses_a_run_that_is_not_verified(copied: Path) -> None:
     refused = run_graft("benchmark", copied, *QUICK, check=1)
     assert "`verify` is not done or outdated. Carry it out first: graft run" in refused.stderr
     assert not (copied / "benchmark").exists()
-    assert "is not a run's folder" in run_graft("benchmark", copied / "bundle", check=1).stderr
+    assert "is a bundle, and this takes a run" in run_graft("benchmark", copied / "bundle", check=1).stderr
+
+
+def test_benchmark_names_the_remedy_when_the_recipe_is_not_the_runs_own(copied: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text((copied / "recipe.yaml").read_text().replace("bootstrap: 100", "bootstrap: 101"))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "tiny").symlink_to(copied)
+    command = [sys.executable, "-m", "pipeline.cli", "benchmark", str(other)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    assert done.returncode == 1
+    assert "This recipe is not the run's own: name the run's folder, or carry the recipe out first: graft run RECIPE" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--threads", "two"], ["--batches", "0,1"], ["--rounds", "1"], ["--seconds", "0"]])

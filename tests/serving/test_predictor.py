@@ -7,7 +7,7 @@ import pytest
 
 from serving.predictor import load_predictor
 from serving.schemas import ErrorBody, Prediction
-from tests.conftest import make_picture
+from tests.conftest import make_picture, run_graft
 
 pytestmark = pytest.mark.slow
 
@@ -36,3 +36,8 @@ def test_score_is_the_same_when_batched(tiny_run: Path) -> None:
     batch = [predictor.decode(make_picture("bars", index)).array for index in range(7)]
     singly = np.concatenate([predictor.score(batch[i : i + 1]) for i in range(7)])
     assert np.abs(predictor.score(batch) - singly).max() < 1e-5
+
+
+def test_predict_refuses_a_text_where_pictures_are_taken(tiny_run: Path) -> None:
+    done = run_graft("predict", tiny_run, "--text", "hello", check=1)
+    assert "takes pictures. Name their files; --text is for runs on texts." in done.stderr

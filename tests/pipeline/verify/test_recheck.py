@@ -90,6 +90,14 @@ def test_find_originals_finds_files_that_a_table_names(pictures: Path, tiny_run:
     assert set(find_originals(tmp_path / "t.tsv", wanted)) == set(wanted)
 
 
+def test_find_originals_passes_by_files_that_cannot_be_read(pictures: Path, tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(pictures, tmp_path / "p")
+    (tmp_path / "p" / "gone.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "p" / "0").mkdir()
+    wanted = read_reference(RunFolder(tiny_run).reference).samples()
+    assert set(find_originals(tmp_path / "p", wanted)) == set(wanted)
+
+
 @pytest.mark.parametrize("place", ["missing", "x.txt", "empty"])
 def test_find_originals_refuses_a_place_without_the_samples(tmp_path: Path, place: str) -> None:
     (tmp_path / "empty").mkdir()
