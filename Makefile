@@ -10,7 +10,7 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/python examples/solar-cells/demo.py
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -56,11 +56,6 @@ def run_graft(*arguments: object, env: dict[str, str] | None = None, check: int 
     return done
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The README's file first: it takes as long as all others together, so that one of two processes begins with it."""
-    items.sort(key=lambda item: item.path.name != "test_readme.py")
-
-
 @pytest.fixture(scope="session")
 def common(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A folder that all of a session's worker processes share."""

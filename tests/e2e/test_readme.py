@@ -62,7 +62,7 @@ def test_every_block_is_run_by_a_test_of_this_file() -> None:
 
 def test_make_test_is_the_suite_itself() -> None:
     assert re.search(
-        r"^test:.*\n\t\$\(BIN\)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder$",
+        r"^test:.*\n\t\$\(BIN\)/python -m pytest -n 2 --dist loadfile$",
         (ROOT / "Makefile").read_text(),
         re.MULTILINE,
     )
