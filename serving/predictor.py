@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from serving.runtimes.opening import open_session
 from serving.runtimes.plan import require_match
 from serving.runtimes.session import Session
 from serving.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation
+from serving.timings import Timings
 
 log = logging.getLogger("graft")
+# Within one run, where no benchmark says otherwise. Beyond them the parts of a small network's run are too short to be worth handing on.
+MOST_THREADS = 4
 
 
 class Predictor:
@@ -31,15 +35,14 @@ class Predictor:
         preprocessor: Of its input spec.
         artifact: One of its artifacts.
         session: A session on that.
-        threads: Threads within one run of it. With ``callers`` runs at once the CPUs are busy.
     """
 
-    def __init__(self, bundle: Bundle, preprocessor: Preprocessor, artifact: Artifact, session: Session, *, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, preprocessor: Preprocessor, artifact: Artifact, session: Session) -> None:
         self.manifest = bundle.manifest
         self.artifact = artifact
         self.preprocessor = preprocessor
         self.session = session
-        self.callers = max(1, cpu_limit() // threads)
+        self.callers = cpu_limit()
         self._model = ModelInfo(name=bundle.manifest.name, version=bundle.manifest.version, artifact=artifact.name)
 
     def decode(self, data: bytes) -> Item:
@@ -52,17 +55,39 @@ class Predictor:
         parts = [self.session.run(self.preprocessor.collate(arrays[start : start + most])) for start in range(0, len(arrays), most)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def predict(self, data: bytes) -> Prediction:
-        """Predict one input from its bytes; raises InputRefusedError."""
-        item = self.decode(data)
-        return self.describe(self.score([item.array])[0], item.truncation)
+    @property
+    def version(self) -> str:
+        """The bundle's."""
+        return self.manifest.version
 
-    def predict_or_error(self, data: bytes) -> Prediction | ErrorBody:
+    @property
+    def info(self) -> ModelInfo:
+        """What answers name."""
+        return self._model
+
+    def predict(self, data: bytes, timings: Timings | None = None) -> Prediction:
+        """Predict one input from its bytes, and add to the timings what it took; raises InputRefusedError."""
+        timings = timings or Timings()
+        item = self.timed_decode(data, timings)
+        start = time.perf_counter()
+        probabilities = self.score([item.array])[0]
+        timings.session_s += time.perf_counter() - start
+        return self.describe(probabilities, item.truncation)
+
+    def predict_or_error(self, data: bytes, timings: Timings | None = None) -> Prediction | ErrorBody:
         """Predict one item of a batch; a refusal is an answer too, so that it never fails its neighbours."""
         try:
-            return self.predict(data)
+            return self.predict(data, timings)
         except InputRefusedError as refusal:
             return ErrorBody(error=ErrorDetail(code=refusal.code, message=refusal.message))
+
+    def timed_decode(self, data: bytes, timings: Timings) -> Item:
+        """:meth:`decode`, and add to the timings what it took."""
+        start = time.perf_counter()
+        try:
+            return self.decode(data)
+        finally:
+            timings.decode_s += time.perf_counter() - start
 
     def describe(self, probabilities: NDArray[np.float32], truncation: Truncation | None = None) -> Prediction:
         """Name one row of probabilities, float32 of shape (labels,)."""
@@ -80,7 +105,7 @@ def load_predictor(
         folder: The bundle's folder.
         artifact: The artifact's name, such as ``onnx-int8``; by default the one that a benchmark recommends, or the bundle's first.
         fallback: The name of another, to serve where that one cannot be run here. Its name is then in every answer.
-        threads: Threads within one run; by default what the benchmark recommends with its artifact, or one.
+        threads: Threads within one run; by default what the benchmark recommends with its artifact, or one a CPU, up to four.
         require_receipts: Refuse a bundle that is not proven.
 
     Raises:
@@ -109,14 +134,17 @@ def _advice(defaults: Defaults, bundle: Bundle) -> str:
 
 
 def _load(bundle: Bundle, artifact: Artifact, threads: int | None) -> Predictor:
-    recommended = bundle.defaults.threads if bundle.defaults and bundle.defaults.artifact == artifact.name else 1
-    used = threads or min(recommended, cpu_limit())
+    recommended = bundle.defaults.threads if bundle.defaults and bundle.defaults.artifact == artifact.name else MOST_THREADS
     if artifact.plan:
         require_match(bundle.folder, artifact.plan)
     session = open_session(
-        bundle.path_of(artifact), artifact.runtime, artifact.precision, threads=used, callers=max(1, cpu_limit() // used)
+        bundle.path_of(artifact),
+        artifact.runtime,
+        artifact.precision,
+        threads=threads or min(recommended, cpu_limit()),
+        callers=cpu_limit(),
     )
-    return Predictor(bundle, open_preprocessor(bundle.manifest.input, bundle.folder), artifact, session, threads=used)
+    return Predictor(bundle, open_preprocessor(bundle.manifest.input, bundle.folder), artifact, session)
 
 
 def warm(predictor: Predictor) -> Predictor:

@@ -48,6 +48,11 @@ class Prediction(Body):
     model: ModelInfo
     truncation: Truncation | None = None
 
+    def top(self, k: int) -> Prediction:
+        """The same with the ``k`` most probable labels only, the most probable first."""
+        best = sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:k]
+        return self.model_copy(update={"probabilities": dict(best)})
+
 
 class ErrorDetail(Body):
     """Why an input was refused: a stable code for programs, a message for people."""

@@ -1,44 +1,32 @@
-"""The BentoML service: routes and schemas, nothing else.
+"""The BentoML service: what BentoML packages, starts and describes, around the application that answers.
 
 There is one service a kind of input. Each takes the BentoML argument ``bundle``, a bundle's folder, or ``model``, a tag in BentoML's
 model store; ``artifact``, the name of a published artifact, by default the one that a benchmark recommends or the bundle's first; and
-``fallback``, the name of one to serve where that cannot be run. A service that cannot serve its bundle stays up and answers everything but
-``/livez`` with a 503 that says why.
+``fallback``, the name of one to serve where that cannot be run. What else can be set is set by environment variables
+(:class:`serving.settings.Settings`).
+
+:class:`serving.http.app.GraftApp` answers as middleware of BentoML's own application, which costs half a millisecond a request; that is
+left with its start, its end, and ``/schema.json``. docs/adr/0009 has the measurements.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Awaitable
-from concurrent.futures import ThreadPoolExecutor
+import functools
 from pathlib import Path
 from typing import Any, ClassVar
 
 import bentoml
-from pydantic import BaseModel, Field, PrivateAttr
-from starlette.requests import Request
-from starlette.responses import Response
+from pydantic import BaseModel, Field
 
 from serving.bodies import image, text
-from serving.bundle import SERVICES
-from serving.errors import BundleError, InputRefusedError, ServingError
-from serving.guard import Guard, error_json
+from serving.http.app import GraftApp
+from serving.http.asgi import App, Receive, Scope, Send
+from serving.observing.logs import configure_logging
 from serving.predictor import Predictor, load_predictor
-from serving.readiness import Readiness
-from serving.schemas import BatchPredictions, Body, Prediction
+from serving.schemas import BatchPredictions, Prediction
+from serving.settings import read_settings
 
-log = logging.getLogger("bentoml")
-MAX_BODY_BYTES = {"image": 64 * 1024 * 1024, "text": 8 * 1024 * 1024}
-MAX_ITEMS = 256
-READINESS = {modality: Readiness() for modality in SERVICES}
-PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json", "/schema.json")
-ROUTES = {"/predict": ("POST",), "/predict_batch": ("POST",)} | dict.fromkeys(PROBES, ("GET", "HEAD"))
-OPTIONS: dict[str, Any] = {
-    "workers": 1,
-    "traffic": {"timeout": 30},
-    "metrics": {"enabled": True, "duration": {"buckets": [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0]}},
-}
+OPTIONS: dict[str, Any] = {"workers": 1, "metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
 
 
 class ServiceArguments(BaseModel):
@@ -58,46 +46,28 @@ class ServiceArguments(BaseModel):
         raise bentoml.exceptions.InvalidArgument("Name a bundle: bentoml serve serving.service:GraftService --arg bundle=FOLDER")
 
 
-class _Body(bentoml.IODescriptor):  # type: ignore[misc] # BentoML is untyped
-    """Keeps the request for the endpoint to read, so that every refusal has the one shape of `ErrorBody`."""
-
-    __root_input__: ClassVar[bool] = True
-    _request: Request = PrivateAttr()
-
-    @classmethod
-    async def from_http_request(cls, request: Request, serde: Any) -> _Body:  # noqa: ANN401, ARG003 - BentoML's signature
-        body: _Body = cls.model_construct()
-        body._request = request
-        return body
-
-    @property
-    def request(self) -> Request:
-        """The request itself."""
-        return self._request
-
-
-class ImageBody(_Body):
+class ImageBody(bentoml.IODescriptor):  # type: ignore[misc] # BentoML is untyped
     """One picture, as the field ``image`` of a form or as the raw body."""
 
     media_type: ClassVar[str | None] = image.MULTIPART
     image: bytes = b""
 
 
-class ImagesBody(_Body):
+class ImagesBody(bentoml.IODescriptor):  # type: ignore[misc]
     """Pictures, in the field ``images`` of a form, repeated."""
 
     media_type: ClassVar[str | None] = image.MULTIPART
     images: list[bytes] = Field(default=[])
 
 
-class TextBody(_Body):
+class TextBody(bentoml.IODescriptor):  # type: ignore[misc]
     """One text, as JSON or as text/plain."""
 
     media_type: ClassVar[str | None] = text.JSON
     text: str = Field(default="", examples=["What a day!"])
 
 
-class TextsBody(_Body):
+class TextsBody(bentoml.IODescriptor):  # type: ignore[misc]
     """Several texts, as JSON."""
 
     media_type: ClassVar[str | None] = text.JSON
@@ -112,86 +82,64 @@ class BatchOutput(BatchPredictions, bentoml.IODescriptor):  # type: ignore[misc]
     """The answer of ``/predict_batch``."""
 
 
-class _Service:
-    """What every kind of input shares: a predictor, and one thread a request on every CPU.
+class Application:
+    """The application as BentoML's middleware.
 
-    On a CPU a batch of EfficientNet costs more a picture than singles, so that requests are not grouped.
+    Args:
+        app: BentoML's own.
+        modality: Of the service.
     """
 
-    modality: ClassVar[str]
-
-    def __init__(self) -> None:
+    def __init__(self, app: App, modality: str) -> None:
         arguments = bentoml.use_arguments(ServiceArguments)
-        try:
-            self._predictor = self._load(arguments)
-        except ServingError as error:
-            log.error("not ready: %s", error.message)
-            READINESS[self.modality].refusal = error
-            return
-        self._pool = ThreadPoolExecutor(self._predictor.callers, thread_name_prefix="predict")
+        settings = read_settings({"bundle": arguments.folder(), "artifact": arguments.artifact, "fallback": arguments.fallback})
+        configure_logging(settings.log_level)
+        self.answer = GraftApp(settings, modality=modality, inner=app)
 
-    def _load(self, arguments: ServiceArguments) -> Predictor:
-        predictor = load_predictor(arguments.folder(), artifact=arguments.artifact, fallback=arguments.fallback)
-        found = predictor.manifest.input.modality
-        if found != self.modality:
-            raise BundleError("wrong_service", f"The bundle takes {found} input. Serve it with {SERVICES[found]}.")
-        return predictor
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection."""
+        await self.answer(scope, receive, send)
 
-    async def _one(self, body: Awaitable[bytes]) -> Body:
-        data = await body
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._predictor.predict, data)
 
-    async def _many(self, body: Awaitable[list[bytes]]) -> Body:
-        items = await body
-        loop = asyncio.get_running_loop()
-        results = await asyncio.gather(*(loop.run_in_executor(self._pool, self._predictor.predict_or_error, item) for item in items))
-        return BatchPredictions(predictions=list(results))
+class _InProcess:
+    """What the methods of a service do where no server is in front of them."""
+
+    @functools.cached_property
+    def predictor(self) -> Predictor:
+        """Loaded when it is first asked."""
+        arguments = bentoml.use_arguments(ServiceArguments)
+        return load_predictor(arguments.folder(), artifact=arguments.artifact, fallback=arguments.fallback)
 
 
 @bentoml.service(name="graft", **OPTIONS)
-class GraftService(_Service):
+class GraftService(_InProcess):
     """Classifies pictures with a verified bundle."""
 
-    modality = "image"
-
     @bentoml.api(route="/predict", input_spec=ImageBody, output_spec=PredictionOutput)  # type: ignore[untyped-decorator]
-    async def predict(self, body: ImageBody) -> Response:
+    def predict(self, image: bytes) -> Prediction:
         """Classify one picture: the raw body, or the multipart field `image`."""
-        return await _respond(self._one(image.read_one(body.request)))
+        return self.predictor.predict(image)
 
     @bentoml.api(route="/predict_batch", input_spec=ImagesBody, output_spec=BatchOutput)  # type: ignore[untyped-decorator]
-    async def predict_batch(self, body: ImagesBody) -> Response:
+    def predict_batch(self, images: list[bytes]) -> BatchPredictions:
         """Classify many pictures: the multipart field `images`, repeated. One result or one error an item, in order."""
-        return await _respond(self._many(image.read_many(body.request, MAX_ITEMS)))
+        return BatchPredictions(predictions=[self.predictor.predict_or_error(item) for item in images])
 
 
 @bentoml.service(name="graft-text", **OPTIONS)
-class GraftTextService(_Service):
+class GraftTextService(_InProcess):
     """Classifies texts with a verified bundle."""
 
-    modality = "text"
-
     @bentoml.api(route="/predict", input_spec=TextBody, output_spec=PredictionOutput)  # type: ignore[untyped-decorator]
-    async def predict(self, body: TextBody) -> Response:
+    def predict(self, text: str) -> Prediction:
         """Classify one text: the JSON key `text`, or the body of text/plain. An answer says so when the text was cut."""
-        return await _respond(self._one(text.read_one(body.request)))
+        return self.predictor.predict(text.encode())
 
     @bentoml.api(route="/predict_batch", input_spec=TextsBody, output_spec=BatchOutput)  # type: ignore[untyped-decorator]
-    async def predict_batch(self, body: TextsBody) -> Response:
+    def predict_batch(self, texts: list[str]) -> BatchPredictions:
         """Classify many texts: the JSON key `texts`. One result or one error an item, in order."""
-        return await _respond(self._many(text.read_many(body.request, MAX_ITEMS)))
+        return BatchPredictions(predictions=[self.predictor.predict_or_error(item.encode()) for item in texts])
 
 
-async def _respond(answer: Awaitable[Body]) -> Response:
-    try:
-        return Response((await answer).to_bytes(), media_type="application/json")
-    except InputRefusedError as refusal:
-        return Response(error_json(refusal.code, refusal.message), status_code=refusal.status, media_type="application/json")
-
-
-GraftService.add_asgi_middleware(  # type: ignore[attr-defined]
-    Guard, routes=ROUTES, max_body_bytes=MAX_BODY_BYTES["image"], readiness=READINESS["image"]
-)
-GraftTextService.add_asgi_middleware(  # type: ignore[attr-defined]
-    Guard, routes=ROUTES, max_body_bytes=MAX_BODY_BYTES["text"], readiness=READINESS["text"]
-)
+GraftService.add_asgi_middleware(Application, modality="image")  # type: ignore[attr-defined]
+GraftTextService.add_asgi_middleware(Application, modality="text")  # type: ignore[attr-defined]

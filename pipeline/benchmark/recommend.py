@@ -12,8 +12,8 @@ from pipeline.export.formats import SOURCE
 
 LEAST_ADVANTAGE = 1.05
 ROUNDS_PER_EXCEPTION = 5
-# What each of several threads must do at least of the work of one alone.
-LEAST_EFFICIENCY = 0.9
+# What more threads must save of a run's time.
+LEAST_SAVING = 0.1
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,9 @@ def recommend(rows: Sequence[Row]) -> Recommendation:
     machine whose pace changes does not hide a difference. Where there is none it is ``onnx-fp32``. Accuracy does not choose: what is
     published has kept to its limits. Of two equally fast ones the more accurate is taken.
 
-    The threads are the fewest measured, as a rule one. A service answers CPUs / threads requests at once, so that more threads
-    within a run never raise its throughput: they only move CPUs from one request to another, and lose what splitting a run costs.
-    A single client gains by them, but a service that is sized by that falls behind as soon as it is busy. So more are taken only
-    where splitting costs next to nothing: where each of ``n`` threads does at least nine tenths of the work that one alone does
-    (median latency at least 0.9 n times as low, even of the slowest round against the fastest), which costs at most a tenth of
-    the throughput.
+    The threads are those that answer one caller fastest: more are taken where they save a tenth of a run's time at least. A service
+    works on as many requests as there are CPUs, whatever the threads of a run, and threads that find no free CPU do not spin. So what is
+    split when nobody else asks runs side by side when somebody does, and costs 0 to 4 % of the throughput then (docs/adr/0009).
 
     Raises:
         GraftError: Nothing was timed.
@@ -79,13 +76,12 @@ def _with_fewest_threads(measured: Sequence[tuple[Row, Timing]]) -> list[tuple[R
 
 
 def _choose_threads(timings: Sequence[Timing]) -> Timing:
-    """Of one artifact's timings, by rising threads: the most threads that split a run nearly without loss."""
-    fewest = timings[0]
-
-    def efficiency(timing: Timing) -> float:
-        return fewest.p50_ms.low * fewest.setting.threads / (timing.p50_ms.high * timing.setting.threads)
-
-    return next((timing for timing in reversed(timings[1:]) if efficiency(timing) >= LEAST_EFFICIENCY), fewest)
+    """Of one artifact's timings, by rising threads: the fewest after which no more save a tenth."""
+    chosen = timings[0]
+    for timing in timings[1:]:
+        if timing.p50_ms.value <= (1 - LEAST_SAVING) * chosen.p50_ms.value:
+            chosen = timing
+    return chosen
 
 
 def _why_artifact(measured: Sequence[tuple[Row, Timing]], chosen: Timing) -> str:
@@ -102,12 +98,6 @@ def _why_artifact(measured: Sequence[tuple[Row, Timing]], chosen: Timing) -> str
 def _why_threads(timings: Sequence[Timing], chosen: Timing) -> str:
     fewest = min(timings, key=lambda timing: timing.setting.threads)
     many = "1 thread a run" if chosen.setting.threads == 1 else f"{chosen.setting.threads} threads a run"
-    if chosen is not fewest:
-        return f"{many}, which split it nearly without loss ({fewest.p50_ms.value:.2f} to {chosen.p50_ms.value:.2f} ms)"
-    quickest = min(timings, key=lambda timing: timing.p50_ms.value)
-    if quickest is chosen:
-        return f"{many}, which no more threads improve on" if len(timings) > 1 else many
-    return (
-        f"{many} and more callers give the best throughput, though {quickest.setting.threads} threads answer one caller alone "
-        f"in {quickest.p50_ms.value:.2f} ms instead of {chosen.p50_ms.value:.2f}"
-    )
+    if chosen is fewest:
+        return f"{many}, on which no more threads improve" if len(timings) > 1 else many
+    return f"{many}, which answer one caller in {chosen.p50_ms.value:.2f} ms instead of {fewest.p50_ms.value:.2f}"

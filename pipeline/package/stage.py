@@ -137,5 +137,5 @@ def _requirements(bundle: Bundle) -> str:
 
 
 def _hash_context(requirements: str) -> str:
-    files = [_bentofile(), *sorted(path for path in _serving_folder().rglob("*.py"))]
+    files = [_bentofile(), *sorted(path for path in _serving_folder().rglob("*") if path.suffix in {".py", ".html"})]
     return hashlib.sha256(b"\0".join([requirements.encode(), *(path.read_bytes() for path in files)])).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 
 from serving.bodies.body import media_type, read_body, refuse_many
@@ -46,9 +46,9 @@ async def _files(request: Request, field: str) -> list[bytes]:
         form = await request.form(max_files=1000, max_fields=1000)
     except ClientDisconnect as error:
         raise InputRefusedError("disconnected", "The client closed the connection before the form was complete.") from error
-    except (HTTPException, ValueError, KeyError) as error:
+    except (MultiPartException, ValueError, KeyError) as error:
         # The parser's own words name its internals at times; the first sentence is what helps.
-        reason = re.sub(r"\s+", " ", str(getattr(error, "detail", error)))[:120].rstrip(".")
+        reason = re.sub(r"\s+", " ", str(getattr(error, "message", error)))[:120].rstrip(".")
         raise InputRefusedError("broken_form", f"The multipart form cannot be read: {reason}.") from error
     files = [await value.read() for value in form.getlist(field) if isinstance(value, UploadFile)]
     if not files:

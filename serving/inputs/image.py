@@ -13,12 +13,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import MARKER
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.errors import InputRefusedError
 from serving.files import FileRef
 from serving.inputs.item import Feeds, Item
 
+# Far more than a camera or an editor writes; Pillow spends a pass over the whole picture on each scan, and Python code on each segment.
+MOST_JPEG_SCANS, MOST_JPEG_SEGMENTS = 100, 4096
+START_OF_SCAN = b"\xff\xda"
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -103,6 +107,7 @@ def load_rgb(data: bytes, max_pixels: int) -> Image.Image:
     """
     if not data:
         raise InputRefusedError("empty_input", "The picture is empty (0 bytes). Send the bytes of a picture file.")
+    _refuse_slow_jpeg(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what `max_pixels` already decides
@@ -117,6 +122,23 @@ def load_rgb(data: bytes, max_pixels: int) -> Image.Image:
     # Pillow's decoders raise a dozen types on hostile bytes (OSError, SyntaxError, struct.error, ...).
     except Exception as error:
         raise InputRefusedError("not_an_image", f"Not a readable picture ({_reason(error)}). Accepted: {', '.join(FORMATS)}.") from error
+
+
+def _refuse_slow_jpeg(data: bytes) -> None:
+    """Refuse a JPEG of few bytes that takes minutes: one of thousands of empty scans, or with millions of segments before the first."""
+    if not data.startswith(b"\xff\xd8"):
+        return
+    position = 2
+    for _ in range(MOST_JPEG_SEGMENTS):
+        if position + 4 > len(data) or data[position : position + 2] == START_OF_SCAN:
+            break
+        marker = int.from_bytes(data[position : position + 2])
+        is_segment = marker in MARKER and MARKER[marker][2] is not None
+        position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4])) if is_segment else 1  # else a byte that is skipped
+    else:
+        raise InputRefusedError("not_an_image", f"The JPEG has more than {MOST_JPEG_SEGMENTS:,} segments before its first scan.")
+    if data.count(START_OF_SCAN, position) > MOST_JPEG_SCANS:
+        raise InputRefusedError("not_an_image", f"The JPEG has more than {MOST_JPEG_SCANS} scans.")
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from serving.live import LiveModel
 from serving.predictor import load_predictor
 from tests.conftest import free_port, run_graft, serving
 
@@ -122,10 +123,10 @@ def test_service_documents_texts(client: httpx.Client) -> None:
 def test_service_imports_neither_torch_nor_transformers(text_run: Path) -> None:
     script = f"""
 import json, sys
-from bentoml._internal.utils.args import set_arguments
-set_arguments({{"bundle": {str(text_run / "bundle")!r}}})
-from serving.service import GraftTextService
-GraftTextService()._predictor.predict(b"so good")
+from pathlib import Path
+from serving.launch import make_app
+from serving.predictor import load_predictor
+load_predictor(Path({str(text_run / "bundle")!r})).predict(b"so good")
 heavy = {{"torch", "torchvision", "timm", "transformers", "sklearn", "scipy", "matplotlib", "onnx", "pipeline"}}
 print(json.dumps(sorted(heavy & {{name.split(".")[0] for name in sys.modules}})))
 """
@@ -152,14 +153,10 @@ def test_serve_refuses_an_artifact_that_is_not_published(text_run: Path) -> None
 
 
 def test_wrong_service_refuses_the_bundle_and_names_the_right_one(text_run: Path) -> None:
-    script = f"""
-from bentoml._internal.utils.args import set_arguments
-set_arguments({{"bundle": {str(text_run / "bundle")!r}}})
-from serving.service import GraftService
-GraftService()
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
-    assert "The bundle takes text input. Serve it with serving.service:GraftTextService." in done.stderr
+    live = LiveModel(text_run / "bundle", modality="image")
+    assert live.refresh() is False
+    assert live.refusal is not None
+    assert "Serve it with serving.service:GraftTextService." in live.refusal.message
 
 
 def test_bento_of_texts_answers_like_the_predictor(text_run: Path) -> None:

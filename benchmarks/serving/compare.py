@@ -1,0 +1,234 @@
+"""Ours beside FastAPI and LitServe: the same bundle, the same requests, the same load generator, in turns.
+
+    python benchmarks/serving/compare.py RUN [--artifact NAME] [--rounds 5] [--seconds 5] [--clients 1 8 32] [--json FILE]
+
+The peers are written as their documentation says (`fastapi_peer.py`, `litserve_peer.py`) and serve the fp32 ONNX file; a tuned variant of
+each runs one thread a request, and LitServe a worker for each CPU. Ours serves its default, or what `--artifact` names. All servers stay
+up; what each uses while idle is printed, and must be next to nothing. Before anything is timed, every answer of each is compared with what
+its artifact answers in this process. Each round takes the numbers of clients, and for each of them the servers, in a new order. Ratios are
+formed within a round. Figures are medians with [least, most] of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import random
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bodies import common_request, raw_request, read_inputs, write_requests
+from by_hand import ARTIFACT, read_manifest
+from load import quantile
+from servers import Caller, Server, drive, fastapi, litserve, ours
+
+sys.path.append(str(Path(__file__).parents[1]))
+from rounds import spread
+
+from pipeline.machine import cpu_name
+from serving.predictor import Predictor, load_predictor
+from serving.runtimes.cpu import cpu_limit
+from serving.schemas import Prediction
+
+AGREE_WITHIN = 1e-4
+IDLE_S = 3
+PACKAGES = ("graft-ml", "fastapi", "litserve", "uvicorn", "starlette", "uvloop", "httptools", "onnxruntime-gpu", "onnxruntime", "pillow")
+PACKAGES += ("tokenizers", "pydantic")
+MEASURES = {"per_s": "requests/s", "p50_ms": "p50, ms", "p99_ms": "p99, ms"}
+HERE_ALONE = "in this process"
+
+
+@dataclass
+class Variant:
+    """A server, the requests that it gets, and the predictions that it must give."""
+
+    name: str
+    server: Server
+    requests: list[bytes]
+    expected: list[Prediction]
+    folder: Path = Path()
+
+
+def make_variants(options: argparse.Namespace, modality: str, inputs: list[bytes], mine: Predictor) -> list[Variant]:
+    """Ours, ours with raw bodies, and the peers."""
+    fp32 = mine if mine.artifact.name == ARTIFACT else load_predictor(options.run / "bundle", artifact=ARTIFACT)
+    of_mine, of_fp32 = ([predictor.predict(item) for item in inputs] for predictor in (mine, fp32))
+    same = sum(a.label == b.label for a, b in zip(of_mine, of_fp32, strict=True))
+    print(f"{len(inputs)} inputs; ours serves {mine.artifact.name}, the peers {ARTIFACT}, which give {same} of them the same label")
+    common = [common_request(modality, item) for item in inputs]
+    server = ours(options.run, options.port, options.artifact)
+    variants = [Variant(server.name, server, common, of_mine)]
+    if modality == "image":
+        variants.append(Variant("ours, raw body", server, [raw_request(item) for item in inputs], of_mine))
+    peers = [fastapi(options.run, options.port + 1), litserve(options.run, options.port + 2)]
+    if options.tuned:
+        peers += [fastapi(options.run, options.port + 3, tuned=True), litserve(options.run, options.port + 4, tuned=True)]
+    return variants + [Variant(peer.name, peer, common, of_fp32) for peer in peers]
+
+
+def time_starts(servers: list[Server], request: bytes, starts: int) -> dict[str, list[float]]:
+    """Seconds from a process's start to its first answer, in turns; all run at the end."""
+    found = defaultdict(list)
+    for turn in range(starts):
+        for server in servers:
+            found[server.name].append(server.start(request))
+            if turn < starts - 1:
+                server.stop()
+    return found
+
+
+def check_answers(variant: Variant) -> float:
+    """The largest difference between a probability and what it should be; stops at a wrong answer."""
+    largest = 0.0
+    with contextlib.closing(Caller(variant.server.port)) as caller:
+        for index, (request, expected) in enumerate(zip(variant.requests, variant.expected, strict=True)):
+            status, body = caller.ask(request)
+            if status != 200:
+                raise SystemExit(f"{variant.name} answers input {index} with {status}: {body[:300]!r}")
+            answer = json.loads(body)
+            difference = max(abs(answer["probabilities"][label] - value) for label, value in expected.probabilities.items())
+            if answer["label"] != expected.label or difference > AGREE_WITHIN:
+                raise SystemExit(f"{variant.name} answers input {index} with {body[:300]!r}, and not with {expected.probabilities}")
+            largest = max(largest, difference)
+    return largest
+
+
+def idle_percent(servers: list[Server]) -> dict[str, float]:
+    """Percent of one CPU that each uses while nobody asks."""
+    time.sleep(1)
+    before = {server.name: server.cpu_s() for server in servers}
+    time.sleep(IDLE_S)
+    return {server.name: 100 * (server.cpu_s() - before[server.name]) / IDLE_S for server in servers}
+
+
+def time_in_process(predictor: Predictor, inputs: list[bytes], seconds: float) -> float:
+    """Milliseconds, the median, to decode one input and to run the session on it, in this process and without HTTP."""
+    took = []
+    end = time.perf_counter() + seconds
+    for index in range(sys.maxsize):
+        start = time.perf_counter()
+        if start > end:
+            break
+        predictor.score([predictor.decode(inputs[index % len(inputs)]).array])
+        took.append(time.perf_counter() - start)
+    return 1000 * quantile(took, 0.5)
+
+
+def run_round(variants: list[Variant], options: argparse.Namespace, mine: Predictor, inputs: list[bytes]) -> dict[str, Any]:
+    """Every number of clients with every variant, and the in-process time beside one client."""
+    found: dict[str, Any] = {"load": defaultdict(dict), "memory": {}}
+    for clients in random.sample(options.clients, len(options.clients)):
+        turns: list[Variant | None] = [*variants, None] if clients == 1 else [*variants]
+        for variant in random.sample(turns, len(turns)):
+            if variant is None:
+                found["in_process_p50_ms"] = time_in_process(mine, inputs, options.seconds)
+                continue
+            result = drive(variant.server.port, variant.folder, clients=clients, seconds=options.seconds)
+            if set(result["statuses"]) != {"200"}:
+                print(f"  {variant.name}, {clients} clients: statuses {result['statuses']}", file=sys.stderr)
+            found["load"][clients][variant.name] = result
+        found["load"][clients] = {variant.name: found["load"][clients][variant.name] for variant in variants}
+    found["memory"] = {variant.server.name: variant.server.memory() for variant in variants}
+    return found
+
+
+def print_load(rounds: list[dict[str, Any]], clients: int) -> None:
+    """The figures at one number of clients, and ours against each of the others."""
+    loads = [each["load"][clients] for each in rounds]
+    print(f"\n{clients} client{'s' if clients > 1 else ''}")
+    for name in loads[0]:
+        for measure, unit in MEASURES.items():
+            print(f"  {name:<22} {unit:<12} {spread([load[name][measure] for load in loads])}")
+    for name in loads[0]:
+        if not name.startswith("ours"):
+            faster = [load["ours"]["per_s"] / load[name]["per_s"] for load in loads]
+            slower = [load["ours"]["p99_ms"] / load[name]["p99_ms"] for load in loads]
+            print(f"  {'ours / ' + name:<29} requests/s {spread(faster)}    p99 {spread(slower)}")
+
+
+def print_rest(rounds: list[dict[str, Any]], starts: dict[str, list[float]]) -> None:
+    """What one request costs beside the work itself, memory, and starting."""
+    if "in_process_p50_ms" in rounds[0]:
+        alone = [each["in_process_p50_ms"] for each in rounds]
+        print(f"\none client's p50 beside decoding and the session\n  {HERE_ALONE:<35} ms {spread(alone)}")
+        for name in (name for name in rounds[0]["load"][1] if name.startswith("ours")):
+            added = [each["load"][1][name]["p50_ms"] - each["in_process_p50_ms"] for each in rounds]
+            print(f"  {'added by ' + name:<35} ms {spread(added)}    (goal: 1)")
+    print("\nmemory of the process tree after a round's load")
+    for name in rounds[0]["memory"]:
+        for measure, unit in {"rss_mb": "resident, MB", "pss_mb": "shared once, MB"}.items():
+            print(f"  {name:<22} {unit:<15} {spread([each['memory'][name][measure] for each in rounds], 0)}")
+    print("\nstart to the first answer")
+    for name, values in starts.items():
+        print(f"  {name:<36} s {spread(values)}")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures hold for."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    system = {"system": platform.platform(), "python": platform.python_version()}
+    return {"cpu": cpu_name(), "cpus": cpu_limit()} | system | {"versions": versions}
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Start all, check all, take the rounds, stop all."""
+    modality = read_manifest(options.run / "bundle")["input"]["modality"]
+    inputs = read_inputs(options.run, options.inputs)
+    mine = load_predictor(options.run / "bundle", artifact=options.artifact)
+    variants = make_variants(options, modality, inputs, mine)
+    for index, variant in enumerate(variants):
+        variant.folder = write_requests(folder / str(index), variant.requests)
+    servers = list({variant.server.name: variant.server for variant in variants}.values())
+    try:
+        starts = time_starts(servers, variants[0].requests[0], options.starts)
+        for variant in variants:
+            print(f"{variant.name}: every answer right, probabilities within {check_answers(variant):.1e}")
+        idle = idle_percent(servers)
+        print("idle, percent of one CPU: " + ", ".join(f"{name} {value:.1f}" for name, value in idle.items()))
+        rounds = [run_round(variants, options, mine, inputs) for _ in range(options.rounds)]
+    finally:
+        for server in servers:
+            server.stop()
+    return {"artifact": mine.artifact.name, "inputs": len(inputs), "idle_percent": idle, "start_s": starts, "rounds": rounds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--artifact", help="what ours serves; by default the bundle's default")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--inputs", type=int, default=200, help="of the test split")
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--tuned", action=argparse.BooleanOptionalAction, default=True, help="the peers a second time, tuned")
+    parser.add_argument("--port", type=int, default=24100, help="the first of five")
+    parser.add_argument("--json", type=Path, help="a file for all figures")
+    options = parser.parse_args()
+    here = machine()
+    print(f"{here['cpu']}, {here['cpus']} CPUs, {here['system']}, Python {here['python']}")
+    print(", ".join(f"{package} {found}" for package, found in here["versions"].items()))
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(options, Path(folder))
+    for clients in options.clients:
+        print_load(found["rounds"], clients)
+    print_rest(found["rounds"], found["start_s"])
+    if options.json:
+        options.json.write_text(json.dumps({"machine": here, "run": options.run.name} | found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The service as processes: one that holds the port, and workers that answer and are replaced when they die."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import socket
+import tempfile
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from serving.bundle import open_bundle
+from serving.errors import SettingsError
+from serving.http.app import GraftApp
+from serving.http.guard import REMEDY, is_loopback
+from serving.http.protocol import HardenedProtocol
+from serving.keys import KEYS_VARIABLE
+from serving.observing.logs import configure_logging
+from serving.observing.metrics import SHARED_FOLDER
+from serving.observing.traces import require_tracing
+from serving.settings import Settings
+
+log = logging.getLogger("graft")
+BACKLOG = 2048
+DRAIN_S = 30  # as long as Kubernetes waits by default between SIGTERM and SIGKILL
+
+
+def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
+    """Serve until SIGTERM or SIGINT, and then answer what has been asked.
+
+    Args:
+        settings: Of the service.
+        host: Address to listen on.
+        port: Port to listen on.
+        workers: Processes that answer. One uses all CPUs; more only help where HTTP itself is the limit.
+
+    Raises:
+        SettingsError: The address cannot be listened on, or others can reach it and there is neither a key nor the leave to do without.
+        BundleError: The bundle must not be served; better said here than by a service that is never ready.
+        ProviderError: What the artifact asks for is not here, and there is no fallback.
+    """
+    configure_logging(settings.log_level)
+    if settings.trace:
+        require_tracing()
+    _require_keys(settings, host)
+    _require_bundle(settings)
+    listener = _listen(host, port)
+    with tempfile.TemporaryDirectory(prefix="graft-metrics-") as folder:
+        if workers > 1:
+            os.environ[SHARED_FOLDER] = folder
+        Multiprocess(_configuration(settings, workers), [listener]).run()
+
+
+def make_app(settings: Settings) -> GraftApp:
+    """What a worker runs."""
+    configure_logging(settings.log_level)
+    return GraftApp(settings)
+
+
+def _configuration(settings: Settings, workers: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        functools.partial(make_app, settings),
+        factory=True,
+        workers=workers,
+        loop="uvloop",
+        http=HardenedProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+
+
+def _require_keys(settings: Settings, host: str) -> None:
+    has_keys = settings.api_keys_file is not None or os.environ.get(KEYS_VARIABLE)
+    if not (is_loopback(host) or has_keys or settings.allow_anonymous):
+        raise SettingsError("no_keys", f"{host} can be reached by other machines, and there are no API keys. {REMEDY}")
+
+
+def _require_bundle(settings: Settings) -> None:
+    bundle = open_bundle(settings.bundle)
+    artifact = bundle.artifact(settings.artifact)
+    if settings.fallback:
+        bundle.artifact(settings.fallback)  # better refused now than when it is needed
+    if artifact.runtime != "onnxruntime-cpu":  # which is always here
+        from serving.predictor import load_predictor
+
+        load_predictor(settings.bundle, artifact=settings.artifact, fallback=settings.fallback)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)  # from now on clients wait instead of being turned away
+    except OSError as error:
+        text = f"{host}:{port}: cannot be listened on ({error.strerror}). Choose another with --port or --host."
+        raise SettingsError("cannot_listen", text) from error
+    listener.set_inheritable(True)
+    return listener
