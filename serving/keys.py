@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from serving.errors import SettingsError
@@ -59,6 +60,12 @@ class Keys:
             log.info("API keys: read again, %d", len(self._from_file))
         except SettingsError as error:
             log.error("API keys: the earlier ones stay. %s", error.message)
+
+
+def open_keys(file: Path | None, environment: Mapping[str, str] | None = None) -> Keys:
+    """The keys of a file and of the environment variable ``GRAFT_API_KEYS``, which holds them with commas between."""
+    listed = (os.environ if environment is None else environment).get(KEYS_VARIABLE, "")
+    return Keys(filter(None, (key.strip() for key in listed.split(","))), file)
 
 
 def _read(file: Path) -> tuple[bytes, ...]:

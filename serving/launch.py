@@ -16,7 +16,7 @@ from serving.errors import SettingsError
 from serving.http.app import GraftApp
 from serving.http.guard import REMEDY, is_loopback
 from serving.http.protocol import HardenedProtocol
-from serving.keys import KEYS_VARIABLE
+from serving.keys import open_keys
 from serving.observing.logs import configure_logging
 from serving.observing.metrics import SHARED_FOLDER
 from serving.observing.traces import require_tracing
@@ -42,6 +42,7 @@ def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
         ProviderError: What the artifact asks for is not here, and there is no fallback.
     """
     configure_logging(settings.log_level)
+    logging.getLogger("uvicorn").setLevel(logging.INFO)  # in this process it tells of workers that die
     if settings.trace:
         require_tracing()
     _require_keys(settings, host)
@@ -79,8 +80,8 @@ def _configuration(settings: Settings, workers: int) -> uvicorn.Config:
 
 
 def _require_keys(settings: Settings, host: str) -> None:
-    has_keys = settings.api_keys_file is not None or os.environ.get(KEYS_VARIABLE)
-    if not (is_loopback(host) or has_keys or settings.allow_anonymous):
+    keys = open_keys(settings.api_keys_file)  # a useless file of them is told here, once, and not by every worker
+    if not (is_loopback(host) or keys.are_set or settings.allow_anonymous):
         raise SettingsError("no_keys", f"{host} can be reached by other machines, and there are no API keys. {REMEDY}")
 
 

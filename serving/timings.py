@@ -10,7 +10,7 @@ class Timings:
     """Seconds; of a batch the sums of its items.
 
     Attributes:
-        queue_s: Waiting for a thread.
+        queue_s: Waiting for a thread, and for the accelerator where there is one.
         decode_s: From bytes to the model's input.
         session_s: In the model; of a group that ran together the time of all of it.
         batch_size: How many inputs that run had.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -23,7 +22,7 @@ from serving.http.inference import InferenceHandlers
 from serving.http.predict import PredictHandlers
 from serving.http.replies import Reply, refusal_reply
 from serving.http.routes import Route, Routes
-from serving.keys import KEYS_VARIABLE, Keys
+from serving.keys import open_keys
 from serving.live import LiveModel
 from serving.observing.logs import flush_logs, log_request, logs_requests
 from serving.observing.metrics import Metrics
@@ -51,7 +50,7 @@ class GraftApp:
     def __init__(self, settings: Settings, *, modality: str | None = None, inner: App | None = None) -> None:
         self._settings = settings
         self._inner = inner
-        self._keys = Keys(filter(None, os.environ.get(KEYS_VARIABLE, "").split(",")), settings.api_keys_file)
+        self._keys = open_keys(settings.api_keys_file)
         self._live = LiveModel(settings.bundle, artifact=settings.artifact, fallback=settings.fallback, modality=modality)
         cpus = cpu_limit()
         queue = QUEUE_PER_CPU * cpus if settings.max_queue is None else settings.max_queue

@@ -92,10 +92,17 @@ def test_the_figures_shown_are_those_of_this_run() -> None:
         assert low <= shown <= high, f"the README shows {key} {shown}, this machine measured {metrics[key]:.3f}"
 
 
-def test_serving_the_demo_answers_what_the_readme_shows() -> None:
+def test_serving_the_demo_answers_what_the_readme_shows(tmp_path: Path) -> None:
+    """Over curl, and through the client, whose block runs while the service does."""
     port = free_port()
+    (python,) = [text for language, text in BLOCKS if language == "python"]
+    (tmp_path / "client.py").write_text(python.replace("3000", str(port)))
+    shutil.copytree(make_folder(tmp_path / "labelled", per_label=2) / "bars", tmp_path / "pictures")
     script = block("graft serve models/solar-cells").replace("3000", str(port))
-    printed = shell(script, ROOT)
+    printed = shell(f"{script}\ncd {tmp_path}\npython client.py", ROOT)
+    assert printed.count('{"label":') == 4
+    assert '"outputs"' in printed
+    assert "Prediction(label=" in printed
     answer = json.loads(re.search(r'\{"label":.*?\}\}', printed).group(0))  # the service's log is around it
     shown = json.loads(next(text for language, text in BLOCKS if language == "json"))
     assert answer["label"] == shown["label"]
