@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import logging
 import os
+import signal
 import socket
+import sys
 import tempfile
 
 import uvicorn
@@ -23,6 +26,7 @@ from serving.observing.traces import require_tracing
 from serving.settings import Settings
 
 log = logging.getLogger("graft")
+PR_SET_PDEATHSIG = 1  # prctl(2)
 BACKLOG = 2048
 DRAIN_S = 30  # as long as Kubernetes waits by default between SIGTERM and SIGKILL
 
@@ -57,7 +61,14 @@ def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
 def make_app(settings: Settings) -> GraftApp:
     """What a worker runs."""
     configure_logging(settings.log_level)
+    _end_with_parent()
     return GraftApp(settings)
+
+
+def _end_with_parent() -> None:
+    """Drain and end when the process that holds the port is killed: nobody could replace this one then, and the port would stay taken."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _configuration(settings: Settings, workers: int) -> uvicorn.Config:

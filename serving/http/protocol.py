@@ -142,6 +142,7 @@ class HardenedProtocol(HttpToolsProtocol):
     def _await_reading(self, before: int | None = None) -> None:
         left = self.transport.get_write_buffer_size()
         if before is not None and left >= before:
+            self.cycle.disconnected = True
             self.transport.abort()
         else:
             self._stall_timer = self.loop.call_later(STALL_TIMEOUT_S, self._await_reading, left)

@@ -124,3 +124,23 @@ def test_decode_image_refuses_when_resizing_would_make_too_many_pixels() -> None
 def test_decode_image_refuses_or_decodes_when_random_bytes(body: bytes, magic: bytes) -> None:
     with contextlib.suppress(InputRefusedError):  # any other error fails the test
         assert decode_image(magic + body, SPEC).shape == (32, 32, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1), st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
+    st.sampled_from(["center", "squash"]),
+)  # fmt: skip
+def test_grey_pictures_become_what_they_would_as_colour_ones(
+    width: int, height: int, seed: int, interpolation: str, crop_mode: str
+) -> None:
+    """A grey picture is resized in one channel; the same picture saved in colour, in three."""
+    grey = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8))
+    spec = ImageInputSpec(height=24, width=20, crop_pct=0.9, interpolation=interpolation, crop_mode=crop_mode)
+    np.testing.assert_array_equal(decode_image(_png(grey), spec), decode_image(_png(grey.convert("RGB")), spec))
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

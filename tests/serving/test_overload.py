@@ -179,7 +179,6 @@ def test_service_replaces_a_worker_when_it_is_killed(tiny_run: Path, tmp_path: P
         assert before[0].pid not in {worker.pid for worker in service.workers()}
 
 
-@pytest.mark.xfail(reason="a worker does not notice that its parent is gone, and goes on answering", strict=True)
 def test_workers_end_when_their_parent_is_killed(tiny_run: Path, tmp_path: Path) -> None:
     with serve(tiny_run, tmp_path / "log") as service:
         (worker,) = service.workers()
