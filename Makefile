@@ -23,11 +23,13 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 benchmark: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[benchmark]'
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/text_training.py
-	$(BIN)/python benchmarks/text_serving.py
+	$(BIN)/python benchmarks/serving/compare.py models/solar-cells
+	$(BIN)/python benchmarks/serving/overload.py models/solar-cells
 
 $(VENV)/.created:
 	$(PYTHON) -c 'import sys; sys.exit("Graft needs Python 3.11 or newer; name one with: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'

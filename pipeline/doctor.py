@@ -75,7 +75,7 @@ def examine() -> Diagnosis:
         providers=providers,
         extras={extra.name: "installed" if extra.is_installed() else extra.remedy() for extra in EXTRAS},
         training=f"{settings.device}, {settings.precision}, {settings.threads} threads: {settings.why}; pictures in channels_last",
-        serving="what `graft benchmark RUN` recommends, or else onnx-fp32 on the CPU; one thread a request on every CPU",
+        serving="what `graft benchmark RUN` recommends, or else onnx-fp32 on the CPU; as many requests at once as there are CPUs",
     )
 
 

@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Admission:
     """Threads that work, and requests that wait for them. A request past the bound is refused at once, one past its deadline then.
 
-    Little's law makes the bound one on time too: with ``max_queue`` waiting, the last of them waits that many service times
-    divided by the threads.
+    Of single inputs the bound is one on time too (Little's law): with ``max_queue`` waiting, the last of them waits that many service
+    times divided by the threads. Of batches the deadline is.
 
     Args:
         threads: As many requests are worked on at once.

@@ -49,13 +49,14 @@ class Engine:
         """One prediction or one refusal an item, in order.
 
         A batch counts as one request and gives as many of its items at once to the threads as there are threads, so that
-        it is as fast as they are where nobody else asks, and others take turns with it where they do. Each item has the deadline's
-        time to wait, from when it is given.
+        it is as fast as they are where nobody else asks, and others take turns with it where they do. The last of its items must have
+        begun before the deadline.
         """
+        until = self.patience()
 
         async def answer(item: bytes) -> Prediction | ErrorBody:
             try:
-                return await self._one(predictor, item, timings, self.patience())
+                return await self._one(predictor, item, timings, until)
             except InputRefusedError as refusal:
                 if refusal.status == 503:
                     raise

@@ -82,6 +82,8 @@ def _read(file: Path) -> tuple[bytes, ...]:
 
 def _hash_all(keys: Iterable[str], place: str) -> tuple[bytes, ...]:
     found = list(keys)
+    if any(not key.isascii() or not key.isprintable() for key in found):
+        raise SettingsError("bad_key", f"{place}: an API key has characters that no header can carry. Use letters, digits and -_.")
     if any(len(key) < LEAST_CHARACTERS for key in found):
         remedy = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
         raise SettingsError("weak_key", f"{place}: an API key has fewer than {LEAST_CHARACTERS} characters. Make one: {remedy}")

@@ -6,12 +6,14 @@ import ctypes
 import functools
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
 import tempfile
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from serving.bundle import open_bundle
@@ -28,7 +30,9 @@ from serving.settings import Settings
 log = logging.getLogger("graft")
 PR_SET_PDEATHSIG = 1  # prctl(2)
 BACKLOG = 2048
-DRAIN_S = 30  # as long as Kubernetes waits by default between SIGTERM and SIGKILL
+DRAIN_S = 25  # of the 30 s that Kubernetes leaves by default between SIGTERM and SIGKILL
+HEALTHCHECK_S = 30  # a worker that shares its CPUs, or loads a second model, is slow and not dead
+MOST_FILES = 65_536
 
 
 def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
@@ -46,16 +50,28 @@ def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
         ProviderError: What the artifact asks for is not here, and there is no fallback.
     """
     configure_logging(settings.log_level)
-    logging.getLogger("uvicorn").setLevel(logging.INFO)  # in this process it tells of workers that die
+    logging.getLogger("uvicorn").setLevel(logging.getLogger().level)  # in this process it tells of workers that die
     if settings.trace:
         require_tracing()
     _require_keys(settings, host)
     _require_bundle(settings)
+    _allow_connections()
     listener = _listen(host, port)
     with tempfile.TemporaryDirectory(prefix="graft-metrics-") as folder:
         if workers > 1:
             os.environ[SHARED_FOLDER] = folder
-        Multiprocess(_configuration(settings, workers), [listener]).run()
+        supervisor = Multiprocess(_configuration(settings, workers), [listener])
+        supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise SettingsError("not_started", "A worker could not start; the log above says why.")
+
+
+def _allow_connections() -> None:
+    """Raise the limit on open files, each connection being one, as far as this user may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def make_app(settings: Settings) -> GraftApp:
@@ -83,10 +99,12 @@ def _configuration(settings: Settings, workers: int) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whom a request says it comes from is no fact
         date_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=DRAIN_S,
+        timeout_worker_healthcheck=HEALTHCHECK_S,
     )
 
 

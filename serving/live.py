@@ -41,7 +41,7 @@ class LiveModel:
     def predictor(self) -> Predictor:
         """What answers; raises the refusal where nothing does yet."""
         if self._predictor is None:
-            raise self.refusal or BundleError("loading", "The model is being loaded.")
+            raise self.refusal or BundleError("loading", f"{self.folder}: is being loaded.")
         return self._predictor
 
     @property
@@ -63,10 +63,10 @@ class LiveModel:
             # Resolved, so that a link that moves on meanwhile does not mix two bundles.
             predictor = self._load(self.folder.resolve())
             self._require_modality(predictor)
-        except ServingError as error:
-            self.refusal = error
+        except Exception as error:  # a file that vanishes meanwhile, no memory for a second model: what answers must go on
+            self.refusal = error if isinstance(error, ServingError) else BundleError("not_loaded", f"{self.folder}: {error!r}")
             stays = f"; {self._predictor.version} stays" if self._predictor else ""
-            log.error("%s is not served%s: %s", self.folder, stays, error.message)
+            log.error("%s is not served%s: %s", self.folder, stays, self.refusal.message)
             return False
         self._modality = predictor.manifest.input.modality
         self.refusal, self._predictor = None, predictor

@@ -32,7 +32,7 @@ class Settings(BaseModel):
         max_buffered_bytes: Of all the bodies that are held at one time.
         watch_s: Between two looks at the bundle's folder and the file of keys.
         api_keys_file: One key a line.
-        protect_all: Metrics and documentation need a key too; only the probes do not.
+        protect_all: Metrics and documentation need a key too; only the probes and the page do not.
         allow_anonymous: Answer without keys on addresses that other machines can reach.
         trace: Send OpenTelemetry traces, by the OTEL_* environment variables.
         log_level: The least that is logged; ``warning`` leaves out the line a request.

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
-from starlette.requests import ClientDisconnect, Request
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
 
 from serving.bodies.body import media_type, read_body, refuse_many
 from serving.errors import InputRefusedError
 
 MULTIPART = "multipart/form-data"
+MOST_FILES = 1000
+# What no picture is sent as; anything else may be one, since clients name types as they like.
+OTHER_TYPES = ("application/json", "application/x-www-form-urlencoded", "text/")
 
 
 async def read_one(request: Request, field: str = "image") -> bytes:
     """The bytes of one picture: the raw body, or the one file of a multipart field.
 
     Raises:
-        InputRefusedError: A broken form, a form without the field, or several files in it.
+        InputRefusedError: Another media type, a broken form, a form without the field, or several files in it.
     """
-    if media_type(request) != MULTIPART:
+    declared = media_type(request)
+    if declared.startswith(OTHER_TYPES):
+        raise InputRefusedError("wrong_type", f"Send the picture itself, as image/png or the like, or {MULTIPART}.", status=415)
+    if declared != MULTIPART:
         return await read_body(request)
     files = await _files(request, field)
     if len(files) > 1:
@@ -41,14 +48,20 @@ async def read_many(request: Request, max_items: int, field: str = "images") -> 
     return files
 
 
+class _InMemoryParser(MultiPartParser):
+    """Starlette's, but no file goes to disk: what arrives is bounded already, and a full disk would be one more thing that can fail."""
+
+    spool_max_size = sys.maxsize
+
+
 async def _files(request: Request, field: str) -> list[bytes]:
     try:
-        form = await request.form(max_files=1000, max_fields=1000)
-    except ClientDisconnect as error:
-        raise InputRefusedError("disconnected", "The client closed the connection before the form was complete.") from error
+        form = await _InMemoryParser(request.headers, request.stream(), max_files=MOST_FILES, max_fields=MOST_FILES).parse()
     except (MultiPartException, ValueError, KeyError) as error:
         # The parser's own words name its internals at times; the first sentence is what helps.
         reason = re.sub(r"\s+", " ", str(getattr(error, "message", error)))[:120].rstrip(".")
+        if reason.startswith("Too many files"):
+            raise InputRefusedError("too_many_items", f"The form holds more than {MOST_FILES:,} files.", status=413) from error
         raise InputRefusedError("broken_form", f"The multipart form cannot be read: {reason}.") from error
     files = [await value.read() for value in form.getlist(field) if isinstance(value, UploadFile)]
     if not files:

@@ -58,9 +58,9 @@ async def _value(request: Request, key: str, example: str) -> Any:  # noqa: ANN4
         raise InputRefusedError("wrong_json_type", f"The body is {_name(document)}, but must be an object: {example}.")
     if key not in document:
         raise InputRefusedError("missing_field", f"The object has no `{key}`. Send {example}.")
-    others = sorted(set(document) - {key})
-    if others:
-        shown = others[0][:40].encode("ascii", "backslashreplace").decode()  # a key may hold half of a surrogate pair
+    other = next((name for name in document if name != key), None)
+    if other is not None:
+        shown = other[:40].encode("ascii", "backslashreplace").decode()  # a key may hold half of a surrogate pair
         raise InputRefusedError("unknown_field", f"The object has `{shown}`, which means nothing here. Send {example}.")
     return document[key]
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 
-from serving.errors import BundleError
 from serving.http.docs import describe_service
 from serving.http.exchange import Exchange
 from serving.http.page import CONTENT_SECURITY_POLICY, render_page
-from serving.http.replies import Reply, json_reply, refusal_reply
+from serving.http.replies import Reply, json_reply
 from serving.live import LiveModel
 from serving.observing.metrics import CONTENT_TYPE, Metrics
 
@@ -31,10 +30,8 @@ class AboutHandlers:
 
     async def ready(self, _: Exchange) -> Reply:
         """That requests are answered, or why not; and what was refused since, if anything was."""
-        refusal = self._live.refusal
-        if not self._live.is_ready:
-            return refusal_reply(refusal or BundleError("loading", "The model is being loaded."))
         state: dict[str, object] = {"ready": True, "model": self._live.predictor.info.to_json()}
+        refusal = self._live.refusal
         if refusal:
             state["refused_update"] = {"code": refusal.code, "message": refusal.message}
         return json_reply(state)

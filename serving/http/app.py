@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.requests import ClientDisconnect
 
@@ -65,7 +64,7 @@ class GraftApp:
         )
         self._routes = Routes(self._list_routes())
         self._buffered = Buffered()
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
 
     def _list_routes(self) -> Sequence[Route]:
         predict, about = PredictHandlers(self._live, self._engine, self._metrics), AboutHandlers(self._live, self._metrics)
@@ -100,14 +99,13 @@ class GraftApp:
     async def start(self) -> None:
         """Load the model, and watch its folder from then on. A refusal does not end the service: it says why at /readyz."""
         await self._refresh()
-        self._watch = asyncio.create_task(self._keep_watch())
+        self._watches = [asyncio.create_task(self._keep_watch(look)) for look in (self._refresh, self._refresh_keys)]
 
     async def stop(self) -> None:
         """Let what runs come to its end."""
-        if self._watch:
-            self._watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watch
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
         await asyncio.to_thread(self._engine.close)
         if self._traces:
             await asyncio.to_thread(self._traces.close)
@@ -127,20 +125,24 @@ class GraftApp:
             await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _keep_watch(self) -> None:
+    async def _keep_watch(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(self._settings.watch_s)
             try:
-                await asyncio.to_thread(self._keys.refresh)
-                await self._refresh()
+                await look()
             except Exception:  # it must go on watching
-                log.exception("the watch of %s failed", self._settings.bundle)
+                log.exception("a watch failed")
+
+    async def _refresh_keys(self) -> None:
+        await asyncio.to_thread(self._keys.refresh)
 
     async def _refresh(self) -> None:
+        is_swap = self._live.is_ready
         taken = await asyncio.to_thread(self._live.refresh)
         if taken is None:
             return
-        self._metrics.count_swap(taken=taken)
+        if is_swap:
+            self._metrics.count_swap(taken=taken)
         if taken:
             self._metrics.show_model(self._live.predictor.info)
 

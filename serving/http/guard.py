@@ -12,6 +12,7 @@ from serving.keys import KEYS_VARIABLE, Keys
 
 MOST_HEADER_BYTES = 32 * 1024
 BEARER = "bearer "
+FORWARDING = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"})
 REMEDY = f"Give the service keys by {KEYS_VARIABLE} or --api-keys-file, or let anybody call it by --allow-anonymous."
 
 
@@ -52,21 +53,27 @@ class Guard:
                 text = "An API key is needed. Send it as `Authorization: Bearer KEY`."
                 raise InputRefusedError("unauthorized", text, status=401)
         elif not self._allow_anonymous and not _is_local(exchange):
-            text = f"Without API keys only this machine itself is answered. {REMEDY}"
+            text = f"Without API keys only this machine itself is answered, and not through a proxy. {REMEDY}"
             raise InputRefusedError("unauthorized", text, status=401)
 
 
 def _given_key(exchange: Exchange) -> str | None:
-    given = exchange.header(b"authorization")
-    if given is None:
-        return exchange.header(b"x-api-key")
-    return given[len(BEARER) :].strip() if given.lower().startswith(BEARER) else None
+    given = exchange.header(b"authorization") or ""
+    return given[len(BEARER) :].strip() if given.lower().startswith(BEARER) else exchange.header(b"x-api-key")
 
 
 def _is_local(exchange: Exchange) -> bool:
-    """Whether the request came in at an address that no other machine can reach."""
+    """Whether the request came from this machine.
+
+    That is: in at an address that no other machine can reach, through no proxy, and not from a page of another site whose name was made
+    to mean this machine (DNS rebinding).
+    """
     server = exchange.scope.get("server")
-    return server is None or server[1] is None or is_loopback(server[0])  # a Unix socket has no port
+    if server and server[1] is not None and not is_loopback(server[0]):  # a Unix socket has no port
+        return False
+    host = (exchange.header(b"host") or "localhost").rpartition("@")[2]
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return is_loopback(name) and not any(header in FORWARDING for header, _ in exchange.scope["headers"])
 
 
 def is_loopback(host: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import httptools
@@ -12,6 +13,7 @@ from serving.errors import InputRefusedError
 from serving.http.guard import MOST_HEADER_BYTES
 from serving.http.replies import refusal_reply
 
+log = logging.getLogger("graft")
 HEADER_TIMEOUT_S = 20.0
 # Above the guard's limit, whose answer is the more exact one: this is what may pile up before the guard sees anything.
 MOST_PENDING_BYTES = 2 * MOST_HEADER_BYTES
@@ -162,6 +164,7 @@ class HardenedProtocol(HttpToolsProtocol):
     def _refuse(self, refusal: InputRefusedError) -> None:
         if self.transport.is_closing():
             return
+        log.info("%s: a connection of %s was refused: %s", refusal.code, self.client and self.client[0], refusal.message)
         reply = refusal_reply(refusal)
         head = [STATUS_LINE[reply.status], b"content-type: application/json\r\n", b"connection: close\r\n"]
         head.append(b"content-length: %d\r\n\r\n" % len(reply.body))

@@ -33,10 +33,6 @@ class BackgroundHandler(logging.Handler):
         self._thread.start()
         atexit.register(self.close)
 
-    def createLock(self) -> None:  # noqa: N802 - logging's name
-        """Need none: the queue has its own."""
-        self.lock = None
-
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a record to the thread."""
         try:

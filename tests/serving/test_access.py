@@ -89,10 +89,13 @@ async def _answer(_: Exchange) -> Reply:
     return Reply(b"")
 
 
-def check(server: tuple[str, int | None] | None, *, keys: Keys | None = None, allow_anonymous: bool = False) -> None:
+def check(
+    server: tuple[str, int | None] | None, *, keys: Keys | None = None, allow_anonymous: bool = False, headers: dict[str, str] | None = None
+) -> None:
     """What a guard says to a request without a key that came in at an address."""
     guard = Guard(keys or Keys(), protect_all=False, allow_anonymous=allow_anonymous, require_model=lambda: None)
-    exchange = Exchange({"type": "http", "path": "/predict", "method": "POST", "headers": [], "server": server}, None, "id", 0.0)  # type: ignore[arg-type]
+    sent = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    exchange = Exchange({"type": "http", "path": "/predict", "method": "POST", "headers": sent, "server": server}, None, "id", 0.0)  # type: ignore[arg-type]
     guard.check(exchange, Route("predict", "POST", "/predict", _answer))
 
 
@@ -113,3 +116,19 @@ def test_other_machines_are_refused_without_keys_unless_told_otherwise(address: 
 def test_a_key_is_asked_for_everywhere_where_there_is_one() -> None:
     with pytest.raises(InputRefusedError, match="API key is needed"):
         check(("127.0.0.1", 3000), keys=Keys([OLD]), allow_anonymous=True)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"host": "example.org"}, {"host": "example.org:3000"}, {"host": "127.0.0.1.example.org"}, {"host": "[fe80::1]:3000"}, {"host": "a@b"}]
+    + [{"host": "localhost", name: "10.0.0.1"} for name in ("forwarded", "x-forwarded-for", "x-real-ip", "via")],
+)
+def test_what_came_through_a_proxy_or_by_another_name_is_not_from_this_machine(headers: dict[str, str]) -> None:
+    with pytest.raises(InputRefusedError, match="not through a proxy"):
+        check(("127.0.0.1", 3000), headers=headers)
+    check(("127.0.0.1", 3000), headers=headers, allow_anonymous=True)
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:3000", "127.0.0.1:3000", "[::1]:3000", "[::1]"])
+def test_this_machine_may_be_called_by_its_own_names(host: str) -> None:
+    check(("127.0.0.1", 3000), headers={"host": host})

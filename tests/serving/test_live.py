@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -100,3 +101,23 @@ def test_nothing_answers_until_a_bundle_appears(bundle: Path) -> None:
     (bundle.parent / "later").symlink_to("one")
     assert live.refresh() is True
     assert live.is_ready
+
+
+def test_whatever_goes_wrong_while_loading_the_old_version_stays_and_it_is_told(bundle: Path) -> None:
+    def fail(folder: Path) -> NoReturn:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    live = LiveModel(bundle)
+    live.refresh()
+    before = live.predictor
+    make_version(bundle.parent / "two", "b2")
+    move_on(bundle, "two")
+    live._load = fail
+    assert live.refresh() is False
+    assert live.predictor is before
+    assert live.refusal is not None
+    assert live.refusal.code == "not_loaded"
+    assert "Permission denied" in live.refusal.message
+    shutil.rmtree(bundle.parent / "two")
+    assert live.refresh() is False
+    assert live.predictor is before

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from serving.http.page import CONTENT_SECURITY_POLICY, render_page
 from serving.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation
-from tests.conftest import free_port, make_picture
+from tests.conftest import free_port, make_picture, serving
 
 MODEL = ModelInfo(name="solar-cells", version="3", artifact="int8-openvino")
 HOSTILE = "</script><b id=hole>&amp;<!--<script>\u2028"
@@ -460,3 +462,16 @@ def test_everything_can_be_reached_with_the_keyboard(serve: Callable[..., Stub],
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.labels?.[0]?.textContent ?? document.activeElement.textContent"))
     assert reached == ["Choose a picture", "API description", "Metrics"]
+
+
+@pytest.mark.slow
+def test_the_page_of_a_real_service_shows_what_the_service_answers(tiny_run: Path, visit: Callable[..., Page]) -> None:
+    port = free_port()
+    with serving([sys.executable, "-m", "serving", str(tiny_run / "bundle"), "--port", str(port)], port) as url:
+        answer = Prediction.model_validate(httpx.post(f"{url}/predict", content=make_picture("bars", 1)).json())
+        page = visit(f"{url}/")
+        drop(page, "cell.png")
+        assert bars(page)[0].split()[0] == page.locator(".answer").inner_text().split()[0] == answer.label
+        expect(page.locator("#stages")).to_have_text(re.compile(r"^In the server: waiting\s[\d.]+\sms.*model\s[\d.]+\sms$"))
+        page.locator("input[type=file]").first.set_input_files([{"name": "x.png", "mimeType": "image/png", "buffer": b"not a picture"}])
+        expect(page.get_by_text("Not a readable picture")).to_be_visible()

@@ -53,7 +53,7 @@ def test_predict_batch_answers_in_order_when_one_item_is_bad(client: httpx.Clien
     [
         ("/predict", {"content": b""}, 400, "empty_input"),
         ("/predict", {"content": b"garbage"}, 400, "not_an_image"),
-        ("/predict", {"json": {"image": "http://127.0.0.1/x.png"}}, 400, "not_an_image"),
+        ("/predict", {"json": {"image": "http://127.0.0.1/x.png"}}, 415, "wrong_type"),
         ("/predict", {"files": {"other": b"x"}}, 400, "missing_field"),
         ("/predict", {"files": [("image", b"x"), ("image", b"y")]}, 400, "several_images"),
         ("/predict", {"data": b"abc", "headers": {"content-type": "multipart/form-data"}}, 400, "broken_form"),
