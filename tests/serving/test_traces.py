@@ -225,7 +225,7 @@ def test_requests_are_answered_and_the_service_ends_when_its_collector_hangs(tin
             began = time.monotonic()
             service.stop()
             assert time.monotonic() - began < CLOSE_S + 4
-    assert "the last spans were not taken" in service.lines()[-1]["message"]
+    assert any("the last spans were not taken" in line["message"] for line in service.lines())
 
 
 def test_traces_fail_nobody_when_there_is_no_collector(monkeypatch: pytest.MonkeyPatch) -> None:
