@@ -82,7 +82,7 @@ class Metrics:
         self._predictions = _Children(predictions.labels, most=None)
         self._confidence = Histogram("graft_confidence", "Probability of the predicted label", registry=registry, buckets=PROBABILITIES)
         swaps = Counter("graft_swaps", "New versions of the bundle", ("result",), registry=registry)
-        self._swaps = _Children(swaps.labels)
+        self._swaps = {result: swaps.labels(result) for result in ("taken", "refused")}  # there from the start, at 0
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """Count one answer, whatever it was."""
@@ -112,7 +112,7 @@ class Metrics:
 
     def count_swap(self, *, taken: bool) -> None:
         """Count one new version that took over, or was refused."""
-        self._swaps["taken" if taken else "refused",].inc()
+        self._swaps["taken" if taken else "refused"].inc()
 
     def show_model(self, model: ModelInfo) -> None:
         """Say which model answers."""

@@ -18,10 +18,10 @@ pytestmark = pytest.mark.slow
 __all__ = ["bundle"]
 
 
-@pytest.fixture
-def url(bundle: Path) -> Iterator[str]:
+@pytest.fixture(params=[1])
+def url(bundle: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     port = free_port()
-    with serving([sys.executable, "-m", "serving", str(bundle), "--port", str(port), "--workers", "2"], port) as url:
+    with serving([sys.executable, "-m", "serving", str(bundle), "--port", str(port), "--workers", str(request.param)], port) as url:
         yield url
 
 
@@ -39,6 +39,7 @@ def ask_until(url: str, deadline: float, wanted: str) -> list[tuple[int, str]]:
     return found
 
 
+@pytest.mark.parametrize("url", [1, 2], indirect=True)
 def test_a_new_version_takes_over_in_every_worker_without_a_failed_request(url: str, bundle: Path) -> None:
     first = httpx.get(f"{url}/readyz").json()["model"]["version"]
     make_version(bundle.parent / "two", "b2")
@@ -64,3 +65,4 @@ def test_a_bad_version_is_refused_at_readyz_and_the_old_one_goes_on(url: str, bu
     assert (state["ready"], state["model"]["version"], state["refused_update"]["code"]) == (True, first, "hash_mismatch")
     with httpx.Client(base_url=url, timeout=30) as client:
         assert {version_of(client) for _ in range(20)} == {(200, first)}
+        assert 'graft_swaps_total{result="refused"} 1.0' in client.get("/metrics").text
