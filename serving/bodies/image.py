@@ -14,8 +14,8 @@ from serving.errors import InputRefusedError
 
 MULTIPART = "multipart/form-data"
 MOST_FILES = 1000
-# What no picture is sent as; anything else may be one, since clients name types as they like.
-OTHER_TYPES = ("application/json", "application/x-www-form-urlencoded", "text/")
+# What no picture is sent as. Anything else may be one: `curl --data-binary` calls whatever it sends application/x-www-form-urlencoded.
+OTHER_TYPES = ("application/json", "text/")
 
 
 async def read_one(request: Request, field: str = "image") -> bytes:

@@ -33,7 +33,8 @@ def test_predict_answers_like_the_predictor_when_raw_or_multipart(client: httpx.
     raw = client.post("/predict", content=picture, headers={"content-type": "image/png"})
     form = client.post("/predict", files={"image": ("x.png", picture)})
     untyped = client.post("/predict", content=picture)
-    assert raw.json() == form.json() == untyped.json() == expected
+    as_curl_does = client.post("/predict", content=picture, headers={"content-type": "application/x-www-form-urlencoded"})
+    assert raw.json() == form.json() == untyped.json() == as_curl_does.json() == expected
     assert list(raw.json()) == ["label", "probability", "probabilities", "model"]
     assert raw.headers["content-type"] == "application/json"
 
