@@ -66,7 +66,8 @@ class Engine:
             return await _in_lanes([functools.partial(answer, item) for item in items], self.admission.threads)
 
     async def score(self, predictor: Predictor, arrays: Sequence[NDArray[Any]], timings: Timings) -> NDArray[np.float32]:
-        """Probabilities, float32 of shape (batch, labels), of decoded inputs."""
+        """Probabilities, float32 of shape (batch, labels), of decoded inputs; the last of them must have begun before the deadline too."""
+        until = self.patience()
 
         def work(array: NDArray[Any]) -> NDArray[np.float32]:
             start = time.perf_counter()
@@ -77,7 +78,7 @@ class Engine:
         async def row(array: NDArray[Any]) -> NDArray[np.float32]:
             if predictor.artifact.runtime in ACCELERATED:
                 return await self.batcher.score(predictor, array, timings)
-            return await self.admission.run(functools.partial(work, array), timings, self.patience())
+            return await self.admission.run(functools.partial(work, array), timings, until)
 
         with self.admission.admit():
             return np.stack(await _in_lanes([functools.partial(row, array) for array in arrays], self.admission.threads))
