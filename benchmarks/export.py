@@ -62,8 +62,8 @@ def export_once() -> None:
 
 def make_sessions(folder: Path, name: str, pictures: list[np.ndarray]) -> dict[str, object]:
     from pipeline.export.int8.static import measure_ranges, preprocess, quantize_static
-    from serving.errors import ProviderError
-    from serving.runtimes.opening import open_session
+    from serving.model.errors import ProviderError
+    from serving.model.runtimes.opening import open_session
 
     source = export(name)
     prepared = preprocess(source)

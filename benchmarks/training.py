@@ -35,7 +35,7 @@ def load_pixels(count: int) -> np.ndarray:
     """uint8 (count, 224, 224, 3)."""
     from pathlib import Path
 
-    from serving.inputs.image import ImageInputSpec, decode_image
+    from serving.model.inputs.image import ImageInputSpec, decode_image
 
     try:
         import elpv_dataset
@@ -80,7 +80,7 @@ def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, A
     from pipeline.finetune.features import FeatureExtractor
     from pipeline.modalities.image.network import ImageClassifier, Normalisation
     from pipeline.onnx import to_onnx
-    from serving.runtimes.cpu import cpu_limit
+    from serving.model.runtimes.cpu import cpu_limit
 
     extractor = FeatureExtractor(ImageClassifier(pretrained(backbone), Normalisation((0.5,) * 3, (0.5,) * 3))).eval()
     example = {"image": pixels[: max(2, batch)]}

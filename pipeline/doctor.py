@@ -60,7 +60,7 @@ def examine() -> Diagnosis:
 
     from pipeline.machine import choose_settings, cpu_flags, cpu_name
     from pipeline.recipe.sections import Finetune
-    from serving.runtimes.cpu import cpu_limit
+    from serving.model.runtimes.cpu import cpu_limit
 
     settings = choose_settings(Finetune())
     providers = _try_providers()
@@ -82,8 +82,8 @@ def examine() -> Diagnosis:
 def _try_providers() -> dict[str, str]:
     import onnxruntime as ort
 
-    from serving.errors import ServingError
-    from serving.runtimes.onnx import PROVIDERS, OnnxSession
+    from serving.model.errors import ServingError
+    from serving.model.runtimes.onnx import PROVIDERS, OnnxSession
 
     runtimes = {provider: runtime for runtime, provider in PROVIDERS.items()}
     states = {}
@@ -103,8 +103,8 @@ def _try_providers() -> dict[str, str]:
 
 
 def _try_openvino() -> str:
-    from serving.errors import ServingError
-    from serving.runtimes.openvino import has_bf16
+    from serving.model.errors import ServingError
+    from serving.model.runtimes.openvino import has_bf16
 
     try:
         return "works" if has_bf16() else "works, but this CPU has no bf16"

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from serving.runtimes.cpu import cpu_limit
+from serving.model.runtimes.cpu import cpu_limit
 
 OPSET = 20
 
@@ -67,7 +67,7 @@ def to_onnx(
 
 
 def create_session(model: bytes) -> Any:  # noqa: ANN401 - onnxruntime is untyped
-    """An ONNX Runtime session on the CPU with one thread, for work on the way; what is served runs through :mod:`serving.runtimes`."""
+    """An ONNX Runtime session on the CPU with one thread, for work on the way; what is served uses :mod:`serving.model.runtimes`."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()

@@ -11,8 +11,8 @@ from typing import Any
 from pipeline.errors import GraftError
 from pipeline.layout import RunFolder
 from pipeline.progress import track
-from serving.predictor import load_predictor
-from serving.schemas import ErrorDetail, Prediction
+from serving.model.predictor import load_predictor
+from serving.model.schemas import ErrorDetail, Prediction
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pipeline.layout import RunFolder
 from pipeline.recipe.reading import check_recipe, dump_recipe, load_recipe
 from pipeline.recipe.sections import Recipe
 from pipeline.stages import STAGES, Stage
-from serving.files import hash_file
+from serving.model.files import hash_file
 
 log = logging.getLogger("graft")
 MODELS = Path("models")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import GraftError
 from pipeline.extras import remedy_for
-from serving.files import hash_file
+from serving.model.files import hash_file
 
 PACKAGE = "package:"
 

@@ -13,7 +13,7 @@ from pipeline.layout import RunFolder
 from pipeline.recipe.reading import hash_recipe, section_json
 from pipeline.recipe.sections import Recipe
 from pipeline.versions import versions_of
-from serving.files import hash_file
+from serving.model.files import hash_file
 
 ROOT = Path(__file__).parent.parent
 Inputs = dict[str, Any]
@@ -161,8 +161,8 @@ def _machine() -> Inputs:
 
 def _is_bundle(run: RunFolder) -> bool:
     """Whether the manifest, which ``verify`` writes into, is still one of this model."""
-    from serving.bundle import open_bundle
-    from serving.errors import BundleError
+    from serving.model.bundle import open_bundle
+    from serving.model.errors import BundleError
 
     try:
         return open_bundle(run.bundle, require_receipts=False).manifest.artifacts[0].file == run.model.name
@@ -205,7 +205,8 @@ def _hashes(paths: list[Path]) -> dict[str, str]:
     return {path.name: hash_file(path) for path in paths}
 
 
-INPUT_CODE = ("serving/inputs", "pipeline/modalities")
+BUNDLE_CODE = ("serving/model/bundle.py", "serving/model/manifest.py", "serving/model/runtimes")
+INPUT_CODE = ("serving/model/inputs", "pipeline/modalities")
 CHECKPOINT_CODE = tuple(f"pipeline/finetune/{name}.py" for name in ("checkpoint", "loop"))
 CONTENT_CODE = ("pipeline/modalities/content.py", *(f"pipeline/modalities/{name}/content.py" for name in ("image", "text")))
 JUDGING_CODE = (
@@ -215,7 +216,7 @@ JUDGING_CODE = (
 STAGES = (
     Stage(
         "data", _data, _data_inputs,
-        code=("pipeline/data", "pipeline/sources.py", *CONTENT_CODE, "serving/inputs"),
+        code=("pipeline/data", "pipeline/sources.py", *CONTENT_CODE, "serving/model/inputs"),
         outputs=lambda run: [run.samples, run.contents, run.audit],
     ),
     Stage(
@@ -230,13 +231,13 @@ STAGES = (
     ),
     Stage(
         "export", _export, _export_inputs,
-        code=("pipeline/export", "pipeline/onnx.py", "serving/bundle.py", "serving/runtimes", *JUDGING_CODE, *CHECKPOINT_CODE, *INPUT_CODE),
+        code=("pipeline/export", "pipeline/onnx.py", *BUNDLE_CODE, *JUDGING_CODE, *CHECKPOINT_CODE, *INPUT_CODE),
         outputs=lambda run: [run.model, *sorted(run.candidates.iterdir())],
         still_valid=_is_bundle,
     ),
     Stage(
         "verify", _verify, _verify_inputs,
-        code=("pipeline/verify", "pipeline/export", "serving", *JUDGING_CODE, *INPUT_CODE),
+        code=("pipeline/verify", "pipeline/export", "serving/model", *JUDGING_CODE, *INPUT_CODE),
         outputs=lambda run: [*sorted(path for path in run.bundle.rglob("*") if path.is_file()), run.artifacts, run.proof],
     ),
     Stage(

@@ -3,10 +3,10 @@
 There is one service a kind of input. Each takes the BentoML argument ``bundle``, a bundle's folder, or ``model``, a tag in BentoML's
 model store; ``artifact``, the name of a published artifact, by default the one that a benchmark recommends or the bundle's first; and
 ``fallback``, the name of one to serve where that cannot be run. What else can be set is set by environment variables
-(:class:`serving.settings.Settings`).
+(:class:`serving.server.settings.Settings`).
 
-:class:`serving.http.app.GraftApp` answers as middleware of BentoML's own application, which costs half a millisecond a request; that is
-left with its start, its end, and ``/schema.json``. docs/adr/0009 has the measurements.
+:class:`serving.server.http.app.GraftApp` answers as middleware of BentoML's own application, which costs half a
+millisecond a request; that is left with its start, its end, and ``/schema.json``. docs/adr/0009 has the measurements.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any, ClassVar
 import bentoml
 from pydantic import BaseModel, Field
 
-from serving.bodies import image, text
-from serving.http.app import GraftApp
-from serving.http.asgi import App, Receive, Scope, Send
-from serving.observing.logs import configure_logging
-from serving.predictor import Predictor, load_predictor
-from serving.schemas import BatchPredictions, Prediction
-from serving.settings import read_settings
+from serving.model.predictor import Predictor, load_predictor
+from serving.model.schemas import BatchPredictions, Prediction
+from serving.server.bodies import image, text
+from serving.server.http.app import GraftApp
+from serving.server.http.asgi import App, Receive, Scope, Send
+from serving.server.observing.logs import configure_logging
+from serving.server.settings import read_settings
 
 OPTIONS: dict[str, Any] = {"workers": 1, "metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
 

@@ -34,9 +34,9 @@ sys.path.append(str(Path(__file__).parents[1]))
 from rounds import spread
 
 from pipeline.machine import cpu_name
-from serving.predictor import Predictor, load_predictor
-from serving.runtimes.cpu import cpu_limit
-from serving.schemas import Prediction
+from serving.model.predictor import Predictor, load_predictor
+from serving.model.runtimes.cpu import cpu_limit
+from serving.model.schemas import Prediction
 
 AGREE_WITHIN = 1e-4
 IDLE_S = 3

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.benchmark.rows import ColdStart
-from serving.errors import ProviderError, ServingError
-from serving.predictor import load_predictor
+from serving.model.errors import ProviderError, ServingError
+from serving.model.predictor import load_predictor
 
 STARTS = 3
 TIMEOUT_S = 600

@@ -21,7 +21,7 @@ Arrays = Sequence[NDArray[Any]]
 
 
 class Scorer(Protocol):
-    """What is timed; :class:`serving.predictor.Predictor` is one."""
+    """What is timed; :class:`serving.model.predictor.Predictor` is one."""
 
     def score(self, arrays: Arrays) -> NDArray[np.float32]:
         """Probabilities of decoded arrays."""

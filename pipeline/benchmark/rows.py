@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from serving.runtimes.session import Precision, Runtime
+from serving.model.runtimes.session import Precision, Runtime
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ from pipeline.layout import RunFolder
 from pipeline.machine import cpu_name
 from pipeline.progress import track
 from pipeline.recipe.sections import Recipe
-from serving.bundle import DEFAULTS_FILE, Artifact, Bundle, Defaults, open_bundle
-from serving.errors import ServingError
-from serving.inputs.preprocessors import open_preprocessor
-from serving.predictor import Predictor, load_predictor
-from serving.runtimes.cpu import cpu_limit
+from serving.model.bundle import Bundle, open_bundle
+from serving.model.errors import ServingError
+from serving.model.inputs.preprocessors import open_preprocessor
+from serving.model.manifest import DEFAULTS_FILE, Artifact, Defaults
+from serving.model.predictor import Predictor, load_predictor
+from serving.model.runtimes.cpu import cpu_limit
 
 log = logging.getLogger("graft")
 SAMPLES = 64

@@ -37,7 +37,7 @@ class FriendlyGroup(click.Group):
 
 def explain(error: Exception) -> Failure | None:
     """The message for an error that a user can act on; None for a defect of ours."""
-    from serving.errors import ServingError
+    from serving.model.errors import ServingError
 
     if isinstance(error, GraftError):
         return Failure(str(error), error.exit_code)

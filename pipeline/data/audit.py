@@ -14,8 +14,8 @@ from pipeline.errors import DataError
 from pipeline.modalities.content import Content
 from pipeline.progress import track
 from pipeline.recipe.sections import Data
-from serving.errors import InputRefusedError
-from serving.runtimes.cpu import cpu_limit
+from serving.model.errors import InputRefusedError
+from serving.model.runtimes.cpu import cpu_limit
 
 LISTED = 10
 

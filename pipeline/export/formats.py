@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.recipe.sections import Format
-from serving.runtimes.session import Precision, Runtime
+from serving.model.runtimes.session import Precision, Runtime
 
 SOURCE: Format = "onnx-fp32"
 SOURCE_FILE = "model.onnx"

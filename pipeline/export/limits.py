@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pipeline.recipe.sections import LimitChanges
-from serving.runtimes.session import Precision
+from serving.model.runtimes.session import Precision
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,11 @@ from pipeline.onnx import answer, to_onnx
 from pipeline.recipe.reading import hash_recipe
 from pipeline.recipe.sections import Recipe
 from pipeline.versions import installed_versions
-from serving.bundle import MANIFEST_FILE, Artifact, Lineage, Manifest, hash_labels
-from serving.files import FileRef, hash_file
-from serving.inputs.item import Feeds, Preprocessor
-from serving.inputs.preprocessors import InputSpec, open_preprocessor
-from serving.runtimes.session import Precision
+from serving.model.files import FileRef, hash_file
+from serving.model.inputs.item import Feeds, Preprocessor
+from serving.model.inputs.preprocessors import InputSpec, open_preprocessor
+from serving.model.manifest import MANIFEST_FILE, Artifact, Lineage, Manifest, hash_labels
+from serving.model.runtimes.session import Precision
 
 log = logging.getLogger("graft")
 REFERENCE_FILE = "reference.npz"

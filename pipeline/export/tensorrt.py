@@ -13,10 +13,10 @@ from typing import Any
 from pipeline import atomic
 from pipeline.errors import GraftError
 from pipeline.extras import require
-from serving.errors import ProviderError
-from serving.inputs.preprocessors import InputSpec
-from serving.runtimes.plan import TENSORRT, Plan, Profile, read_machine
-from serving.runtimes.session import Precision
+from serving.model.errors import ProviderError
+from serving.model.inputs.preprocessors import InputSpec
+from serving.model.runtimes.plan import TENSORRT, Plan, Profile, read_machine
+from serving.model.runtimes.session import Precision
 
 log = logging.getLogger("graft")
 MAX_BATCH_SIZE = 32

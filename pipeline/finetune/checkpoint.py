@@ -16,10 +16,10 @@ from pydantic import TypeAdapter
 from pipeline import atomic
 from pipeline.errors import GraftError
 from pipeline.modalities.modality import Classifier, modality_named
-from serving.files import hash_file
-from serving.inputs.image import ImageInputSpec
-from serving.inputs.preprocessors import InputSpec
-from serving.inputs.text import TextInputSpec
+from serving.model.files import hash_file
+from serving.model.inputs.image import ImageInputSpec
+from serving.model.inputs.preprocessors import InputSpec
+from serving.model.inputs.text import TextInputSpec
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "checkpoint.json"

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import GraftError
 from pipeline.recipe.sections import Recipe
-from serving.inputs.image import ImageInputSpec
-from serving.inputs.item import Preprocessor
-from serving.inputs.text import TextInputSpec
+from serving.model.inputs.image import ImageInputSpec
+from serving.model.inputs.item import Preprocessor
+from serving.model.inputs.text import TextInputSpec
 
 Batch = dict[str, torch.Tensor]
 ParameterGroup = dict[str, Any]

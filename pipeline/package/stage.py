@@ -18,7 +18,7 @@ import serving
 from pipeline import atomic
 from pipeline.layout import RunFolder
 from pipeline.recipe.sections import Recipe
-from serving.bundle import SERVICES, Bundle, open_bundle
+from serving.model.bundle import SERVICES, Bundle, open_bundle
 
 log = logging.getLogger("graft")
 BENTOFILE = "bentofile.yaml"

@@ -18,12 +18,13 @@ from pipeline.verify.receipt import allowances, build_receipt, failures
 from pipeline.verify.scoring import Originals
 from pipeline.verify.speed import measure_speedup
 from pipeline.verify.states import State
-from serving.bundle import MANIFEST_FILE, Artifact, Bundle, ReceiptRef, open_bundle
-from serving.errors import ServingError
-from serving.files import hash_file
-from serving.predictor import Predictor, warm
-from serving.runtimes.opening import open_session
-from serving.runtimes.plan import Plan, require_match
+from serving.model.bundle import Bundle, open_bundle
+from serving.model.errors import ServingError
+from serving.model.files import hash_file
+from serving.model.manifest import MANIFEST_FILE, Artifact, ReceiptRef
+from serving.model.predictor import Predictor, warm
+from serving.model.runtimes.opening import open_session
+from serving.model.runtimes.plan import Plan, require_match
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from pipeline.export.temperature import as_logits_of
 from pipeline.machine import cpu_name
 from pipeline.verify.scoring import Originals, Scores, score, score_alone
 from pipeline.versions import installed_versions, versions_of
-from serving.predictor import Predictor
-from serving.runtimes.cpu import cpu_limit
-from serving.runtimes.session import Runtime
+from serving.model.predictor import Predictor
+from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.session import Runtime
 
 RESAMPLES = 500
 RUNTIME_PACKAGES = ("openvino", "tensorrt-cu13", "nvidia-cudnn-cu13")

@@ -17,9 +17,10 @@ from pipeline.verify.originals import find_originals
 from pipeline.verify.receipt import allowances, build_receipt, failures
 from pipeline.verify.report import to_text
 from pipeline.verify.scoring import Originals
-from serving.bundle import Artifact, Bundle, open_bundle
-from serving.errors import ProviderError
-from serving.predictor import load_predictor
+from serving.model.bundle import Bundle, open_bundle
+from serving.model.errors import ProviderError
+from serving.model.manifest import Artifact
+from serving.model.predictor import load_predictor
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from pipeline.modalities.modality import Readable
-from serving.predictor import Predictor
+from serving.model.predictor import Predictor
 
 TIMED_SAMPLES = 64
 ROUNDS = 5

@@ -20,8 +20,9 @@ from pipeline.verify.receipt import build_receipt, failures
 from pipeline.verify.report import render_receipts
 from pipeline.verify.scoring import Originals
 from pipeline.verify.states import State
-from serving.bundle import DEFAULTS_FILE, MANIFEST_FILE, open_bundle
-from serving.predictor import Predictor, load_predictor
+from serving.model.bundle import open_bundle
+from serving.model.manifest import DEFAULTS_FILE, MANIFEST_FILE
+from serving.model.predictor import Predictor, load_predictor
 
 log = logging.getLogger("graft")
 

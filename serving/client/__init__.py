@@ -13,7 +13,7 @@ from serving.client.client import Client
 from serving.client.errors import ClientError, RequestRefusedError, ServiceUnavailableError, UnexpectedAnswerError
 from serving.client.requests import Picture
 from serving.client.retries import Retries
-from serving.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation
+from serving.model.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation
 
 __all__ = [
     "AsyncClient",

@@ -11,7 +11,7 @@ import httpx
 from pydantic import ValidationError
 
 from serving.client.errors import RequestRefusedError, UnexpectedAnswerError
-from serving.schemas import BatchPredictions, Body, ErrorBody, ErrorDetail, Prediction
+from serving.model.schemas import BatchPredictions, Body, ErrorBody, ErrorDetail, Prediction
 
 _Read = TypeVar("_Read", bound=Body)
 

@@ -26,7 +26,7 @@ from serving.client.requests import (
     split_texts,
 )
 from serving.client.retries import DEFAULT, ONCE, UNTIL_READY, Retries
-from serving.schemas import ErrorBody, Prediction
+from serving.model.schemas import ErrorBody, Prediction
 
 
 class AsyncClient:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.errors import ServingError
+from serving.model.errors import ServingError
 
 
 class ClientError(ServingError):

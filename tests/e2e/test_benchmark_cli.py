@@ -16,10 +16,10 @@ from PIL import Image
 from pipeline import atomic
 from pipeline.benchmark.stage import Options, benchmark
 from pipeline.run import open_run
-from serving.bundle import open_bundle
-from serving.files import hash_file
-from serving.predictor import load_predictor
-from serving.runtimes.cpu import cpu_limit
+from serving.model.bundle import open_bundle
+from serving.model.files import hash_file
+from serving.model.predictor import load_predictor
+from serving.model.runtimes.cpu import cpu_limit
 from tests.conftest import ROOT, run_graft
 
 pytestmark = pytest.mark.slow

@@ -22,15 +22,16 @@ from pipeline.modalities.modality import modality_of
 from pipeline.onnx import to_onnx
 from pipeline.recipe.reading import load_recipe
 from pipeline.verify.receipt import build_receipt
-from serving.bundle import Artifact, open_bundle
-from serving.errors import ProviderError
-from serving.files import hash_file
-from serving.inputs.preprocessors import open_preprocessor
-from serving.predictor import Predictor, warm
-from serving.runtimes.libraries import explain_missing
-from serving.runtimes.opening import open_session
-from serving.runtimes.plan import load_tensorrt, read_machine
-from serving.runtimes.session import Precision, Runtime
+from serving.model.bundle import open_bundle
+from serving.model.errors import ProviderError
+from serving.model.files import hash_file
+from serving.model.inputs.preprocessors import open_preprocessor
+from serving.model.manifest import Artifact
+from serving.model.predictor import Predictor, warm
+from serving.model.runtimes.libraries import explain_missing
+from serving.model.runtimes.opening import open_session
+from serving.model.runtimes.plan import load_tensorrt, read_machine
+from serving.model.runtimes.session import Precision, Runtime
 
 CUDA = "CUDAExecutionProvider"
 FIGURES = ("samples", "agreeing", "max_abs_logits", "p99_abs_logits", "min_cosine", "mean_kl", "batch_difference", "confidence_error")

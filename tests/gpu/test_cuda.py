@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 
 from pipeline.layout import RunFolder
 from pipeline.verify.receipt import failures
-from serving.errors import ProviderError
-from serving.runtimes.onnx import ON_SHAPES, OnnxSession
+from serving.model.errors import ProviderError
+from serving.model.runtimes.onnx import ON_SHAPES, OnnxSession
 from tests.gpu.conftest import CUDA, Measure
 
 pytestmark = pytest.mark.slow

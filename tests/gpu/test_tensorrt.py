@@ -11,12 +11,12 @@ from pipeline import atomic
 from pipeline.export.tensorrt import MAX_BATCH_SIZE, make_plan, ranges_for, wrap_plan
 from pipeline.layout import RunFolder
 from pipeline.verify.receipt import failures
-from serving.bundle import open_bundle
-from serving.errors import ProviderError
-from serving.inputs.preprocessors import open_preprocessor
-from serving.runtimes.onnx import OnnxSession
-from serving.runtimes.plan import TENSORRT, Plan, require_match
-from serving.runtimes.session import Precision
+from serving.model.bundle import open_bundle
+from serving.model.errors import ProviderError
+from serving.model.inputs.preprocessors import open_preprocessor
+from serving.model.runtimes.onnx import OnnxSession
+from serving.model.runtimes.plan import TENSORRT, Plan, require_match
+from serving.model.runtimes.session import Precision
 from tests.gpu.conftest import Measure
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorrt")]

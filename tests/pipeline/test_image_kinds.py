@@ -22,9 +22,9 @@ from pipeline.modalities.image.network import ImageClassifier
 from pipeline.modalities.image.training import build_classifier
 from pipeline.recipe.reading import load_recipe
 from pipeline.verify.stage import verify
-from serving.bundle import open_bundle
-from serving.inputs.image import ImageInputSpec, ImagePreprocessor
-from serving.predictor import load_predictor
+from serving.model.bundle import open_bundle
+from serving.model.inputs.image import ImageInputSpec, ImagePreprocessor
+from serving.model.predictor import load_predictor
 from tests.conftest import make_folder, recipe_document
 
 pytestmark = pytest.mark.slow

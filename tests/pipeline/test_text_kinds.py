@@ -11,7 +11,7 @@ import yaml
 
 from pipeline.layout import RunFolder
 from pipeline.run import open_run, run_stage
-from serving.predictor import load_predictor
+from serving.model.predictor import load_predictor
 from tests.encoders import KINDS, make_encoder, make_texts, text_recipe
 
 pytestmark = pytest.mark.slow

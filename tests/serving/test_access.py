@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.errors import InputRefusedError
-from serving.http.exchange import Exchange
-from serving.http.guard import Guard
-from serving.http.replies import Reply
-from serving.http.routes import Route
-from serving.keys import Keys
+from serving.model.errors import InputRefusedError
+from serving.server.http.exchange import Exchange
+from serving.server.http.guard import Guard
+from serving.server.http.replies import Reply
+from serving.server.http.routes import Route
+from serving.server.keys import Keys
 from tests.conftest import free_port, make_picture, serving
 
 OLD, NEW = "old-key-0123456789", "new-key-0123456789"

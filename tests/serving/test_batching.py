@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from serving.batching import Batcher
-from serving.timings import Timings
+from serving.model.timings import Timings
+from serving.server.engine.batching import Batcher
 
 
 class Doubler:

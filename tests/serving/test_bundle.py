@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from serving.bundle import hash_labels, open_bundle
-from serving.errors import BundleError
-from serving.files import hash_file
+from serving.model.bundle import open_bundle
+from serving.model.errors import BundleError
+from serving.model.files import hash_file
+from serving.model.manifest import hash_labels
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ import pytest
 import schemathesis
 import tritonclient.http as triton
 
-from serving.bundle import Manifest, hash_labels
-from serving.files import FileRef
-from serving.http.app import GraftApp
-from serving.http.docs import describe_service
-from serving.inputs.image import ImageInputSpec
-from serving.inputs.text import TextInputSpec
-from serving.settings import Settings
+from serving.model.files import FileRef
+from serving.model.inputs.image import ImageInputSpec
+from serving.model.inputs.text import TextInputSpec
+from serving.model.manifest import Manifest, hash_labels
+from serving.server.http.app import GraftApp
+from serving.server.http.docs import describe_service
+from serving.server.settings import Settings
 from tests.conftest import make_picture
 
 LABELS = ("cat", "dog", "na\u00efve: bird")

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from pipeline.modalities.image.examples import decode_examples
-from serving.predictor import load_predictor
+from serving.model.predictor import load_predictor
 from tests.conftest import free_port, make_picture, serving
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from serving.errors import InputRefusedError
-from serving.inputs.image import ImageInputSpec, decode_image
+from serving.model.errors import InputRefusedError
+from serving.model.inputs.image import ImageInputSpec, decode_image
 
 SPEC = ImageInputSpec(height=32, width=32, crop_pct=0.875)
 

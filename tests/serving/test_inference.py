@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from tritonclient.http._utils import _get_inference_request
 from tritonclient.utils import InferenceServerException
 
-from serving.errors import InputRefusedError
-from serving.http import messages
-from serving.http.inference import choose_outputs
-from serving.http.messages import Output, decode_request, encode_response
-from serving.http.predict import MAX_ITEMS
-from serving.http.tensors import Tensor, join, read_items, read_pixels
-from serving.predictor import Predictor, load_predictor
+from serving.model.errors import InputRefusedError
+from serving.model.predictor import Predictor, load_predictor
+from serving.server.http import messages
+from serving.server.http.inference import choose_outputs
+from serving.server.http.messages import Output, decode_request, encode_response
+from serving.server.http.predict import MAX_ITEMS
+from serving.server.http.tensors import Tensor, join, read_items, read_pixels
 from tests.conftest import SIZE_PX, free_port, make_picture, serving
 
 PICTURES = [make_picture("bars", 950), make_picture("plain", 951), make_picture("bars", 952)]

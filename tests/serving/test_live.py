@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import pytest
 
-from serving.errors import BundleError
-from serving.live import LiveModel
+from serving.model.errors import BundleError
+from serving.server.engine.live import LiveModel
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.errors import SettingsError
-from serving.observing.logs import JsonLines, configure_logging, log_request, logs_requests
-from serving.settings import read_settings
+from serving.model.errors import SettingsError
+from serving.server.observing.logs import JsonLines, configure_logging, log_request, logs_requests
+from serving.server.settings import read_settings
 from tests.conftest import make_picture
 from tests.serving.processes import Service, logged_service
 

@@ -17,9 +17,9 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.observing.metrics import MOST_SERIES, Metrics
-from serving.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction
-from serving.timings import Timings
+from serving.model.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction
+from serving.model.timings import Timings
+from serving.server.observing.metrics import MOST_SERIES, Metrics
 from tests.conftest import ROOT, make_picture
 from tests.serving.processes import Service, logged_service
 
@@ -154,8 +154,8 @@ def wait_for_workers(service: Service, folder: Path, count: int, without: int | 
 
 SHARED = """
 import sys
-from serving.observing.metrics import Metrics
-from serving.schemas import ModelInfo
+from serving.server.observing.metrics import Metrics
+from serving.model.schemas import ModelInfo
 waiting, *versions = sys.argv[1:]
 metrics = Metrics(lambda: int(waiting))
 for version in versions:

@@ -19,8 +19,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from serving.http.page import CONTENT_SECURITY_POLICY, render_page
-from serving.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation
+from serving.model.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation
+from serving.server.http.page import CONTENT_SECURITY_POLICY, render_page
 from tests.conftest import free_port, make_picture, serving
 
 MODEL = ModelInfo(name="solar-cells", version="3", artifact="int8-openvino")

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from serving.errors import ProviderError
-from serving.files import hash_file
-from serving.runtimes import plan as module
-from serving.runtimes.plan import Machine, Plan, Profile, mismatches, read_machine, require_match
+from serving.model.errors import ProviderError
+from serving.model.files import hash_file
+from serving.model.runtimes import plan as module
+from serving.model.runtimes.plan import Machine, Plan, Profile, mismatches, read_machine, require_match
 
 HERE = Machine(
     tensorrt_version="10.14.1.48",

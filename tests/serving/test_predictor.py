@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.predictor import load_predictor
-from serving.schemas import ErrorBody, Prediction
+from serving.model.predictor import load_predictor
+from serving.model.schemas import ErrorBody, Prediction
 from tests.conftest import make_picture, run_graft
 
 pytestmark = pytest.mark.slow

@@ -10,12 +10,12 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from serving.errors import ProviderError
-from serving.runtimes import cpu, libraries
-from serving.runtimes.cpu import cpu_limit
-from serving.runtimes.onnx import OnnxSession, _require_assignment
-from serving.runtimes.opening import open_session
-from serving.runtimes.openvino import has_bf16
+from serving.model.errors import ProviderError
+from serving.model.runtimes import cpu, libraries
+from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.onnx import OnnxSession, _require_assignment
+from serving.model.runtimes.opening import open_session
+from serving.model.runtimes.openvino import has_bf16
 
 
 @pytest.fixture

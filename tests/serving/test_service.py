@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from serving.predictor import load_predictor
+from serving.model.predictor import load_predictor
 from tests.conftest import ROOT, free_port, make_picture, run_graft, serving
 
 pytestmark = pytest.mark.slow
@@ -103,8 +103,8 @@ def test_service_imports_no_training_code(tiny_run: Path) -> None:
     """What a worker imports, in a process of its own: the application, and its predictor at work."""
     script = f"""
 import asyncio, json, sys
-from serving.launch import make_app
-from serving.settings import read_settings
+from serving.server.launch import make_app
+from serving.server.settings import read_settings
 app = make_app(read_settings({{"bundle": {str(tiny_run / "bundle")!r}}}, {{}}))
 async def work():
     await app.start()

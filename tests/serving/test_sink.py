@@ -4,7 +4,7 @@ import io
 import logging
 import threading
 
-from serving.observing.sink import BackgroundHandler
+from serving.server.observing.sink import BackgroundHandler
 
 
 class Stalled(io.StringIO):

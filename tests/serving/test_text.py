@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pipeline.modalities.text.pretrained import load_encoder
 from pipeline.recipe.sections import TextBackbone
 from pipeline.sources import locate
-from serving.errors import BundleError, InputRefusedError
-from serving.files import FileRef
-from serving.inputs.text import TextInputSpec, TextPreprocessor, decode_text
+from serving.model.errors import BundleError, InputRefusedError
+from serving.model.files import FileRef
+from serving.model.inputs.text import TextInputSpec, TextPreprocessor, decode_text
 from tests.encoders import KINDS, make_encoder
 
 MAX_TOKENS = 32

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.live import LiveModel
-from serving.predictor import load_predictor
+from serving.model.predictor import load_predictor
+from serving.server.engine.live import LiveModel
 from tests.conftest import free_port, run_graft, serving
 
 pytestmark = pytest.mark.slow
@@ -124,8 +124,8 @@ def test_service_imports_neither_torch_nor_transformers(text_run: Path) -> None:
     script = f"""
 import json, sys
 from pathlib import Path
-from serving.launch import make_app
-from serving.predictor import load_predictor
+from serving.server.launch import make_app
+from serving.model.predictor import load_predictor
 load_predictor(Path({str(text_run / "bundle")!r})).predict(b"so good")
 heavy = {{"torch", "torchvision", "timm", "transformers", "sklearn", "scipy", "matplotlib", "onnx", "pipeline"}}
 print(json.dumps(sorted(heavy & {{name.split(".")[0] for name in sys.modules}})))

@@ -20,10 +20,10 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from serving.errors import SettingsError
-from serving.observing.spans import CLOSE_S
-from serving.observing.traces import open_traces, require_tracing
-from serving.timings import Timings
+from serving.model.errors import SettingsError
+from serving.model.timings import Timings
+from serving.server.observing.spans import CLOSE_S
+from serving.server.observing.traces import open_traces, require_tracing
 from tests.conftest import make_picture, run_graft
 from tests.serving.processes import Service, logged_service
 
@@ -233,7 +233,7 @@ def test_traces_fail_nobody_when_there_is_no_collector(monkeypatch: pytest.Monke
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2")
-    monkeypatch.setattr("serving.observing.spans.CLOSE_S", 0.2)
+    monkeypatch.setattr("serving.server.observing.spans.CLOSE_S", 0.2)
     traces, began = open_traces(), time.monotonic()
     scope = {"method": "GET", "path": "/docs.json", "headers": []}
     found = {traces.record(scope, "/docs.json", 200, None, 0.01, None) for _ in range(50)}
@@ -299,8 +299,8 @@ def test_traces_fit_times_into_the_request_when_they_are_sums(monkeypatch: pytes
 def test_service_imports_nothing_of_opentelemetry_when_it_does_not_trace() -> None:
     script = """
 import json, sys
-from serving.launch import make_app
-from serving.settings import read_settings
+from serving.server.launch import make_app
+from serving.server.settings import read_settings
 make_app(read_settings({"bundle": "nowhere"}, {}))
 print(json.dumps([name for name in sys.modules if name.startswith("opentelemetry")]))
 """

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.export.int8.products import Products
 from pipeline.onnx import create_session
 from pipeline.progress import track
-from serving.inputs.item import Feeds
+from serving.model.inputs.item import Feeds
 
 if TYPE_CHECKING:
     import onnx

@@ -16,7 +16,7 @@ from pipeline.export.int8.products import Products, read_products
 from pipeline.export.int8.smoothing import choose_factors
 from pipeline.export.limits import Limits
 from pipeline.onnx import answer
-from serving.inputs.item import Feeds
+from serving.model.inputs.item import Feeds
 
 if TYPE_CHECKING:
     import onnx

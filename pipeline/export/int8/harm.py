@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.evaluate.divergence import agreement, cosines, kl_divergences
 from pipeline.export.limits import Limits
 from pipeline.progress import track
-from serving.inputs.item import Feeds
+from serving.model.inputs.item import Feeds
 
 HARDEST = 128  # inputs on which the layers' harm is measured: those that quantisation changes most
 KEPT_SHARE = 0.25  # of the layers at most stay fp32, or little would be left to gain

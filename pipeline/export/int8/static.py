@@ -19,7 +19,7 @@ from pipeline.export.int8.harm import Quantised, is_close, keep_most_harmful
 from pipeline.export.limits import Limits
 from pipeline.onnx import answer
 from pipeline.progress import track
-from serving.inputs.item import Feeds
+from serving.model.inputs.item import Feeds
 
 if TYPE_CHECKING:
     import onnx

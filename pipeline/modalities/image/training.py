@@ -17,8 +17,8 @@ from pipeline.modalities.image.network import ImageClassifier, Normalisation, cr
 from pipeline.modalities.modality import Pretrained, Readable, Shown
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.recipe.sections import ImageAugment, ImageRecipe
-from serving.inputs.image import ImageInputSpec, ImagePreprocessor, load_rgb
-from serving.inputs.item import Preprocessor
+from serving.model.inputs.image import ImageInputSpec, ImagePreprocessor, load_rgb
+from serving.model.inputs.item import Preprocessor
 
 UNIT = "pictures"
 DYNAMIC_AXES: Mapping[str, Sequence[str]] = {"image": ("batch",)}

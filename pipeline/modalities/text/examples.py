@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pipeline.modalities.modality import Batch, Readable
 from pipeline.modalities.text.augment import Augmenter
 from pipeline.progress import track
-from serving.errors import InputRefusedError
-from serving.inputs.text import TextPreprocessor
+from serving.model.errors import InputRefusedError
+from serving.model.inputs.text import TextPreprocessor
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from pipeline.modalities.text.examples import TextExamples, tokenise
 from pipeline.modalities.text.network import TextClassifier, build_encoder
 from pipeline.modalities.text.pretrained import load_encoder
 from pipeline.recipe.sections import TextAugment, TextRecipe
-from serving.files import FileRef
-from serving.inputs.item import Preprocessor
-from serving.inputs.text import TextInputSpec, TextPreprocessor
+from serving.model.files import FileRef
+from serving.model.inputs.item import Preprocessor
+from serving.model.inputs.text import TextInputSpec, TextPreprocessor
 
 UNIT = "texts"
 DYNAMIC_AXES: Mapping[str, Sequence[str]] = {"input_ids": ("batch", "sequence"), "attention_mask": ("batch", "sequence")}

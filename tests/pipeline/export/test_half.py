@@ -19,11 +19,12 @@ from pipeline.finetune.checkpoint import load_checkpoint
 from pipeline.layout import RunFolder
 from pipeline.recipe.reading import load_recipe
 from pipeline.verify.receipt import build_receipt
-from serving.bundle import Artifact, open_bundle
-from serving.files import hash_file
-from serving.inputs.preprocessors import open_preprocessor
-from serving.predictor import Predictor, load_predictor
-from serving.runtimes.opening import open_session
+from serving.model.bundle import open_bundle
+from serving.model.files import hash_file
+from serving.model.inputs.preprocessors import open_preprocessor
+from serving.model.manifest import Artifact
+from serving.model.predictor import Predictor, load_predictor
+from serving.model.runtimes.opening import open_session
 from tests.conftest import make_picture
 
 pytestmark = pytest.mark.slow

@@ -20,11 +20,11 @@ from onnx import TensorProto, helper, numpy_helper
 from pipeline.errors import GraftError
 from pipeline.export import tensorrt as module
 from pipeline.export.tensorrt import MAX_BATCH_SIZE, Range, build_plan, compute_profiles, make_plan, ranges_for, require_tensorrt, wrap_plan
-from serving.bundle import open_bundle
-from serving.errors import ProviderError
-from serving.inputs.image import ImageInputSpec
-from serving.inputs.text import TextInputSpec
-from serving.runtimes.plan import Plan
+from serving.model.bundle import open_bundle
+from serving.model.errors import ProviderError
+from serving.model.inputs.image import ImageInputSpec
+from serving.model.inputs.text import TextInputSpec
+from serving.model.runtimes.plan import Plan
 from tests.serving.test_plan import HERE, describe
 
 IMAGE = {"image": (TensorProto.UINT8, ("batch", 8, 8, 3))}

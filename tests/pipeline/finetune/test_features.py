@@ -14,7 +14,7 @@ from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.network import ImageClassifier, Normalisation, create_network
 from pipeline.modalities.modality import Pretrained
 from pipeline.recipe.sections import ImageAugment
-from serving.inputs.image import ImageInputSpec, ImagePreprocessor
+from serving.model.inputs.image import ImageInputSpec, ImagePreprocessor
 from tests.conftest import TINY
 
 CPU = Settings("cpu", "fp32", threads=2, why="test")

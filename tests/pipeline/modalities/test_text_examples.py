@@ -11,8 +11,8 @@ from pipeline.modalities.text.examples import TextExamples
 from pipeline.modalities.text.pretrained import load_encoder
 from pipeline.modalities.text.training import decode_examples
 from pipeline.recipe.sections import TextAugment, TextBackbone
-from serving.files import FileRef
-from serving.inputs.text import TextInputSpec, TextPreprocessor
+from serving.model.files import FileRef
+from serving.model.inputs.text import TextInputSpec, TextPreprocessor
 from tests.encoders import make_encoder
 
 

@@ -15,8 +15,9 @@ import yaml
 
 from pipeline.package import stage
 from pipeline.package.stage import _requirements, _version
-from serving.bundle import Bundle, Defaults, open_bundle
-from serving.predictor import load_predictor
+from serving.model.bundle import Bundle, open_bundle
+from serving.model.manifest import Defaults
+from serving.model.predictor import load_predictor
 from tests.conftest import ROOT, free_port, make_picture, serving
 
 pytestmark = pytest.mark.slow

@@ -18,13 +18,13 @@ from pipeline.recipe.reading import load_recipe
 from pipeline.recipe.sections import Recipe
 from pipeline.verify import publish
 from pipeline.verify.stage import verify
-from serving import predictor
-from serving.bundle import open_bundle
-from serving.errors import BundleError, ProviderError
-from serving.files import hash_file
-from serving.predictor import load_predictor
-from serving.runtimes import plan
-from serving.runtimes.onnx import OnnxSession
+from serving.model import predictor
+from serving.model.bundle import open_bundle
+from serving.model.errors import BundleError, ProviderError
+from serving.model.files import hash_file
+from serving.model.predictor import load_predictor
+from serving.model.runtimes import plan
+from serving.model.runtimes.onnx import OnnxSession
 from tests.pipeline.export.test_tensorrt import FakeTensorRT
 from tests.serving.test_plan import HERE
 

@@ -22,12 +22,13 @@ from pipeline.export.temperature import scale_temperature
 from pipeline.layout import RunFolder
 from pipeline.verify.receipt import build_receipt, compare
 from pipeline.verify.scoring import BATCH_SIZES, Scores
-from serving.bundle import hash_labels, open_bundle
-from serving.errors import BundleError
-from serving.files import hash_file
-from serving.inputs.image import ImagePreprocessor
-from serving.inputs.item import Item
-from serving.predictor import Predictor, load_predictor
+from serving.model.bundle import open_bundle
+from serving.model.errors import BundleError
+from serving.model.files import hash_file
+from serving.model.inputs.image import ImagePreprocessor
+from serving.model.inputs.item import Item
+from serving.model.manifest import hash_labels
+from serving.model.predictor import Predictor, load_predictor
 
 pytestmark = pytest.mark.slow
 

@@ -44,7 +44,7 @@ def test_recheck_passes_from_the_bundle_and_a_folder_of_files_in_any_order(bundl
 
 
 def test_recheck_fails_when_the_machine_answers_otherwise(bundle: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from serving.predictor import Predictor
+    from serving.model.predictor import Predictor
 
     score = Predictor.score
     monkeypatch.setattr(Predictor, "score", lambda self, arrays: score(self, [array // 2 for array in arrays]))
@@ -57,7 +57,7 @@ def test_recheck_fails_when_the_machine_answers_otherwise(bundle: Path, pictures
 
 def test_recheck_names_what_this_machine_cannot_run(bundle: Path, pictures: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
-    from serving.files import hash_file
+    from serving.model.files import hash_file
 
     receipt = json.loads((bundle / "receipts/onnx-fp32.json").read_text()) | {"artifact": "cuda-fp32", "runtime": "onnxruntime-cuda"}
     (bundle / "receipts/cuda-fp32.json").write_text(json.dumps(receipt))

@@ -22,11 +22,11 @@ from pipeline.recipe.sections import Export
 from pipeline.verify import publish as publishing
 from pipeline.verify.publish import Publisher
 from pipeline.verify.receipt import build_receipt
-from serving.bundle import open_bundle
-from serving.errors import BundleError
-from serving.inputs.item import Item
-from serving.inputs.text import TextPreprocessor
-from serving.predictor import Predictor, load_predictor
+from serving.model.bundle import open_bundle
+from serving.model.errors import BundleError
+from serving.model.inputs.item import Item
+from serving.model.inputs.text import TextPreprocessor
+from serving.model.predictor import Predictor, load_predictor
 
 pytestmark = pytest.mark.slow
 

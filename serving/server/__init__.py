@@ -1,0 +1,1 @@
+"""The prediction service: one ASGI application, and the processes that run it."""
