@@ -25,7 +25,7 @@ from pipeline.progress import track
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.errors import ServingError
-from serving.model.inputs.preprocessors import open_preprocessor
+from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import DEFAULTS_FILE, Artifact, Defaults
 from serving.model.predictor import Predictor, load_predictor
 from serving.model.runtimes.cpu import cpu_limit

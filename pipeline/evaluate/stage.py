@@ -24,7 +24,7 @@ from pipeline.layout import RunFolder
 from pipeline.machine import tune_allocator
 from pipeline.modalities.modality import Modality, modality_of
 from pipeline.recipe.sections import Recipe
-from serving.model.inputs.preprocessors import open_preprocessor
+from serving.model.inputs.registry import open_preprocessor
 from serving.model.runtimes.cpu import cpu_limit
 
 log = logging.getLogger("graft")

@@ -33,7 +33,8 @@ from pipeline.recipe.sections import Recipe
 from pipeline.versions import installed_versions
 from serving.model.files import FileRef, hash_file
 from serving.model.inputs.item import Feeds, Preprocessor
-from serving.model.inputs.preprocessors import InputSpec, open_preprocessor
+from serving.model.inputs.kind import InputSpec
+from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import MANIFEST_FILE, Artifact, Lineage, Manifest, hash_labels
 from serving.model.runtimes.session import Precision
 

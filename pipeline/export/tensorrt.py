@@ -14,7 +14,8 @@ from pipeline import atomic
 from pipeline.errors import GraftError
 from pipeline.extras import require
 from serving.model.errors import ProviderError
-from serving.model.inputs.preprocessors import InputSpec
+from serving.model.inputs.kind import InputSpec
+from serving.model.inputs.text.kind import TextInputSpec
 from serving.model.runtimes.plan import TENSORRT, Plan, Profile, read_machine
 from serving.model.runtimes.session import Precision
 
@@ -56,7 +57,7 @@ def ranges_for(spec: InputSpec, *, typical_tokens: int | None = None) -> dict[st
         typical_tokens: The length of text that a plan is tuned for; by default half of the longest.
     """
     batch = Range(1, 1, MAX_BATCH_SIZE)
-    if spec.modality == "image":
+    if not isinstance(spec, TextInputSpec):
         return {"batch": batch}
     typical = typical_tokens or (spec.max_tokens + 1) // 2
     return {"batch": batch, "sequence": Range(1, min(typical, spec.max_tokens), spec.max_tokens)}

@@ -17,9 +17,8 @@ from pipeline import atomic
 from pipeline.errors import GraftError
 from pipeline.modalities.modality import Classifier, modality_named
 from serving.model.files import hash_file
-from serving.model.inputs.image import ImageInputSpec
-from serving.model.inputs.preprocessors import InputSpec
-from serving.model.inputs.text import TextInputSpec
+from serving.model.inputs.kind import InputSpec
+from serving.model.inputs.registry import AnyInputSpec
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "checkpoint.json"
@@ -40,7 +39,7 @@ class CheckpointCard:
 
     network: dict[str, Any]
     labels: tuple[str, ...]
-    input: ImageInputSpec | TextInputSpec
+    input: InputSpec
     weights_sha256: str
 
     def to_json(self) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def read_card(folder: Path) -> CheckpointCard:
     return CheckpointCard(
         network=document["network"],
         labels=tuple(document["labels"]),
-        input=TypeAdapter(InputSpec).validate_python(document["input"]),
+        input=TypeAdapter(AnyInputSpec).validate_python(document["input"]),
         weights_sha256=document["weights_sha256"],
     )
 

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import GraftError
 from pipeline.recipe.sections import Recipe
-from serving.model.inputs.image import ImageInputSpec
 from serving.model.inputs.item import Preprocessor
-from serving.model.inputs.text import TextInputSpec
+from serving.model.inputs.kind import InputSpec
 
 Batch = dict[str, torch.Tensor]
 ParameterGroup = dict[str, Any]
@@ -93,7 +92,7 @@ class Pretrained:
 
     classifier: Classifier
     network: dict[str, Any]
-    input: ImageInputSpec | TextInputSpec
+    input: InputSpec
     files: Mapping[str, bytes]
     preprocessor: Preprocessor
     weights_sha256: str

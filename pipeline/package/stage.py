@@ -18,7 +18,8 @@ import serving
 from pipeline import atomic
 from pipeline.layout import RunFolder
 from pipeline.recipe.sections import Recipe
-from serving.model.bundle import SERVICES, Bundle, open_bundle
+from serving.model.bundle import Bundle, open_bundle
+from serving.model.inputs.registry import find_kind
 
 log = logging.getLogger("graft")
 BENTOFILE = "bentofile.yaml"
@@ -36,7 +37,7 @@ def package(_: Recipe, run: RunFolder) -> None:
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     bundle = open_bundle(run.bundle)
     model_tag = _store_model(bundle.folder, f"{bundle.manifest.name}:{_version(bundle)}")
-    service = SERVICES[bundle.manifest.input.modality]
+    service = find_kind(bundle.manifest.input.modality).bento_service
     requirements = _requirements(bundle)
     bento_tag = _build_bento(
         bundle.manifest.name, f"{_version(bundle)}-{_hash_context(requirements)[:8]}", model_tag, service, requirements
@@ -137,5 +138,5 @@ def _requirements(bundle: Bundle) -> str:
 
 
 def _hash_context(requirements: str) -> str:
-    files = [_bentofile(), *sorted(path for path in _serving_folder().rglob("*") if path.suffix in {".py", ".html"})]
+    files = [_bentofile(), *sorted(path for path in _serving_folder().rglob("*") if path.suffix in {".py", ".html", ".jinja"})]
     return hashlib.sha256(b"\0".join([requirements.encode(), *(path.read_bytes() for path in files)])).hexdigest()

@@ -5,12 +5,19 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 if find_spec("httpx") is None:
-    raise ImportError("The client needs httpx. Install it: pip install 'graft-ml[client]', or httpx itself.", name="httpx")
+    raise ImportError(
+        "The client needs httpx. Install it: pip install 'graft-ml[client]', or httpx itself.", name="httpx"
+    )
 
 from serving.client.async_client import AsyncClient
 from serving.client.attempts import RoundTrip
 from serving.client.client import Client
-from serving.client.errors import ClientError, RequestRefusedError, ServiceUnavailableError, UnexpectedAnswerError
+from serving.client.errors import (
+    ClientError,
+    RequestRefusedError,
+    ServiceUnavailableError,
+    UnexpectedAnswerError,
+)
 from serving.client.requests import Picture
 from serving.client.retries import Retries
 from serving.model.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation

@@ -1,4 +1,4 @@
-"""What comes back: answers read into the service's own schemas."""
+"""Reading of the service's responses into its own schemas."""
 
 from __future__ import annotations
 
@@ -17,17 +17,27 @@ _Read = TypeVar("_Read", bound=Body)
 
 
 def read_prediction(response: httpx.Response) -> Prediction:
-    """The prediction in an answer.
+    """Return the prediction that a response holds.
 
     Raises:
         RequestRefusedError: The service refused the request.
-        UnexpectedAnswerError: No Graft service answers like that.
+        UnexpectedAnswerError: The response does not come from a Graft service.
     """
     return _read(Prediction, response)
 
 
 def read_predictions(response: httpx.Response, items: int) -> list[Prediction | ErrorBody]:
-    """One prediction or one error for each of the ``items`` sent, in their order; raises as :func:`read_prediction` does."""
+    """Return the results of a batch: one prediction or error per item, in the order in which they were sent.
+
+    Args:
+        response: Response of the service.
+        items: Number of items that were sent.
+
+    Raises:
+        RequestRefusedError: The service refused the request.
+        UnexpectedAnswerError: The response does not come from a Graft service, or does not hold one result
+            per item.
+    """
     predictions = _read(BatchPredictions, response).predictions
     if len(predictions) != items:
         raise _unexpected(response, f"holds {len(predictions)} predictions for {items} inputs")
@@ -35,58 +45,71 @@ def read_predictions(response: httpx.Response, items: int) -> list[Prediction | 
 
 
 def read_refusal(response: httpx.Response) -> ErrorDetail:
-    """Why a request was refused; where a proxy refused it, or nobody says why, what the status code says."""
+    """Return why a request was refused.
+
+    Where the response does not say so, as when a proxy refused the request, its status code becomes the error
+    code, such as ``http_413``.
+    """
     try:
         return ErrorBody.model_validate_json(response.content).error
     except ValidationError:
         status = response.status_code
         return ErrorDetail(
-            code=f"http_{status}", message=f"{response.url} answered {status} {response.reason_phrase} and does not say why."
+            code=f"http_{status}",
+            message=f"{response.url} answered {status} {response.reason_phrase} and gives no reason.",
         )
 
 
 def request_id(response: httpx.Response) -> str | None:
-    """What the service calls the request: what it was sent, unless it says otherwise."""
-    sent: str | None = response.request.headers.get("X-Request-ID")
-    named: str | None = response.headers.get("X-Request-ID", sent)
-    return named
+    """Return the id of the request in the service's log: the one in the response, or else the one sent."""
+    sent_id: str | None = response.request.headers.get("X-Request-ID")
+    log_id: str | None = response.headers.get("X-Request-ID", sent_id)
+    return log_id
 
 
 def retry_after_s(response: httpx.Response) -> float:
-    """Seconds that the service asks to wait, given as seconds or as a date; 0 where it asks for nothing."""
+    """Return the seconds that the service asks to wait before the next request.
+
+    The header ``Retry-After`` holds seconds or a date. The result is 0 where it is missing or means nothing.
+    """
     value = response.headers.get("Retry-After", "")
     seconds = _number(value)
     return max(0.0, _seconds_until(value) if seconds is None else seconds)
 
 
 def server_ms(response: httpx.Response) -> dict[str, float]:
-    """Milliseconds that each stage took in the service, from the header ``Server-Timing``; what has no duration is left out."""
-    found = {}
+    """Return the milliseconds that each stage took in the service, by the stage's name.
+
+    They come from the header ``Server-Timing``, whose entries without a duration are left out.
+    """
+    durations = {}
     for entry in response.headers.get("Server-Timing", "").split(","):
         name, *parameters = (part.strip() for part in entry.split(";"))
         for parameter in parameters:
             key, _, value = parameter.partition("=")
             duration = _number(value.strip('"'))
             if key == "dur" and duration is not None:
-                found[name] = duration
-    return found
+                durations[name] = duration
+    return durations
 
 
-def _read(kind: type[_Read], response: httpx.Response) -> _Read:
+def _read(schema: type[_Read], response: httpx.Response) -> _Read:
     if response.has_redirect_location:
-        # Not followed: the key would go to an address that the caller never named.
-        raise _unexpected(response, f"redirects to {response.headers['Location'][:200]}: if that is the service, give its address")
+        # Not followed, since the key would go to an address that the caller never named.
+        target = response.headers["Location"][:200]
+        raise _unexpected(response, f"redirects to {target}: if that is the service, give its address")
     if response.is_error:
         refusal = read_refusal(response)
         raise RequestRefusedError(refusal.code, refusal.message, response.status_code, request_id(response))
     try:
-        return kind.model_validate_json(response.content)
+        return schema.model_validate_json(response.content)
     except ValidationError as error:
-        raise _unexpected(response, f"is no {kind.__name__} but starts with {response.text[:80]!r}") from error
+        reason = f"is no {schema.__name__} but starts with {response.text[:80]!r}"
+        raise _unexpected(response, reason) from error
 
 
-def _unexpected(response: httpx.Response, what: str) -> UnexpectedAnswerError:
-    message = f"The answer of {response.url} {what}. Check that a Graft service is at this address."
+def _unexpected(response: httpx.Response, reason: str) -> UnexpectedAnswerError:
+    message = f"The answer of {response.url} {reason}. Check that a Graft service is at this address."
     return UnexpectedAnswerError("unexpected_answer", message, response.status_code, request_id(response))
 
 

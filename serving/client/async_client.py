@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -13,26 +13,17 @@ from serving.client.address import check_address, key_headers
 from serving.client.answers import read_prediction, read_predictions
 from serving.client.attempts import Attempts, RoundTrip
 from serving.client.errors import ServiceUnavailableError
-from serving.client.requests import (
-    Ask,
-    Picture,
-    ask_picture,
-    ask_pictures,
-    ask_readiness,
-    ask_text,
-    ask_texts,
-    read_picture,
-    split_pictures,
-    split_texts,
-)
+from serving.client.requests import Ask, Picture, ask_many, ask_one, ask_readiness, read_file, split
 from serving.client.retries import DEFAULT, ONCE, UNTIL_READY, Retries
+from serving.model.inputs.kind import FileBody
+from serving.model.inputs.registry import find_kind
 from serving.model.schemas import ErrorBody, Prediction
 
 
 class AsyncClient:
     """A Graft service, as coroutines of asyncio. Everything is as with `Client`; files are read in a thread.
 
-    ``timeout_s`` is exact here: whatever runs at its end is cancelled.
+    ``timeout_s`` is exact here: what still runs at its end is cancelled.
     """
 
     def __init__(
@@ -45,45 +36,73 @@ class AsyncClient:
         on_answer: Callable[[RoundTrip], None] | None = None,
     ) -> None:
         self._http = httpx.AsyncClient(base_url=check_address(url), headers=key_headers(api_key))
-        self._url, self._timeout_s, self._retries, self._on_answer = url.rstrip("/"), timeout_s, retries, on_answer
+        self._url, self._timeout_s, self._retries, self._on_answer = (
+            url.rstrip("/"),
+            timeout_s,
+            retries,
+            on_answer,
+        )
 
-    async def predict_image(self, picture: Picture, *, top_k: int | None = None, request_id: str | None = None) -> Prediction:
-        """As `Client.predict_image`."""
-        content = picture if isinstance(picture, bytes) else await asyncio.to_thread(read_picture, picture)
-        return read_prediction(await self._send(ask_picture(content, top_k, request_id)))
+    async def predict(
+        self,
+        kind: str,
+        value: Any,  # noqa: ANN401 - each kind's own
+        *,
+        top_k: int | None = None,
+        request_id: str | None = None,
+    ) -> Prediction:
+        """Do as `Client.predict` does."""
+        sent = find_kind(kind)
+        if isinstance(sent.body, FileBody) and not isinstance(value, bytes):
+            value = await asyncio.to_thread(read_file, value, sent.noun)
+        return read_prediction(await self._send(ask_one(sent, value, top_k, request_id)))
 
-    async def predict_text(self, text: str, *, top_k: int | None = None, request_id: str | None = None) -> Prediction:
-        """As `Client.predict_text`."""
-        return read_prediction(await self._send(ask_text(text, top_k, request_id)))
+    async def predict_many(
+        self, kind: str, values: Iterable[Any], *, top_k: int | None = None, request_id: str | None = None
+    ) -> list[Prediction | ErrorBody]:
+        """Do as `Client.predict_many` does."""
+        answers: list[Prediction | ErrorBody] = []
+        sent = find_kind(kind)
+        parts, reads_files = split(sent, values), isinstance(sent.body, FileBody)
+        while part := await asyncio.to_thread(next, parts, None) if reads_files else next(parts, None):
+            answers += read_predictions(await self._send(ask_many(sent, part, top_k, request_id)), len(part))
+        return answers
+
+    async def predict_image(
+        self, picture: Picture, *, top_k: int | None = None, request_id: str | None = None
+    ) -> Prediction:
+        """Do as `Client.predict_image` does."""
+        return await self.predict("image", picture, top_k=top_k, request_id=request_id)
+
+    async def predict_text(
+        self, text: str, *, top_k: int | None = None, request_id: str | None = None
+    ) -> Prediction:
+        """Do as `Client.predict_text` does."""
+        return await self.predict("text", text, top_k=top_k, request_id=request_id)
 
     async def predict_images(
         self, pictures: Iterable[Picture], *, top_k: int | None = None, request_id: str | None = None
     ) -> list[Prediction | ErrorBody]:
-        """As `Client.predict_images`."""
-        found: list[Prediction | ErrorBody] = []
-        parts = split_pictures(pictures)
-        while part := await asyncio.to_thread(next, parts, None):
-            found += read_predictions(await self._send(ask_pictures(part, top_k, request_id)), len(part))
-        return found
+        """Do as `Client.predict_images` does."""
+        return await self.predict_many("image", pictures, top_k=top_k, request_id=request_id)
 
     async def predict_texts(
         self, texts: Iterable[str], *, top_k: int | None = None, request_id: str | None = None
     ) -> list[Prediction | ErrorBody]:
-        """As `Client.predict_texts`."""
-        found: list[Prediction | ErrorBody] = []
-        for part in split_texts(texts):
-            found += read_predictions(await self._send(ask_texts(part, top_k, request_id)), len(part))
-        return found
+        """Do as `Client.predict_texts` does."""
+        return await self.predict_many("text", texts, top_k=top_k, request_id=request_id)
 
     async def is_ready(self) -> bool:
-        """As `Client.is_ready`."""
+        """Do as `Client.is_ready` does."""
         try:
-            return (await self._exchange(ask_readiness(), ONCE, self._timeout_s)).status_code == httpx.codes.OK
+            return (
+                await self._exchange(ask_readiness(), ONCE, self._timeout_s)
+            ).status_code == httpx.codes.OK
         except ServiceUnavailableError:
             return False
 
     async def wait_until_ready(self, timeout_s: float = 60.0) -> None:
-        """As `Client.wait_until_ready`."""
+        """Do as `Client.wait_until_ready` does."""
         await self._exchange(ask_readiness(), UNTIL_READY, timeout_s)
 
     async def close(self) -> None:
@@ -93,7 +112,9 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()
 
     async def _send(self, ask: Ask) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""One request on its way: its attempts and waits, and what is known of it when it is answered."""
+"""The attempts of one request: whether another follows and when, and what is known of them in the end."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from serving.client.requests import Ask
 from serving.client.retries import Retries
 
 LOST = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
-"""Refused or reset connections, and ones that end before the answer does."""
+"""Errors of connections that are refused or reset, or that end before the response does."""
 
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """What is known of one answered request besides its answer.
+    """What is known of one answered request besides its response.
 
     Args:
-        path: What was asked for, such as ``/predict``.
-        status: The HTTP status code.
-        request_id: What the service's log calls it.
-        attempts: Requests that it took.
-        elapsed_s: Seconds from the first attempt to the answer, waits included.
-        server_ms: Milliseconds that each stage took in the service: ``decode``, ``queue``, ``session`` and ``total``.
+        path: Path of the request below the service's address, such as ``/predict``.
+        status: HTTP status code of the response.
+        request_id: Id of the request in the service's log.
+        attempts: Number of attempts that were made, the last included.
+        elapsed_s: Time from the first attempt to the response, waits included, in seconds.
+        server_ms: Time that each stage took in the service, in milliseconds: ``decode``, ``queue``,
+            ``session`` and ``total``.
     """
 
     path: str
@@ -38,13 +39,19 @@ class RoundTrip:
 
 
 class Attempts:
-    """Decides after each attempt whether it was the last and how long to wait; sends and sleeps nothing itself.
+    """Decides after each attempt of a request whether another follows, and how long to wait before it.
+
+    It neither sends requests nor waits itself, so that the sync and the async client share it.
 
     Args:
         ask: The request.
-        url: The service's address, for messages.
-        retries: How often, and after which waits.
-        timeout_s: Seconds for all of it.
+        url: Address of the service, for messages.
+        retries: Number of attempts, and the waits between them.
+        timeout_s: Longest time for the request, all attempts and waits included, in seconds.
+
+    Attributes:
+        answer: The final response, or None as long as there is none.
+        wait_s: Time to wait before the next attempt, in seconds.
     """
 
     def __init__(self, ask: Ask, url: str, retries: Retries, timeout_s: float) -> None:
@@ -53,21 +60,27 @@ class Attempts:
         self._ask, self._url, self._retries = ask, url, retries
         self._longest_s = min(timeout_s, retries.attempt_timeout_s)
         self._made = 0
-        self._failure: tuple[str, str, httpx.Response | None] | None = None  # code, message, and the answer that says so
+        # Code and message of the last failure, and the response that reports it, if any.
+        self._failure: tuple[str, str, httpx.Response | None] | None = None
         self._started = time.monotonic()
         self._end = self._started + timeout_s
 
     def left_s(self) -> float:
-        """Seconds that the next attempt may take."""
+        """Return the longest time that the next attempt may take, in seconds; it is always above 0."""
         left_s = min(self._end - time.monotonic(), self._retries.attempt_timeout_s)
-        return max(left_s, 0.001)  # a sleep may last longer than was asked for
+        return max(left_s, 0.001)  # a sleep may last longer than it should
 
     def take(self, outcome: httpx.Response | Exception) -> None:
-        """Note how an attempt ended: ``answer`` is there now, or ``wait_s`` is what to wait before the next.
+        """Record how an attempt ended.
+
+        Then either ``answer`` is the response, or ``wait_s`` is the time to wait before the next attempt.
+
+        Args:
+            outcome: The response, or the error that the attempt raised.
 
         Raises:
-            ServiceUnavailableError: It failed, and no attempt or no time is left.
-            UnexpectedAnswerError: What came back is not HTTP as the client reads it.
+            ServiceUnavailableError: The attempt failed, and no attempt or no time is left.
+            UnexpectedAnswerError: The response is not HTTP that the client can read.
         """
         self._made += 1
         if isinstance(outcome, httpx.Response):
@@ -75,14 +88,15 @@ class Attempts:
         elif isinstance(outcome, httpx.TimeoutException | TimeoutError):
             self._take_timeout(outcome)
         elif isinstance(outcome, LOST):
-            what = f"{self._url} cannot be reached: {str(outcome) or type(outcome).__name__}."
-            self._failure = "unreachable", f"{what} Check the address, and that the service runs there.", None
+            text = f"{self._url} cannot be reached: {str(outcome) or type(outcome).__name__}."
+            self._failure = "unreachable", f"{text} Check the address, and that the service runs there.", None
             self._wait(outcome)
         else:
-            raise UnexpectedAnswerError("unexpected_answer", f"{self._url}: {outcome}", None, self._ask.request_id) from outcome
+            text = f"{self._url}: {outcome}"
+            raise UnexpectedAnswerError("unexpected_answer", text, None, self._ask.request_id) from outcome
 
     def round_trip(self) -> RoundTrip:
-        """What is known of the request, once it is answered."""
+        """Return what is known of the request; it must be answered."""
         assert self.answer is not None, "not answered yet"
         elapsed_s = time.monotonic() - self._started
         status, timings = self.answer.status_code, server_ms(self.answer)
@@ -92,27 +106,31 @@ class Attempts:
         if response.status_code not in self._retries.statuses:
             self.answer = response
             return
-        refusal, asked_s = read_refusal(response), retry_after_s(response)
-        asks = f" It asks to wait {asked_s:g} s." if asked_s else ""
-        what = f"{self._url}{self._ask.path} is not available: {refusal.message}{asks}"
-        self._failure = refusal.code, f"{what} Try later, send less at once, or allow more attempts or time.", response
-        self._wait(None, asked_s)
+        refusal, after_s = read_refusal(response), retry_after_s(response)
+        hint = f" It asks to wait {after_s:g} s." if after_s else ""
+        text = f"{self._url}{self._ask.path} is not available: {refusal.message}{hint}"
+        remedy = "Try later, send less at once, or allow more attempts or time."
+        self._failure = refusal.code, f"{text} {remedy}", response
+        self._wait(None, after_s)
 
     def _take_timeout(self, cause: Exception) -> None:
-        # The end of all time cuts the last attempt short, which says less than what the one before it met.
+        # Where the time for all attempts cuts the last one short, the failure of the one before says more.
         if self._failure is None or time.monotonic() < self._end:
-            what = f"{self._url}{self._ask.path} did not answer within {self._longest_s:g} s."
-            self._failure = "timed_out", f"{what} Send less at once, or raise timeout_s.", None
+            text = f"{self._url}{self._ask.path} did not answer within {self._longest_s:g} s."
+            self._failure = "timed_out", f"{text} Send less at once, or raise timeout_s.", None
         self._wait(cause)
 
-    def _wait(self, cause: Exception | None, asked_s: float = 0.0) -> None:
-        self.wait_s = self._retries.wait_s(self._made, asked_s)
+    def _wait(self, cause: Exception | None, after_s: float = 0.0) -> None:
+        """Set the wait before the next attempt; raises ServiceUnavailableError when there is none."""
+        self.wait_s = self._retries.wait_s(self._made, after_s)
         if self._made >= self._retries.attempts or time.monotonic() + self.wait_s >= self._end:
             raise self._unavailable() from cause
 
     def _unavailable(self) -> ServiceUnavailableError:
         assert self._failure is not None, "nothing failed yet"
         code, message, response = self._failure
-        tried = f"Tried {self._made} times in {time.monotonic() - self._started:.1f} s." if self._made > 1 else "Tried once."
-        status, named = (None, self._ask.request_id) if response is None else (response.status_code, request_id(response))
-        return ServiceUnavailableError(code, f"{message} {tried}", status, named)
+        elapsed_s = time.monotonic() - self._started
+        tried = f"{self._made} times in {elapsed_s:.1f} s" if self._made > 1 else "once"
+        status = None if response is None else response.status_code
+        log_id = self._ask.request_id if response is None else request_id(response)
+        return ServiceUnavailableError(code, f"{message} Tried {tried}.", status, log_id)

@@ -9,22 +9,25 @@ class ClientError(ServingError):
     """Base of all errors raised by :mod:`serving.client`.
 
     Args:
-        code: Stable name of what went wrong: the service's own, or the client's where the service gave none.
+        code: Stable, machine-readable name of what went wrong. It is the service's own, or the client's where
+            the service gave none.
         message: What happened, where, and what to do about it.
-        status: The HTTP status code of the last answer, or None when there was none.
-        request_id: What the service's log calls the request.
+        status: HTTP status code of the last response, or None when there was none.
+        request_id: Id of the request in the service's log, or None when it is not known.
     """
 
-    def __init__(self, code: str, message: str, status: int | None = None, request_id: str | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, status: int | None = None, request_id: str | None = None
+    ) -> None:
         super().__init__(code, message)
         self.status = status
         self.request_id = request_id
-        self.args = (code, message, status, request_id)  # so that a process pool can carry the error home
+        self.args = (code, message, status, request_id)  # lets a process pool pickle the error
 
     def __str__(self) -> str:
-        answered = "" if self.status is None else f"HTTP {self.status}, "
-        named = "" if self.request_id is None else f", request {self.request_id}"
-        return f"{self.message} ({answered}{self.code}{named})"
+        status = "" if self.status is None else f"HTTP {self.status}, "
+        request = "" if self.request_id is None else f", request {self.request_id}"
+        return f"{self.message} ({status}{self.code}{request})"
 
 
 class RequestRefusedError(ClientError):
@@ -36,4 +39,7 @@ class ServiceUnavailableError(ClientError):
 
 
 class UnexpectedAnswerError(ClientError):
-    """An answer that no Graft service gives: a redirect, another program's page, or fewer predictions than inputs."""
+    """The response is none that a Graft service gives.
+
+    It is a redirect, the page of another program, or a batch with another number of results than inputs.
+    """

@@ -1,4 +1,4 @@
-"""What is sent: requests built from pictures and texts, for both clients."""
+"""What is sent: requests built from inputs of any kind, for both clients."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from serving.client.address import check_header
+from serving.model.inputs.kind import MAX_ITEMS, FileBody, InputKind
 
-Picture = bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO
-MAX_ITEMS = 256
-MAX_PICTURES_BYTES = 32 * 1024 * 1024
-MAX_TEXTS_BYTES = 4 * 1024 * 1024
-"""Half of the largest body that the service takes by default: it counts the form around the pictures too."""
+File = bytes | bytearray | memoryview | os.PathLike[str] | BinaryIO
+Picture = File
 
 _Item = TypeVar("_Item")
 
@@ -26,10 +24,10 @@ class Ask:
     """One request, apart from where it goes.
 
     Args:
-        path: Below the service's address.
-        method: Of HTTP.
-        options: The rest of it, as httpx takes it.
-        request_id: Sent as ``X-Request-ID``, the same with every attempt.
+        path: Path below the service's address.
+        method: HTTP method.
+        options: The rest of the request, as httpx takes it.
+        request_id: Value of ``X-Request-ID``, the same with every attempt.
     """
 
     path: str
@@ -38,75 +36,82 @@ class Ask:
     request_id: str
 
     def arguments(self) -> dict[str, Any]:
-        """For ``httpx.Client.request``, apart from the timeout."""
+        """Return the arguments for ``httpx.Client.request``, apart from the timeout."""
         headers = {"X-Request-ID": self.request_id} | self.options.get("headers", {})
         return {**self.options, "method": self.method, "url": self.path, "headers": headers}
 
 
-def ask_picture(picture: Picture, top_k: int | None, request_id: str | None) -> Ask:
-    """One picture as a raw body; raises what reading it raises."""
-    return _ask("/predict", top_k, request_id, content=read_picture(picture), headers={"Content-Type": "application/octet-stream"})
+def ask_one(kind: InputKind, value: Any, top_k: int | None, request_id: str | None) -> Ask:  # noqa: ANN401 - each kind's own
+    """Build the request to classify one input: the raw body of a file, or JSON of a value."""
+    if isinstance(kind.body, FileBody):
+        content, headers = read_file(value, kind.noun), {"Content-Type": "application/octet-stream"}
+        return _ask("/predict", top_k, request_id, content=content, headers=headers)
+    return _ask("/predict", top_k, request_id, **_json({kind.body.field: value}))
 
 
-def ask_pictures(pictures: Sequence[bytes], top_k: int | None, request_id: str | None) -> Ask:
-    """Pictures as a form with one field, repeated."""
-    files = [("images", (str(index), picture, "application/octet-stream")) for index, picture in enumerate(pictures)]
-    return _ask("/predict_batch", top_k, request_id, files=files)
-
-
-def ask_text(text: str, top_k: int | None, request_id: str | None) -> Ask:
-    """One text as JSON."""
-    return _ask("/predict", top_k, request_id, **_json({"text": text}))
-
-
-def ask_texts(texts: Sequence[str], top_k: int | None, request_id: str | None) -> Ask:
-    """Texts as JSON."""
-    return _ask("/predict_batch", top_k, request_id, **_json({"texts": texts}))
+def ask_many(kind: InputKind, values: Sequence[Any], top_k: int | None, request_id: str | None) -> Ask:
+    """Build the request to classify inputs: a form with one field, repeated, or JSON of a list."""
+    field = kind.body.fields
+    if isinstance(kind.body, FileBody):
+        files = [(field, (str(index), item, "application/octet-stream")) for index, item in enumerate(values)]
+        return _ask("/predict_batch", top_k, request_id, files=files)
+    return _ask("/predict_batch", top_k, request_id, **_json({field: values}))
 
 
 def ask_readiness() -> Ask:
-    """The question whether the service can predict."""
+    """Build the question whether the service can predict."""
     return Ask("/readyz", "GET", {}, uuid.uuid4().hex)
 
 
-def split_pictures(pictures: Iterable[Picture]) -> Iterator[list[bytes]]:
-    """Pictures in parts that one request can carry, each read only when its part is asked for."""
-    return _split((read_picture(picture) for picture in pictures), len, MAX_PICTURES_BYTES)
-
-
-def split_texts(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts in parts that one request can carry; raises TypeError for a single text, whose letters would become texts."""
-    if isinstance(texts, str):
-        raise TypeError("Give a list of texts, or one text to predict_text.")
-    return _split(texts, lambda text: len(json.dumps(text)), MAX_TEXTS_BYTES)
-
-
-def read_picture(picture: Picture) -> bytes:
-    """The bytes of one picture.
+def split(kind: InputKind, values: Iterable[Any]) -> Iterator[list[Any]]:
+    """Split inputs into parts that one request can carry. A file is read only when its part is asked for.
 
     Raises:
-        TypeError: Anything but bytes, a path object or a file opened for bytes.
+        TypeError: A single input was given, whose bytes or characters would be taken for inputs.
+    """
+    if isinstance(values, str | bytes):
+        text = f"Give a list of {kind.plural}. One alone goes to predict, predict_image or predict_text."
+        raise TypeError(text)
+    # Half of the largest body that the service takes by default: it counts what stands around the inputs too.
+    max_bytes = kind.max_body_bytes // 2
+    if isinstance(kind.body, FileBody):
+        return _split((read_file(value, kind.noun) for value in values), len, max_bytes)
+    return _split(values, lambda value: len(json.dumps(value)), max_bytes)
+
+
+def read_file(value: File, noun: str = "picture") -> bytes:
+    """Return the bytes of one file.
+
+    Args:
+        value: Content, path or open file.
+        noun: What people call it, for messages.
+
+    Raises:
+        TypeError: The value is none of these. A string is never taken for a path.
         OSError: The file cannot be read.
     """
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return bytes(picture)
-    if isinstance(picture, os.PathLike):
-        return Path(picture).read_bytes()
-    content = picture.read() if hasattr(picture, "read") else None
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, os.PathLike):
+        return Path(value).read_bytes()
+    content = value.read() if hasattr(value, "read") else None
     if not isinstance(content, bytes):
-        kind = type(picture).__name__
-        raise TypeError(f"A picture is bytes, a pathlib.Path or a file opened with 'rb', not {kind}. A string is not taken for a path.")
+        accepted = "bytes, a pathlib.Path or a file opened with 'rb'"
+        text = f"A {noun} is {accepted}, not {type(value).__name__}. A string is not taken for a path."
+        raise TypeError(text)
     return content
 
 
-def _ask(path: str, top_k: int | None, request_id: str | None, **options: Any) -> Ask:  # noqa: ANN401 - httpx's own arguments
+def _ask(path: str, top_k: int | None, request_id: str | None, **options: Any) -> Ask:  # noqa: ANN401 - httpx's own
     if top_k is not None:
         options["params"] = {"top_k": top_k}
-    return Ask(path, "POST", options, uuid.uuid4().hex if request_id is None else check_header("request_id", request_id))
+    named = uuid.uuid4().hex if request_id is None else check_header("request_id", request_id)
+    return Ask(path, "POST", options, named)
 
 
 def _json(value: object) -> dict[str, Any]:
-    # ASCII with escapes carries half of a surrogate pair too, so that it is the service that says what is wrong with it.
+    # ASCII with escapes carries half of a surrogate pair too, so that the service can say what is wrong with
+    # it.
     return {"content": json.dumps(value).encode(), "headers": {"Content-Type": "application/json"}}
 
 

@@ -1,4 +1,4 @@
-"""Which failures are worth another attempt, and how long to wait before it."""
+"""The retry policy: which failures are worth another attempt, and how long to wait before it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,32 @@ import random
 from dataclasses import dataclass
 
 BUSY = frozenset({429, 502, 503, 504})
-"""Too many requests, and not available: as the service says it, or a gateway before it that finds nobody."""
+"""HTTP status codes of a temporary failure.
+
+The service itself sends them, or a gateway in front of it that cannot reach it.
+"""
 
 
 @dataclass(frozen=True)
 class Retries:
-    """Exponential back-off with full jitter, so that clients that failed together do not come back together.
+    """Exponential back-off with full jitter, so that clients that fail together do not retry together.
 
-    See https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/. A prediction changes nothing in the service, so
-    that asking again is safe even where an answer was lost on its way.
+    See https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/. A prediction changes
+    nothing in the service, so that retrying is safe even when a response was lost on its way.
 
     Args:
-        attempts: Requests in all, the first included. With 1 nothing is tried again.
-        first_wait_s: Longest wait after the first failure, in seconds. It doubles with every further one.
-        longest_wait_s: What it never doubles past, in seconds. The service's own ``Retry-After`` may ask for more.
-        attempt_timeout_s: Longest that one attempt may take, in seconds, before it is given up for the next. By default none is.
-        statuses: HTTP status codes that are tried again, besides connections that fail.
+        attempts: Largest number of attempts, the first included. The default is 5; 1 stands for no retries.
+        first_wait_s: Longest wait after the first failure, in seconds. It doubles with every further failure.
+            The default is 0.1.
+        longest_wait_s: Limit of that doubling, in seconds. The service's ``Retry-After`` may ask for a longer
+            wait. The default is 5.
+        attempt_timeout_s: Longest time that one attempt may take, in seconds, before it is given up for the
+            next. By default only the time for all attempts limits it.
+        statuses: HTTP status codes that are retried, in addition to failed connections and timeouts. The
+            default is 429, 502, 503 and 504.
 
     Raises:
-        ValueError: Fewer than one attempt, or a negative wait.
+        ValueError: There is less than one attempt, or a wait is negative or not a number.
     """
 
     attempts: int = 5
@@ -38,14 +45,16 @@ class Retries:
         if self.attempts < 1:
             raise ValueError(f"attempts is {self.attempts}, but the first request counts: give at least 1.")
         if not (self.first_wait_s >= 0 and self.longest_wait_s >= 0):
-            raise ValueError(f"first_wait_s is {self.first_wait_s} and longest_wait_s is {self.longest_wait_s}; give seconds from 0 up.")
+            text = f"first_wait_s is {self.first_wait_s} and longest_wait_s is {self.longest_wait_s}"
+            raise ValueError(f"{text}: give at least 0 seconds.")
 
     def wait_s(self, failures: int, retry_after_s: float = 0.0) -> float:
-        """Seconds to wait before the next attempt, drawn at random.
+        """Return the time to wait before the next attempt, in seconds, drawn at random.
 
         Args:
-            failures: Attempts that have failed, from 1.
-            retry_after_s: What the service asked for. The jitter comes on top, since it told all its clients the same.
+            failures: Number of attempts that failed, at least 1.
+            retry_after_s: Time that the service asked to wait, in seconds. The random wait is added to it,
+                since the service asks all its clients for the same time.
         """
         doubled_s = self.first_wait_s * 2.0 ** min(failures - 1, 62)
         return retry_after_s + random.uniform(0, min(self.longest_wait_s, doubled_s))  # noqa: S311 - spreads load, hides nothing
@@ -53,5 +62,10 @@ class Retries:
 
 DEFAULT = Retries()
 ONCE = Retries(attempts=1, statuses=frozenset())
-UNTIL_READY = Retries(2**62, first_wait_s=0.05, longest_wait_s=0.5, attempt_timeout_s=5.0, statuses=frozenset(range(300, 600)))
-"""Only time ends it, and any answer but success is a reason to ask again: a gateway may answer before the service is there."""
+UNTIL_READY = Retries(
+    2**62, first_wait_s=0.05, longest_wait_s=0.5, attempt_timeout_s=5.0, statuses=frozenset(range(300, 600))
+)
+"""Retries until time runs out, after any response but success.
+
+A gateway may answer in place of a service that is not there yet.
+"""

@@ -1,1 +1,1 @@
-"""The contract and the runtime: what a bundle is, and how the bytes of an input become a prediction."""
+"""The bundle format, and the code that turns the bytes of one input into a prediction."""

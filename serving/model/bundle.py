@@ -1,4 +1,4 @@
-"""A bundle: the folder that is served, opened only after every hash and every receipt in it has been checked."""
+"""A bundle, the folder that is served: it is opened only if every hash and every receipt in it is valid."""
 
 from __future__ import annotations
 
@@ -14,20 +14,31 @@ from serving.model.manifest import DEFAULTS_FILE, MANIFEST_FILE, SCHEMA_VERSION,
 from serving.model.receipt import find_doubt
 
 DEFAULTS_REMEDY = "Remove the file, or measure again: graft benchmark RUN"
-# Which BentoML service takes a modality's requests.
-SERVICES = {"image": "serving.service:GraftService", "text": "serving.service:GraftTextService"}
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: its folder, the manifest whose every hash has been checked, and a benchmark's settings where it has any."""
+    """An opened bundle, whose files have been checked.
+
+    Attributes:
+        folder: The bundle's folder.
+        manifest: The content of its ``manifest.json``.
+        defaults: The settings that a benchmark recommends, or None, the default, if the bundle has none.
+    """
 
     folder: Path
     manifest: Manifest
     defaults: Defaults | None = None
 
     def artifact(self, name: str | None = None) -> Artifact:
-        """One of its artifacts by name, or the default; raises BundleError ``unknown_artifact``."""
+        """Look up one of the bundle's artifacts.
+
+        Args:
+            name: Name of the artifact. The default is the one that a benchmark recommends, or else the first.
+
+        Raises:
+            BundleError: ``unknown_artifact`` if the bundle has no artifact of that name.
+        """
         if name is None:
             return self.artifact(self.defaults.artifact) if self.defaults else self.manifest.artifacts[0]
         for artifact in self.manifest.artifacts:
@@ -41,38 +52,38 @@ class Bundle:
         )
 
     def path_of(self, ref: FileRef) -> Path:
-        """The place of one of the bundle's files."""
+        """Return the path of one of the bundle's files."""
         return self.folder / ref.file
 
 
 def open_bundle(folder: Path, *, require_receipts: bool = True) -> Bundle:
-    """Read a bundle and check every hash in it.
+    """Read a bundle and check its files and receipts.
 
     Args:
-        folder: The bundle's folder, the one that holds ``manifest.json``.
-        require_receipts: Refuse artifacts without a passed receipt. Only verification, which is about to write them, turns this off;
-            a benchmark's settings are then left out.
+        folder: The bundle's folder, which contains ``manifest.json``.
+        require_receipts: Whether an artifact without a passed receipt is refused; True by default. If False,
+            as for verification, which is about to write the receipts, ``defaults.json`` is not read.
 
     Raises:
-        BundleError: ``missing_file``, ``unknown_schema``, ``invalid_manifest``, ``hash_mismatch`` or ``unproven``.
+        BundleError: ``missing_file``, ``unknown_schema``, ``unknown_input``, ``invalid_manifest``,
+            ``hash_mismatch``, ``unproven`` or ``invalid_defaults``.
     """
     manifest = _read_manifest(folder / MANIFEST_FILE)
     for ref in (*manifest.input.files(), manifest.reference):
         check_file(folder, ref)
     for artifact in manifest.artifacts:
-        check_file(folder, artifact)  # a plan's bytes are checked when it is loaded, with the machine that it is for
+        # A TensorRT plan is checked when it is loaded, together with the machine that it was built for.
+        check_file(folder, artifact)
         if not require_receipts:
             continue
-        state = find_doubt(folder, artifact)
-        if state:
-            raise BundleError(
-                "unproven", f"{folder}: {artifact.name} {state}, so nothing proves its answers. Run `graft verify` on its run."
-            )
+        doubt = find_doubt(folder, artifact)
+        if doubt:
+            text = f"{artifact.name} {doubt}, so nothing proves its answers. Run `graft verify` on its run."
+            raise BundleError("unproven", f"{folder}: {text}")
     defaults = _read_defaults(folder / DEFAULTS_FILE) if require_receipts else None
     if defaults and defaults.artifact not in {artifact.name for artifact in manifest.artifacts}:
-        raise BundleError(
-            "invalid_defaults", f"{folder / DEFAULTS_FILE}: names {defaults.artifact}, which is not published. {DEFAULTS_REMEDY}"
-        )
+        text = f"names {defaults.artifact}, which is not published. {DEFAULTS_REMEDY}"
+        raise BundleError("invalid_defaults", f"{folder / DEFAULTS_FILE}: {text}")
     return Bundle(folder, manifest, defaults)
 
 
@@ -82,24 +93,29 @@ def _read_defaults(path: Path) -> Defaults | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        raise BundleError("invalid_defaults", f"{path}: cannot be read ({error}). {DEFAULTS_REMEDY}") from error
+        text = f"{path}: cannot be read ({error}). {DEFAULTS_REMEDY}"
+        raise BundleError("invalid_defaults", text) from error
 
 
 def _read_manifest(path: Path) -> Manifest:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise BundleError("missing_file", f"{path}: not found, so this is not a bundle. Make one with `graft export`.") from error
+        text = f"{path}: not found, so this is not a bundle. Make one with `graft export`."
+        raise BundleError("missing_file", text) from error
     except (OSError, ValueError) as error:
-        raise BundleError("invalid_manifest", f"{path}: cannot be read ({error}). Export the bundle again.") from error
+        text = f"{path}: cannot be read ({error}). Export the bundle again."
+        raise BundleError("invalid_manifest", text) from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
         raise BundleError(
             "unknown_schema",
-            f"{path}: schema version {version!r}, but this release reads {SCHEMA_VERSION}. Install the one that wrote it, or export again.",
+            f"{path}: schema version {version!r}, but this release reads {SCHEMA_VERSION}. "
+            "Install the release that wrote it, or export again.",
         )
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'manifest'}: {item['msg']}" for item in error.errors())
+        places = ((".".join(map(str, item["loc"])), item["msg"]) for item in error.errors())
+        reasons = "; ".join(f"{place or 'manifest'}: {reason}" for place, reason in places)
         raise BundleError("invalid_manifest", f"{path}: {reasons}. Export the bundle again.") from error

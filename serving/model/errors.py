@@ -1,14 +1,14 @@
-"""Errors that serving raises. Each carries a machine-readable code and a message for people."""
+"""The errors that serving raises, each with a machine-readable code and a message for people."""
 
 from __future__ import annotations
 
 
 class ServingError(Exception):
-    """Base of all errors raised by :mod:`serving`.
+    """The base class of all errors raised by :mod:`serving`.
 
     Args:
-        code: Stable, machine-readable name of what went wrong, such as ``"hash_mismatch"``.
-        message: What happened, where, and what to do about it.
+        code: Stable, machine-readable name of the problem, such as ``"hash_mismatch"``.
+        message: What happened, where it happened, and how to fix it.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -18,30 +18,36 @@ class ServingError(Exception):
 
 
 class BundleError(ServingError):
-    """A bundle that must not be served: changed, incomplete, unproven, or of an unknown schema."""
+    """Raised for a bundle that must not be served: changed, incomplete, unproven, or of an unknown schema."""
 
 
 class ProviderError(ServingError):
-    """A requested execution provider that is not there or not in use."""
+    """Raised when an artifact cannot be run by the execution provider and in the precision that it names."""
 
 
 class SettingsError(ServingError):
-    """Settings that a service cannot be started with."""
+    """Raised for settings with which the service cannot start."""
 
 
 class InputRefusedError(ServingError):
-    """An input that cannot be predicted, or a request that is not answered.
+    """Raised for an input that cannot be predicted, or for a request that the service refuses.
 
     Args:
-        code: Stable name of the reason.
-        message: What is wrong with the input, and what would be accepted.
-        status: The HTTP status code that says the same.
-        retry_after_s: When it may be tried again; None where that would not help.
-        allow: The methods that would be answered.
+        code: Stable, machine-readable name of the reason.
+        message: What is wrong with the input or the request, and what would be accepted.
+        status: The HTTP status code of the response. The default is 400.
+        retry_after_s: Seconds after which a client may try again; None, the default, if that would not help.
+        allow: The HTTP methods that the path accepts, for the ``Allow`` header. The default is empty.
     """
 
     def __init__(
-        self, code: str, message: str, status: int = 400, *, retry_after_s: int | None = None, allow: tuple[str, ...] = ()
+        self,
+        code: str,
+        message: str,
+        status: int = 400,
+        *,
+        retry_after_s: int | None = None,
+        allow: tuple[str, ...] = (),
     ) -> None:
         super().__init__(code, message)
         self.status = status

@@ -1,4 +1,4 @@
-"""A file of a bundle, and the check that it is the one that was meant."""
+"""References to the files of a bundle, and the check that a file has the bytes it was published with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from serving.model.errors import BundleError
 
 
 class FileRef(BaseModel):
-    """A file of the bundle, relative to its folder, with the SHA-256 of its bytes in hex."""
+    """A reference to one file of a bundle.
+
+    Attributes:
+        file: Path of the file, relative to the bundle's folder. A path that leaves the folder is refused.
+        sha256: SHA-256 of the file's bytes, as 64 lowercase hexadecimal digits.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,29 +33,41 @@ class FileRef(BaseModel):
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256, in hex, of a file's bytes."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_checked(folder: Path, ref: FileRef) -> bytes:
-    """The bytes of a bundle's file.
+    """Check one file of a bundle, and return its bytes.
+
+    Args:
+        folder: The bundle's folder.
+        ref: The reference to the file.
 
     Raises:
-        BundleError: ``missing_file``, or ``hash_mismatch``: they are not those that the bundle was made with.
+        BundleError: ``missing_file`` if the file does not exist, or ``hash_mismatch`` if its bytes are not
+            those that the bundle was made with.
     """
     check_file(folder, ref)
     return (folder / ref.file).read_bytes()
 
 
 def check_file(folder: Path, ref: FileRef) -> None:
-    """Raise BundleError unless the file is there, with the bytes that the bundle was made with."""
+    """Check that a file of a bundle exists, with the bytes that the bundle was made with.
+
+    Args:
+        folder: The bundle's folder.
+        ref: The reference to the file.
+
+    Raises:
+        BundleError: ``missing_file`` or ``hash_mismatch``.
+    """
     path = folder / ref.file
     if not path.is_file():
-        raise BundleError("missing_file", f"{path}: named in the manifest, but not there. Copy the whole folder, or export again.")
+        text = "named in the manifest, but not there. Copy the whole folder, or export again."
+        raise BundleError("missing_file", f"{path}: {text}")
     actual = hash_file(path)
     if actual != ref.sha256:
-        raise BundleError(
-            "hash_mismatch",
-            f"{path}: its bytes changed (SHA-256 {actual[:12]}…, expected {ref.sha256[:12]}…). Copy it again, or export again.",
-        )
+        text = f"its bytes changed (SHA-256 {actual[:12]}…, expected {ref.sha256[:12]}…)."
+        raise BundleError("hash_mismatch", f"{path}: {text} Copy it again, or export again.")

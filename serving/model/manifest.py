@@ -1,4 +1,4 @@
-"""The manifest: what a bundle says of itself in ``manifest.json``, and a benchmark's advice in ``defaults.json``."""
+"""The schemas of a bundle's ``manifest.json``, which describes it, and of a benchmark's ``defaults.json``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serving.model.files import FileRef
-from serving.model.inputs.preprocessors import InputSpec
+from serving.model.inputs.registry import AnyInputSpec
 from serving.model.runtimes.plan import Plan
 from serving.model.runtimes.session import Precision, Runtime
 
@@ -24,20 +24,27 @@ class _Frozen(BaseModel):
 
 
 class ReceiptRef(FileRef):
-    """The measured proof of one artifact, and whether it passed its limits."""
+    """A reference to an artifact's receipt, the file that holds its measured proof.
+
+    Attributes:
+        passed: Whether the measurements are within their limits.
+    """
 
     passed: bool
 
 
 class Artifact(FileRef):
-    """What can be served: a file, the runtime that runs it, and the precision in which it does. Each has a proof of its own.
+    """One way to serve the model: an ONNX file, a runtime and a precision, with a receipt of its own.
 
     Attributes:
-        name: Such as ``onnx-fp32`` or ``openvino-bf16``.
-        runtime: What runs the file, and on which device; on any other its answers are not proven.
-        precision: Of weights and arithmetic.
-        max_batch_size: The most inputs that it runs at once; None for any number. Dynamic quantisation scales a whole batch, so that
-            an answer would depend on its neighbours: such an artifact runs one at a time.
+        name: Name of the artifact, such as ``onnx-fp32`` or ``openvino-bf16``.
+        runtime: Runtime and device that run the file; its predictions are not proven on any other.
+        precision: Precision of the weights and of the arithmetic.
+        max_batch_size: Maximum number of inputs in one run, or None, the default, for any number. It is 1 for
+            dynamic quantisation, which scales a batch as a whole, so that a prediction would depend on its
+            neighbours.
+        plan: The TensorRT plan that the ONNX file wraps; present if and only if the runtime is
+            ``onnxruntime-tensorrt``.
         receipt: The proof that it predicts what the checkpoint predicts; None before verification.
     """
 
@@ -51,12 +58,20 @@ class Artifact(FileRef):
     @model_validator(mode="after")
     def _has_a_plan_where_one_is_run(self) -> Artifact:
         if (self.runtime == "onnxruntime-tensorrt") != (self.plan is not None):
-            raise ValueError(f"{self.name}: an artifact has a plan exactly where TensorRT runs it")
+            raise ValueError(f"{self.name}: an artifact must have a plan if TensorRT runs it, and only then")
         return self
 
 
 class Lineage(_Frozen):
-    """Where the model comes from. Hashes are SHA-256 in hex; versions are package names to versions."""
+    """What the model was made from. Every hash is a SHA-256 in hexadecimal.
+
+    Attributes:
+        recipe_sha256: Hash of the parts of the recipe that determine the model.
+        data_sha256: Hash of the contents, labels and splits of all samples.
+        weights_sha256: Hash of the tensors of the pretrained weights.
+        checkpoint_sha256: Hash of the fine-tuned checkpoint.
+        versions: Versions of the installed packages, by package name.
+    """
 
     recipe_sha256: str
     data_sha256: str
@@ -66,13 +81,21 @@ class Lineage(_Frozen):
 
 
 class Manifest(_Frozen):
-    """What ``manifest.json`` holds.
+    """The content of ``manifest.json``.
 
     Attributes:
-        labels: Class names, in the order of the model's output columns.
-        labels_sha256: :func:`hash_labels` of them: a permuted or missing label does not pass unseen.
-        artifacts: What can be served; the first is the default, unless ``defaults.json`` names another.
-        reference: What the checkpoint answers to the test split: what receipts compare with, wherever they are made.
+        schema_version: Version of this schema.
+        name: Name of the model, from the recipe.
+        version: Version of the model, in lowercase letters and digits.
+        task: What the model does; always ``classification``.
+        labels: Class names, at least two, in the order of the model's output columns.
+        labels_sha256: :func:`hash_labels` of ``labels``, so that a permuted or missing label is detected.
+        input: How bytes become the model's input.
+        artifacts: What can be served, at least one. The first is the default unless ``defaults.json`` names
+            another.
+        reference: The file of the checkpoint's answers to the test split, with which every receipt compares,
+            wherever it is made.
+        lineage: What the model was made from.
     """
 
     schema_version: Literal[2] = 2
@@ -81,7 +104,7 @@ class Manifest(_Frozen):
     task: Literal["classification"] = "classification"
     labels: tuple[str, ...] = Field(min_length=2)
     labels_sha256: str
-    input: InputSpec
+    input: AnyInputSpec
     artifacts: tuple[Artifact, ...] = Field(min_length=1)
     reference: FileRef
     lineage: Lineage
@@ -94,12 +117,13 @@ class Manifest(_Frozen):
 
 
 class Defaults(_Frozen):
-    """What ``defaults.json`` holds: the settings that a benchmark found best.
+    """The content of ``defaults.json``: the settings that a benchmark recommends.
 
     Attributes:
-        artifact: The name of a published artifact.
-        threads: Threads within one run of it.
-        measured_on: The CPU or GPU, since another machine may do better with others.
+        artifact: Name of a published artifact.
+        threads: Number of threads within one run of that artifact; at least 1.
+        measured_on: Name of the CPU or GPU that was measured, since another machine may do better with other
+            settings.
     """
 
     artifact: str
@@ -108,5 +132,5 @@ class Defaults(_Frozen):
 
 
 def hash_labels(labels: Sequence[str]) -> str:
-    """SHA-256, in hex, of the labels in their order."""
+    """Return the SHA-256 of the labels in their order, in hexadecimal."""
     return hashlib.sha256(json.dumps(list(labels), ensure_ascii=False).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Bytes in, predictions out: the one path that the service, ``graft predict`` and the verification share."""
+"""The path from bytes to predictions, which the service, ``graft predict`` and the verification share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.errors import BundleError, InputRefusedError, ProviderError
 from serving.model.inputs.item import Item, Preprocessor
-from serving.model.inputs.preprocessors import open_preprocessor
+from serving.model.inputs.registry import find_kind, open_preprocessor
 from serving.model.manifest import DEFAULTS_FILE, Artifact, Defaults
 from serving.model.runtimes.cpu import cpu_limit
 from serving.model.runtimes.opening import open_session
@@ -24,50 +24,77 @@ from serving.model.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction,
 from serving.model.timings import Timings
 
 log = logging.getLogger("graft")
-# Within one run, where no benchmark says otherwise. Beyond them the parts of a small network's run are too short to be worth handing on.
+# Threads within one run of the model if no benchmark recommends a number. With more, each thread's share of a
+# small network's run is too short to be worth handing over.
 MOST_THREADS = 4
 
 
 class Predictor:
-    """A bundle's preprocessor and a session on one of its artifacts. Its methods may be called from several threads at once.
+    """A bundle's preprocessor and a session on one of its artifacts. It is thread-safe.
 
     Args:
         bundle: An opened bundle.
-        preprocessor: Of its input spec.
-        artifact: One of its artifacts.
-        session: A session on that.
+        preprocessor: The preprocessor of the bundle's input spec.
+        artifact: One of the bundle's artifacts.
+        session: A session on that artifact.
     """
 
-    def __init__(self, bundle: Bundle, preprocessor: Preprocessor, artifact: Artifact, session: Session) -> None:
+    def __init__(
+        self, bundle: Bundle, preprocessor: Preprocessor, artifact: Artifact, session: Session
+    ) -> None:
         self.manifest = bundle.manifest
+        self.kind = find_kind(bundle.manifest.input.modality)
         self.artifact = artifact
         self.preprocessor = preprocessor
         self.session = session
         self.callers = cpu_limit()
-        self._model = ModelInfo(name=bundle.manifest.name, version=bundle.manifest.version, artifact=artifact.name)
+        self._model = ModelInfo(name=bundle.manifest.name, version=self.version, artifact=artifact.name)
 
     def decode(self, data: bytes) -> Item:
-        """Turn the bytes of one input into one item of the model's input; raises InputRefusedError."""
+        """Decode one input.
+
+        Args:
+            data: The bytes of the input.
+
+        Raises:
+            InputRefusedError: The bytes are not an acceptable input.
+        """
         return self.preprocessor.decode(data)
 
     def score(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Calibrated probabilities, float32 of shape (batch, labels), of decoded arrays."""
-        most = self.artifact.max_batch_size or len(arrays)
-        parts = [self.session.run(self.preprocessor.collate(arrays[start : start + most])) for start in range(0, len(arrays), most)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        """Run the model on decoded inputs, in as many runs as the artifact's ``max_batch_size`` requires.
+
+        Args:
+            arrays: The decoded inputs; at least one.
+
+        Returns:
+            Calibrated probabilities, float32 of shape (inputs, labels).
+        """
+        size = self.artifact.max_batch_size or len(arrays)
+        batches = [arrays[start : start + size] for start in range(0, len(arrays), size)]
+        rows = [self.session.run(self.preprocessor.collate(batch)) for batch in batches]
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
     @property
     def version(self) -> str:
-        """The bundle's."""
+        """The version of the model, from the bundle's manifest."""
         return self.manifest.version
 
     @property
     def info(self) -> ModelInfo:
-        """What answers name."""
+        """The model and artifact that are named in every prediction."""
         return self._model
 
     def predict(self, data: bytes, timings: Timings | None = None) -> Prediction:
-        """Predict one input from its bytes, and add to the timings what it took; raises InputRefusedError."""
+        """Predict one input.
+
+        Args:
+            data: The bytes of the input.
+            timings: Where the time that decoding and the model take is added. It is discarded by default.
+
+        Raises:
+            InputRefusedError: The bytes are not an acceptable input.
+        """
         timings = timings or Timings()
         item = self.timed_decode(data, timings)
         start = time.perf_counter()
@@ -76,66 +103,88 @@ class Predictor:
         return self.describe(probabilities, item.truncation)
 
     def predict_or_error(self, data: bytes, timings: Timings | None = None) -> Prediction | ErrorBody:
-        """Predict one item of a batch; a refusal is an answer too, so that it never fails its neighbours."""
+        """Call :meth:`predict`, but return a refusal, so that it does not fail the other items of a batch."""
         try:
             return self.predict(data, timings)
         except InputRefusedError as refusal:
             return ErrorBody(error=ErrorDetail(code=refusal.code, message=refusal.message))
 
     def timed_decode(self, data: bytes, timings: Timings) -> Item:
-        """:meth:`decode`, and add to the timings what it took."""
+        """Call :meth:`decode`, and add the time that it takes to the timings."""
         start = time.perf_counter()
         try:
             return self.decode(data)
         finally:
             timings.decode_s += time.perf_counter() - start
 
-    def describe(self, probabilities: NDArray[np.float32], truncation: Truncation | None = None) -> Prediction:
-        """Name one row of probabilities, float32 of shape (labels,)."""
+    def describe(
+        self, probabilities: NDArray[np.float32], truncation: Truncation | None = None
+    ) -> Prediction:
+        """Convert the probabilities of one input to a prediction.
+
+        Args:
+            probabilities: One row of :meth:`score`, float32 of shape (labels,).
+            truncation: What was cut off the input, or None, the default, if nothing was.
+        """
         by_label = dict(zip(self.manifest.labels, probabilities.tolist(), strict=True))
         label = self.manifest.labels[int(probabilities.argmax())]
-        return Prediction(label=label, probability=by_label[label], probabilities=by_label, model=self._model, truncation=truncation)
+        return Prediction(
+            label=label,
+            probability=by_label[label],
+            probabilities=by_label,
+            model=self._model,
+            truncation=truncation,
+        )
 
 
 def load_predictor(
-    folder: Path, *, artifact: str | None = None, fallback: str | None = None, threads: int | None = None, require_receipts: bool = True
+    folder: Path,
+    *,
+    artifact: str | None = None,
+    fallback: str | None = None,
+    threads: int | None = None,
+    require_receipts: bool = True,
 ) -> Predictor:
     """Open a bundle, load one of its artifacts and warm it up.
 
     Args:
         folder: The bundle's folder.
-        artifact: The artifact's name, such as ``onnx-int8``; by default the one that a benchmark recommends, or the bundle's first.
-        fallback: The name of another, to serve where that one cannot be run here. Its name is then in every answer.
-        threads: Threads within one run; by default what the benchmark recommends with its artifact, or one a CPU, up to four.
-        require_receipts: Refuse a bundle that is not proven.
+        artifact: Name of the artifact, such as ``onnx-int8``. The default is the one that a benchmark
+            recommends, or else the bundle's first.
+        fallback: Name of the artifact to load if that one cannot run on this machine; every prediction then
+            names it. By default there is none.
+        threads: Number of threads within one run. The default is the number that a benchmark recommends for
+            the artifact, or else four; in both cases at most the number of CPUs.
+        require_receipts: Whether a bundle that is not proven is refused. The default is True.
 
     Raises:
-        BundleError: The bundle must not be served, or has no such artifact.
-        ProviderError: What the artifact asks for is not here, and there is no fallback.
+        BundleError: The bundle must not be served, or has no artifact of a given name.
+        ProviderError: The artifact cannot run on this machine, and there is no fallback that can.
     """
     bundle = open_bundle(folder, require_receipts=require_receipts)
     chosen = bundle.artifact(artifact)
-    other = bundle.artifact(fallback) if fallback else None
+    substitute = bundle.artifact(fallback) if fallback else None
     try:
         return warm(_load(bundle, chosen, threads))
     except ProviderError as error:
-        if other is None and artifact is None and bundle.defaults is not None:
+        if substitute is None and artifact is None and bundle.defaults is not None:
             raise ProviderError(error.code, f"{error.message} {_advice(bundle.defaults, bundle)}") from error
-        if other is None:
+        if substitute is None:
             raise
-        log.warning("serving %s instead of %s: %s", other.name, chosen.name, error.message)
-        return warm(_load(bundle, other, threads))
+        log.warning("serving %s instead of %s: %s", substitute.name, chosen.name, error.message)
+        return warm(_load(bundle, substitute, threads))
 
 
 def _advice(defaults: Defaults, bundle: Bundle) -> str:
     return (
-        f"It is the default because a benchmark chose it on {defaults.measured_on} ({DEFAULTS_FILE}). Measure here: graft benchmark RUN, "
-        f"or name another: --artifact {bundle.manifest.artifacts[0].name}"
+        f"It is the default because a benchmark chose it on {defaults.measured_on} ({DEFAULTS_FILE}). "
+        f"Measure here: graft benchmark RUN, or name another: --artifact {bundle.manifest.artifacts[0].name}"
     )
 
 
 def _load(bundle: Bundle, artifact: Artifact, threads: int | None) -> Predictor:
-    recommended = bundle.defaults.threads if bundle.defaults and bundle.defaults.artifact == artifact.name else MOST_THREADS
+    measured = bundle.defaults if bundle.defaults and bundle.defaults.artifact == artifact.name else None
+    recommended = measured.threads if measured else MOST_THREADS
     if artifact.plan:
         require_match(bundle.folder, artifact.plan)
     session = open_session(
@@ -149,17 +198,24 @@ def _load(bundle: Bundle, artifact: Artifact, threads: int | None) -> Predictor:
 
 
 def warm(predictor: Predictor) -> Predictor:
-    """Run a blank input, so that the first request does not pay for what happens once.
+    """Run a blank input, so that one-time initialisation does not slow down the first request.
+
+    Returns:
+        The predictor itself.
 
     Raises:
-        BundleError: The model does not take the inputs that the manifest describes.
-        ProviderError: An accelerator fails to run it.
+        BundleError: ``wrong_input`` if the model does not accept the input that the manifest describes.
+        ProviderError: ``run_failed`` if an accelerator fails to run the model.
     """
     try:
         predictor.score([predictor.preprocessor.blank()])
-    except Exception as error:  # onnxruntime has a type of error for each of its status codes, and no common base
+    # onnxruntime raises one type of error for each of its status codes, without a common base class.
+    except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        if predictor.artifact.runtime in {"onnxruntime-cuda", "onnxruntime-tensorrt"}:  # its memory, its driver, a missing kernel
-            raise ProviderError("run_failed", f"{predictor.artifact.name} loads, but its first run fails ({reason}).") from error
-        raise BundleError("wrong_input", f"The model does not run on the input that its manifest describes ({reason}).") from error
+        if predictor.artifact.runtime in {"onnxruntime-cuda", "onnxruntime-tensorrt"}:
+            # The likely causes are the GPU's memory, its driver or a missing kernel, not the bundle.
+            text = f"{predictor.artifact.name} loads, but its first run fails ({reason})."
+            raise ProviderError("run_failed", text) from error
+        text = f"The model does not run on the input that its manifest describes ({reason})."
+        raise BundleError("wrong_input", text) from error
     return predictor

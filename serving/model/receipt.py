@@ -1,4 +1,4 @@
-"""The receipt: the measured proof that one artifact predicts what the checkpoint predicts."""
+"""The check of a receipt, the measured proof that an artifact predicts what the checkpoint predicts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,22 @@ from serving.model.manifest import Artifact
 
 
 def find_doubt(folder: Path, artifact: Artifact) -> str | None:
-    """Why an artifact is unproven, or None: its receipt must be there, unchanged, passed, and of these very bytes."""
+    """Look for a reason why an artifact is not proven.
+
+    The receipt must exist, be unchanged, have passed, and be about this file (by its SHA-256), name, runtime,
+    precision and TensorRT plan.
+
+    Args:
+        folder: The bundle's folder.
+        artifact: One of the bundle's artifacts.
+
+    Returns:
+        The reason as a predicate whose subject is the artifact, such as ``has no receipt``, or None if the
+        artifact is proven.
+
+    Raises:
+        BundleError: ``missing_file`` or ``hash_mismatch`` for the file of the receipt.
+    """
     if artifact.receipt is None:
         return "has no receipt"
     check_file(folder, artifact.receipt)

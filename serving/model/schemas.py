@@ -1,28 +1,28 @@
-"""What the service answers, as other programs read it."""
+"""The JSON bodies of the service's responses."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Body(BaseModel):
-    """A frozen value that becomes a response's body."""
+    """An immutable value that is sent as the body of a response."""
 
     model_config = ConfigDict(frozen=True)
 
     def to_bytes(self) -> bytes:
-        """As JSON; what is not there is left out."""
+        """Return the value as UTF-8 JSON, without the fields that are None."""
         return self.model_dump_json(exclude_none=True).encode()
 
     def to_json(self) -> dict[str, Any]:
-        """The same as a JSON value."""
+        """Return the value as a JSON-compatible dict, without the fields that are None."""
         return self.model_dump(exclude_none=True)
 
 
 class ModelInfo(Body):
-    """Which model answered, and which of its artifacts."""
+    """The name and version of the model that made a prediction, and the artifact that was run."""
 
     name: str
     version: str
@@ -30,16 +30,19 @@ class ModelInfo(Body):
 
 
 class Truncation(Body):
-    """A text that was longer than the model reads: the tokens that it has, and those from its start that were used."""
+    """The report on a text that is longer than the model's limit and was cut at the end.
+
+    ``tokens`` is the number of tokens of the whole text, and ``used`` the number that the model received.
+    """
 
     tokens: int
     used: int
 
 
 class Prediction(Body):
-    """One answer: the most probable label, and the calibrated probability of each.
+    """The prediction for one input: the most probable label, and the calibrated probability of every label.
 
-    ``truncation`` is there only when something was cut off.
+    ``truncation`` is present only if a part of the input was cut off.
     """
 
     label: str
@@ -49,25 +52,25 @@ class Prediction(Body):
     truncation: Truncation | None = None
 
     def top(self, k: int) -> Prediction:
-        """The same with the ``k`` most probable labels only, the most probable first."""
-        best = sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:k]
-        return self.model_copy(update={"probabilities": dict(best)})
+        """Return a copy with only the ``k`` most probable labels, in descending order of probability."""
+        ranked = sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:k]
+        return self.model_copy(update={"probabilities": dict(ranked)})
 
 
 class ErrorDetail(Body):
-    """Why an input was refused: a stable code for programs, a message for people."""
+    """The reason for a refusal: a stable code for programs, and a message for people."""
 
-    code: str
-    message: str
+    code: str = Field(examples=["overloaded"])
+    message: str = Field(examples=["32 requests are waiting, and no more may. Try again later."])
 
 
 class ErrorBody(Body):
-    """The body of every refused request, and of every refused item of a batch."""
+    """The body of the response to a refused request, and the entry for a refused item of a batch."""
 
     error: ErrorDetail
 
 
 class BatchPredictions(Body):
-    """One prediction or one error an item, in the order of the request."""
+    """One prediction or one error for each item of a batch, in the order of the request."""
 
     predictions: list[Prediction | ErrorBody]

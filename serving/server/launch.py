@@ -1,4 +1,4 @@
-"""The service as processes: one that holds the port, and workers that answer and are replaced when they die."""
+"""The service as processes: one holds the port, and workers answer and are replaced when they die."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import sys
 import tempfile
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from serving.model.bundle import open_bundle
 from serving.model.errors import SettingsError
-from serving.server.http.app import GraftApp
-from serving.server.http.guard import REMEDY, is_loopback
+from serving.server.app import build_app
+from serving.server.http.access import REMEDY, is_loopback
 from serving.server.http.protocol import HardenedProtocol
 from serving.server.keys import open_keys
 from serving.server.observing.logs import configure_logging
@@ -30,7 +31,7 @@ from serving.server.settings import Settings
 log = logging.getLogger("graft")
 PR_SET_PDEATHSIG = 1  # prctl(2)
 BACKLOG = 2048
-DRAIN_S = 25  # of the 30 s that Kubernetes leaves by default between SIGTERM and SIGKILL
+DRAIN_S = 25  # Kubernetes leaves 30 s by default between SIGTERM and SIGKILL
 HEALTHCHECK_S = 30  # a worker that shares its CPUs, or loads a second model, is slow and not dead
 MOST_FILES = 65_536
 
@@ -39,18 +40,21 @@ def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
     """Serve until SIGTERM or SIGINT, and then answer what has been asked.
 
     Args:
-        settings: Of the service.
+        settings: Settings of the service.
         host: Address to listen on.
         port: Port to listen on.
-        workers: Processes that answer. One uses all CPUs; more only help where HTTP itself is the limit.
+        workers: Number of processes that answer. One uses all CPUs; more only help where HTTP itself is the
+            limit.
 
     Raises:
-        SettingsError: The address cannot be listened on, or others can reach it and there is neither a key nor the leave to do without.
-        BundleError: The bundle must not be served; better said here than by a service that is never ready.
-        ProviderError: What the artifact asks for is not here, and there is no fallback.
+        SettingsError: The address cannot be listened on, or other machines can reach it and neither a key is
+            set nor anonymous callers are allowed.
+        BundleError: The bundle must not be served, which is better said here than by a service that is never
+            ready.
+        ProviderError: The artifact's runtime or device is not here, and there is no fallback.
     """
     configure_logging(settings.log_level)
-    logging.getLogger("uvicorn").setLevel(logging.getLogger().level)  # in this process it tells of workers that die
+    logging.getLogger("uvicorn").setLevel(logging.getLogger().level)  # here it tells of workers that die
     if settings.trace:
         require_tracing()
     _require_keys(settings, host)
@@ -67,22 +71,25 @@ def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
 
 
 def _allow_connections() -> None:
-    """Raise the limit on open files, each connection being one, as far as this user may."""
+    """Raise the limit on open files as far as this user may: each connection is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def make_app(settings: Settings) -> GraftApp:
-    """What a worker runs."""
+def make_app(settings: Settings) -> Starlette:
+    """Build what a worker process runs."""
     configure_logging(settings.log_level)
     _end_with_parent()
-    return GraftApp(settings)
+    return build_app(settings)
 
 
 def _end_with_parent() -> None:
-    """Drain and end when the process that holds the port is killed: nobody could replace this one then, and the port would stay taken."""
+    """Drain and end when the process that holds the port is killed.
+
+    Nobody could replace this worker then, and the port would stay taken.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -99,7 +106,7 @@ def _configuration(settings: Settings, workers: int) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # whom a request says it comes from is no fact
+        proxy_headers=False,  # what a request says of its origin is no fact
         date_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=30,
@@ -109,9 +116,10 @@ def _configuration(settings: Settings, workers: int) -> uvicorn.Config:
 
 
 def _require_keys(settings: Settings, host: str) -> None:
-    keys = open_keys(settings.api_keys_file)  # a useless file of them is told here, once, and not by every worker
+    keys = open_keys(settings.api_keys_file)  # a useless file is reported here once, and not by every worker
     if not (is_loopback(host) or keys.are_set or settings.allow_anonymous):
-        raise SettingsError("no_keys", f"{host} can be reached by other machines, and there are no API keys. {REMEDY}")
+        text = f"{host} can be reached by other machines, and there are no API keys. {REMEDY}"
+        raise SettingsError("no_keys", text)
 
 
 def _require_bundle(settings: Settings) -> None:
@@ -131,9 +139,11 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(BACKLOG)  # from now on clients wait instead of being turned away
+        listener.listen(BACKLOG)  # from now on clients wait instead of being refused
     except OSError as error:
-        text = f"{host}:{port}: cannot be listened on ({error.strerror}). Choose another with --port or --host."
+        text = (
+            f"{host}:{port}: cannot be listened on ({error.strerror}). Choose another with --port or --host."
+        )
         raise SettingsError("cannot_listen", text) from error
     listener.set_inheritable(True)
     return listener

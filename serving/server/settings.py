@@ -1,4 +1,4 @@
-"""How a service is set up, by its command line or by environment variables."""
+"""The settings of a service, from its command line and from environment variables."""
 
 from __future__ import annotations
 
@@ -19,23 +19,35 @@ LogLevel = Annotated[
 
 
 class Settings(BaseModel):
-    """One service's settings. Each can be set by the environment variable of its name, such as ``GRAFT_MAX_QUEUE``.
+    """The settings of one service.
+
+    Each can also be given by an environment variable: its name in capitals after ``GRAFT_``, such as
+    ``GRAFT_MAX_QUEUE``.
 
     Attributes:
-        bundle: The folder to serve. It is watched: what appears there takes over once it is proven and loaded.
-        artifact: A published artifact's name; by default what a benchmark recommends, or the bundle's first.
-        fallback: The name of one to serve where that cannot be run.
-        max_queue: Requests that may wait; past them the answer is 503 at once. None for 16 a CPU.
-        deadline_s: A request that has waited so long is answered by 503 instead.
-        body_timeout_s: A request's body must have arrived after so long.
-        max_body_bytes: Largest body; None for 64 MiB of pictures, 8 MiB of texts.
-        max_buffered_bytes: Of all the bodies that are held at one time.
-        watch_s: Between two looks at the bundle's folder and the file of keys.
-        api_keys_file: One key a line.
-        protect_all: Metrics and documentation need a key too; only the probes and the page do not.
-        allow_anonymous: Answer without keys on addresses that other machines can reach.
-        trace: Send OpenTelemetry traces, by the OTEL_* environment variables.
-        log_level: The least that is logged; ``warning`` leaves out the line a request.
+        bundle: Path of the folder to serve. It is watched: a new bundle that appears there takes over once it
+            is verified and loaded.
+        artifact: Name of the published artifact to serve. By default it is the one that a benchmark
+            recommends, or the bundle's first.
+        fallback: Name of the artifact to serve instead when that one cannot be run on this machine, which is
+            an error by default.
+        max_queue: Number of requests that may wait for a thread; further ones are answered with 503 at once.
+            By default it is 16 per CPU.
+        deadline_s: Longest time that a request may wait for a thread before it is answered with 503, in
+            seconds. The default is 10.
+        body_timeout_s: Longest time that a request's body may take to arrive, in seconds. The default is 20.
+        max_body_bytes: Size of the largest request body, in bytes. By default it is 64 MiB for pictures and
+            8 MiB for texts.
+        max_buffered_bytes: Total size of the request bodies held in memory at one time, in bytes. The default
+            is 512 MiB.
+        watch_s: Time between two checks of the bundle's folder and of the file of API keys, in seconds. The
+            default is 1.
+        api_keys_file: Path of a file with one API key per line.
+        protect_all: Whether metrics and documentation need an API key too. The probes and the page never do.
+        allow_anonymous: Whether other machines are answered although there are no API keys.
+        trace: Whether OpenTelemetry traces are sent, as the OTEL_* environment variables say.
+        log_level: Lowest level that is logged. The default is ``info``; ``warning`` leaves out the line that
+            each request has.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,15 +69,23 @@ class Settings(BaseModel):
 
 
 def read_settings(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:
-    """Settings as given, and those that are not (None) from the environment.
+    """Return the settings that are given, completed from environment variables.
+
+    Args:
+        given: Values by the settings' names. None stands for a setting that is not given.
+        environment: Environment variables, of which empty ones are ignored. By default they are those of the
+            process.
 
     Raises:
-        SettingsError: A value that means nothing; the message names it.
+        SettingsError: A setting is missing, unknown or invalid; the message names it.
     """
     environment = os.environ if environment is None else environment
-    found = {name: environment[PREFIX + name.upper()] for name in Settings.model_fields if environment.get(PREFIX + name.upper())}
+    variables = {name: environment.get(PREFIX + name.upper()) for name in Settings.model_fields}
+    values = {name: value for name, value in variables.items() if value}
+    values |= {name: value for name, value in given.items() if value is not None}
     try:
-        return Settings.model_validate(found | {name: value for name, value in given.items() if value is not None})
+        return Settings.model_validate(values)
     except ValidationError as error:
         reasons = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise SettingsError("invalid_settings", f"The service's settings cannot be used: {reasons}.") from error
+        text = f"The service's settings cannot be used: {reasons}."
+        raise SettingsError("invalid_settings", text) from error

@@ -25,7 +25,7 @@ from pipeline.verify.receipt import build_receipt
 from serving.model.bundle import open_bundle
 from serving.model.errors import ProviderError
 from serving.model.files import hash_file
-from serving.model.inputs.preprocessors import open_preprocessor
+from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import Artifact
 from serving.model.predictor import Predictor, warm
 from serving.model.runtimes.libraries import explain_missing

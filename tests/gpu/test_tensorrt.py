@@ -13,7 +13,7 @@ from pipeline.layout import RunFolder
 from pipeline.verify.receipt import failures
 from serving.model.bundle import open_bundle
 from serving.model.errors import ProviderError
-from serving.model.inputs.preprocessors import open_preprocessor
+from serving.model.inputs.registry import open_preprocessor
 from serving.model.runtimes.onnx import OnnxSession
 from serving.model.runtimes.plan import TENSORRT, Plan, require_match
 from serving.model.runtimes.session import Precision

@@ -103,13 +103,15 @@ def test_service_imports_no_training_code(tiny_run: Path) -> None:
     """What a worker imports, in a process of its own: the application, and its predictor at work."""
     script = f"""
 import asyncio, json, sys
+import httpx
 from serving.server.launch import make_app
 from serving.server.settings import read_settings
 app = make_app(read_settings({{"bundle": {str(tiny_run / "bundle")!r}}}, {{}}))
 async def work():
-    await app.start()
-    app._live.predictor.predict(bytes.fromhex({make_picture("bars", 0).hex()!r}))
-    await app.stop()
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        answer = await client.post("/predict", content=bytes.fromhex({make_picture("bars", 0).hex()!r}))
+        assert answer.status_code == 200, answer.text
 asyncio.run(work())
 heavy = {{"torch", "torchvision", "timm", "transformers", "sklearn", "scipy", "matplotlib", "onnx", "pipeline", "bentoml", "openvino"}}
 print(json.dumps(sorted(heavy & {{name.split(".")[0] for name in sys.modules}})))

@@ -16,7 +16,7 @@ from pipeline.modalities.image.augment import augment
 from pipeline.modalities.modality import Batch, Readable
 from pipeline.progress import track
 from pipeline.recipe.sections import ImageAugment
-from serving.model.inputs.image import ImagePreprocessor
+from serving.model.inputs.image.pixels import ImagePreprocessor
 from serving.model.runtimes.cpu import cpu_limit
 
 MEMORY_SHARE = 0.25

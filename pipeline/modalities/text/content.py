@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 
-from serving.model.inputs.text import decode_text
+from serving.model.inputs.text.tokens import decode_text
 
 
 def check(data: bytes, max_characters: int) -> None:

@@ -14,7 +14,7 @@ from pipeline.modalities.modality import Batch, Readable
 from pipeline.modalities.text.augment import Augmenter
 from pipeline.progress import track
 from serving.model.errors import InputRefusedError
-from serving.model.inputs.text import TextPreprocessor
+from serving.model.inputs.text.tokens import TextPreprocessor
 
 
 @dataclass(frozen=True)

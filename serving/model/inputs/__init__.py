@@ -1,1 +1,1 @@
-"""Request bytes to model input, one module a modality."""
+"""Kinds of input: for each one object that says all that the service and the client must know of it."""

@@ -1,4 +1,4 @@
-"""What every kind of input becomes: one array an item, and named arrays a batch."""
+"""What every kind of input is decoded to: one array an item, and named arrays a batch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from serving.model.schemas import Truncation
 
 Feeds = dict[str, NDArray[Any]]
+"""One batch: arrays by the names of the model's inputs, whose first dimension is the batch."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,9 @@ class Item:
     """One decoded input.
 
     Attributes:
-        array: uint8 (H, W, 3) of a picture, int64 (tokens,) of a text.
-        truncation: What was cut off, if anything.
+        array: The array that the model gets, without the batch's dimension: uint8 of shape (height, width, 3)
+            for a picture, int64 of shape (tokens,) for a text.
+        truncation: What was cut off the input, or None if all of it was used.
     """
 
     array: NDArray[Any]
@@ -27,16 +29,16 @@ class Item:
 
 
 class Preprocessor(Protocol):
-    """From request bytes to model input; training, verification and serving share it. Safe to call from several threads."""
+    """Turns request bytes into model input; thread-safe, and shared by training and serving."""
 
     def decode(self, data: bytes) -> Item:
         """Decode one input; raises InputRefusedError."""
         ...
 
     def collate(self, arrays: Sequence[NDArray[Any]]) -> Feeds:
-        """One batch of decoded arrays, padded to one shape, by the names of the model's inputs."""
+        """Combine decoded arrays into one batch, padded to a common shape."""
         ...
 
     def blank(self) -> NDArray[Any]:
-        """A decoded array to warm a session up with."""
+        """Return a decoded array with which a session can be warmed up."""
         ...

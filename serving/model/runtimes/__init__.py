@@ -1,1 +1,1 @@
-"""What runs a model file: ONNX Runtime or OpenVINO, on exactly the device and in exactly the precision that were asked for."""
+"""Sessions of ONNX Runtime and OpenVINO, on exactly the device and in exactly the precision requested."""

@@ -1,4 +1,4 @@
-"""How many CPUs there are to work with."""
+"""The number of CPUs that this process may use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from pathlib import Path
 
 
 def cpu_limit() -> int:
-    """How many CPUs this process may use: its affinity, further limited by a container's CPU quota (cgroup v2 or v1)."""
+    """Return the number of CPUs that this process may use.
+
+    It is the number of CPUs in the process's affinity mask, further limited by the CPU quota of its container
+    (cgroup v2 or v1), rounded down; at least 1.
+    """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, min(count, int(quota))) if quota else count

@@ -1,4 +1,4 @@
-"""Why an accelerator's provider does not load: the library that is missing, and what would bring it."""
+"""The diagnosis of an accelerator's provider that does not load: the missing library and the remedy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ PROVIDER_LIBRARIES = {
     "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
     "TensorrtExecutionProvider": "libonnxruntime_providers_tensorrt.so",
 }
-LOADED_LATER = ("libcudnn.so.9",)  # by the provider itself, when the first convolution asks for it
-# By the start of a library's name: what it belongs to, and the remedy.
+# The provider loads these itself, when the first convolution needs them.
+LOADED_LATER = ("libcudnn.so.9",)
+# The prefix of a library's name, the owner of the library, and the remedy if it is missing.
 REMEDIES = (
-    ("libcuda.so", "the NVIDIA driver's", "Run on a machine with an NVIDIA GPU and driver; in a container, start it with --gpus all."),
+    (
+        "libcuda.so",
+        "the NVIDIA driver's",
+        "Run on a machine with an NVIDIA GPU and driver; in a container, start it with --gpus all.",
+    ),
     ("libnvinfer", "TensorRT's", "Try: pip install 'graft-ml[tensorrt]'"),
     ("libnvonnxparser", "TensorRT's", "Try: pip install 'graft-ml[tensorrt]'"),
     ("libcudnn", "cuDNN's", "Try: pip install 'graft-ml[gpu]'"),
@@ -23,7 +28,14 @@ REMEDIES = (
 
 
 def explain_missing(provider: str) -> str | None:
-    """Name the first library that keeps a provider from loading, and the remedy; None where all are there."""
+    """Find the first library that keeps a provider from loading.
+
+    Args:
+        provider: ONNX Runtime's name of the provider, one of ``PROVIDER_LIBRARIES``.
+
+    Returns:
+        A message for people with the library and the remedy, or None if every library loads.
+    """
     provider_library = str(Path(ort.__file__).parent / "capi" / PROVIDER_LIBRARIES[provider])
     for library in ("libcuda.so.1", provider_library, *LOADED_LATER):
         reason = _load_error(library)
@@ -33,7 +45,7 @@ def explain_missing(provider: str) -> str | None:
 
 
 def _load_error(library: str) -> str | None:
-    """The dynamic loader's message, which begins with the name of what is missing; None when it loads."""
+    """Return the dynamic loader's error, which begins with the missing library's name; None if it loads."""
     try:
         ctypes.CDLL(library)
     except OSError as error:

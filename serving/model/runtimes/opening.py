@@ -1,4 +1,4 @@
-"""The session that an artifact asks for."""
+"""The choice of the session class for a runtime."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from serving.model.runtimes.openvino import OpenVinoSession
 from serving.model.runtimes.session import Precision, Runtime, Session
 
 
-def open_session(path: Path, runtime: Runtime, precision: Precision, *, threads: int = 1, callers: int = 1) -> Session:
+def open_session(
+    path: Path, runtime: Runtime, precision: Precision, *, threads: int = 1, callers: int = 1
+) -> Session:
     """Load a model file.
 
     Args:
-        path: The file.
-        runtime: What runs it, and on which device.
-        precision: Of the arithmetic.
-        threads: Threads within one run.
-        callers: How many runs at once it is prepared for.
+        path: The ONNX file.
+        runtime: Runtime and device that run the file.
+        precision: Precision of the arithmetic.
+        threads: Number of threads within one run. The default is 1.
+        callers: Maximum number of concurrent runs in OpenVINO; ONNX Runtime has no limit. The default is 1.
 
     Raises:
-        ProviderError: It cannot be run by exactly that; nothing else is tried.
+        ProviderError: The runtime cannot run the file on that device in that precision; no other is tried.
     """
     if runtime == "openvino-cpu":
         return OpenVinoSession(path, precision=precision, threads=threads, callers=callers)

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, in the precision that was asked for and in no other."""
+"""A session of OpenVINO on the CPU, in the requested precision and in no other."""
 
 from __future__ import annotations
 
@@ -14,25 +14,31 @@ from serving.model.errors import ProviderError
 from serving.model.inputs.item import Feeds
 from serving.model.runtimes.session import Precision
 
-# OpenVINO's names of a precision, and what a CPU must say that it can.
+# The types of layers whose precision is checked, as OpenVINO names them.
 COMPUTING = {"Convolution", "FullyConnected", "MatMul"}
+# OpenVINO's name of a precision, and the capability that the CPU must report for it.
 HINTS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16")}
 
 
 class OpenVinoSession:
-    """An OpenVINO model with one output.
+    """An OpenVINO model with one output. It is thread-safe.
 
     Args:
         path: The ONNX file, the same that ONNX Runtime reads.
-        precision: ``fp32``, or ``bf16`` on a CPU that has instructions for it.
-        threads: Threads within one ``run``.
-        callers: How many ``run`` at once; more of them wait.
+        precision: ``fp32``, the default, or ``bf16`` on a CPU that has instructions for it.
+        threads: Number of threads within one ``run``. The default is 1.
+        callers: Maximum number of concurrent ``run`` calls; further calls wait. The default is 1.
+
+    Attributes:
+        in_use: What runs the model; see :class:`serving.model.runtimes.session.Session`.
 
     Raises:
-        ProviderError: OpenVINO is not installed, does not load the file, or would compute in another precision.
+        ProviderError: OpenVINO is not installed, cannot load the file, or would compute in another precision.
     """
 
-    def __init__(self, path: Path, *, precision: Precision = "fp32", threads: int = 1, callers: int = 1) -> None:
+    def __init__(
+        self, path: Path, *, precision: Precision = "fp32", threads: int = 1, callers: int = 1
+    ) -> None:
         openvino = _import()
         core = openvino.Core()
         hint = _require_precision(core, precision)
@@ -45,7 +51,7 @@ class OpenVinoSession:
                     "EXECUTION_MODE_HINT": "PERFORMANCE",
                     "NUM_STREAMS": callers,
                     "INFERENCE_NUM_THREADS": threads * callers,
-                    "ENABLE_CPU_PINNING": False,  # the CPUs are shared with decoding and HTTP
+                    "ENABLE_CPU_PINNING": False,  # decoding and HTTP share the CPUs
                 },
             )
         except RuntimeError as error:
@@ -63,7 +69,7 @@ class OpenVinoSession:
         }
 
     def run(self, feeds: Feeds) -> NDArray[np.float32]:
-        """Run one batch; the first dimension of every input is the batch."""
+        """Run the model on one batch; the first dimension of every input and of the output is the batch."""
         request = self._requests.get()
         try:
             return request.infer(feeds)[0]  # type: ignore[no-any-return]
@@ -72,15 +78,26 @@ class OpenVinoSession:
 
 
 def _require_computed(path: Path, hint: str, nodes: Sequence[Any]) -> None:
-    """Refuse a model whose convolutions and products run in another precision, by what the compiled model says of each."""
-    found = [{key: value.get() for key, value in node.get_rt_info().items()} for node in nodes]
-    used = {info["runtimePrecision"] for info in found if info.get("layerType") in COMPUTING}
+    """Raise ProviderError if the compiled model has a convolution or a matrix product in another precision.
+
+    Args:
+        path: The ONNX file, for the message.
+        hint: OpenVINO's name of the requested precision.
+        nodes: The nodes of the compiled model.
+    """
+    infos = [{key: value.get() for key, value in node.get_rt_info().items()} for node in nodes]
+    used = {info["runtimePrecision"] for info in infos if info.get("layerType") in COMPUTING}
     if used - {hint}:
-        raise ProviderError("precision_missing", f"{path}: OpenVINO was asked for {hint}, but computes in {', '.join(sorted(used))}.")
+        text = f"{path}: OpenVINO was asked for {hint}, but computes in {', '.join(sorted(used))}."
+        raise ProviderError("precision_missing", text)
 
 
 def has_bf16() -> bool:
-    """Whether OpenVINO finds instructions for bf16 in this CPU; raises ProviderError where it is not installed."""
+    """Return whether OpenVINO finds instructions for bf16 in this CPU.
+
+    Raises:
+        ProviderError: ``provider_missing`` if OpenVINO is not installed.
+    """
     return "BF16" in _import().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -88,18 +105,20 @@ def _import() -> Any:  # noqa: ANN401 - a module
     try:
         import openvino
     except ImportError as error:
-        raise ProviderError("provider_missing", "OpenVINO is not installed. Try: pip install 'graft-ml[openvino]'") from error
+        text = "OpenVINO is not installed. Try: pip install 'graft-ml[openvino]'"
+        raise ProviderError("provider_missing", text) from error
     return openvino
 
 
 def _require_precision(core: Any, precision: Precision) -> str:  # noqa: ANN401 - openvino.Core
     if precision not in HINTS:
-        raise ProviderError("precision_missing", f"OpenVINO runs a file in {' or '.join(HINTS)} here, not in {precision}.")
+        text = f"OpenVINO artifacts run in {' or '.join(HINTS)}, not in {precision}."
+        raise ProviderError("precision_missing", text)
     hint, capability = HINTS[precision]
     if capability not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ProviderError(
             "precision_missing",
-            f"{precision} was asked for, but this CPU has no instructions for it (OpenVINO lists no {capability}). "
-            "Serve another artifact, or use a CPU with AMX or AVX512_BF16.",
+            f"{precision} was asked for, but this CPU has no instructions for it (OpenVINO lists no "
+            f"{capability}). Serve another artifact, or use a CPU with AMX or AVX512_BF16.",
         )
     return hint

@@ -1,4 +1,4 @@
-"""A TensorRT plan: what it is bound to, and whether this machine is that."""
+"""TensorRT plans: the machine that a plan is bound to, and the check that this machine matches it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from serving.model.runtimes.libraries import explain_missing
 from serving.model.runtimes.session import Precision
 
 TENSORRT = "TensorrtExecutionProvider"
-# What ONNX Runtime's provider is linked against, in the order in which they need each other.
+# The libraries that ONNX Runtime's TensorRT provider is linked against; the later ones need the earlier ones.
 TENSORRT_LIBRARIES = ("libnvinfer.so.10", "libnvonnxparser.so.10")
-# CUdevice_attribute of <cuda.h>
+# Values of the enumeration CUdevice_attribute in <cuda.h>.
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 _NAME_BYTES = 256
 
 
 class Profile(BaseModel):
-    """The shapes of one input that a plan runs; it is tuned for ``opt``, and refuses what is outside ``min`` and ``max``.
+    """The range of shapes that a plan accepts for one input, with 0 < min <= opt <= max along each axis.
 
     Attributes:
-        input: The input's name.
-        min: Smallest length along each axis.
-        opt: The lengths that the kernels were chosen for.
-        max: Largest length along each axis.
+        input: Name of the input.
+        min: Smallest length accepted along each axis, the batch included.
+        opt: Lengths for which TensorRT chose the kernels.
+        max: Largest length accepted along each axis.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,25 +43,28 @@ class Profile(BaseModel):
     @model_validator(mode="after")
     def _is_ordered(self) -> Profile:
         same_rank = len(self.min) == len(self.opt) == len(self.max)
-        if not same_rank or any(not 0 < low <= best <= high for low, best, high in zip(self.min, self.opt, self.max, strict=True)):
-            raise ValueError(f"{self.input}: the shapes must be of one rank, with 0 < min <= opt <= max along each axis")
+        axes = zip(self.min, self.opt, self.max, strict=True)
+        if not same_rank or any(not 0 < low <= best <= high for low, best, high in axes):
+            text = "the shapes must be of one rank, with 0 < min <= opt <= max along each axis"
+            raise ValueError(f"{self.input}: {text}")
         return self
 
 
 class Plan(FileRef):
-    """A ``.plan`` file, and the machine that it was built on and is bound to.
+    """A ``.plan`` file, and the machine on which it was built and to which it is bound.
 
     Attributes:
-        onnx_sha256: Of the ONNX file that it was built from: other weights are another plan.
-        tensorrt_version: All four numbers of it, such as ``10.14.1.48``.
-        compute_capability: The GPU's, such as ``9.0``.
-        gpu: The GPU's name, as CUDA gives it.
-        driver: The version of the NVIDIA driver.
-        cuda_version: Of the CUDA that onnxruntime is built for.
-        onnxruntime_version: The version that loads it.
-        precision: Of weights and arithmetic.
-        profiles: Of every input.
-        flags: How it was built, for people.
+        onnx_sha256: SHA-256, in hexadecimal, of the ONNX file from which the plan was built, since other
+            weights need another plan.
+        tensorrt_version: Version of TensorRT, with all four numbers, such as ``10.14.1.48``.
+        compute_capability: Compute capability of the GPU, such as ``9.0``.
+        gpu: Name of the GPU, as reported by CUDA.
+        driver: Version of the NVIDIA driver.
+        cuda_version: Version of CUDA for which onnxruntime is built.
+        onnxruntime_version: Version of the onnxruntime that loads the plan.
+        precision: Precision of the weights and of the arithmetic.
+        profiles: The accepted shapes of every input.
+        flags: The build flags, for people to read. The default is empty.
     """
 
     onnx_sha256: str = Field(pattern="^[0-9a-f]{64}$")
@@ -78,7 +81,7 @@ class Plan(FileRef):
 
 @dataclass(frozen=True)
 class Machine:
-    """What a plan is bound to, as this machine has it; the attributes are those of :class:`Plan`."""
+    """The properties of this machine that a plan is bound to; the attributes are those of :class:`Plan`."""
 
     tensorrt_version: str
     compute_capability: str
@@ -89,15 +92,16 @@ class Machine:
 
 
 def require_match(folder: Path, plan: Plan) -> None:
-    """Refuse a plan that was changed or that was built for another machine.
+    """Check that a plan is unchanged and that it was built for this machine.
 
     Args:
         folder: The bundle's folder.
-        plan: One of its plans.
+        plan: One of the bundle's plans.
 
     Raises:
-        ProviderError: ``plan_changed``: it is not there, or its bytes are others; ``plan_mismatch``, with every reason; or
-            ``provider_missing``: there is no GPU or no TensorRT here.
+        ProviderError: ``plan_changed`` if the file is missing or its bytes changed; ``plan_mismatch``, with
+            every reason, if it was built for another machine; ``provider_missing`` if this machine has no GPU
+            or no TensorRT.
     """
     try:
         check_file(folder, plan)
@@ -107,26 +111,38 @@ def require_match(folder: Path, plan: Plan) -> None:
     if reasons:
         raise ProviderError(
             "plan_mismatch",
-            f"{folder / plan.file}: was built for another machine: {'; '.join(reasons)}. Build it again on this machine with "
-            "`graft export RUN --force` and `graft verify RUN`, or serve the ONNX file: `--fallback onnx-fp32`.",
+            f"{folder / plan.file}: was built for another machine: {'; '.join(reasons)}. Build it again on "
+            "this machine with `graft export RUN --force` and `graft verify RUN`, or serve the ONNX file: "
+            "`--fallback onnx-fp32`.",
         )
 
 
 def mismatches(plan: Plan, machine: Machine) -> list[str]:
-    """Why a plan must not run on a machine, for people; nothing where it may.
+    """List the reasons why a plan must not run on a machine.
 
-    TensorRT reads no plan of another build of itself, and none for another compute capability. The other bounds are ours: the kernels
-    were timed and proven on that very GPU, whose name also tells its number of multiprocessors; onnxruntime's reading of plans may
-    change with its minor version; libraries change with CUDA's major version; and an older driver was never tried.
+    TensorRT itself refuses a plan of another TensorRT build or for another compute capability. The other
+    limits are Graft's own: the kernels were timed and proven on that very GPU, whose name also determines its
+    number of multiprocessors; the way onnxruntime reads plans may change with its minor version; libraries
+    change with the major version of CUDA; and an older driver was never tried.
+
+    Args:
+        plan: The plan.
+        machine: The machine that would run it.
+
+    Returns:
+        One text for people per difference, with the plan's value as "there" and the machine's as "here";
+        empty if the plan may run.
     """
-    bound = (
+    versions = (
         ("TensorRT", plan.tensorrt_version, machine.tensorrt_version, 4),
         ("CUDA", plan.cuda_version, machine.cuda_version, 1),
         ("onnxruntime", plan.onnxruntime_version, machine.onnxruntime_version, 2),
         ("compute capability", plan.compute_capability, machine.compute_capability, 2),
     )
     reasons = [
-        f"{what} {built} there, {here} here" for what, built, here, parts in bound if _release(built, parts) != _release(here, parts)
+        f"{what} {built} there, {here} here"
+        for what, built, here, parts in versions
+        if _release(built, parts) != _release(here, parts)
     ]
     if plan.gpu != machine.gpu:
         reasons.append(f"{plan.gpu} there, {machine.gpu} here")
@@ -144,10 +160,11 @@ def _numbers(version: str) -> list[int]:
 
 
 def read_machine() -> Machine:
-    """What this machine has, of all that a plan is bound to.
+    """Read the properties of this machine that a plan is bound to.
 
     Raises:
-        ProviderError: ``provider_missing``: a library or the GPU is missing; the message names it and the remedy.
+        ProviderError: ``provider_missing`` if a library or the GPU is missing; the message names it and the
+            remedy.
     """
     tensorrt_version = _version_of(load_tensorrt())
     gpu, compute_capability = _read_gpu()
@@ -164,14 +181,16 @@ def read_machine() -> Machine:
 def load_tensorrt() -> ctypes.CDLL:
     """Load the libraries that ONNX Runtime's TensorRT provider needs, and return libnvinfer.
 
-    ``preload_dlls`` loads those of CUDA and cuDNN alone. pip puts TensorRT's where the dynamic loader does not look; once they are
-    loaded, the provider finds them by name.
+    onnxruntime's ``preload_dlls`` loads only those of CUDA and cuDNN. pip installs TensorRT's where the
+    dynamic loader does not search; once they are loaded, the provider finds them by name.
 
     Raises:
-        ProviderError: ``provider_missing``: one of them does not load, or the provider is not in this onnxruntime.
+        ProviderError: ``provider_missing`` if a library does not load, or if this build of onnxruntime has no
+            TensorRT provider.
     """
     if TENSORRT not in ort.get_available_providers():
-        raise ProviderError("provider_missing", f"{TENSORRT} is not in this onnxruntime. Try: pip install 'graft-ml[gpu]'")
+        text = f"This build of onnxruntime has no {TENSORRT}. Try: pip install 'graft-ml[gpu]'"
+        raise ProviderError("provider_missing", text)
     ort.preload_dlls()
     nvinfer, *_ = [_load(_place_of(library)) for library in TENSORRT_LIBRARIES]
     return nvinfer
@@ -181,14 +200,18 @@ def _load(library: str) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(library)
     except OSError as error:
-        raise ProviderError("provider_missing", explain_missing(TENSORRT) or f"The loader says: {error}.") from error
+        text = explain_missing(TENSORRT) or f"The loader says: {error}."
+        raise ProviderError("provider_missing", text) from error
 
 
 def _place_of(library: str) -> str:
-    """The library's path in pip's package of them; its bare name, for the dynamic loader, where that is not installed."""
+    """Return the path of a library in the package ``tensorrt_libs``, which pip installs.
+
+    If it is not there, the bare name is returned, for which the dynamic loader searches.
+    """
     spec = find_spec("tensorrt_libs")
-    place = Path(spec.origin).parent / library if spec and spec.origin else None
-    return str(place) if place and place.is_file() else library
+    path = Path(spec.origin).parent / library if spec and spec.origin else None
+    return str(path) if path and path.is_file() else library
 
 
 def _version_of(nvinfer: ctypes.CDLL) -> str:
@@ -197,9 +220,9 @@ def _version_of(nvinfer: ctypes.CDLL) -> str:
 
 
 def _read_gpu() -> tuple[str, str]:
-    """Name and compute capability of CUDA's first device, the one that ONNX Runtime runs on.
+    """Return the name and compute capability of CUDA's first device, on which ONNX Runtime runs.
 
-    CUDA is asked and not NVML, which numbers the devices otherwise and does not heed ``CUDA_VISIBLE_DEVICES``.
+    They are read from CUDA because NVML numbers the devices differently and ignores ``CUDA_VISIBLE_DEVICES``.
     """
     cuda = _load("libcuda.so.1")
     device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
@@ -212,9 +235,8 @@ def _read_gpu() -> tuple[str, str]:
         or cuda.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, device)
     )
     if status:
-        raise ProviderError(
-            "provider_missing", f"The NVIDIA driver finds no usable GPU (CUDA error {status}). See `nvidia-smi`, and CUDA_VISIBLE_DEVICES."
-        )
+        text = f"The NVIDIA driver finds no usable GPU (CUDA error {status})."
+        raise ProviderError("provider_missing", f"{text} Check `nvidia-smi` and CUDA_VISIBLE_DEVICES.")
     return name.value.decode(), f"{major.value}.{minor.value}"
 
 
@@ -222,7 +244,8 @@ def _read_driver() -> str:
     try:
         import pynvml
     except ImportError as error:
-        raise ProviderError("provider_missing", "nvidia-ml-py is not installed. Try: pip install 'graft-ml[tensorrt]'") from error
+        text = "nvidia-ml-py is not installed. Try: pip install 'graft-ml[tensorrt]'"
+        raise ProviderError("provider_missing", text) from error
     try:
         pynvml.nvmlInit()
         try:
@@ -232,6 +255,6 @@ def _read_driver() -> str:
     except pynvml.NVMLError as error:
         raise ProviderError(
             "provider_missing",
-            f"libnvidia-ml.so.1, the NVIDIA driver's, does not answer ({error}). In a container, NVIDIA_DRIVER_CAPABILITIES must name "
-            "both compute and utility.",
+            f"libnvidia-ml.so.1, a library of the NVIDIA driver, cannot be used ({error}). In a container, "
+            "NVIDIA_DRIVER_CAPABILITIES must name both compute and utility.",
         ) from error

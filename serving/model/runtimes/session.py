@@ -1,4 +1,4 @@
-"""What every runtime gives: a session on one model file."""
+"""The interface that every runtime implements: a session on one model file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,24 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 class Session(Protocol):
-    """A loaded model with one output. ``run`` may be called from several threads at once."""
+    """A loaded model with one output. It is thread-safe."""
 
     @property
     def in_use(self) -> dict[str, Any]:
-        """What runs the model, as the runtime itself reports it: its name and version, the device's provider, how many nodes each has."""
+        """What runs the model, as the runtime itself reports it.
+
+        ``runtime`` is its name and version, ``provider`` the execution provider or device, and ``nodes`` the
+        number of graph nodes by provider.
+        """
         ...
 
     def run(self, feeds: Feeds) -> NDArray[np.float32]:
-        """Map a batch, by the names of the model's inputs, to outputs of the same first dimension."""
+        """Run the model on one batch.
+
+        Args:
+            feeds: Arrays by the names of the model's inputs; the first dimension of each is the batch.
+
+        Returns:
+            The model's output, float32, whose first dimension is the batch.
+        """
         ...

@@ -1,1 +1,1 @@
-"""How requests become predictions: admission, threads, batches, and the model that answers now."""
+"""From requests to predictions: admission, worker threads, batching, and the model that serves requests."""

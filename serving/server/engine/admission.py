@@ -1,4 +1,4 @@
-"""Who waits for how long: a bounded queue in front of the threads that predict."""
+"""Admission control: a bounded queue in front of the threads that predict."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ from serving.model.errors import InputRefusedError
 from serving.model.timings import Timings
 
 T = TypeVar("T")
+REMEDY = "Try again later, or at another replica."
 
 
 class Admission:
-    """Threads that work, and requests that wait for them. A request past the bound is refused at once, one past its deadline then.
+    """A pool of worker threads with a bounded queue in front of it.
 
-    Of single inputs the bound is one on time too (Little's law): with ``max_queue`` waiting, the last of them waits that many service
-    times divided by the threads. Of batches the deadline is.
+    A request that finds the queue full is refused at once, and one that waits past its deadline is refused
+    then. For single inputs, the bound on the queue also bounds the waiting time (Little's law): the last of
+    ``max_queue`` waiting requests waits for ``max_queue / threads`` service times. For batches, only the
+    deadline bounds it.
 
     Args:
-        threads: As many requests are worked on at once.
-        max_queue: As many more may wait.
-        deadline_s: For so long.
+        threads: Number of requests processed concurrently.
+        max_queue: Number of further requests that may wait.
+        deadline_s: Longest time that a request may wait for a thread, in seconds.
+
+    Attributes:
+        admitted: Number of requests that are being processed or waiting.
     """
 
     def __init__(self, threads: int, max_queue: int, deadline_s: float) -> None:
@@ -36,18 +42,28 @@ class Admission:
 
     @property
     def waiting(self) -> int:
-        """Requests that were admitted and that no thread works on yet."""
+        """Number of admitted requests that no thread processes yet."""
         return max(0, self.admitted - self.threads)
 
     def require_room(self) -> None:
-        """Raise InputRefusedError when a request that came now would be refused; before its body is read, so that it costs nothing."""
+        """Refuse a request that arrives while the queue is full.
+
+        This is called before a request's body is read, so that a refusal costs nothing.
+
+        Raises:
+            InputRefusedError: ``overloaded`` (HTTP 503): the queue is full.
+        """
         if self.admitted >= self.threads + self.max_queue:
-            message = f"{self.waiting} requests are waiting, and no more may. Try again later, or at another replica."
-            raise InputRefusedError("overloaded", message, status=503, retry_after_s=1)
+            text = f"{self.waiting} requests are waiting, which is the limit. {REMEDY}"
+            raise InputRefusedError("overloaded", text, status=503, retry_after_s=1)
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Count one request in, for as long as it is worked on; raises InputRefusedError when there is no room."""
+        """Count a request as admitted for as long as the context is open.
+
+        Raises:
+            InputRefusedError: ``overloaded`` (HTTP 503): the queue is full.
+        """
         self.require_room()
         self.admitted += 1
         try:
@@ -56,33 +72,38 @@ class Admission:
             self.admitted -= 1
 
     async def run(self, work: Callable[[], T], timings: Timings, until: float) -> T:
-        """Do it in one of the threads.
+        """Run a function in one of the threads.
 
         Args:
-            work: What to do.
-            timings: Where the wait is written to.
-            until: The time, by ``time.perf_counter``, until which a thread must have begun.
+            work: Function to run.
+            timings: Timings whose ``queue_s`` is increased by the time spent waiting for a thread.
+            until: Time by which a thread must have started the function, on the clock of
+                ``time.perf_counter``.
+
+        Returns:
+            What the function returns.
 
         Raises:
-            InputRefusedError: ``deadline_exceeded``.
+            InputRefusedError: ``deadline_exceeded`` (HTTP 503): no thread was free in time.
         """
-        asked = time.perf_counter()
+        submitted = time.perf_counter()
 
-        def begin() -> T:
+        def start() -> T:
             now = time.perf_counter()
             if now > until:
                 raise self._too_late()
-            timings.queue_s += now - asked
+            timings.queue_s += now - submitted
             return work()
 
-        # In the order of their arrival, all with the same patience: whoever is before one that is too late has begun or is too late too.
-        # So the refusal comes at the deadline, or when a thread is next free, and no timer is needed.
-        return await asyncio.get_running_loop().run_in_executor(self._pool, begin)
+        # Requests are started in the order of their arrival, and all may wait equally long: those ahead of
+        # one that is too late have been started or are too late as well. A late request is therefore refused
+        # at its deadline or when a thread is next free, and no timer is needed.
+        return await asyncio.get_running_loop().run_in_executor(self._pool, start)
 
     def _too_late(self) -> InputRefusedError:
-        message = f"The request waited for {self.deadline_s:g} s and was not begun. Try again later, or at another replica."
-        return InputRefusedError("deadline_exceeded", message, status=503, retry_after_s=1)
+        text = f"The request was not started within {self.deadline_s:g} s. {REMEDY}"
+        return InputRefusedError("deadline_exceeded", text, status=503, retry_after_s=1)
 
     def close(self) -> None:
-        """End the threads, when they have done what they were given."""
+        """Wait until the threads have done all submitted work, and end them."""
         self._pool.shutdown()

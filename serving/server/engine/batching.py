@@ -1,4 +1,4 @@
-"""Grouping of requests for an accelerator, where a batch costs little more than a single input."""
+"""Dynamic batching for accelerators, where a batch costs little more than a single input."""
 
 from __future__ import annotations
 
@@ -19,16 +19,24 @@ MOST_INPUTS = 32
 
 
 class Scorer(Protocol):
-    """What a batch is run by; :class:`serving.model.predictor.Predictor` is one."""
+    """The model that runs a batch; :class:`serving.model.predictor.Predictor` is one."""
 
     def score(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Probabilities of decoded arrays."""
+        """Return the probabilities, float32 of shape (batch, labels), of decoded inputs."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """One decoded input, and who waits for its answer since when."""
+    """A decoded input that waits to be run.
+
+    Attributes:
+        scorer: Model that runs it.
+        array: The decoded input, of the shape and dtype that the model takes.
+        timings: Timings of the request that it belongs to.
+        future: Receives the input's probabilities, float32 of shape (labels,), or the error of its batch.
+        since: When it began to wait, on the clock of ``time.perf_counter``.
+    """
 
     scorer: Scorer
     array: NDArray[Any]
@@ -38,15 +46,16 @@ class Waiting:
 
 
 class Batcher:
-    """One thread that runs a model, and the decoded inputs that wait for it.
+    """A queue of decoded inputs, and one thread that runs them on the model in batches.
 
-    Greedy: whenever the device is idle it takes all that waits, up to ``most``. Nobody waits for a batch to fill up, so that a single
-    request is as fast as without; batches grow by themselves when requests come faster than the device runs them (as in Clipper,
+    Batching is greedy: whenever the device is idle, it takes all inputs that wait, up to ``most``. No input
+    waits for a batch to fill up, so that a single request is as fast as without batching; batches grow by
+    themselves when requests arrive faster than the device runs them (as in Clipper,
     https://www.usenix.org/conference/nsdi17/technical-sessions/presentation/crankshaw, without its delay).
-    The bound on what waits is :class:`serving.server.engine.admission.Admission`'s.
+    :class:`serving.server.engine.admission.Admission` bounds the number of inputs that wait.
 
     Args:
-        most: Inputs a run at most.
+        most: Largest number of inputs in a batch.
     """
 
     def __init__(self, most: int = MOST_INPUTS) -> None:
@@ -56,7 +65,19 @@ class Batcher:
         self._busy: asyncio.Task[None] | None = None
 
     async def score(self, scorer: Scorer, array: NDArray[Any], timings: Timings) -> NDArray[np.float32]:
-        """Probabilities, float32 of shape (labels,), of one decoded input; whatever the run raises, each of its inputs raises."""
+        """Run the model on one decoded input, together with others that wait.
+
+        Whatever the model raises is raised for each input of the batch.
+
+        Args:
+            scorer: Model that runs the input. Inputs of different models are never in one batch.
+            array: The decoded input, of the shape and dtype that the model takes.
+            timings: Timings whose ``queue_s`` and ``session_s`` are increased by the wait and by the time of
+                the whole batch, and whose ``batch_size`` is set.
+
+        Returns:
+            Probabilities, float32 of shape (labels,).
+        """
         future: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
         self._waiting.append(Waiting(scorer, array, timings, future, time.perf_counter()))
         if self._busy is None or self._busy.done():
@@ -68,29 +89,30 @@ class Batcher:
             await self._run(self._take())
 
     def _take(self) -> list[Waiting]:
-        """What runs next: all of one model, since a new one may have taken over."""
+        """Remove the next batch from the queue: inputs of one model, since a new one may have taken over."""
         batch = [self._waiting.popleft()]
         while self._waiting and len(batch) < self._most and self._waiting[0].scorer is batch[0].scorer:
             batch.append(self._waiting.popleft())
         return batch
 
     async def _run(self, batch: Sequence[Waiting]) -> None:
-        arrays, start = [one.array for one in batch], time.perf_counter()
-        for one in batch:
-            one.timings.queue_s += start - one.since
+        loop, start = asyncio.get_running_loop(), time.perf_counter()
+        arrays = [item.array for item in batch]
+        for item in batch:
+            item.timings.queue_s += start - item.since
         try:
-            rows = await asyncio.get_running_loop().run_in_executor(self._thread, batch[0].scorer.score, arrays)
+            rows = await loop.run_in_executor(self._thread, batch[0].scorer.score, arrays)
         except Exception as error:
-            for one in batch:
-                if not one.future.done():
-                    one.future.set_exception(error)
+            for item in batch:
+                if not item.future.done():
+                    item.future.set_exception(error)
             return
-        took = time.perf_counter() - start
-        for one, row in zip(batch, rows, strict=True):
-            one.timings.session_s, one.timings.batch_size = one.timings.session_s + took, len(batch)
-            if not one.future.done():  # whoever asked may have left
-                one.future.set_result(row)
+        run_s = time.perf_counter() - start
+        for item, row in zip(batch, rows, strict=True):
+            item.timings.session_s, item.timings.batch_size = item.timings.session_s + run_s, len(batch)
+            if not item.future.done():  # a request that was cancelled has cancelled its future
+                item.future.set_result(row)
 
     def close(self) -> None:
-        """End the thread."""
+        """Wait until the batch that runs has ended, and end the thread."""
         self._thread.shutdown()

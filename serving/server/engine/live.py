@@ -1,4 +1,4 @@
-"""The model that answers now, and how a new version of its bundle takes over."""
+"""The model that serves requests, and how a new version of its bundle replaces it."""
 
 from __future__ import annotations
 
@@ -6,32 +6,45 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.model.bundle import SERVICES
 from serving.model.errors import BundleError, ServingError
 from serving.model.predictor import Predictor, load_predictor
 
 log = logging.getLogger("graft")
+# One entry per file: its path, modification time in nanoseconds, size in bytes and inode number.
 Signature = tuple[tuple[str, int, int, int], ...]
 
 
 class LiveModel:
-    """A predictor, and the folder that it came from.
+    """The predictor that serves requests, and the bundle folder that it is loaded from.
 
-    A request keeps the predictor that it began with, so that a swap fails none; the old one is freed with its last request.
+    A request keeps the predictor that it started with, so that a swap fails no request. The old predictor is
+    freed when its last request ends.
 
     Args:
-        folder: A bundle's folder, or a link to one.
-        artifact: A published artifact's name, or the default.
-        fallback: The name of one to serve where that cannot be run.
-        modality: Refuse bundles of another.
+        folder: Path of a bundle's folder, or of a link to one.
+        artifact: Name of the published artifact to serve. By default it is the one that a benchmark
+            recommends, or the bundle's first.
+        fallback: Name of the artifact to serve instead when the first cannot be run on this machine. By
+            default there is none, and such a bundle is refused.
+        modality: Kind of input that a bundle must take, such as ``image`` or ``text``. By default it is the
+            kind of the first bundle that is loaded.
 
     Attributes:
-        refusal: Why the folder's present content is not served; None when it is.
+        refusal: Why the folder's current content is not served, or None when it is.
     """
 
-    def __init__(self, folder: Path, *, artifact: str | None = None, fallback: str | None = None, modality: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        artifact: str | None = None,
+        fallback: str | None = None,
+        modality: str | None = None,
+    ) -> None:
         self.folder = folder
-        self._load: Callable[[Path], Predictor] = lambda folder: load_predictor(folder, artifact=artifact, fallback=fallback)
+        self._load: Callable[[Path], Predictor] = lambda folder: load_predictor(
+            folder, artifact=artifact, fallback=fallback
+        )
         self._modality = modality
         self._seen: Signature | None = None
         self._predictor: Predictor | None = None
@@ -39,32 +52,42 @@ class LiveModel:
 
     @property
     def predictor(self) -> Predictor:
-        """What answers; raises the refusal where nothing does yet."""
+        """The predictor that serves requests.
+
+        Raises:
+            ServingError: No bundle is loaded yet. It says why the folder's content was refused, and is
+                ``loading`` until the first :meth:`refresh` ends.
+        """
         if self._predictor is None:
             raise self.refusal or BundleError("loading", f"{self.folder}: is being loaded.")
         return self._predictor
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a predictor."""
+        """Whether a predictor is loaded."""
         return self._predictor is not None
 
     def refresh(self) -> bool | None:
-        """Load what is in the folder if that changed since the last look, beside what answers now.
+        """Load the folder's content if it changed since the last call.
+
+        The current predictor serves requests meanwhile.
 
         Returns:
-            True when it took over, False when it was refused (see :attr:`refusal`) and what was there stays, None when nothing changed.
+            True when the new content took over. False when it was refused (see :attr:`refusal`) and the
+            previous predictor, if any, stays. None when nothing changed.
         """
         seen = _signature(self.folder)
         if seen == self._seen:
             return None
         self._seen = seen
         try:
-            # Resolved, so that a link that moves on meanwhile does not mix two bundles.
+            # Resolved first, so that a link that is redirected meanwhile does not mix two bundles' files.
             predictor = self._load(self.folder.resolve())
             self._require_modality(predictor)
-        except Exception as error:  # a file that vanishes meanwhile, no memory for a second model: what answers must go on
-            self.refusal = error if isinstance(error, ServingError) else BundleError("not_loaded", f"{self.folder}: {error!r}")
+        except Exception as error:
+            # A file may vanish meanwhile, or memory may not hold a second model: the current one must go on.
+            text = f"{self.folder}: {error!r}"
+            self.refusal = error if isinstance(error, ServingError) else BundleError("not_loaded", text)
             stays = f"; {self._predictor.version} stays" if self._predictor else ""
             log.error("%s is not served%s: %s", self.folder, stays, self.refusal.message)
             return False
@@ -74,16 +97,20 @@ class LiveModel:
         return True
 
     def _require_modality(self, predictor: Predictor) -> None:
-        found = predictor.manifest.input.modality
-        if self._modality not in {None, found}:
-            text = f"The bundle takes {found} input, but this service takes {self._modality}. Serve it with {SERVICES[found]}."
-            raise BundleError("wrong_service", text)
+        kind = predictor.kind
+        if self._modality not in {None, kind.name}:
+            text = f"The bundle takes {kind.name} input, but this service takes {self._modality}."
+            raise BundleError("wrong_service", f"{text} Serve it with {kind.bento_service}.")
 
 
 def _signature(folder: Path) -> Signature:
-    """Of every file of a bundle: it changes when one of them does, also when a link to the folder does."""
+    """Return what tells a bundle's content apart from a later one.
+
+    It changes when any file does, and when a link to the folder is redirected. It is empty when the folder
+    is missing or a file vanishes meanwhile.
+    """
     try:
         files = [(str(path), path.stat()) for path in sorted(folder.resolve().rglob("*")) if path.is_file()]
-    except OSError:  # a file that vanished meanwhile: the next look sees what remains
+    except OSError:  # a file vanished meanwhile; the next call sees what remains
         return ()
     return tuple((path, status.st_mtime_ns, status.st_size, status.st_ino) for path, status in files)

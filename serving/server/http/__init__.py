@@ -1,1 +1,1 @@
-"""The service's HTTP interface: one ASGI application."""
+"""What every request passes on its way, whatever it asks for."""

@@ -1,100 +1,178 @@
-"""What limits a request's body while it arrives: its size, its time, and the memory of all of them together."""
+"""Reading of request bodies: the bytes of each input, by the way in which its kind travels."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
-from dataclasses import dataclass
+import json
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
 
 from serving.model.errors import InputRefusedError
-from serving.server.http.asgi import Message, Receive, Scope
+from serving.model.inputs.kind import MAX_ITEMS, FileBody, InputKind, JsonBody, name_json_type
 
-BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding", b"expect"})
-MOST_READ_AWAY_BYTES = 1024 * 1024
-READ_AWAY_S = 1.0
-
-
-@dataclass(frozen=True)
-class BodyLimits:
-    """How large a body may be, how long it may take, and how much of all bodies is held at one time."""
-
-    max_bytes: int
-    timeout_s: float
-    max_buffered_bytes: int
+MULTIPART: Final = "multipart/form-data"
+JSON: Final = "application/json"
+PLAIN: Final = "text/plain"
+MOST_FILES: Final = 1000
+# What no file is sent as. Anything else may be one: `curl --data-binary` calls whatever it sends
+# application/x-www-form-urlencoded.
+_OTHER_TYPES: Final = (JSON, "text/")
 
 
-@dataclass
-class Buffered:
-    """Bytes of bodies that are held at this moment."""
+async def read_one(request: Request, kind: InputKind) -> bytes:
+    """Return the bytes of the one input that a request holds.
 
-    bytes: int = 0
+    Raises:
+        InputRefusedError: The body is of another media type, is broken, or holds no input or several.
+    """
+    if isinstance(kind.body, FileBody):
+        return await _read_file(request, kind.body, kind.noun)
+    return await _read_value(request, kind.body)
 
 
-class LimitedBody:
-    """A ``receive`` that raises InputRefusedError past a limit.
+async def read_many(request: Request, kind: InputKind) -> list[bytes]:
+    """Return the bytes of every input that a request holds, in order.
+
+    Raises:
+        InputRefusedError: The body is of another media type, is broken, or holds no input or more than 256.
+    """
+    if isinstance(kind.body, FileBody):
+        if media_type(request) != MULTIPART:
+            text = f"Send {MULTIPART} with the field `{kind.body.fields}` once a {kind.noun}."
+            raise InputRefusedError("not_multipart", text, status=415)
+        items = await _read_form(request, kind.body.fields)
+    else:
+        items = await _read_values(request, kind.body)
+    refuse_many(len(items))
+    return items
+
+
+def media_type(request: Request) -> str:
+    """Return the declared type without its parameters, in lower case; empty when none is declared."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def refuse_many(count: int) -> None:
+    """Raise InputRefusedError for a batch of more than 256 inputs."""
+    if count > MAX_ITEMS:
+        text = f"The request holds {count:,} items; at most {MAX_ITEMS} are accepted."
+        raise InputRefusedError("too_many_items", text, status=413)
+
+
+async def _read_file(request: Request, body: FileBody, noun: str) -> bytes:
+    declared = media_type(request)
+    if declared.startswith(_OTHER_TYPES):
+        text = f"Send the {noun} itself, as {body.media_type}, or {MULTIPART}."
+        raise InputRefusedError("wrong_type", text, status=415)
+    if declared != MULTIPART:
+        return await request.body()
+    files = await _read_form(request, body.field)
+    if len(files) > 1:
+        text = f"`{body.field}` holds {len(files)} files. Send them to /predict_batch as `{body.fields}`."
+        raise InputRefusedError(f"several_{body.fields}", text)
+    return files[0]
+
+
+class _InMemoryParser(MultiPartParser):
+    """Starlette's parser, which here writes no file to disk: what arrives is bounded, and disks get full."""
+
+    spool_max_size = sys.maxsize
+
+
+async def _read_form(request: Request, field: str) -> list[bytes]:
+    try:
+        parser = _InMemoryParser(
+            request.headers, request.stream(), max_files=MOST_FILES, max_fields=MOST_FILES
+        )
+        form = await parser.parse()
+    except (MultiPartException, ValueError, KeyError) as error:
+        # The parser's own words name its internals at times; the first sentence is what helps.
+        reason = re.sub(r"\s+", " ", str(getattr(error, "message", error)))[:120].rstrip(".")
+        if reason.startswith("Too many files"):
+            text = f"The form holds more than {MOST_FILES:,} files."
+            raise InputRefusedError("too_many_items", text, status=413) from error
+        text = f"The multipart form cannot be read: {reason}."
+        raise InputRefusedError("broken_form", text) from error
+    files = [await value.read() for value in form.getlist(field) if isinstance(value, UploadFile)]
+    if not files:
+        text = f"The form has no file in the field `{field}`. With curl: -F {field}=@FILE"
+        raise InputRefusedError("missing_field", text)
+    return files
+
+
+async def _read_value(request: Request, body: JsonBody) -> bytes:
+    declared, example = media_type(request), f'{{"{body.field}": {body.shape}}}'
+    if declared == PLAIN and body.accepts_plain_text:
+        _refuse_other_charsets(request)
+        return await request.body()
+    if declared != JSON:
+        also = f", or {PLAIN}" if body.accepts_plain_text else ""
+        raise InputRefusedError("wrong_type", f"Send {JSON} with {example}{also}.", status=415)
+    return body.encode(await _read_key(request, body.field, example), body.field)
+
+
+async def _read_values(request: Request, body: JsonBody) -> list[bytes]:
+    key, example = body.fields, f'{{"{body.fields}": [{body.shape}, {body.shape}]}}'
+    if media_type(request) != JSON:
+        raise InputRefusedError("wrong_type", f"Send {JSON} with {example}.", status=415)
+    values = await _read_key(request, key, example)
+    if not isinstance(values, list):
+        text = f"`{key}` is {name_json_type(values)}, but must be a list: {example}."
+        raise InputRefusedError("wrong_json_type", text)
+    if not values:
+        raise InputRefusedError("empty_batch", f"`{key}` is empty. Send at least one {body.field}.")
+    refuse_many(len(values))
+    return [body.encode(value, f"{key}[{index}]") for index, value in enumerate(values)]
+
+
+def _refuse_other_charsets(request: Request) -> None:
+    declared = request.headers["content-type"].lower().split(";")[1:]
+    parameters = dict(part.strip().partition("=")[::2] for part in declared)
+    if parameters.get("charset", "utf-8").strip('"') not in {"utf-8", "utf8", "us-ascii"}:
+        raise InputRefusedError("wrong_charset", "Send the text as UTF-8.", status=415)
+
+
+async def _read_key(request: Request, key: str, example: str) -> Any:  # noqa: ANN401 - any JSON value
+    document = parse_json(await request.body())
+    if not isinstance(document, dict):
+        text = f"The body is {name_json_type(document)}, but must be an object: {example}."
+        raise InputRefusedError("wrong_json_type", text)
+    if key not in document:
+        raise InputRefusedError("missing_field", f"The object has no `{key}`. Send {example}.")
+    other = next((name for name in document if name != key), None)
+    if other is not None:
+        text = f"The object has `{shown(other)}`, which means nothing here. Send {example}."
+        raise InputRefusedError("unknown_field", text)
+    return document[key]
+
+
+def parse_json(body: bytes, parse_constant: Callable[[str], Any] | None = None) -> Any:  # noqa: ANN401 - any value
+    """Return the JSON value that a body holds.
 
     Args:
-        scope: The request's.
-        receive: Where its body comes from.
-        limits: What it must keep to.
-        buffered: Shared by all requests.
+        body: UTF-8.
+        parse_constant: What is done with NaN and infinities, which Python's parser reads though JSON has
+            none.
+
+    Raises:
+        InputRefusedError: ``not_utf8`` or ``broken_json``.
     """
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=parse_constant)
+    except UnicodeDecodeError as error:
+        text = f"The body is not UTF-8: {error.reason} at byte {error.start}."
+        raise InputRefusedError("not_utf8", text) from error
+    except RecursionError as error:
+        raise InputRefusedError("broken_json", "The body is nested too deeply.") from error
+    except ValueError as error:
+        raise InputRefusedError("broken_json", f"The body is not JSON: {str(error)[:120]}.") from error
 
-    def __init__(self, scope: Scope, receive: Receive, limits: BodyLimits, buffered: Buffered) -> None:
-        self._receive = receive
-        self._limits = limits
-        self._buffered = buffered
-        self._until = asyncio.get_running_loop().time() + limits.timeout_s
-        headers = {name: value for name, value in scope["headers"] if name in BODY_HEADERS}
-        self._declared = headers.get(b"content-length", b"0")
-        self.bytes = 0
-        self.is_complete = self._declared == b"0" and b"transfer-encoding" not in headers
-        self._may_read_away = b"expect" not in headers and self._declared.isdigit() and int(self._declared[:20]) <= MOST_READ_AWAY_BYTES
 
-    async def __call__(self) -> Message:
-        """The next part."""
-        try:
-            async with asyncio.timeout_at(self._until):
-                message = await self._receive()
-        except TimeoutError as error:
-            text = f"The body has not arrived within {self._limits.timeout_s:g} s. Send it faster."
-            raise InputRefusedError("body_timeout", text, status=408) from error
-        size = len(message.get("body", b""))
-        self.bytes += size
-        self._buffered.bytes += size
-        self.is_complete = not message.get("more_body", False)
-        if self.bytes > self._limits.max_bytes:
-            raise self._too_large()
-        if self._buffered.bytes > self._limits.max_buffered_bytes and not self.is_complete:
-            text = "The bodies of the requests that are arriving fill the memory that is theirs. Try again later."
-            raise InputRefusedError("overloaded", text, status=503, retry_after_s=1)
-        return message
-
-    def close(self) -> None:
-        """Let go of it."""
-        self._buffered.bytes -= self.bytes
-        self._buffered, self.bytes = Buffered(), 0
-
-    def require_size(self) -> None:
-        """Raise InputRefusedError for a body that says it is too large, before it is read. One that says nothing is counted."""
-        if not self._declared.isdigit():
-            raise InputRefusedError("bad_content_length", "Content-Length is not a number.")
-        if len(self._declared) > len(str(self._limits.max_bytes)) + 10 or int(self._declared) > self._limits.max_bytes:
-            raise self._too_large()
-
-    async def read_away(self) -> None:
-        """Read and forget what is left of a small body, so that its client sees an answer that came before the body's end.
-
-        A connection that is closed while its client sends is reset, and the answer is lost with it (RFC 9112, section 9.6). Large
-        bodies are not worth it.
-        """
-        if self.is_complete or not self._may_read_away:
-            return
-        with suppress(InputRefusedError, TimeoutError):
-            async with asyncio.timeout(READ_AWAY_S):
-                while not self.is_complete:
-                    await self()
-
-    def _too_large(self) -> InputRefusedError:
-        text = f"The body is larger than {self._limits.max_bytes:,} bytes. Send less at a time."
-        return InputRefusedError("body_too_large", text, status=413)
+def shown(text: str) -> str:
+    """Return the start of what a client wrote, in ASCII, since it may hold half of a surrogate pair."""
+    return text[:40].encode("ascii", "backslashreplace").decode()

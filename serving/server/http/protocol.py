@@ -1,4 +1,9 @@
-"""uvicorn's HTTP/1.1 connection, for hostile clients: headers have a size and a time, and what is not HTTP gets the one shape of errors."""
+"""uvicorn's HTTP/1.1 connection, hardened against hostile clients.
+
+Headers have a size and a time, and what is not HTTP is answered in the one shape of errors. The class
+overrides private methods of uvicorn's, so that the dependency is pinned to one minor version, and a test
+names what is used.
+"""
 
 from __future__ import annotations
 
@@ -10,41 +15,44 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.model.errors import InputRefusedError
-from serving.server.http.guard import MOST_HEADER_BYTES
-from serving.server.http.replies import refusal_reply
+from serving.server.http.access import MOST_HEADER_BYTES
+from serving.server.http.refusals import make_refusal
 
 log = logging.getLogger("graft")
 HEADER_TIMEOUT_S = 20.0
-# Above the guard's limit, whose answer is the more exact one: this is what may pile up before the guard sees anything.
+# This is what may pile up before the guard sees anything. It is more than the guard's limit, whose answer
+# says more.
 MOST_PENDING_BYTES = 2 * MOST_HEADER_BYTES
-STALL_TIMEOUT_S = 30.0  # in which a client must have taken some of an answer that does not fit its window
+STALL_TIMEOUT_S = 30.0  # a client must have taken some of an answer that does not fit its window by then
 UPGRADES = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
 class HardenedProtocol(HttpToolsProtocol):
-    """A connection that is closed when its next headers do not arrive in time, or are too large, and when its answers are not read.
+    """A connection that is closed when its headers are late or too large, or when its answers are not read.
 
-    uvicorn limits none of them: a client that sends a byte of a header now and then, or headers without end, would hold memory for good.
+    uvicorn limits none of them: a client that sends a byte of a header now and then, or headers without end,
+    would hold memory for good.
     """
 
     _header_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
-    _header_bytes = 0  # of names and values that are complete
-    _unfinished_bytes = 0  # of reads in which the headers did not end: one header without end is never complete
+    _header_bytes = 0  # counts names and values that are complete
+    # Counts reads in which the headers did not end, since a header without end is never complete.
+    _unfinished_bytes = 0
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - uvicorn's signature
-        """A client has connected."""
+        """Called when a client connects."""
         super().connection_made(transport)
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It has left."""
+        """Called when the client disconnects."""
         self._headers_came()
         self._cancel_stall()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Some of its bytes."""
+        """Called when bytes arrive."""
         self._unset_keepalive_if_required()
         self._unfinished_bytes += len(data)
         while data and not self.transport.is_closing():
@@ -61,51 +69,51 @@ class HardenedProtocol(HttpToolsProtocol):
             self._await_headers()
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Called when a request begins."""
         self._header_bytes = self._unfinished_bytes = 0
         if self._header_timer is None:
             self._await_headers()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """A part of its target."""
+        """Called for each part of the request's target."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers."""
+        """Called for each header."""
         self._count(len(name) + len(value))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """It is known what it asks for."""
+        """Called when all headers have arrived."""
         self._headers_came()
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """A request ends."""
+        """Called when a request ends."""
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """An answer ends; where it came before the end of its request, the rest is not waited for."""
+        """Called when an answer ends; the rest of a request that was answered early is not awaited."""
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body:
             self.transport.close()
 
     def pause_writing(self) -> None:
-        """It does not read as fast as it is answered."""
+        """Called when the client does not read as fast as it is answered."""
         super().pause_writing()
         self._await_reading()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Called when the client reads again."""
         self._cancel_stall()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, and hang up."""
+        """Answer what is not HTTP, and close the connection."""
         self._refuse(InputRefusedError("bad_request", msg))
 
     def _count(self, size: int) -> None:
@@ -116,13 +124,15 @@ class HardenedProtocol(HttpToolsProtocol):
     def _refuse_if_large(self, header_bytes: int) -> bool:
         is_refused = header_bytes > MOST_PENDING_BYTES
         if is_refused:
-            self._refuse(InputRefusedError("headers_too_large", f"More than {MOST_HEADER_BYTES:,} bytes of headers.", status=431))
+            text = f"More than {MOST_HEADER_BYTES:,} bytes of headers."
+            self._refuse(InputRefusedError("headers_too_large", text, status=431))
         return is_refused
 
     def _without_upgrade(self, rest: bytes) -> bytes:
-        """The request again, as one that asks for no other protocol, which a server may always do.
+        """Return the request again, without its wish for another protocol, which a server may always ignore.
 
-        The parser leaves the body of a request with ``Upgrade`` to the other protocol; Java's client sends one with its first POST.
+        The parser leaves the body of a request with ``Upgrade`` to the other protocol, and Java's client
+        sends one with its first POST.
         """
         method = self.parser.get_method()
         if method == b"CONNECT":
@@ -158,15 +168,16 @@ class HardenedProtocol(HttpToolsProtocol):
         if self._header_bytes or self._unfinished_bytes:
             text = f"The headers have not arrived within {HEADER_TIMEOUT_S:g} s."
             self._refuse(InputRefusedError("headers_timeout", text, status=408))
-        else:  # it never asked for anything
+        else:  # the client never asked for anything
             self.transport.close()
 
     def _refuse(self, refusal: InputRefusedError) -> None:
         if self.transport.is_closing():
             return
-        log.info("%s: a connection of %s was refused: %s", refusal.code, self.client and self.client[0], refusal.message)
-        reply = refusal_reply(refusal)
-        head = [STATUS_LINE[reply.status], b"content-type: application/json\r\n", b"connection: close\r\n"]
-        head.append(b"content-length: %d\r\n\r\n" % len(reply.body))
-        self.transport.write(b"".join(head) + reply.body)
+        client = self.client and self.client[0]
+        log.info("%s: a connection of %s was refused: %s", refusal.code, client, refusal.message)
+        response = make_refusal(refusal)
+        headers = [*response.raw_headers, (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[response.status_code] + head + b"\r\n" + response.body)
         self.transport.close()

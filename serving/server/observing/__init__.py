@@ -1,1 +1,1 @@
-"""What a service tells about itself: metrics, logs, traces."""
+"""Observability of the service: metrics, logs and traces."""

@@ -1,4 +1,7 @@
-"""Logs as JSON, one object a line, for a collector; no header, no query and no body is in them, so that no secret is."""
+"""Structured logs for a log collector: one JSON object per line.
+
+Apart from ``X-Request-ID``, no header, query or body of a request is logged, so that no secret is.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,17 @@ from typing import Any
 from serving.server.observing.sink import BackgroundHandler
 
 access = logging.getLogger("graft.access")
-# A path may hold anything: what is not ASCII is escaped, and so is the one ASCII control character that JSON lets through.
+# A path may hold any character. JSON escapes those outside ASCII and all ASCII control characters but DELETE,
+# which is therefore escaped here.
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str).encode
 DELETE, ESCAPED_DELETE = "\x7f", "\\u007f"
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON: ``time`` (UTC, milliseconds), ``level``, ``logger``, ``message``, and ``exception`` where there is one.
+    """Formats a log record as one line of JSON.
 
-    A record's attribute ``fields``, a dict, is added to them.
+    Its fields are ``time`` (UTC, with milliseconds), ``level``, ``logger`` and ``message``, and ``exception``
+    and ``stack`` where the record has them. A record's attribute ``fields``, a dict, adds further ones.
     """
 
     def __init__(self) -> None:
@@ -27,7 +32,7 @@ class JsonLines(logging.Formatter):
         self._second = (-1, "")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return a record as JSON, without a line break at the end."""
         line: dict[str, Any] = {
             "time": self._time(record.created),
             "level": record.levelname.lower(),
@@ -43,7 +48,7 @@ class JsonLines(logging.Formatter):
 
     def _time(self, created: float) -> str:
         second, text = self._second
-        if int(created) != second:  # calendars are slow, and many records share a second
+        if int(created) != second:  # formatting a date is slow, and many records share a second
             second = int(created)
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = second, text
@@ -51,40 +56,45 @@ class JsonLines(logging.Formatter):
 
 
 def configure_logging(level: str = "info") -> None:
-    """Send the project's and the server's logs, and Python's warnings, to stderr as JSON lines.
+    """Write the logs of Graft and of uvicorn, and Python's warnings, to stderr as JSON lines.
 
     Args:
-        level: The least that is logged; requests are ``info``.
+        level: Lowest level that is logged. Requests are logged at ``info``, the default.
     """
     handler = BackgroundHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))  # below that it tells of every start and end
+    # Below `warning`, uvicorn logs every start and end.
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)
 
 
 def flush_logs() -> None:
-    """Wait until all is written: uvicorn ends a worker by its signal, after which nothing of Python's runs any more."""
+    """Wait until all log lines are written.
+
+    This is needed because uvicorn ends a worker with a signal, after which no Python code runs any more.
+    """
     for handler in logging.getLogger().handlers:
         handler.flush()
 
 
 def logs_requests() -> bool:
-    """Whether requests are logged; where they are not, their records need not be made."""
+    """Return whether requests are logged; if not, the fields of their lines need not be collected."""
     return access.isEnabledFor(logging.INFO)
 
 
 def log_request(fields: dict[str, Any], trace_id: str | None = None) -> None:
-    """One line a request.
+    """Write the log line of one request.
 
     Args:
-        fields: Of the line, with ``method``, ``path`` and ``status``.
-        trace_id: Of the trace that it belongs to.
+        fields: Fields of the line, among them ``method``, ``path`` and ``status``.
+        trace_id: Id of the trace that the request belongs to. It is added to the fields unless it is None.
     """
     if trace_id:
         fields["trace_id"] = trace_id
     message = f"{fields['method']} {fields['path']} {fields['status']}"
-    # The record by hand: `info` would look up the place in the source that calls it, which takes longer than all the rest.
-    access.handle(access.makeRecord(access.name, logging.INFO, "", 0, message, (), None, extra={"fields": fields}))
+    # `access.info` would also look up the source line that calls it, which takes longer than all the rest.
+    record = access.makeRecord(access.name, logging.INFO, "", 0, message, (), None, extra={"fields": fields})
+    access.handle(record)

@@ -1,4 +1,7 @@
-"""Prometheus metrics, with labels from closed sets, so that no client can make them grow. docs/serving.md lists them."""
+"""Prometheus metrics of the service, which docs/serving.md lists.
+
+Labels come from closed sets, so that no client can make the number of time series grow.
+"""
 
 from __future__ import annotations
 
@@ -26,77 +29,98 @@ from serving.model.schemas import ErrorBody, ModelInfo, Prediction
 from serving.model.timings import Timings
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where prometheus_client adds up several processes
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # folder in which prometheus_client sums several processes
 MODEL = "graft_model_info"
-# Routes and codes come from this package and are far fewer. The bound is for the day on which one of them is taken from a request.
+# Routes and codes come from this package and are far fewer. The bound guards against the mistake of taking
+# one of them from a request.
 MOST_SERIES = 256
 OTHER = "other"
 M = TypeVar("M")
 
 
 class Metrics:
-    """A service's metrics. Routes and codes come from this package, labels from the model.
+    """The metrics of one service, summed over its workers where there are several.
 
     Args:
-        queue_length: How many requests wait at this moment.
+        queue_length: Returns the number of requests that wait for a thread at this moment.
     """
 
     def __init__(self, queue_length: Callable[[], int]) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call] # a series more for each of the others, and none of them where workers share theirs
+        # Each metric would have one more series, its creation time, but not where workers share theirs.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
         self._is_shared = SHARED_FOLDER in os.environ
         self._queue_length = queue_length
-        self._queue = Gauge("graft_queue_length", "Requests that wait for a thread", registry=registry, multiprocess_mode="livesum")
-        self._model = Gauge(MODEL, "1 for what answers", ("name", "version", "artifact"), registry=registry, multiprocess_mode="livemax")
+        text = "Requests that wait for a thread"
+        self._queue = Gauge("graft_queue_length", text, registry=registry, multiprocess_mode="livesum")
+        text, labels = "1 for the model that serves requests", ("name", "version", "artifact")
+        self._model = Gauge(MODEL, text, labels, registry=registry, multiprocess_mode="livemax")
         self._shown: Gauge | None = None
         if not self._is_shared:
             self._queue.set_function(queue_length)
             ProcessCollector(registry=registry)
-        self._count_requests(registry)
-        self._count_work(registry)
-        self._count_answers(registry)
+        self._create_request_metrics(registry)
+        self._create_stage_metrics(registry)
+        self._create_result_metrics(registry)
 
-    def _count_requests(self, registry: CollectorRegistry) -> None:
-        requests = Counter("graft_requests", "Requests that were answered", ("route", "status"), registry=registry)
-        seconds = Histogram(
-            "graft_request_seconds", "From a request's headers to its answer's end", ("route",), registry=registry, buckets=SECONDS
-        )
-        refusals = Counter("graft_refusals", "Requests and items of batches that were refused", ("code",), registry=registry)
-        self._requests, self._seconds, self._refusals = _Children(requests.labels), _Children(seconds.labels), _Children(refusals.labels)
+    def _create_request_metrics(self, registry: CollectorRegistry) -> None:
+        text = "Requests that were answered"
+        requests = Counter("graft_requests", text, ("route", "status"), registry=registry)
+        name, text = "graft_request_seconds", "Time from a request's headers to the end of its response"
+        seconds = Histogram(name, text, ("route",), registry=registry, buckets=SECONDS)
+        text = "Requests and items of batches that were refused"
+        refusals = Counter("graft_refusals", text, ("code",), registry=registry)
+        self._requests = _Children(requests.labels)
+        self._seconds = _Children(seconds.labels)
+        self._refusals = _Children(refusals.labels)
 
-    def _count_work(self, registry: CollectorRegistry) -> None:
+    def _create_stage_metrics(self, registry: CollectorRegistry) -> None:
         def histogram(name: str, text: str, buckets: Sequence[float] = SECONDS) -> Histogram:
             return Histogram(name, text, registry=registry, buckets=buckets)
 
-        self._queue_seconds = histogram("graft_queue_seconds", "Waiting for a thread")
-        self._decode_seconds = histogram("graft_decode_seconds", "From bytes to the model's input")
-        self._session_seconds = histogram("graft_session_seconds", "In the model")
-        self._batch_size = histogram("graft_batch_size", "Inputs that the model ran at once", SIZES)
+        self._queue_seconds = histogram("graft_queue_seconds", "Time spent waiting for a thread")
+        self._decode_seconds = histogram("graft_decode_seconds", "Time spent decoding inputs")
+        self._session_seconds = histogram("graft_session_seconds", "Time spent running the model")
+        self._batch_size = histogram("graft_batch_size", "Inputs in one run of the model", SIZES)
         self._items = histogram("graft_request_items", "Inputs of a request", SIZES)
 
-    def _count_answers(self, registry: CollectorRegistry) -> None:
-        predictions = Counter("graft_predictions", "Predictions by label: their mix drifts with the data", ("label",), registry=registry)
+    def _create_result_metrics(self, registry: CollectorRegistry) -> None:
+        text = "Predictions by label: their mix drifts with the data"
+        predictions = Counter("graft_predictions", text, ("label",), registry=registry)
         self._predictions = _Children(predictions.labels, most=None)
-        self._confidence = Histogram("graft_confidence", "Probability of the predicted label", registry=registry, buckets=PROBABILITIES)
+        text = "Probability of the predicted label"
+        self._confidence = Histogram("graft_confidence", text, registry=registry, buckets=PROBABILITIES)
         swaps = Counter("graft_swaps", "New versions of the bundle", ("result",), registry=registry)
-        self._swaps = {result: swaps.labels(result) for result in ("taken", "refused")}  # there from the start, at 0
+        # Created now, so that both are there from the start, at 0.
+        self._swaps = {result: swaps.labels(result) for result in ("taken", "refused")}
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
-        """Count one answer, whatever it was."""
+        """Count one response of any status.
+
+        Args:
+            route: Name of the route, from a closed set.
+            status: HTTP status code.
+            seconds: Time from the request's headers to the end of the response, in seconds.
+        """
         self._requests[route, str(status)].inc()
         self._seconds[route,].observe(seconds)
-        if self._is_shared:  # another worker may be the one that is asked for all of them
+        if self._is_shared:  # another worker may be asked for the metrics of all
             self._queue.set(self._queue_length())
 
     def count_refusal(self, code: str) -> None:
-        """Count one refusal by its code."""
+        """Count one refused request or item of a batch by its error code."""
         self._refusals[code,].inc()
 
     def count_predictions(self, answers: Sequence[Prediction | ErrorBody], timings: Timings) -> None:
-        """Count what one request was answered; times are means over its items."""
+        """Count the results of one request.
+
+        Args:
+            answers: One prediction or error per item.
+            timings: Time that each stage took, summed over the items. Their means are counted.
+        """
         count = max(1, len(answers))
         self._queue_seconds.observe(timings.queue_s / count)
         self._decode_seconds.observe(timings.decode_s / count)
@@ -111,20 +135,24 @@ class Metrics:
                 self._confidence.observe(answer.probability)
 
     def count_swap(self, *, taken: bool) -> None:
-        """Count one new version that took over, or was refused."""
+        """Count one new version of the bundle.
+
+        Args:
+            taken: Whether it took over; False when it was refused.
+        """
         self._swaps["taken" if taken else "refused"].inc()
 
     def show_model(self, model: ModelInfo) -> None:
-        """Say which model answers."""
+        """Set the model that ``graft_model_info`` names."""
         if not self._is_shared:
             self._model.clear()
-        elif self._shown:  # a shared file cannot forget; see _Workers
+        elif self._shown:  # a shared file keeps every series; _Workers leaves out those at 0
             self._shown.set(0)
         self._shown = self._model.labels(model.name, model.version, model.artifact)
         self._shown.set(1)
 
     def render(self) -> bytes:
-        """All of them in the text format; those of every worker where there are several."""
+        """Return all metrics in Prometheus' text format, summed over the workers where there are several."""
         if not self._is_shared:
             return generate_latest(self._registry)
         self._queue.set(self._queue_length())
@@ -132,7 +160,12 @@ class Metrics:
 
 
 class _Children(dict[tuple[str, ...], M]):
-    """A metric's children by their labels, made once, since its `labels` is slow. Past ``most`` what is new is ``other``."""
+    """Caches the children of a metric by their label values, since its method ``labels`` is slow.
+
+    Args:
+        make: The metric's method ``labels``.
+        most: Number of children, past which new label values are counted as ``other``. None sets no bound.
+    """
 
     def __init__(self, make: Callable[..., M], most: int | None = MOST_SERIES) -> None:
         super().__init__()
@@ -147,7 +180,11 @@ class _Children(dict[tuple[str, ...], M]):
 
 
 class _Workers(Collector):
-    """The sums over all workers: counts of those that died stay, what they last said of themselves does not."""
+    """Collects the sums over all workers. What dead workers counted stays in them, and their gauges do not.
+
+    Args:
+        folder: Folder in which the workers share their metrics.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -161,11 +198,11 @@ class _Workers(Collector):
 
 
 def _forget_dead(folder: Path) -> None:
-    """Leave out the gauges of processes that are no more."""
+    """Remove the gauges of dead processes from the shared folder."""
     pids = {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*_*.db")}
     for pid in pids:
         if not _is_alive(pid):
-            with suppress(FileNotFoundError):  # another worker was asked at the same time
+            with suppress(FileNotFoundError):  # another worker removed it at the same time
                 multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
 
 

@@ -1,4 +1,4 @@
-"""Where log lines go: to a stream, by a thread of its own, so that a reader that stalls stalls no request."""
+"""Writing of log lines in a background thread, so that a stalled reader of the logs stalls no request."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ FLUSH_S = 2.0
 
 
 class BackgroundHandler(logging.Handler):
-    """Writes records in the background. Past a bound they are dropped, and how many is logged when there is room again.
+    """Writes log records in a background thread.
 
-    A pipe that nobody reads blocks whoever writes to it once it is full, which on the event loop would end the service. The standard
-    library's QueueListener waits for that pipe at exit too; this one waits two seconds.
+    Records that find the queue full are dropped, and their number is logged when there is room again.
+
+    Once a pipe that nobody reads is full, it blocks whoever writes to it; on the event loop, that would end
+    the service. The standard library's QueueListener waits for such a pipe at exit too. This handler waits
+    two seconds for room in its queue, and two for the stream.
 
     Args:
-        stream: Such as ``sys.stderr``.
-        most_lines: That may wait.
+        stream: Text stream to write to, such as ``sys.stderr``.
+        most_lines: Number of records that may wait to be written. The default is 10,000.
     """
 
     def __init__(self, stream: TextIO, most_lines: int = MOST_LINES) -> None:
@@ -34,16 +37,16 @@ class BackgroundHandler(logging.Handler):
         atexit.register(self.close)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand a record to the thread."""
+        """Add a record to the queue, or drop it when the queue is full."""
         try:
             self._records.put_nowait(record)
         except queue.Full:
             self._dropped += 1
 
     def flush(self) -> None:
-        """Wait until what was handed over is written, for as long as the stream takes it."""
+        """Wait until the records in the queue are written, unless the stream takes too long."""
         written = threading.Event()
-        if not self._thread.is_alive():  # logging's own end flushes what is closed
+        if not self._thread.is_alive():  # `logging.shutdown` also flushes handlers that are closed
             return
         try:
             self._records.put(written, timeout=FLUSH_S)
@@ -52,7 +55,7 @@ class BackgroundHandler(logging.Handler):
         written.wait(FLUSH_S)
 
     def close(self) -> None:
-        """Write what waits, for as long as the stream takes it."""
+        """Write the records in the queue, unless the stream takes too long, and end the thread."""
         atexit.unregister(self.close)
         try:
             self._records.put(None, timeout=FLUSH_S)
@@ -64,7 +67,7 @@ class BackgroundHandler(logging.Handler):
     def _write(self) -> None:
         while (record := self._records.get()) is not None:
             if isinstance(record, threading.Event):
-                with suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
+                with suppress(OSError, ValueError):  # the reader is gone, or the stream is closed
                     self._stream.flush()
                 record.set()
                 continue
@@ -72,12 +75,11 @@ class BackgroundHandler(logging.Handler):
                 line = self.format(record)
                 if self._dropped:
                     dropped, self._dropped = self._dropped, 0
-                    lost = logging.LogRecord(
-                        "graft", logging.WARNING, "", 0, f"{dropped} log lines were dropped: nobody read them", (), None
-                    )
+                    text = f"{dropped} log lines were dropped: nobody read them"
+                    lost = logging.LogRecord("graft", logging.WARNING, "", 0, text, (), None)
                     line = f"{self.format(lost)}\n{line}"
                 self._stream.write(line + "\n")
                 if self._records.empty():
                     self._stream.flush()
-            except Exception:  # as every handler: a line that cannot be written must not end the others
+            except Exception:  # a record that cannot be written must not stop the others
                 self.handleError(record)

@@ -1,7 +1,9 @@
-"""A request's spans, made from what was measured once it is answered, so that its way itself costs nothing more.
+"""OpenTelemetry spans of requests.
 
-Names follow OpenTelemetry's conventions (https://opentelemetry.io/docs/specs/semconv/http/http-spans/). No header's value, no query and no
-body is in a span: of a request's headers ``traceparent`` alone is read.
+They are made from the measured times after a request is answered, so that tracing does not slow it down.
+
+Names follow OpenTelemetry's conventions (https://opentelemetry.io/docs/specs/semconv/http/http-spans/). A
+span holds no header, query or body of its request; ``traceparent`` is the only header that is read.
 """
 
 from __future__ import annotations
@@ -27,13 +29,16 @@ SERVICE = "graft"
 NANOSECONDS = 1_000_000_000
 MOST_PATH_CHARACTERS = 200
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
-# Asked every few seconds, for as long as a service lives: they would bury what people look for.
+# Requested every few seconds for as long as a service runs: their spans would bury all others.
 QUIET = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
-CLOSE_S = 3.0  # for the last spans, when nobody takes them
+CLOSE_S = 3.0  # longest wait for the last spans to be sent
 
 
 class Traces:
-    """Sends spans in a thread of its own. When nobody takes them they are dropped; no request waits for them or fails."""
+    """Sends spans in a background thread.
+
+    Spans that cannot be delivered are dropped; no request waits for them or fails because of them.
+    """
 
     def __init__(self) -> None:
         self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
@@ -42,20 +47,27 @@ class Traces:
         self._propagator = TraceContextTextMapPropagator()
 
     def record(
-        self, scope: Mapping[str, Any], route: str | None, status: int, code: str | None, seconds: float, timings: Timings | None
+        self,
+        scope: Mapping[str, Any],
+        route: str | None,
+        status: int,
+        code: str | None,
+        seconds: float,
+        timings: Timings | None,
     ) -> str | None:
-        """Record one request that has just been answered.
+        """Record a request that has just been answered.
 
         Args:
-            scope: ASGI's.
-            route: Its path's template, or None where there is nothing.
-            status: Of the answer.
-            code: Of the refusal that it was.
-            seconds: What it took.
-            timings: Where they went.
+            scope: The ASGI connection scope.
+            route: Template of the route's path, such as ``/v2/models/{name}``; None where no route matches.
+            status: HTTP status code of the response.
+            code: Error code of the refusal, or None where the request was not refused.
+            seconds: Time that the request took, in seconds.
+            timings: Time that each of its stages took, or None where no input was processed.
 
         Returns:
-            The id of the trace that it belongs to, whether it was sampled or not; None for probes, which are left out.
+            Id of the trace that the request belongs to, sampled or not, as 32 hexadecimal digits. None for
+            the probes and metrics of ``QUIET``, which are not traced.
         """
         if route in QUIET:
             return None
@@ -64,7 +76,8 @@ class Traces:
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         name = f"{'HTTP' if method == '_OTHER' else method} {route or ''}".rstrip()
         attributes = _describe(scope, method, route, status, code)
-        span = self._tracer.start_span(name, self._parent(scope), SpanKind.SERVER, attributes, start_time=start)
+        parent = self._parent(scope)
+        span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes, start_time=start)
         if span.is_recording():
             if status >= 500:
                 span.set_status(StatusCode.ERROR)
@@ -74,20 +87,29 @@ class Traces:
         return f"{span.get_span_context().trace_id:032x}"
 
     def _parent(self, scope: Mapping[str, Any]) -> Context:
-        """The caller's span, or none; what is not W3C's form counts as none."""
-        given = [value for name, value in scope["headers"] if name == b"traceparent"]
-        return self._propagator.extract({"traceparent": given[0].decode("latin-1")}, Context()) if len(given) == 1 else Context()
+        """Return a context with the caller's span; it is empty without one valid ``traceparent``."""
+        values = [value for name, value in scope["headers"] if name == b"traceparent"]
+        if len(values) != 1:
+            return Context()
+        return self._propagator.extract({"traceparent": values[0].decode("latin-1")}, Context())
 
     def _divide(self, parent: Span, timings: Timings, start: int, end: int) -> None:
-        """Children for what was measured, one after the other up to the answer.
+        """Add a child span for each measured stage, one after the other up to the end of the request.
 
-        Those of a batch are sums over items, some of which ran at the same time: they are drawn to scale where they would not fit.
+        The times of a batch are sums over its items, some of which are processed at the same time: where they
+        exceed the request's time, the spans are scaled down to fit. ``graft.seconds`` holds the sum itself.
+
+        Args:
+            parent: Span of the request.
+            timings: Time that each stage took, in seconds.
+            start: Start of the request, in nanoseconds since 1970.
+            end: End of the request, in nanoseconds since 1970.
         """
-        parts = {"queue": timings.queue_s, "decode": timings.decode_s, "session": timings.session_s}
-        total = sum(parts.values()) * NANOSECONDS
+        stages = {"queue": timings.queue_s, "decode": timings.decode_s, "session": timings.session_s}
+        total = sum(stages.values()) * NANOSECONDS
         scale = min(1.0, (end - start) / total) if total else 1.0
         context, moment = set_span_in_context(parent, Context()), end - int(total * scale)
-        for name, seconds in parts.items():
+        for name, seconds in stages.items():
             if not seconds:
                 continue
             attributes: dict[str, int | float] = {"graft.seconds": seconds}
@@ -98,15 +120,17 @@ class Traces:
             child.end(moment)
 
     def close(self) -> None:
-        """Send what is left, and give up after a while."""
+        """Send the remaining spans, and give up after ``CLOSE_S`` seconds."""
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
-        closing.join(CLOSE_S)  # `shutdown` itself waits for half a minute
+        closing.join(CLOSE_S)  # `shutdown` itself may take half a minute
         if closing.is_alive():
             log.warning("traces: the last spans were not taken within %g s", CLOSE_S)
 
 
-def _describe(scope: Mapping[str, Any], method: str, route: str | None, status: int, code: str | None) -> dict[str, str | int]:
+def _describe(
+    scope: Mapping[str, Any], method: str, route: str | None, status: int, code: str | None
+) -> dict[str, str | int]:
     attributes: dict[str, str | int] = {
         "http.request.method": method,
         "http.response.status_code": status,
@@ -126,6 +150,6 @@ def _describe(scope: Mapping[str, Any], method: str, route: str | None, status: 
 
 
 def _resource() -> Resource:
-    """What sends the spans: as the environment names it."""
-    named = "service.name" in OTELResourceDetector().detect().attributes
-    return Resource.create({} if named else {"service.name": SERVICE})
+    """Return the description of the sender of spans; ``graft`` unless the environment names the service."""
+    is_named = "service.name" in OTELResourceDetector().detect().attributes
+    return Resource.create({} if is_named else {"service.name": SERVICE})

@@ -21,7 +21,7 @@ from pipeline.recipe.reading import load_recipe
 from pipeline.verify.receipt import build_receipt
 from serving.model.bundle import open_bundle
 from serving.model.files import hash_file
-from serving.model.inputs.preprocessors import open_preprocessor
+from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import Artifact
 from serving.model.predictor import Predictor, load_predictor
 from serving.model.runtimes.opening import open_session

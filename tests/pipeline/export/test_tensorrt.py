@@ -22,10 +22,10 @@ from pipeline.export import tensorrt as module
 from pipeline.export.tensorrt import MAX_BATCH_SIZE, Range, build_plan, compute_profiles, make_plan, ranges_for, require_tensorrt, wrap_plan
 from serving.model.bundle import open_bundle
 from serving.model.errors import ProviderError
-from serving.model.inputs.image import ImageInputSpec
-from serving.model.inputs.text import TextInputSpec
+from serving.model.inputs.image.kind import ImageInputSpec
+from serving.model.inputs.text.kind import TextInputSpec
 from serving.model.runtimes.plan import Plan
-from tests.serving.test_plan import HERE, describe
+from tests.serving.model.runtimes.test_plan import HERE, describe
 
 IMAGE = {"image": (TensorProto.UINT8, ("batch", 8, 8, 3))}
 TEXT = {"input_ids": (TensorProto.INT64, ("batch", "sequence")), "attention_mask": (TensorProto.INT64, ("batch", "sequence"))}

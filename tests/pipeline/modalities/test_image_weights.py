@@ -18,7 +18,7 @@ from pipeline.modalities.tensors import hash_tensors
 from pipeline.recipe.reading import load_recipe
 from pipeline.recipe.sections import Image as ImageSection
 from pipeline.recipe.sections import ImageBackbone
-from serving.model.inputs.image import decode_image
+from serving.model.inputs.image.pixels import decode_image
 from tests.conftest import ROOT, TINY
 
 SOLAR_CELLS = ROOT / "examples" / "solar-cells" / "recipe.yaml"

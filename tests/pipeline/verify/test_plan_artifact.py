@@ -26,7 +26,7 @@ from serving.model.predictor import load_predictor
 from serving.model.runtimes import plan
 from serving.model.runtimes.onnx import OnnxSession
 from tests.pipeline.export.test_tensorrt import FakeTensorRT
-from tests.serving.test_plan import HERE
+from tests.serving.model.runtimes.test_plan import HERE
 
 pytestmark = pytest.mark.slow
 

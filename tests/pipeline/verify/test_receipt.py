@@ -25,7 +25,7 @@ from pipeline.verify.scoring import BATCH_SIZES, Scores
 from serving.model.bundle import open_bundle
 from serving.model.errors import BundleError
 from serving.model.files import hash_file
-from serving.model.inputs.image import ImagePreprocessor
+from serving.model.inputs.image.pixels import ImagePreprocessor
 from serving.model.inputs.item import Item
 from serving.model.manifest import hash_labels
 from serving.model.predictor import Predictor, load_predictor

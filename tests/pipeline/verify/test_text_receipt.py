@@ -25,7 +25,7 @@ from pipeline.verify.receipt import build_receipt
 from serving.model.bundle import open_bundle
 from serving.model.errors import BundleError
 from serving.model.inputs.item import Item
-from serving.model.inputs.text import TextPreprocessor
+from serving.model.inputs.text.tokens import TextPreprocessor
 from serving.model.predictor import Predictor, load_predictor
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,44 @@
+"""The whole service as one Starlette application."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from serving.server.components import open_components
+from serving.server.http.access import Guard
+from serving.server.http.limits import BodyLimitMiddleware
+from serving.server.http.observe import ObservingMiddleware
+from serving.server.http.refusals import EXCEPTION_HANDLERS
+from serving.server.settings import Settings
+from serving.server.table import list_endpoints
+
+
+def build_app(settings: Settings, *, modality: str | None = None) -> Starlette:
+    """Build the application, which answers every request and watches the bundle and the keys while it runs.
+
+    Args:
+        settings: Settings of the service.
+        modality: Kind of input whose bundles are served; None for the kind of the first bundle.
+
+    Raises:
+        SettingsError: The keys cannot be used, or traces cannot be sent.
+    """
+    parts = open_components(settings, modality)
+    guard = Guard(
+        parts.keys,
+        protect_all=settings.protect_all,
+        allow_anonymous=settings.allow_anonymous,
+        require_model=lambda: parts.live.predictor,
+    )
+    app = Starlette(
+        routes=[endpoint.to_route(guard) for endpoint in list_endpoints(parts)],
+        middleware=[
+            Middleware(ObservingMiddleware, metrics=parts.metrics, traces=parts.traces),
+            Middleware(BodyLimitMiddleware, get_limits=parts.body_limits),
+        ],
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=parts.running,
+    )
+    app.router.redirect_slashes = False  # a path with a slash too many is unknown
+    return app

@@ -1,1 +1,0 @@
-"""Request bodies: how each kind of input arrives over HTTP, and how it is read out as bytes."""

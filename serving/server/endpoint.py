@@ -1,0 +1,67 @@
+"""One row of the service's table: a path and method, its handler, who may call, and what OpenAPI says."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving.server.http.access import Access, AccessMiddleware, Guard
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What OpenAPI says of an endpoint, apart from what follows from its path and access.
+
+    Attributes:
+        summary: One sentence; ``{noun}`` and ``{plural}`` stand for what the model's inputs are called.
+        answer: Model of the JSON that it answers with, or the media type of anything else.
+        tag: Name of the group under which it is listed.
+        body: What the request holds: one input, many, or a message of the Open Inference Protocol; None for
+            no body.
+        needs_model: Whether it is refused while no model is ready.
+        parameters: Names of its query and header parameters.
+        headers: Names of the headers of its answer, besides the request's id.
+        is_binary: Whether request and answer may also be binary data.
+    """
+
+    summary: str
+    answer: type[BaseModel] | str
+    tag: str = "service"
+    body: Literal["one", "many", "infer"] | None = None
+    needs_model: bool = False
+    parameters: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    is_binary: bool = False
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A path and method.
+
+    Attributes:
+        method: HTTP method; GET also answers HEAD.
+        path: Path, with ``{name}`` for a part that varies.
+        name: Name in metrics and logs, which several endpoints may share.
+        handler: Answers.
+        access: Who is answered.
+        operation: What OpenAPI says of it.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    name: str
+    handler: Callable[[Request], Awaitable[Response]]
+    access: Access
+    operation: Operation
+
+    def to_route(self, guard: Guard) -> Route:
+        """Return Starlette's route, which a request reaches past the guard."""
+        middleware = [Middleware(AccessMiddleware, guard=guard, access=self.access)]
+        return Route(self.path, self.handler, methods=[self.method], name=self.name, middleware=middleware)

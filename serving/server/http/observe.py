@@ -1,0 +1,103 @@
+"""What is noted of every request: metrics, a line of the log, a trace, and an id that its client gets."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.model.errors import InputRefusedError
+from serving.server.http.exchange import Exchange
+from serving.server.http.limits import LimitedBody
+from serving.server.http.refusals import make_refusal
+from serving.server.observing.logs import log_request, logs_requests
+from serving.server.observing.metrics import Metrics
+
+if TYPE_CHECKING:
+    from serving.server.observing.spans import Traces
+
+log = logging.getLogger("graft")
+MOST_LOGGED_CHARACTERS: Final = 200
+
+
+class ObservingMiddleware:
+    """Notes every request once it is answered, and answers those whose handling failed.
+
+    Args:
+        app: The application inside.
+        metrics: Where requests are counted.
+        traces: Where spans are recorded, or None where requests are not traced.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, traces: Traces | None) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._traces = traces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange.begin(scope)
+
+        async def send_noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", exchange.id.encode())]
+            else:
+                exchange.bytes_out += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        except (
+            Exception
+        ):  # a fault of ours: its reason stays in the log, and the client is told apart from it
+            log.exception("request %s failed", exchange.id)
+            if exchange.status:
+                raise
+            exchange.code = "internal"
+            text = "The service failed; its log says why, by this request's id."
+            failure = make_refusal(InputRefusedError("internal", text, status=500), scope["path"])
+            await failure(scope, receive, send_noted)
+        finally:
+            if exchange.status:
+                self._note(scope, exchange)
+
+    def _note(self, scope: Scope, exchange: Exchange) -> None:
+        route = scope.get("route")
+        name, template = (route.name, route.path) if isinstance(route, Route) else ("none", None)
+        seconds = exchange.seconds()
+        self._metrics.count_request(name, exchange.status, seconds)
+        if exchange.code:
+            self._metrics.count_refusal(exchange.code)
+        trace_id = None
+        if self._traces:
+            status, code, timings = exchange.status, exchange.code, exchange.timings
+            trace_id = self._traces.record(scope, template, status, code, seconds, timings)
+        if logs_requests():
+            log_request(_describe(scope, exchange, name, seconds), trace_id)
+
+
+def _describe(scope: Scope, exchange: Exchange, route: str, seconds: float) -> dict[str, Any]:
+    """Return the fields of a request's line in the log."""
+    client = scope.get("client")
+    fields: dict[str, Any] = {
+        "request_id": exchange.id,
+        "method": scope["method"],
+        "path": scope["path"][:MOST_LOGGED_CHARACTERS],
+        "route": route,
+        "status": exchange.status,
+        "duration_ms": round(1000 * seconds, 3),
+        "bytes_in": LimitedBody.of(scope).bytes,
+        "bytes_out": exchange.bytes_out,
+        "client": client[0] if client else None,
+    }
+    if exchange.code:
+        fields["code"] = exchange.code
+    if exchange.timings:
+        fields |= exchange.timings.to_log()
+    return fields

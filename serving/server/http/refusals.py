@@ -1,0 +1,86 @@
+"""Errors as responses, all in one shape: Starlette's exception handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from pydantic import Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving.model.errors import InputRefusedError, ServingError
+from serving.model.schemas import Body, ErrorBody, ErrorDetail
+from serving.server.http.exchange import Exchange
+
+JSON: Final = "application/json"
+CLIENT_LEFT: Final = 499  # nginx's: nobody receives it, but logs and metrics have it
+
+
+class InferenceError(Body):
+    """The body of every refusal below ``/v2``, where the protocol wants a string under ``error``."""
+
+    error: str = Field(examples=["32 requests are waiting, and no more may. Try again later."])
+    code: str = Field(examples=["overloaded"])
+
+
+def is_protocol(path: str) -> bool:
+    """Return whether the Open Inference Protocol says what is answered at a path."""
+    return path == "/v2" or path.startswith("/v2/")
+
+
+def make_refusal(error: ServingError, path: str = "") -> Response:
+    """Return the response to a request that is refused.
+
+    Args:
+        error: Why. Its status is 503 unless it is an InputRefusedError, which brings its own.
+        path: Path of the request, which decides on the shape of the body.
+    """
+    refusal = error if isinstance(error, InputRefusedError) else None
+    status = refusal.status if refusal else 503
+    body: Body = ErrorBody(error=ErrorDetail(code=error.code, message=error.message))
+    if is_protocol(path):
+        body = InferenceError(error=error.message, code=error.code)
+    headers = {}  # what a client should know beside the reason (RFC 9110, sections 10.2 and 11.6)
+    if status == 503:
+        headers["retry-after"] = str((refusal and refusal.retry_after_s) or 1)
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return Response(body.to_bytes(), status, headers, JSON)
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """Answer a request that is refused, and note the code for logs and metrics."""
+    assert isinstance(error, ServingError), error
+    Exchange.of(request).code = error.code
+    return make_refusal(error, request.scope["path"])
+
+
+async def refuse_route(request: Request, error: Exception) -> Response:
+    """Answer a request for which there is no route, or whose path takes another method."""
+    assert isinstance(error, HTTPException), error
+    route = request.scope.get("route")
+    if not isinstance(route, Route):
+        known = ", ".join(route.path for route in request.app.routes)
+        text = f"There is nothing at this path. Known: {known}."
+        return await refuse(request, InputRefusedError("unknown_path", text, status=404))
+    methods = sorted(route.methods or ())
+    text = f"This path takes {' or '.join(methods)}."
+    response = await refuse(request, InputRefusedError("wrong_method", text, status=405))
+    response.headers["allow"] = ", ".join(methods)
+    return response
+
+
+async def note_disconnect(request: Request, _: Exception) -> Response:
+    """Note for logs and metrics that the client left before its request was whole."""
+    Exchange.of(request).code = "disconnected"
+    return Response(status_code=CLIENT_LEFT)
+
+
+EXCEPTION_HANDLERS: Final[dict[Any, Callable[[Request, Exception], Awaitable[Response]]]] = {
+    ServingError: refuse,
+    HTTPException: refuse_route,
+    ClientDisconnect: note_disconnect,
+}

@@ -1,0 +1,1 @@
+"""Pages for people: one to try the model, one to read the API. Neither loads anything from elsewhere."""
