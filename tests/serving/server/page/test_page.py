@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from serving.model.inputs.registry import find_kind
 from serving.model.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation
@@ -28,7 +27,6 @@ MODEL = ModelInfo(name="solar-cells", version="3", artifact="int8-openvino")
 HOSTILE = "</script><b id=hole>&amp;<!--<script>\u2028"
 SHARES = {"plain": 0.0625, "bars": 0.9334, "spots": 0.00404, "other": 0.00006}
 TIMINGS = "queue;dur=0.100, decode;dur=1.200, session;dur=7.000, total;dur=8.500"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PREFIX = "/behind/a/proxy/"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 DROP = """(files) => {
@@ -170,18 +168,6 @@ def serve() -> Iterator[Callable[..., Stub]]:
     for server in servers:
         server.shutdown()
         server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium, the one that is installed."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser on PATH: {', '.join(BROWSERS)}")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
