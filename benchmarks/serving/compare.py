@@ -1,9 +1,11 @@
 """Ours beside FastAPI and LitServe: the same bundle, the same requests, the same load generator, in turns.
 
-    python benchmarks/serving/compare.py RUN [--artifact NAME] [--rounds 5] [--seconds 5] [--clients 1 8 32] [--json FILE]
+    python benchmarks/serving/compare.py RUN [--artifact NAME] [--before CHECKOUT] [--rounds 5] [--seconds 5]
+        [--clients 1 8 32] [--json FILE]
 
 The peers are written as their documentation says (`fastapi_peer.py`, `litserve_peer.py`) and serve the fp32 ONNX file; a tuned variant of
-each runs one thread a request, and LitServe a worker for each CPU. Ours serves its default, or what `--artifact` names. All servers stay
+each runs one thread a request, and LitServe a worker for each CPU. Ours serves its default, or what `--artifact` names. With `--before` our
+service of another checkout stands beside it too, with the same artifact, so that a change can be judged within one run. All servers stay
 up; what each uses while idle is printed, and must be next to nothing. Before anything is timed, every answer of each is compared with what
 its artifact answers in this process. Each round takes the numbers of clients, and for each of them the servers, in a new order. Ratios are
 formed within a round. Figures are medians with [least, most] of the rounds.
@@ -28,7 +30,7 @@ from typing import Any
 from bodies import common_request, raw_request, read_inputs, write_requests
 from by_hand import ARTIFACT, read_manifest
 from load import quantile
-from servers import Caller, Server, drive, fastapi, litserve, ours
+from servers import Caller, Server, before, drive, fastapi, litserve, ours
 
 sys.path.append(str(Path(__file__).parents[1]))
 from rounds import spread
@@ -71,7 +73,11 @@ def make_variants(options: argparse.Namespace, modality: str, inputs: list[bytes
     peers = [fastapi(options.run, options.port + 1), litserve(options.run, options.port + 2)]
     if options.tuned:
         peers += [fastapi(options.run, options.port + 3, tuned=True), litserve(options.run, options.port + 4, tuned=True)]
-    return variants + [Variant(peer.name, peer, common, of_fp32) for peer in peers]
+    variants += [Variant(peer.name, peer, common, of_fp32) for peer in peers]
+    if options.before:
+        earlier = before(options.run, options.port + 5, options.artifact, options.before)
+        variants.append(Variant(earlier.name, earlier, common, of_mine))
+    return variants
 
 
 def time_starts(servers: list[Server], request: bytes, starts: int) -> dict[str, list[float]]:
@@ -209,13 +215,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--artifact", help="what ours serves; by default the bundle's default")
+    parser.add_argument("--before", type=Path, help="another checkout of this repository, whose service is measured too")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--inputs", type=int, default=200, help="of the test split")
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--tuned", action=argparse.BooleanOptionalAction, default=True, help="the peers a second time, tuned")
-    parser.add_argument("--port", type=int, default=24100, help="the first of five")
+    parser.add_argument("--port", type=int, default=24100, help="the first of six")
     parser.add_argument("--json", type=Path, help="a file for all figures")
     options = parser.parse_args()
     here = machine()

@@ -100,6 +100,13 @@ def ours(run: Path, port: int, artifact: str | None) -> Server:
     return Server("ours", command + (["--artifact", artifact] if artifact else []), port)
 
 
+def before(run: Path, port: int, artifact: str | None, checkout: Path) -> Server:
+    """Our service as another checkout of this repository has it."""
+    server = ours(run.absolute(), port, artifact)
+    server.name, server.environment = "before", {"PYTHONPATH": str(checkout.absolute())}
+    return server
+
+
 def fastapi(run: Path, port: int, *, tuned: bool = False) -> Server:
     command = [sys.executable, "-m", "uvicorn", "fastapi_peer:app", "--app-dir", str(HERE), "--host", HOST, "--port", str(port)]
     return _peer("FastAPI", [*command, "--log-level", "warning"], run, port, tuned=tuned)

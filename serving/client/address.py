@@ -14,13 +14,14 @@ def check_address(url: str) -> httpx.URL:
     Raises:
         ValueError: It is not an HTTP or HTTPS address with a host, or it holds a user name or password.
     """
+    authority = url.partition("//")[2].partition("/")[0]
+    if "@" in authority:  # looked at before the address is parsed, because the parser's messages show it
+        text = "The address holds a user name or password, which would end up in messages."
+        raise ValueError(f"{text} Give the service's key as api_key.")
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise ValueError(f"{url!r} is not an address: {error}.") from error
-    if parsed.userinfo:
-        text = "The address holds a user name or password, which would end up in messages."
-        raise ValueError(f"{text} Give the service's key as api_key.")
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise ValueError(f"{url!r} is not an address. Give one such as http://localhost:3000.")
     return parsed

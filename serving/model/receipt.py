@@ -29,7 +29,12 @@ def find_doubt(folder: Path, artifact: Artifact) -> str | None:
     if artifact.receipt is None:
         return "has no receipt"
     check_file(folder, artifact.receipt)
-    receipt = json.loads((folder / artifact.receipt.file).read_bytes())
+    try:
+        receipt = json.loads((folder / artifact.receipt.file).read_bytes())
+    except ValueError:
+        receipt = None
+    if not isinstance(receipt, dict):
+        return "has a receipt that cannot be read"
     if not artifact.receipt.passed or receipt.get("passed") is not True:
         return "failed its receipt"
     if receipt.get("artifact_sha256") != artifact.sha256:

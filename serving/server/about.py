@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from serving.model.schemas import Body, ErrorDetail, ModelInfo
 from serving.server.engine.live import LiveModel
-from serving.server.http.refusals import JSON
+from serving.server.http.refusals import BodyResponse
 from serving.server.observing.metrics import CONTENT_TYPE, Metrics
 from serving.server.page.page import PAGE_POLICY, render_page
 from serving.server.page.policy import make_headers
@@ -54,14 +54,13 @@ class AboutHandlers:
 
     async def alive(self, _: Request) -> Response:
         """Say that the process answers."""
-        return Response(Live().to_bytes(), media_type=JSON)
+        return BodyResponse(Live())
 
     async def ready(self, _: Request) -> Response:
         """Say that requests are answered, or why not; and which update was refused since, if any."""
         refusal = self._live.refusal
         refused = ErrorDetail(code=refusal.code, message=refusal.message) if refusal else None
-        state = Ready(model=self._live.predictor.info, refused_update=refused)
-        return Response(state.to_bytes(), media_type=JSON)
+        return BodyResponse(Ready(model=self._live.predictor.info, refused_update=refused))
 
     async def count(self, _: Request) -> Response:
         """Give the metrics, as Prometheus reads them."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from serving.server.components import open_components
+from serving.server.components import Components, open_components
+from serving.server.endpoint import Endpoint
 from serving.server.http.access import Guard
 from serving.server.http.limits import BodyLimitMiddleware
 from serving.server.http.observe import ObservingMiddleware
@@ -25,14 +28,19 @@ def build_app(settings: Settings, *, modality: str | None = None) -> Starlette:
         SettingsError: The keys cannot be used, or traces cannot be sent.
     """
     parts = open_components(settings, modality)
+    return frame(parts, list_endpoints(parts))
+
+
+def frame(parts: Components, endpoints: Sequence[Endpoint]) -> Starlette:
+    """Put endpoints into the frame of every request: observing, limits on bodies, access and refusals."""
     guard = Guard(
         parts.keys,
-        protect_all=settings.protect_all,
-        allow_anonymous=settings.allow_anonymous,
+        protect_all=parts.settings.protect_all,
+        allow_anonymous=parts.settings.allow_anonymous,
         require_model=lambda: parts.live.predictor,
     )
     app = Starlette(
-        routes=[endpoint.to_route(guard) for endpoint in list_endpoints(parts)],
+        routes=[endpoint.to_route(guard) for endpoint in endpoints],
         middleware=[
             Middleware(ObservingMiddleware, metrics=parts.metrics, traces=parts.traces),
             Middleware(BodyLimitMiddleware, get_limits=parts.body_limits),

@@ -1,4 +1,4 @@
-"""One row of the service's table: a path and method, its handler, who may call, and what OpenAPI says."""
+"""One row of the service's table."""
 
 from __future__ import annotations
 
@@ -16,34 +16,8 @@ from serving.server.http.access import Access, AccessMiddleware, Guard
 
 
 @dataclass(frozen=True)
-class Operation:
-    """What OpenAPI says of an endpoint, apart from what follows from its path and access.
-
-    Attributes:
-        summary: One sentence; ``{noun}`` and ``{plural}`` stand for what the model's inputs are called.
-        answer: Model of the JSON that it answers with, or the media type of anything else.
-        tag: Name of the group under which it is listed.
-        body: What the request holds: one input, many, or a message of the Open Inference Protocol; None for
-            no body.
-        needs_model: Whether it is refused while no model is ready.
-        parameters: Names of its query and header parameters.
-        headers: Names of the headers of its answer, besides the request's id.
-        is_binary: Whether request and answer may also be binary data.
-    """
-
-    summary: str
-    answer: type[BaseModel] | str
-    tag: str = "service"
-    body: Literal["one", "many", "infer"] | None = None
-    needs_model: bool = False
-    parameters: tuple[str, ...] = ()
-    headers: tuple[str, ...] = ()
-    is_binary: bool = False
-
-
-@dataclass(frozen=True)
 class Endpoint:
-    """A path and method.
+    """A path and method, its handler, who may call, and what OpenAPI says that does not follow from the rest.
 
     Attributes:
         method: HTTP method; GET also answers HEAD.
@@ -51,7 +25,10 @@ class Endpoint:
         name: Name in metrics and logs, which several endpoints may share.
         handler: Answers.
         access: Who is answered.
-        operation: What OpenAPI says of it.
+        summary: One sentence; ``{noun}`` and ``{plural}`` stand for what the model's inputs are called.
+        answer: Model of the JSON that it answers with, or the media type of anything else.
+        body: What the request holds: one input, many, or a message of the Open Inference Protocol; None for
+            no body.
     """
 
     method: Literal["GET", "POST"]
@@ -59,7 +36,9 @@ class Endpoint:
     name: str
     handler: Callable[[Request], Awaitable[Response]]
     access: Access
-    operation: Operation
+    summary: str
+    answer: type[BaseModel] | str
+    body: Literal["one", "many", "infer"] | None = None
 
     def to_route(self, guard: Guard) -> Route:
         """Return Starlette's route, which a request reaches past the guard."""

@@ -15,7 +15,7 @@ from serving.server.engine.engine import Engine
 from serving.server.engine.live import LiveModel
 from serving.server.http.bodies import read_many, read_one
 from serving.server.http.exchange import Exchange
-from serving.server.http.refusals import JSON
+from serving.server.http.refusals import BodyResponse
 from serving.server.observing.metrics import Metrics
 
 
@@ -72,4 +72,4 @@ def _shorten(answers: Sequence[Prediction | ErrorBody], top_k: int | None) -> li
 
 def _answer(body: Body, request: Request, timings: Timings) -> Response:
     headers = {"server-timing": timings.to_header(Exchange.of(request).seconds())}
-    return Response(body.to_bytes(), headers=headers, media_type=JSON)
+    return BodyResponse(body, headers=headers)

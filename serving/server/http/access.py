@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Callable
 from typing import Final, Literal
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.model.errors import InputRefusedError
@@ -20,9 +20,11 @@ A ``probe`` is open to anybody; a ``page`` is too, since it holds no secret; ``a
 and needs a key if the service is told so; ``model`` needs a key, and a model that is ready.
 """
 
+Headers = dict[bytes, bytes]
+
 MOST_HEADER_BYTES: Final = 32 * 1024
 _BEARER: Final = "bearer "
-_FORWARDING: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_FORWARDING: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"})
 REMEDY: Final = (
     f"Give the service keys by {KEYS_VARIABLE} or --api-keys-file, "
     "or let anybody call it by --allow-anonymous."
@@ -52,7 +54,7 @@ class Guard:
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADER_BYTES:
             text = f"The headers have more than {MOST_HEADER_BYTES:,} bytes. Send less."
             raise InputRefusedError("headers_too_large", text, status=431)
-        headers = Headers(scope=scope)
+        headers = dict(reversed(scope["headers"]))  # the first of several counts
         if access in self._protected:
             self._require_key(scope, headers)
         if access == "model":
@@ -91,10 +93,14 @@ class AccessMiddleware:
 
 
 def _given_key(headers: Headers) -> str | None:
-    given = headers.get("authorization", "")
+    given = _text(headers, b"authorization")
     if given.lower().startswith(_BEARER):
         return given[len(_BEARER) :].strip()
-    return headers.get("x-api-key")
+    return _text(headers, b"x-api-key") or None
+
+
+def _text(headers: Headers, name: bytes) -> str:
+    return headers.get(name, b"").decode("latin-1")
 
 
 def _is_local(scope: Scope, headers: Headers) -> bool:
@@ -106,11 +112,12 @@ def _is_local(scope: Scope, headers: Headers) -> bool:
     server = scope.get("server")
     if server and server[1] is not None and not is_loopback(server[0]):  # a Unix socket has no port
         return False
-    host = (headers.get("host") or "localhost").rpartition("@")[2]
+    host = (_text(headers, b"host") or "localhost").rpartition("@")[2]
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return is_loopback(name) and not any(header in headers for header in _FORWARDING)
+    return is_loopback(name) and _FORWARDING.isdisjoint(headers)
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Return whether an address is one that no other machine can reach."""
     try:
@@ -120,10 +127,10 @@ def is_loopback(host: str) -> bool:
 
 
 def _refuse_types(headers: Headers) -> None:
-    if "pickle" in headers.get("content-type", ""):
+    if b"pickle" in headers.get(b"content-type", b""):
         text = "Pickled content is never read. Send the input itself."
         raise InputRefusedError("pickle_refused", text, status=415)
-    encoding = (headers.get("content-encoding") or "identity").strip().lower()
+    encoding = (_text(headers, b"content-encoding") or "identity").strip().lower()
     if encoding != "identity":
         raise InputRefusedError(
             "wrong_encoding", f"Send the body as it is, not as {encoding[:40]}.", status=415

@@ -26,6 +26,16 @@ class InferenceError(Body):
     code: str = Field(examples=["overloaded"])
 
 
+class BodyResponse(Response):
+    """A response whose content is one of the service's bodies, as JSON."""
+
+    media_type = JSON
+
+    def render(self, content: Body) -> bytes:
+        """Return the bytes of the body."""
+        return content.to_bytes()
+
+
 def is_protocol(path: str) -> bool:
     """Return whether the Open Inference Protocol says what is answered at a path."""
     return path == "/v2" or path.startswith("/v2/")
@@ -48,7 +58,7 @@ def make_refusal(error: ServingError, path: str = "") -> Response:
         headers["retry-after"] = str((refusal and refusal.retry_after_s) or 1)
     if status == 401:
         headers["www-authenticate"] = "Bearer"
-    return Response(body.to_bytes(), status, headers, JSON)
+    return BodyResponse(body, status, headers)
 
 
 async def refuse(request: Request, error: Exception) -> Response:

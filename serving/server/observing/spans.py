@@ -30,7 +30,10 @@ NANOSECONDS = 1_000_000_000
 MOST_PATH_CHARACTERS = 200
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 # Requested every few seconds for as long as a service runs: their spans would bury all others.
-QUIET = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
+QUIET = frozenset({
+    "/livez", "/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready",
+    "/v2/models/{name}/ready", "/v2/models/{name}/versions/{version}/ready",
+})  # fmt: skip
 CLOSE_S = 3.0  # longest wait for the last spans to be sent
 
 

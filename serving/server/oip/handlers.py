@@ -19,13 +19,13 @@ from serving.model.errors import InputRefusedError
 from serving.model.inputs.kind import ArrayTensor, BytesTensor, InputKind
 from serving.model.manifest import Manifest
 from serving.model.predictor import Predictor
-from serving.model.schemas import Body, ErrorBody, Prediction
+from serving.model.schemas import ErrorBody, Prediction
 from serving.model.timings import Timings
 from serving.server.engine.engine import Engine
 from serving.server.engine.live import LiveModel
 from serving.server.http.bodies import shown
 from serving.server.http.exchange import Exchange
-from serving.server.http.refusals import JSON
+from serving.server.http.refusals import JSON, BodyResponse
 from serving.server.observing.metrics import Metrics
 from serving.server.oip.codec import HEADER_LENGTH, Output, decode_request, encode_response
 from serving.server.oip.messages import (
@@ -62,21 +62,21 @@ class InferenceHandlers:
 
     async def server(self, _: Request) -> Response:
         """Say what the server is."""
-        return _answer(self._server)
+        return BodyResponse(self._server)
 
     async def ready(self, _: Request) -> Response:
         """Say that requests are answered; why they are not is the error that the model raises."""
         assert self._live.predictor
-        return _answer(ServerReady())
+        return BodyResponse(ServerReady())
 
     async def model(self, request: Request) -> Response:
         """Say what the model takes and gives."""
         predictor = self._find(request)
-        return _answer(describe_model(predictor.manifest, predictor.kind, predictor.artifact.runtime))
+        return BodyResponse(describe_model(predictor.manifest, predictor.kind, predictor.artifact.runtime))
 
     async def model_ready(self, request: Request) -> Response:
         """Say that this model answers."""
-        return _answer(ModelReady(name=self._find(request).manifest.name))
+        return BodyResponse(ModelReady(name=self._find(request).manifest.name))
 
     async def infer(self, request: Request) -> Response:
         """Classify the items of one tensor."""
@@ -209,10 +209,6 @@ def _require_answer(tensor: Tensor, index: int, answer: Prediction | ErrorBody) 
         text = f"Element {index} of `{tensor.name}`: {answer.error.message}"
         raise InputRefusedError(answer.error.code, text)
     return answer
-
-
-def _answer(body: Body) -> Response:
-    return Response(body.to_bytes(), media_type=JSON)
 
 
 def _version() -> str:

@@ -404,7 +404,9 @@ def test_one_client_serves_several_threads_and_tasks(script: Script) -> None:
     assert len(asyncio.run(ask())) == 8
 
 
-@pytest.mark.parametrize("url", ["localhost:3000", "ftp://host", "http://", "", "http://host:port", "http://user:secret@host"])
+@pytest.mark.parametrize(
+    "url", ["localhost:3000", "ftp://host", "http://", "", "http://host:port", "http://user:secret@host", "http://user:secret@host:port"]
+)
 def test_an_address_that_is_none_is_refused_at_once(call: Caller, url: str) -> None:
     with pytest.raises(ValueError, match="address") as raised:
         call(url, "is_ready")

@@ -114,6 +114,19 @@ def test_open_bundle_refuses_when_the_receipt_is_of_another_runtime(bundle: Path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("content", [b"[]", b"{", b"\xff"])
+def test_open_bundle_refuses_when_the_receipt_cannot_be_read(bundle: Path, content: bytes) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    receipt = manifest["artifacts"][0]["receipt"]
+    (bundle / receipt["file"]).write_bytes(content)
+    receipt["sha256"] = hash_file(bundle / receipt["file"])
+    edit(bundle, **manifest)
+    error = refusal(bundle)
+    assert error.code == "unproven"
+    assert "has a receipt that cannot be read" in error.message
+
+
+@pytest.mark.slow
 def test_bundle_takes_the_defaults_of_a_benchmark(bundle: Path) -> None:
     (bundle / "defaults.json").write_text(json.dumps({"artifact": "onnx-fp32", "threads": 2, "measured_on": "a CPU"}))
     opened = open_bundle(bundle)

@@ -101,6 +101,7 @@ def asked(service: Service) -> dict[str, tuple[httpx.Response, int, int]]:
         "refused": ("POST", "/predict", {"content": KEY.encode(), "headers": {"x-api-key": KEY, "x-request-id": KEY}}),
         "unknown": ("GET", f"/nowhere/{300 * 'x'}", {"headers": {"user-agent": KEY}}),
         "probe": ("GET", "/livez", {"headers": {"traceparent": f"00-{TRACE}-{PARENT}-01"}}),
+        "model's probe": ("GET", "/v2/models/tiny/ready", {"headers": {"traceparent": f"00-{TRACE}-{PARENT}-01"}}),
     }
     done = {}
     for name, (method, path, options) in wanted.items():
@@ -184,8 +185,9 @@ def test_unsampled_trace_and_probe_send_no_span(traced: tuple[dict[str, Told], C
     told, _ = traced
     assert told["unsampled"].root is None
     assert told["unsampled"].line["trace_id"] == TRACE[::-1]
-    assert told["probe"].root is None
-    assert "trace_id" not in told["probe"].line
+    for probe in ("probe", "model's probe"):
+        assert told[probe].root is None
+        assert "trace_id" not in told[probe].line
 
 
 @pytest.mark.slow

@@ -1,0 +1,82 @@
+"""What the hardened connection takes from uvicorn that uvicorn does not promise: a new version that changes it fails here."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import tomllib
+from importlib.metadata import version
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+from uvicorn.config import Config
+from uvicorn.protocols.http import httptools_impl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
+
+from serving.server.http import protocol
+from serving.server.http.protocol import HardenedProtocol
+from tests.conftest import ROOT
+
+TREE = ast.parse(inspect.getsource(protocol))
+OVERRIDDEN = sorted(
+    name for name, value in vars(HardenedProtocol).items() if inspect.isfunction(value) and hasattr(HttpToolsProtocol, name)
+)
+
+
+def names_after(prefix: str) -> set[str]:
+    """The attributes that the module takes from an expression, such as ``self.cycle``."""
+    return {node.attr for node in ast.walk(TREE) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == prefix}
+
+
+def assigned_in(function: object) -> set[str]:
+    """The attributes of ``self`` that a function sets."""
+    tree = ast.parse(inspect.getsource(function).lstrip())
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+
+
+async def names_of_a_connection() -> set[str]:
+    connection = HttpToolsProtocol(Config(app=None, log_config=None), ServerState(), {})
+    return set(dir(connection))
+
+
+def test_connection_has_the_attributes_that_are_used() -> None:
+    own = set(vars(HardenedProtocol)) | {"_header_timer", "_stall_timer"}
+    used = names_after("self") - own
+    assert {"cycle", "headers", "loop", "parser", "transport", "url", "_unset_keepalive_if_required"} <= used
+    found = asyncio.run(names_of_a_connection()) | assigned_in(HttpToolsProtocol.on_message_begin)
+    assert used <= found, used - found
+    assert names_after("super()") <= found
+
+
+def test_cycle_has_the_attributes_that_are_used() -> None:
+    used = names_after("self.cycle")
+    assert used == {"disconnected", "more_body", "response_complete"}
+    assert used <= assigned_in(RequestResponseCycle.__init__)
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_overridden_methods_have_uvicorns_parameters(name: str) -> None:
+    own, theirs = (inspect.signature(getattr(kind, name)).parameters for kind in (HardenedProtocol, HttpToolsProtocol))
+    assert list(own) == list(theirs)
+
+
+def test_each_callback_is_still_one_of_uvicorns() -> None:
+    assert len(OVERRIDDEN) == 12
+    assert httptools_impl.STATUS_LINE[431] == b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+
+
+def test_supervisor_tells_how_its_workers_ended() -> None:
+    assert "processes" in assigned_in(Multiprocess.__init__)
+    assert isinstance(inspect.getattr_static(Process, "exitcode", None), property)
+
+
+def test_uvicorn_is_pinned_below_the_next_minor_version() -> None:
+    lines = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (pinned,) = [requirement for requirement in map(Requirement, lines) if requirement.name == "uvicorn"]
+    here = Version(version("uvicorn"))
+    assert here in pinned.specifier
+    assert Version(f"{here.major}.{here.minor + 1}") not in pinned.specifier
