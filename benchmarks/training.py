@@ -35,8 +35,8 @@ def load_pixels(count: int) -> np.ndarray:
     """uint8 (count, 224, 224, 3)."""
     from pathlib import Path
 
-    from serving.model.inputs.image.kind import ImageInputSpec
     from serving.model.inputs.image.pixels import decode_image
+    from serving.model.inputs.image.spec import ImageInputSpec
 
     try:
         import elpv_dataset

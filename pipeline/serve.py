@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.layout import RunFolder
-from serving.server.launch import serve
+from serving.server.process.launch import serve
 from serving.server.settings import read_settings
 
 
 def serve_run(run: Path, host: str, port: int, workers: int, given: Mapping[str, Any]) -> None:
-    """Serve until SIGTERM or SIGINT; see :func:`serving.server.launch.serve`.
+    """Serve until SIGTERM or SIGINT; see :func:`serving.server.process.launch.serve`.
 
     Args:
         run: A run's folder, or a bundle's.

@@ -206,7 +206,8 @@ def _hashes(paths: list[Path]) -> dict[str, str]:
 
 
 BUNDLE_CODE = ("serving/model/bundle.py", "serving/model/manifest.py", "serving/model/runtimes")
-INPUT_CODE = ("serving/model/inputs", "pipeline/modalities")
+DECODING_CODE = tuple(f"serving/model/inputs/{name}.py" for name in ("item", "image/spec", "image/pixels", "text/spec", "text/tokens"))
+INPUT_CODE = (*DECODING_CODE, "pipeline/modalities")
 CHECKPOINT_CODE = tuple(f"pipeline/finetune/{name}.py" for name in ("checkpoint", "loop"))
 CONTENT_CODE = ("pipeline/modalities/content.py", *(f"pipeline/modalities/{name}/content.py" for name in ("image", "text")))
 JUDGING_CODE = (
@@ -216,7 +217,7 @@ JUDGING_CODE = (
 STAGES = (
     Stage(
         "data", _data, _data_inputs,
-        code=("pipeline/data", "pipeline/sources.py", *CONTENT_CODE, "serving/model/inputs"),
+        code=("pipeline/data", "pipeline/sources.py", *CONTENT_CODE, *DECODING_CODE),
         outputs=lambda run: [run.samples, run.contents, run.audit],
     ),
     Stage(

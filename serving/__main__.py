@@ -1,6 +1,6 @@
 """``python -m serving``."""
 
-from serving.server.cli import main
+from serving.server.process.cli import main
 
 if __name__ == "__main__":
     main()

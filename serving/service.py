@@ -6,9 +6,9 @@ that a benchmark recommends or the bundle's first; and ``fallback``, the name of
 that one cannot be run. Everything else is set by environment variables
 (:class:`serving.server.settings.Settings`).
 
-The application of :mod:`serving.server.app` answers as middleware of BentoML's own, which would cost half a
-millisecond a request. BentoML's is left with its start, its end, and ``/schema.json``. docs/adr/0009 has the
-measurements.
+The application of :mod:`serving.server.app.build` answers as middleware of BentoML's own, which would cost
+half a millisecond a request. BentoML's is left with its start, its end, and ``/schema.json``. docs/adr/0009
+has the measurements.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.model.predictor import Predictor, load_predictor
 from serving.model.schemas import BatchPredictions, Prediction
-from serving.server.app import build_app
-from serving.server.http.bodies import JSON, MULTIPART
-from serving.server.observing.logs import configure_logging
+from serving.server.app.build import make_app
 from serving.server.settings import read_settings
 
+MULTIPART, JSON = "multipart/form-data", "application/json"
 OPTIONS: dict[str, Any] = {
     "workers": 1,
     "metrics": {"enabled": False},
@@ -103,9 +102,8 @@ class Application:
         arguments = bentoml.use_arguments(ServiceArguments)
         given = {"artifact": arguments.artifact, "fallback": arguments.fallback}
         settings = read_settings({"bundle": arguments.folder(), **given})
-        configure_logging(settings.log_level)
         self._inner = app
-        self._app = build_app(settings, modality=modality)
+        self._app = make_app(settings, modality=modality)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""

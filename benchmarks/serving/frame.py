@@ -29,9 +29,9 @@ from starlette.routing import Route
 sys.path.append(str(Path(__file__).parents[1]))
 from rounds import spread
 
-from serving.server.app import frame
-from serving.server.components import open_components
-from serving.server.endpoint import Endpoint
+from serving.server.app.build import frame
+from serving.server.app.components import open_components
+from serving.server.http.endpoint import Endpoint
 from serving.server.observing.logs import configure_logging
 from serving.server.settings import Settings
 

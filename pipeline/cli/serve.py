@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from serving.server.cli import service_options
+from serving.server.process.cli import service_options
 
 
 @click.command()

@@ -15,7 +15,7 @@ from pipeline.errors import GraftError
 from pipeline.extras import require
 from serving.model.errors import ProviderError
 from serving.model.inputs.kind import InputSpec
-from serving.model.inputs.text.kind import TextInputSpec
+from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.runtimes.plan import TENSORRT, Plan, Profile, read_machine
 from serving.model.runtimes.session import Precision
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 
 
@@ -14,7 +16,7 @@ def check_address(url: str) -> httpx.URL:
     Raises:
         ValueError: It is not an HTTP or HTTPS address with a host, or it holds a user name or password.
     """
-    authority = url.partition("//")[2].partition("/")[0]
+    authority = re.split("[/?#]", url.partition("//")[2], maxsplit=1)[0]
     if "@" in authority:  # looked at before the address is parsed, because the parser's messages show it
         text = "The address holds a user name or password, which would end up in messages."
         raise ValueError(f"{text} Give the service's key as api_key.")

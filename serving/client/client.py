@@ -84,7 +84,7 @@ class Client:
     def predict_many(
         self, kind: str, values: Iterable[Any], *, top_k: int | None = None, request_id: str | None = None
     ) -> list[Prediction | ErrorBody]:
-        """Classify any number of inputs, as one request each 256 of them, or each half of the largest body.
+        """Classify any number of inputs: up to 256 a request, and up to half of the largest body.
 
         The arguments are those of `predict`. The requests follow one another.
 

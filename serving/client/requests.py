@@ -70,8 +70,7 @@ def split(kind: InputKind, values: Iterable[Any]) -> Iterator[list[Any]]:
         TypeError: A single input was given, whose bytes or characters would be taken for inputs.
     """
     if isinstance(values, str | bytes):
-        text = f"Give a list of {kind.plural}. One alone goes to predict, predict_image or predict_text."
-        raise TypeError(text)
+        raise TypeError(f"Give a list of {kind.plural}; one {kind.noun} alone is not one.")
     # Half of the largest body that the service takes by default: it counts what stands around the inputs too.
     max_bytes = kind.max_body_bytes // 2
     if isinstance(kind.body, FileBody):
@@ -79,7 +78,7 @@ def split(kind: InputKind, values: Iterable[Any]) -> Iterator[list[Any]]:
     return _split(values, lambda value: len(json.dumps(value)), max_bytes)
 
 
-def read_file(value: File, noun: str = "picture") -> bytes:
+def read_file(value: File, noun: str) -> bytes:
     """Return the bytes of one file.
 
     Args:

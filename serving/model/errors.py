@@ -37,19 +37,11 @@ class InputRefusedError(ServingError):
         message: What is wrong with the input or the request, and what would be accepted.
         status: The HTTP status code of the response. The default is 400.
         retry_after_s: Seconds after which a client may try again; None, the default, if that would not help.
-        allow: The HTTP methods that the path accepts, for the ``Allow`` header. The default is empty.
     """
 
     def __init__(
-        self,
-        code: str,
-        message: str,
-        status: int = 400,
-        *,
-        retry_after_s: int | None = None,
-        allow: tuple[str, ...] = (),
+        self, code: str, message: str, status: int = 400, *, retry_after_s: int | None = None
     ) -> None:
         super().__init__(code, message)
         self.status = status
         self.retry_after_s = retry_after_s
-        self.allow = allow

@@ -30,26 +30,20 @@ class ModelInfo(Body):
 
 
 class Truncation(Body):
-    """The report on a text that is longer than the model's limit and was cut at the end.
+    """The report on a text that is longer than the model's limit and was cut at the end."""
 
-    ``tokens`` is the number of tokens of the whole text, and ``used`` the number that the model received.
-    """
-
-    tokens: int
-    used: int
+    tokens: int = Field(description="Number of tokens of the whole text.")
+    used: int = Field(description="Number of tokens that the model received.")
 
 
 class Prediction(Body):
-    """The prediction for one input: the most probable label, and the calibrated probability of every label.
-
-    ``truncation`` is present only if a part of the input was cut off.
-    """
+    """The prediction for one input: the most probable label, and the calibrated probability of each."""
 
     label: str
     probability: float
     probabilities: dict[str, float]
     model: ModelInfo
-    truncation: Truncation | None = None
+    truncation: Truncation | None = Field(default=None, description="Present only if the input was cut.")
 
     def top(self, k: int) -> Prediction:
         """Return a copy with only the ``k`` most probable labels, in descending order of probability."""
@@ -60,8 +54,8 @@ class Prediction(Body):
 class ErrorDetail(Body):
     """The reason for a refusal: a stable code for programs, and a message for people."""
 
-    code: str = Field(examples=["overloaded"])
-    message: str = Field(examples=["32 requests are waiting, and no more may. Try again later."])
+    code: str = Field(examples=["empty_input"])
+    message: str = Field(examples=["The input is empty. Send at least one."])
 
 
 class ErrorBody(Body):

@@ -36,8 +36,8 @@ class Settings(BaseModel):
         deadline_s: Longest time that a request may wait for a thread before it is answered with 503, in
             seconds. The default is 10.
         body_timeout_s: Longest time that a request's body may take to arrive, in seconds. The default is 20.
-        max_body_bytes: Size of the largest request body, in bytes. By default it is 64 MiB for pictures and
-            8 MiB for texts.
+        max_body_bytes: Size of the largest request body, in bytes. By default it is what the kind of input
+            says.
         max_buffered_bytes: Total size of the request bodies held in memory at one time, in bytes. The default
             is 512 MiB.
         watch_s: Time between two checks of the bundle's folder and of the file of API keys, in seconds. The

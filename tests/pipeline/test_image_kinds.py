@@ -23,8 +23,8 @@ from pipeline.modalities.image.training import build_classifier
 from pipeline.recipe.reading import load_recipe
 from pipeline.verify.stage import verify
 from serving.model.bundle import open_bundle
-from serving.model.inputs.image.kind import ImageInputSpec
 from serving.model.inputs.image.pixels import ImagePreprocessor
+from serving.model.inputs.image.spec import ImageInputSpec
 from serving.model.predictor import load_predictor
 from tests.conftest import make_folder, recipe_document
 

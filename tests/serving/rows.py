@@ -35,8 +35,8 @@ class RowPreprocessor:
             row = np.array(json.loads(data), np.float32)
         except ValueError as error:
             raise InputRefusedError("not_a_row", "The row is not a list of numbers.") from error
-        if row.shape != (self.spec.columns,):
-            raise InputRefusedError("not_a_row", f"The row must have {self.spec.columns} numbers.")
+        if row.shape != (self.spec.columns,) or not np.isfinite(row).all():
+            raise InputRefusedError("not_a_row", f"The row must have {self.spec.columns} finite numbers.")
         return Item(row)
 
     def collate(self, arrays: Sequence[NDArray[Any]]) -> Feeds:

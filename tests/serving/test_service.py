@@ -104,7 +104,7 @@ def test_service_imports_no_training_code(tiny_run: Path) -> None:
     script = f"""
 import asyncio, json, sys
 import httpx
-from serving.server.launch import make_app
+from serving.server.app.build import make_app
 from serving.server.settings import read_settings
 app = make_app(read_settings({{"bundle": {str(tiny_run / "bundle")!r}}}, {{}}))
 async def work():

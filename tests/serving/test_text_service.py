@@ -124,7 +124,7 @@ def test_service_imports_neither_torch_nor_transformers(text_run: Path) -> None:
     script = f"""
 import json, sys
 from pathlib import Path
-from serving.server.launch import make_app
+from serving.server.app.build import make_app
 from serving.model.predictor import load_predictor
 load_predictor(Path({str(text_run / "bundle")!r})).predict(b"so good")
 heavy = {{"torch", "torchvision", "timm", "transformers", "sklearn", "scipy", "matplotlib", "onnx", "pipeline"}}

@@ -24,6 +24,7 @@ from serving.client import AsyncClient, Client, ErrorBody
 from serving.model.errors import BundleError
 from serving.model.files import hash_file
 from serving.model.inputs import registry
+from serving.model.inputs.kind import ArrayTensor
 from serving.model.inputs.registry import find_kind, list_kinds
 from serving.model.manifest import hash_labels
 from tests.conftest import free_port, serving
@@ -126,6 +127,8 @@ def test_predict_takes_rows(url: str) -> None:
         ({"json": {"row": "1, 2"}}, 400, "wrong_json_type"),
         ({"json": {"rows": ROWS}}, 400, "missing_field"),
         ({"json": {"row": ["a", "b", "c"]}}, 400, "not_a_row"),
+        ({"content": b'{"row": [NaN, 1, 1]}', "headers": {"content-type": "application/json"}}, 400, "not_a_row"),
+        ({"content": b'{"row": [1e999, 1, 1]}', "headers": {"content-type": "application/json"}}, 400, "not_a_row"),
         ({"content": b"1,2,3", "headers": {"content-type": "text/plain"}}, 415, "wrong_type"),
         ({"content": b'{"row": [' + b"1," * 600_000 + b"1]}", "headers": {"content-type": "application/json"}}, 413, "body_too_large"),
     ],
@@ -161,6 +164,9 @@ def test_tritonclient_sends_rows_as_numbers(url: str, binary: bool) -> None:
         wrong = triton.InferInput("row", (1, 2), "FP32").set_data_from_numpy(np.zeros((1, 2), np.float32))
         with pytest.raises(triton.InferenceServerException, match=r"must be \[n, 3\]: the numbers of a row"):
             client.infer("trends", [wrong])
+        infinite = triton.InferInput("row", (1, 3), "FP32").set_data_from_numpy(np.array([[1, np.inf, 1]], np.float32))
+        with pytest.raises(triton.InferenceServerException, match="finite"):
+            client.infer("trends", [infinite])
 
 
 @pytest.mark.slow
@@ -209,6 +215,8 @@ def test_find_kind_finds_own_and_installed_kinds() -> None:
         ({"row": "graft_rows:RowInputSpec"}, "row", "is not the kind of input `row`"),
         ({"line": "graft_rows:ROW"}, "line", "is not the kind of input `line`"),
         ({}, "column", "No installed package brings the kind of input `column`"),
+        ({"row": "graft_rows:NOTHING"}, "row", "cannot be loaded from graft_rows:NOTHING"),
+        ({"row": "no_such_module:ROW"}, "row", "cannot be loaded from no_such_module:ROW"),
     ],
 )
 def test_find_kind_refuses_what_is_no_kind(
@@ -231,6 +239,11 @@ def test_find_kind_refuses_two_packages_of_one_name(tmp_path: Path, monkeypatch:
     find_kind.cache_clear()
     with pytest.raises(BundleError, match="Several installed packages bring the kind of input `row`"):
         find_kind("row")
+
+
+def test_array_tensor_refuses_a_type_that_the_codec_does_not_know() -> None:
+    with pytest.raises(ValueError, match="INT16"):
+        ArrayTensor("INT16", lambda _: (1,), "numbers")
 
 
 def test_no_package_replaces_an_own_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from serving.model.inputs.image.kind import ImageInputSpec
 from serving.model.inputs.image.pixels import decode_image
+from serving.model.inputs.image.spec import ImageInputSpec
 
 # The audit decodes each file in full, as serving does; the size it is then resized to does not matter.
 AUDIT_SPEC = ImageInputSpec(height=8, width=8, crop_mode="squash", interpolation="nearest")

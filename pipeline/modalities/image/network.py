@@ -16,7 +16,7 @@ from torch import nn
 from pipeline.errors import GraftError
 from pipeline.modalities.image.weights import describe_hub_failure, fit_weights, read_weights
 from pipeline.recipe.sections import Image, ImageBackbone
-from serving.model.inputs.image.kind import ImageInputSpec
+from serving.model.inputs.image.spec import ImageInputSpec
 
 
 @dataclass(frozen=True)

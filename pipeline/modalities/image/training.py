@@ -17,8 +17,8 @@ from pipeline.modalities.image.network import ImageClassifier, Normalisation, cr
 from pipeline.modalities.modality import Pretrained, Readable, Shown
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.recipe.sections import ImageAugment, ImageRecipe
-from serving.model.inputs.image.kind import ImageInputSpec
 from serving.model.inputs.image.pixels import ImagePreprocessor, load_rgb
+from serving.model.inputs.image.spec import ImageInputSpec
 from serving.model.inputs.item import Preprocessor
 
 UNIT = "pictures"

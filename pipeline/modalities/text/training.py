@@ -22,7 +22,7 @@ from pipeline.modalities.text.pretrained import load_encoder
 from pipeline.recipe.sections import TextAugment, TextRecipe
 from serving.model.files import FileRef
 from serving.model.inputs.item import Preprocessor
-from serving.model.inputs.text.kind import TextInputSpec
+from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.inputs.text.tokens import TextPreprocessor
 
 UNIT = "texts"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 MAX_ITEMS: Final = 256
 """Number of inputs that one request may hold at most."""
+
+
+ArrayType = Literal["UINT8", "INT32", "INT64", "FP32", "FP64"]
+"""Names of the types of numbers that a tensor of the Open Inference Protocol may have here."""
 
 
 class InputSpec(BaseModel):
@@ -97,14 +101,20 @@ class ArrayTensor:
     """Inputs in the Open Inference Protocol as numbers that are decoded already, shape [n, …].
 
     Attributes:
-        datatype: The protocol's name of the type, such as ``UINT8``.
+        datatype: The protocol's name of the type. Numbers of FP32 and FP64 that are not finite are refused.
         item_shape: Gives the shape of one item, by the bundle's input spec.
         meaning: What the numbers of an item are, for messages.
     """
 
-    datatype: str
+    datatype: ArrayType
     item_shape: Callable[[Any], tuple[int, ...]]
     meaning: str
+
+    def __post_init__(self) -> None:
+        if self.datatype not in get_args(ArrayType):
+            raise ValueError(
+                f"datatype is {self.datatype!r}, but must be one of {', '.join(get_args(ArrayType))}."
+            )
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def find_kind(name: str) -> InputKind:
 
     Raises:
         BundleError: ``unknown_input``: no installed package brings that kind, several do, or what one brings
-            is not such an object.
+            cannot be loaded or is not such an object.
     """
     points = [point for point in OWN if point.name == name] or list(entry_points(group=GROUP, name=name))
     if len({point.value for point in points}) != 1:
@@ -49,7 +49,11 @@ def find_kind(name: str) -> InputKind:
         count = "several installed packages bring" if points else "no installed package brings"
         text = f"{count} the kind of input `{name}` (entry points of the group {GROUP}). Known here: {known}."
         raise BundleError("unknown_input", text[0].upper() + text[1:])
-    kind = points[0].load()
+    try:
+        kind = points[0].load()
+    except (ImportError, AttributeError) as error:
+        text = f"The kind of input `{name}` cannot be loaded from {points[0].value} ({error})."
+        raise BundleError("unknown_input", text) from error
     if not isinstance(kind, InputKind) or kind.name != name:
         raise BundleError(
             "unknown_input", f"{points[0].value} is not the kind of input `{name}`, but {kind!r:.80}."

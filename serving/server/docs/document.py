@@ -13,14 +13,15 @@ from serving.model.inputs.kind import InputKind
 from serving.model.inputs.registry import find_kind
 from serving.model.manifest import Manifest
 from serving.model.schemas import ErrorBody
-from serving.server.about import Live
 from serving.server.docs.examples import BINARY, list_answers, make_bodies
 from serving.server.docs.refusals import ALWAYS, describe_refusals, refusal_name
-from serving.server.endpoint import Endpoint
+from serving.server.handlers.about import Live
+from serving.server.handlers.oip.codec import HEADER_LENGTH
+from serving.server.handlers.oip.handlers import LABEL, PROBABILITIES
+from serving.server.handlers.oip.messages import InferRequest, RequestOutput, RequestTensor, ServerMetadata
 from serving.server.http.bodies import JSON, PLAIN
+from serving.server.http.endpoint import Endpoint
 from serving.server.http.refusals import InferenceError, is_protocol
-from serving.server.oip.codec import HEADER_LENGTH
-from serving.server.oip.messages import InferRequest, ServerMetadata
 
 OPENAPI: Final = "3.1.0"
 REQUEST_ID: Final = "X-Request-ID"
@@ -74,7 +75,7 @@ def describe_service(endpoints: Sequence[Endpoint], manifest: Manifest) -> dict[
         },
         "paths": paths,
         "components": {
-            "schemas": _describe_models([*answers, ErrorBody, InferenceError]),
+            "schemas": _describe_models((*answers, ErrorBody, InferenceError), kind),
             "responses": describe_refusals(),
             "parameters": {
                 name: {"name": name, "in": place, "description": text, "schema": schema}
@@ -86,12 +87,19 @@ def describe_service(endpoints: Sequence[Endpoint], manifest: Manifest) -> dict[
     }
 
 
-def _describe_models(answers: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    """Return the schemas of all messages."""
+def _describe_models(answers: Sequence[type[BaseModel]], kind: InputKind) -> dict[str, Any]:
+    """Return the schemas of all messages, with what the model's one input and its two outputs are called."""
     template = "#/components/schemas/{model}"
     models: list[tuple[type[BaseModel], Any]] = [(model, "serialization") for model in answers]
     _, described = models_json_schema([*models, (InferRequest, "validation")], ref_template=template)
     schemas: dict[str, Any] = described["$defs"]
+    request, tensor, output = (
+        schemas[model.__name__]["properties"] for model in (InferRequest, RequestTensor, RequestOutput)
+    )
+    request["inputs"] |= {"minItems": 1, "maxItems": 1}
+    tensor["name"] |= {"const": kind.name}
+    tensor["datatype"] |= {"enum": [form.datatype for form in kind.tensors]}
+    output["name"] |= {"enum": [PROBABILITIES, LABEL]}
     return schemas
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any, Final
 
-import numpy as np
 from pydantic import BaseModel
 
 from serving.model.inputs.kind import MAX_ITEMS, ArrayTensor, FileBody, InputKind, JsonBody
 from serving.model.manifest import Manifest
 from serving.model.schemas import BatchPredictions, ModelInfo, Prediction
-from serving.server.about import Live, Ready
-from serving.server.http.bodies import JSON, MULTIPART, PLAIN
-from serving.server.oip.handlers import EXTENSIONS, LABEL, PROBABILITIES, describe_model
-from serving.server.oip.messages import (
+from serving.server.handlers.about import Live, Ready
+from serving.server.handlers.oip.handlers import EXTENSIONS, LABEL, PROBABILITIES, describe_model
+from serving.server.handlers.oip.messages import (
     InferRequest,
     InferResponse,
     ModelReady,
@@ -22,7 +21,8 @@ from serving.server.oip.messages import (
     ServerMetadata,
     ServerReady,
 )
-from serving.server.oip.tensors import BASE64
+from serving.server.handlers.oip.tensors import BASE64
+from serving.server.http.bodies import JSON, MULTIPART, PLAIN
 
 BINARY: Final = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 SHOWN_LABELS: Final = 5
@@ -99,14 +99,14 @@ def _make_message(manifest: Manifest, kind: InputKind) -> dict[str, Any]:
     tensor: dict[str, Any] = {"name": kind.name, "shape": [1], "datatype": form.datatype}
     if isinstance(form, ArrayTensor):
         item_shape = form.item_shape(manifest.input)
-        tensor |= {"shape": [1, *item_shape], "data": np.zeros(item_shape, np.int64).ravel().tolist()}
-    elif isinstance(kind.body, FileBody):
-        tensor |= {
-            "parameters": {"content_type": BASE64},
-            "data": [base64.b64encode(kind.body.example).decode()],
-        }
+        tensor |= {"shape": [1, *item_shape], "data": [0] * math.prod(item_shape)}
+        return {"inputs": [tensor]}
+    body = kind.body
+    item = body.example if isinstance(body, FileBody) else body.encode(body.examples[0], body.field)
+    if form.is_text:
+        tensor["data"] = [item.decode()]
     else:
-        tensor["data"] = [kind.body.encode(kind.body.examples[0], kind.body.field).decode()]
+        tensor |= {"parameters": {"content_type": BASE64}, "data": [base64.b64encode(item).decode()]}
     return {"inputs": [tensor]}
 
 

@@ -11,15 +11,15 @@ ALWAYS: Final = frozenset({400, 405, 408, 413, 431})
 """Status codes for which any request can be refused, whatever it asks for."""
 
 DESCRIPTIONS: Final = {
-    400: "The request cannot be read.",
-    401: "The request needs a key.",
-    404: "There is no such model or version.",
-    405: "The path takes another method.",
-    408: "The request did not arrive in time.",
-    413: "The request is too large, or holds too many items.",
-    415: "The media type or the encoding of the body is not read.",
-    431: "The headers are too large.",
-    503: "No model is ready, or too many requests wait.",
+    400: "The request cannot be read, and the code says why: `empty_input`, `broken_json`, `not_an_image`, …",
+    401: "`unauthorized`: the request needs a key.",
+    404: "`unknown_model` or `unknown_version`: another one answers here.",
+    405: "`wrong_method`: the path takes another method.",
+    408: "`body_timeout`: the body did not arrive in time.",
+    413: "`body_too_large`, `too_many_items`, …: the request is too large, or holds too many items.",
+    415: "`wrong_type`, `wrong_encoding`, …: the media type or the encoding of the body is not read.",
+    431: "`headers_too_large`: the headers are too large.",
+    503: "`overloaded` or `deadline_exceeded`: too many requests wait; or the reason why no model is ready.",
 }
 _HEADERS: Final = {401: "WWW-Authenticate", 503: "Retry-After"}
 

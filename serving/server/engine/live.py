@@ -52,7 +52,11 @@ class LiveModel:
 
     @property
     def predictor(self) -> Predictor:
-        """The predictor that serves requests.
+        """The predictor that serves requests; raises as :meth:`require_ready` does."""
+        return self.require_ready()
+
+    def require_ready(self) -> Predictor:
+        """Return the predictor that serves requests.
 
         Raises:
             ServingError: No bundle is loaded yet. It says why the folder's content was refused, and is

@@ -10,8 +10,8 @@ from typing import Final, Literal
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.model.errors import InputRefusedError
+from serving.server.http.keys import KEYS_VARIABLE, Keys
 from serving.server.http.limits import LimitedBody
-from serving.server.keys import KEYS_VARIABLE, Keys
 
 Access = Literal["probe", "page", "about", "model"]
 """Who is answered at a route.

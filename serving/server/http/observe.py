@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.model.errors import InputRefusedError
 from serving.server.http.exchange import Exchange
 from serving.server.http.limits import LimitedBody
-from serving.server.http.refusals import make_refusal
 from serving.server.observing.logs import log_request, logs_requests
 from serving.server.observing.metrics import Metrics
 
 if TYPE_CHECKING:
     from serving.server.observing.spans import Traces
 
-log = logging.getLogger("graft")
 MOST_LOGGED_CHARACTERS: Final = 200
 
 
 class ObservingMiddleware:
-    """Notes every request once it is answered, and answers those whose handling failed.
+    """Notes every request once it is answered.
 
     Args:
         app: The application inside.
@@ -53,16 +49,6 @@ class ObservingMiddleware:
 
         try:
             await self._app(scope, receive, send_noted)
-        except (
-            Exception
-        ):  # a fault of ours: its reason stays in the log, and the client is told apart from it
-            log.exception("request %s failed", exchange.id)
-            if exchange.status:
-                raise
-            exchange.code = "internal"
-            text = "The service failed; its log says why, by this request's id."
-            failure = make_refusal(InputRefusedError("internal", text, status=500), scope["path"])
-            await failure(scope, receive, send_noted)
         finally:
             if exchange.status:
                 self._note(scope, exchange)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -10,20 +11,22 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.model.errors import InputRefusedError, ServingError
 from serving.model.schemas import Body, ErrorBody, ErrorDetail
 from serving.server.http.exchange import Exchange
 
+log = logging.getLogger("graft")
 JSON: Final = "application/json"
 CLIENT_LEFT: Final = 499  # nginx's: nobody receives it, but logs and metrics have it
 
 
 class InferenceError(Body):
-    """The body of every refusal below ``/v2``, where the protocol wants a string under ``error``."""
+    """The body of every refusal below /v2, where the protocol wants a string under error."""
 
-    error: str = Field(examples=["32 requests are waiting, and no more may. Try again later."])
-    code: str = Field(examples=["overloaded"])
+    error: str = Field(examples=["The request cannot be read."])
+    code: str = Field(examples=["bad_request"])
 
 
 class BodyResponse(Response):
@@ -59,6 +62,34 @@ def make_refusal(error: ServingError, path: str = "") -> Response:
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     return BodyResponse(body, status, headers)
+
+
+class FaultMiddleware:
+    """Answers a request whose handling failed by a fault of ours.
+
+    The reason goes into the log, and the client gets the request's id, by which it can be found there.
+    Starlette would answer outside all other middleware, which then neither notes the request nor looks after
+    its body.
+
+    Args:
+        app: The application inside.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        try:
+            await self._app(scope, receive, send)
+        except Exception:
+            if scope["type"] != "http" or Exchange.of(scope).status:
+                raise
+            log.exception("request %s failed", Exchange.of(scope).id)
+            Exchange.of(scope).code = "internal"
+            text = "The service failed; its log says why, by this request's id."
+            failure = make_refusal(InputRefusedError("internal", text, status=500), scope["path"])
+            await failure(scope, receive, send)
 
 
 async def refuse(request: Request, error: Exception) -> Response:

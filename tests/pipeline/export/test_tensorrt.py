@@ -22,8 +22,8 @@ from pipeline.export import tensorrt as module
 from pipeline.export.tensorrt import MAX_BATCH_SIZE, Range, build_plan, compute_profiles, make_plan, ranges_for, require_tensorrt, wrap_plan
 from serving.model.bundle import open_bundle
 from serving.model.errors import ProviderError
-from serving.model.inputs.image.kind import ImageInputSpec
-from serving.model.inputs.text.kind import TextInputSpec
+from serving.model.inputs.image.spec import ImageInputSpec
+from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.runtimes.plan import Plan
 from tests.serving.model.runtimes.test_plan import HERE, describe
 

@@ -14,8 +14,8 @@ from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.network import ImageClassifier, Normalisation, create_network
 from pipeline.modalities.modality import Pretrained
 from pipeline.recipe.sections import ImageAugment
-from serving.model.inputs.image.kind import ImageInputSpec
 from serving.model.inputs.image.pixels import ImagePreprocessor
+from serving.model.inputs.image.spec import ImageInputSpec
 from tests.conftest import TINY
 
 CPU = Settings("cpu", "fp32", threads=2, why="test")

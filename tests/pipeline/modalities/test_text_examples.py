@@ -12,7 +12,7 @@ from pipeline.modalities.text.pretrained import load_encoder
 from pipeline.modalities.text.training import decode_examples
 from pipeline.recipe.sections import TextAugment, TextBackbone
 from serving.model.files import FileRef
-from serving.model.inputs.text.kind import TextInputSpec
+from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.inputs.text.tokens import TextPreprocessor
 from tests.encoders import make_encoder
 

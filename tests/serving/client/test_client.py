@@ -239,7 +239,7 @@ def test_batches_split_by_size_too(script: Script, call: Caller, monkeypatch: py
 
 
 def test_predict_texts_does_not_take_one_text_for_many(script: Script, call: Caller) -> None:
-    with pytest.raises(TypeError, match="predict_text"):
+    with pytest.raises(TypeError, match="Give a list of texts"):
         call(script.url, "predict_texts", "abc")
 
 

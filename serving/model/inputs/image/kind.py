@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from pydantic import Field
-
-from serving.model.inputs.kind import ArrayTensor, BytesTensor, FileBody, FileControl, InputKind, InputSpec
+from serving.model.inputs.image.spec import ImageInputSpec
+from serving.model.inputs.kind import ArrayTensor, BytesTensor, FileBody, FileControl, InputKind
 
 if TYPE_CHECKING:
     from serving.model.inputs.item import Preprocessor
@@ -17,28 +16,6 @@ ONE_PIXEL_PNG: Final = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
 )
 CHANNELS: Final = 3
-
-
-class ImageInputSpec(InputSpec):
-    """How a picture becomes model input. The names and meanings are those of timm's data configuration.
-
-    Attributes:
-        height: Number of rows of the model's input, in pixels.
-        width: Number of columns of the model's input, in pixels.
-        crop_pct: Share of the resized picture's side that the crop keeps, in (0, 1].
-        crop_mode: ``center`` resizes the shorter side and crops the centre, which keeps the aspect ratio;
-            ``squash`` resizes both sides and crops the centre.
-        interpolation: Name of Pillow's resampling filter.
-        max_pixels: Number of pixels past which a picture is refused, before it is decoded.
-    """
-
-    modality: Literal["image"] = "image"
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
-    crop_pct: float = Field(default=1.0, gt=0, le=1)
-    crop_mode: Literal["center", "squash"] = "center"
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
-    max_pixels: int = Field(default=50_000_000, gt=0)
 
 
 def _open(spec: ImageInputSpec, _: Path) -> Preprocessor:

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import MARKER
 
 from serving.model.errors import InputRefusedError
-from serving.model.inputs.image.kind import ImageInputSpec
+from serving.model.inputs.image.spec import ImageInputSpec
 from serving.model.inputs.item import Feeds, Item
 
 # Far more than any camera or editor writes. Pillow spends a pass over the whole picture on each scan, and

@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, Final
 
 from serving.model.errors import InputRefusedError
-from serving.model.files import FileRef
-from serving.model.inputs.kind import BytesTensor, InputKind, InputSpec, JsonBody, TextControl, name_json_type
+from serving.model.inputs.kind import BytesTensor, InputKind, JsonBody, TextControl, name_json_type
+from serving.model.inputs.text.spec import TextInputSpec
 
 if TYPE_CHECKING:
     from serving.model.inputs.item import Preprocessor
-
-
-class TextInputSpec(InputSpec):
-    """How a text becomes model input.
-
-    Attributes:
-        tokenizer: The tokenizer's file, in the format of the `tokenizers` library, without padding or
-            truncation of its own.
-        max_tokens: Number of tokens, special ones included, past which a text is cut at its end.
-        pad_id: Token that fills up the shorter texts of a batch. It is masked, so that it changes no answer.
-        max_characters: Number of characters past which a text is refused.
-    """
-
-    modality: Literal["text"] = "text"
-    tokenizer: FileRef
-    max_tokens: int = Field(ge=2)
-    pad_id: int = Field(ge=0)
-    max_characters: int = Field(default=20_000, gt=0)
-
-    def files(self) -> tuple[FileRef, ...]:
-        """Return the tokenizer's file."""
-        return (self.tokenizer,)
 
 
 def encode_text(value: object, place: str) -> bytes:

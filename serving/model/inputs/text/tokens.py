@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from serving.model.errors import BundleError, InputRefusedError
 from serving.model.files import read_checked
 from serving.model.inputs.item import Feeds, Item
-from serving.model.inputs.text.kind import TextInputSpec
+from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.schemas import Truncation
 
 BYTES_PER_CHARACTER = 4  # at most, in UTF-8

@@ -12,8 +12,8 @@ from PIL import Image
 from torchvision import transforms
 
 from serving.model.errors import InputRefusedError
-from serving.model.inputs.image.kind import ImageInputSpec
 from serving.model.inputs.image.pixels import decode_image
+from serving.model.inputs.image.spec import ImageInputSpec
 
 SPEC = ImageInputSpec(height=32, width=32, crop_pct=0.875)
 

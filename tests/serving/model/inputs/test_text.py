@@ -17,7 +17,7 @@ from pipeline.recipe.sections import TextBackbone
 from pipeline.sources import locate
 from serving.model.errors import BundleError, InputRefusedError
 from serving.model.files import FileRef
-from serving.model.inputs.text.kind import TextInputSpec
+from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.inputs.text.tokens import TextPreprocessor, decode_text
 from tests.encoders import KINDS, make_encoder
 

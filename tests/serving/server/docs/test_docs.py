@@ -17,15 +17,15 @@ import tritonclient.http as triton
 from starlette.applications import Starlette
 
 from serving.model.files import FileRef
-from serving.model.inputs.image.kind import ImageInputSpec
-from serving.model.inputs.text.kind import TextInputSpec
+from serving.model.inputs.image.spec import ImageInputSpec
+from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.manifest import Manifest, hash_labels
-from serving.server.app import build_app
-from serving.server.components import open_components
+from serving.server.app.build import build_app
+from serving.server.app.components import open_components
+from serving.server.app.table import list_endpoints
 from serving.server.docs.document import describe_service
-from serving.server.endpoint import Endpoint
+from serving.server.http.endpoint import Endpoint
 from serving.server.settings import Settings
-from serving.server.table import list_endpoints
 from tests.conftest import make_picture
 
 LABELS = ("cat", "dog", "na\u00efve: bird")
@@ -98,6 +98,33 @@ def test_document_is_valid_openapi(document: dict[str, Any]) -> None:
     assert len(set(names)) == len(names)
     for schema in document["components"]["schemas"].values():
         jsonschema_rs.Draft202012Validator({**schema, "components": document["components"]})
+
+
+def test_descriptions_are_for_readers_of_the_api(document: dict[str, Any]) -> None:
+    """They come from docstrings, whose markup and sections belong to the code."""
+
+    def follow(value: object) -> None:
+        if isinstance(value, dict):
+            text = value.get("description")
+            if isinstance(text, str):
+                assert not {"``", "Attributes:", "Args:", ":class:"} & {
+                    mark for mark in ("``", "Attributes:", "Args:", ":class:") if mark in text
+                }
+            for inner in value.values():
+                follow(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                follow(inner)
+
+    follow(document)
+
+
+def test_schema_of_requests_says_what_the_model_takes(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    name = schemas["RequestTensor"]["properties"]["name"]["const"]
+    assert schemas["RequestTensor"]["properties"]["datatype"]["enum"] == {"image": ["BYTES", "UINT8"], "text": ["BYTES"]}[name]
+    assert schemas["InferRequest"]["properties"]["inputs"]["maxItems"] == 1
+    assert schemas["RequestOutput"]["properties"]["name"]["enum"] == ["probabilities", "label"]
 
 
 def test_references_lead_somewhere(document: dict[str, Any]) -> None:

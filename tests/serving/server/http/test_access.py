@@ -12,7 +12,7 @@ import pytest
 
 from serving.model.errors import InputRefusedError
 from serving.server.http.access import Guard
-from serving.server.keys import Keys
+from serving.server.http.keys import Keys
 from tests.conftest import free_port, make_picture, serving
 
 OLD, NEW = "old-key-0123456789", "new-key-0123456789"

@@ -320,6 +320,7 @@ BAD_REQUESTS: dict[str, tuple[bytes, int, str]] = {
     "overlong UTF-8": (request("GET /%c0%ae%c0%ae/etc/passwd"), 404, "unknown_path"),
     "dots": (request("GET /../../etc/passwd"), 404, "unknown_path"),
     "two slashes": (request("GET //livez"), 404, "unknown_path"),
+    "newline at the end": (request("GET /livez%0A"), 404, "unknown_path"),
     "asterisk": (request("OPTIONS *"), 404, "unknown_path"),
     "absolute URL without a path": (request("GET http://example.com"), 400, "bad_request"),
     "absolute URL with a port past the last": (request("GET http://a:99999999/livez"), 400, "bad_request"),
@@ -430,6 +431,18 @@ BAD_PROTOCOL_REQUESTS: dict[str, tuple[bytes, int]] = {
         post(b'{"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1%s], "data": []}]}' % (b"0" * 60), JSON, path=INFER),
         400,
     ),
+    "300,000 inputs that are none": (post(b'{"inputs": [' + b"{}," * 300_000 + b"{}]}", JSON, path=INFER), 400),
+    "300,000 outputs that are none": (post(b'{"inputs": [], "outputs": [' + b"1," * 300_000 + b"1]}", JSON, path=INFER), 400),
+    "shape of 300,000 texts": (
+        post(
+            b'{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [' + b'"a",' * 300_000 + b'"a"], "data": []}]}', JSON, path=INFER
+        ),
+        400,
+    ),
+    "half of a surrogate pair in a parameter": (
+        post(b'{"inputs": [], "parameters": {"\\ud800": "\\ud800"}}', JSON, path=INFER),
+        400,
+    ),
     "10,000 items": (
         post(
             json.dumps({"inputs": [{"name": "image", "datatype": "BYTES", "shape": [10_000], "data": ["a"] * 10_000}]}).encode(),
@@ -444,9 +457,11 @@ BAD_PROTOCOL_REQUESTS: dict[str, tuple[bytes, int]] = {
 @pytest.mark.parametrize("name", BAD_PROTOCOL_REQUESTS)
 def test_service_refuses_as_the_inference_protocol_says_when_the_request_is_bad(pictures_service: Service, name: str) -> None:
     data, expected = BAD_PROTOCOL_REQUESTS[name]
+    start = time.monotonic()
     status, _, body = ask(pictures_service.port, data)
     assert code_of(body, protocol=True)
     assert status == expected, body
+    assert time.monotonic() - start < 2, "it holds up everybody else"
 
 
 UPGRADE = "connection: upgrade, http2-settings"

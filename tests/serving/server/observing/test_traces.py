@@ -301,7 +301,7 @@ def test_traces_fit_times_into_the_request_when_they_are_sums(monkeypatch: pytes
 def test_service_imports_nothing_of_opentelemetry_when_it_does_not_trace() -> None:
     script = """
 import json, sys
-from serving.server.launch import make_app
+from serving.server.app.build import make_app
 from serving.server.settings import read_settings
 make_app(read_settings({"bundle": "nowhere"}, {}))
 print(json.dumps([name for name in sys.modules if name.startswith("opentelemetry")]))

@@ -7,14 +7,21 @@ from collections.abc import Sequence
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from serving.server.components import Components, open_components
-from serving.server.endpoint import Endpoint
+from serving.server.app.components import Components, open_components
+from serving.server.app.table import list_endpoints
 from serving.server.http.access import Guard
+from serving.server.http.endpoint import Endpoint
 from serving.server.http.limits import BodyLimitMiddleware
 from serving.server.http.observe import ObservingMiddleware
-from serving.server.http.refusals import EXCEPTION_HANDLERS
+from serving.server.http.refusals import EXCEPTION_HANDLERS, FaultMiddleware
+from serving.server.observing.logs import configure_logging
 from serving.server.settings import Settings
-from serving.server.table import list_endpoints
+
+
+def make_app(settings: Settings, *, modality: str | None = None) -> Starlette:
+    """Configure the log of this process, and build the application that it runs; see :func:`build_app`."""
+    configure_logging(settings.log_level)
+    return build_app(settings, modality=modality)
 
 
 def build_app(settings: Settings, *, modality: str | None = None) -> Starlette:
@@ -37,13 +44,14 @@ def frame(parts: Components, endpoints: Sequence[Endpoint]) -> Starlette:
         parts.keys,
         protect_all=parts.settings.protect_all,
         allow_anonymous=parts.settings.allow_anonymous,
-        require_model=lambda: parts.live.predictor,
+        require_model=parts.live.require_ready,
     )
     app = Starlette(
         routes=[endpoint.to_route(guard) for endpoint in endpoints],
         middleware=[
             Middleware(ObservingMiddleware, metrics=parts.metrics, traces=parts.traces),
             Middleware(BodyLimitMiddleware, get_limits=parts.body_limits),
+            Middleware(FaultMiddleware),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=parts.running,

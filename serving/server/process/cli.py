@@ -61,7 +61,7 @@ def service_options(command: F) -> F:
 @service_options
 def main(bundle: Path, host: str, port: int, workers: int, **given: Any) -> None:  # noqa: ANN401 - click's values
     """Serve a bundle's folder."""
-    from serving.server.launch import serve
+    from serving.server.process.launch import serve
     from serving.server.settings import read_settings
 
     try:

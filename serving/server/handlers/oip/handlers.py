@@ -23,12 +23,8 @@ from serving.model.schemas import ErrorBody, Prediction
 from serving.model.timings import Timings
 from serving.server.engine.engine import Engine
 from serving.server.engine.live import LiveModel
-from serving.server.http.bodies import shown
-from serving.server.http.exchange import Exchange
-from serving.server.http.refusals import JSON, BodyResponse
-from serving.server.observing.metrics import Metrics
-from serving.server.oip.codec import HEADER_LENGTH, Output, decode_request, encode_response
-from serving.server.oip.messages import (
+from serving.server.handlers.oip.codec import HEADER_LENGTH, Output, decode_request, encode_response
+from serving.server.handlers.oip.messages import (
     InferRequest,
     InferResponse,
     ModelMetadata,
@@ -38,7 +34,11 @@ from serving.server.oip.messages import (
     ServerReady,
     TensorMetadata,
 )
-from serving.server.oip.tensors import BASE64, Tensor, read_array, read_items
+from serving.server.handlers.oip.tensors import BASE64, Tensor, read_array, read_items
+from serving.server.http.bodies import shown
+from serving.server.http.exchange import Exchange
+from serving.server.http.refusals import JSON, BodyResponse
+from serving.server.observing.metrics import Metrics
 
 EXTENSIONS: Final = ("binary_tensor_data", "classification")
 PROBABILITIES, LABEL = "probabilities", "label"
@@ -66,7 +66,7 @@ class InferenceHandlers:
 
     async def ready(self, _: Request) -> Response:
         """Say that requests are answered; why they are not is the error that the model raises."""
-        assert self._live.predictor
+        self._live.require_ready()
         return BodyResponse(ServerReady())
 
     async def model(self, request: Request) -> Response:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from serving.model.schemas import Body
 
 NO_SHARED_MEMORY: Final = "no_shared_memory"
+# Reading stops at the first fault, and lists have an end: a small request of many faults must cost little.
+MOST_TENSORS: Final = 64
+MOST_DIMENSIONS: Final = 16
 Dimension = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Shape = Annotated[list[Dimension], FailFast(), Field(min_length=1, max_length=MOST_DIMENSIONS)]
 
 
 def _require_unicode(text: str) -> str:
@@ -44,42 +48,43 @@ class _Parameters(_Read):
 
 
 class RequestParameters(_Parameters):
-    """Parameters of a request: whether outputs that it does not name come as binary data."""
+    """Parameters of a request."""
 
-    binary_data_output: bool = False
+    binary_data_output: bool = Field(
+        default=False, description="Whether outputs that the request does not name come as binary data."
+    )
 
 
 class InputParameters(_Parameters):
-    """Parameters of an input tensor.
+    """Parameters of an input tensor."""
 
-    Attributes:
-        binary_data_size: Number of bytes after the JSON that are the tensor's; it then has no ``data``.
-        content_type: ``base64`` where the elements of a BYTES tensor are base64, and ``str`` where they are
-            not.
-    """
-
-    binary_data_size: int | None = Field(default=None, ge=0)
-    content_type: Text = "str"
+    binary_data_size: int | None = Field(
+        default=None, ge=0, description="Bytes after the JSON that are the tensor's; it then has no data."
+    )
+    content_type: Text = Field(
+        default="str", description="base64 where the elements of a BYTES tensor are base64, else str."
+    )
 
 
 class OutputParameters(_Parameters):
-    """Parameters of a requested output.
+    """Parameters of a requested output."""
 
-    Attributes:
-        binary_data: Whether it comes as binary data; by default what the request says for all.
-        classification: Number of classes to rank, instead of the probabilities of all labels.
-    """
-
-    binary_data: bool | None = None
-    classification: int | None = Field(default=None, ge=1)
+    binary_data: bool | None = Field(
+        default=None, description="Whether it comes as binary data; by default what the request says for all."
+    )
+    classification: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of classes to rank, instead of all probabilities.",
+    )
 
 
 class RequestTensor(_Read):
-    """An input tensor, with ``data`` or with the parameter ``binary_data_size``."""
+    """An input tensor, with data or with the parameter binary_data_size."""
 
     name: Text
     datatype: Text
-    shape: list[Dimension] = Field(min_length=1)
+    shape: Shape
     parameters: InputParameters = InputParameters()
     data: list[Any] | None = None
 
@@ -102,8 +107,8 @@ class InferRequest(_Read):
 
     id: Text | None = None
     parameters: RequestParameters = RequestParameters()
-    inputs: list[RequestTensor]
-    outputs: list[RequestOutput] = []
+    inputs: Annotated[list[RequestTensor], FailFast(), Field(max_length=MOST_TENSORS)]
+    outputs: Annotated[list[RequestOutput], FailFast(), Field(max_length=MOST_TENSORS)] = []
 
 
 class TensorMetadata(Body):
@@ -146,7 +151,7 @@ class ModelReady(Body):
 
 
 class ResponseTensor(Body):
-    """An output tensor, with ``data`` or with the parameter ``binary_data_size``."""
+    """An output tensor, with data or with the parameter binary_data_size."""
 
     name: str
     datatype: Literal["FP32", "BYTES"]

@@ -14,11 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.model.errors import InputRefusedError
-from serving.model.inputs.kind import ArrayTensor
+from serving.model.inputs.kind import ArrayTensor, ArrayType
 from serving.server.http.bodies import refuse_many, shown
 
 BASE64: Final = "base64"  # a file is no text, and JSON holds nothing else
-_DTYPES: Final = {"UINT8": "<u1", "INT32": "<i4", "INT64": "<i8", "FP32": "<f4", "FP64": "<f8"}
+_DTYPES: Final[dict[ArrayType, str]] = {
+    "UINT8": "<u1",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "FP32": "<f4",
+    "FP64": "<f8",
+}
 _LENGTH: Final = struct.Struct("<I")
 
 
@@ -83,12 +89,13 @@ def read_array(tensor: Tensor, form: ArrayTensor, item_shape: tuple[int, ...]) -
         raise tensor.refuse(f"as {form.datatype} its shape must be [{wanted}]: {form.meaning}.")
     _require_count(tensor)
     dtype = np.dtype(_DTYPES[form.datatype])
-    if not isinstance(tensor.data, memoryview):
-        return _pack(tensor, _flatten(tensor, tensor.data), dtype).reshape(tensor.shape)
-    size = math.prod(tensor.shape) * dtype.itemsize
-    if len(tensor.data) != size:
-        raise tensor.refuse(f"its shape makes {size:,} bytes, but {len(tensor.data):,} came.")
-    return np.frombuffer(tensor.data, dtype).reshape(tensor.shape)
+    if isinstance(tensor.data, memoryview):
+        array = _unpack(tensor, tensor.data, dtype)
+    else:
+        array = _pack(tensor, _flatten(tensor, tensor.data), dtype)
+    if dtype.kind == "f" and not np.isfinite(array).all():
+        raise tensor.refuse("its data must be finite numbers.")
+    return array.reshape(tensor.shape)
 
 
 def join(items: Iterable[bytes]) -> bytes:
@@ -134,6 +141,13 @@ def _flatten(tensor: Tensor, values: Sequence[Any]) -> Sequence[Any]:
             f"its shape makes {math.prod(tensor.shape):,} elements, but {len(values):,} came."
         )
     return values
+
+
+def _unpack(tensor: Tensor, data: memoryview, dtype: np.dtype[Any]) -> NDArray[Any]:
+    size = math.prod(tensor.shape) * dtype.itemsize
+    if len(data) != size:
+        raise tensor.refuse(f"its shape makes {size:,} bytes, but {len(data):,} came.")
+    return np.frombuffer(data, dtype)
 
 
 def _pack(tensor: Tensor, values: Sequence[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -43,4 +44,7 @@ class Endpoint:
     def to_route(self, guard: Guard) -> Route:
         """Return Starlette's route, which a request reaches past the guard."""
         middleware = [Middleware(AccessMiddleware, guard=guard, access=self.access)]
-        return Route(self.path, self.handler, methods=[self.method], name=self.name, middleware=middleware)
+        route = Route(self.path, self.handler, methods=[self.method], name=self.name, middleware=middleware)
+        # Starlette's `$` also matches before a newline at the end, so that `/livez%0A` would be a path.
+        route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
+        return route

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from serving.model.inputs.kind import MAX_ITEMS
 from serving.model.schemas import BatchPredictions, Prediction
-from serving.server.about import HTML, AboutHandlers, Live, Ready
-from serving.server.components import Components
+from serving.server.app.components import Components
 from serving.server.docs.document import describe_service
-from serving.server.endpoint import Endpoint
+from serving.server.handlers.about import HTML, AboutHandlers, Live, Ready
+from serving.server.handlers.oip.handlers import InferenceHandlers
+from serving.server.handlers.oip.messages import (
+    InferResponse,
+    ModelMetadata,
+    ModelReady,
+    ServerMetadata,
+    ServerReady,
+)
+from serving.server.handlers.pages.reference import Reference
+from serving.server.handlers.prediction import PredictionHandlers
 from serving.server.http.bodies import JSON, PLAIN
-from serving.server.oip.handlers import InferenceHandlers
-from serving.server.oip.messages import InferResponse, ModelMetadata, ModelReady, ServerMetadata, ServerReady
-from serving.server.prediction import PredictionHandlers
+from serving.server.http.endpoint import Endpoint
 
 MODEL: Final = "/v2/models/{name}"
 VERSION: Final = "/v2/models/{name}/versions/{version}"
@@ -30,12 +37,8 @@ IS_READY: Final = "Whether the model answers."
 
 def list_endpoints(parts: Components) -> tuple[Endpoint, ...]:
     """Return the table, with handlers on the parts of one service."""
-
-    def describe() -> dict[str, Any]:
-        return describe_service(rows, parts.live.predictor.manifest)
-
     v1 = PredictionHandlers(parts.live, parts.engine, parts.metrics)
-    about = AboutHandlers(parts.live, parts.metrics, describe)
+    about = AboutHandlers(parts.live, parts.metrics, Reference(lambda bundle: describe_service(rows, bundle)))
     v2 = InferenceHandlers(parts.live, parts.engine, parts.metrics)
     rows = (
         Endpoint("POST", "/predict", "predict", v1.one, "model", ONE, Prediction, "one"),

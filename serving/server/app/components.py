@@ -14,8 +14,8 @@ from serving.server.engine.admission import Admission
 from serving.server.engine.batching import Batcher
 from serving.server.engine.engine import Engine
 from serving.server.engine.live import LiveModel
+from serving.server.http.keys import Keys, open_keys
 from serving.server.http.limits import BodyLimits
-from serving.server.keys import Keys, open_keys
 from serving.server.observing.logs import flush_logs
 from serving.server.observing.metrics import Metrics
 from serving.server.observing.traces import open_traces

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.model.errors import SettingsError
-from serving.server.keys import LEAST_CHARACTERS, Keys
+from serving.server.http.keys import LEAST_CHARACTERS, Keys
 
 OLD, NEW = "old-key-0123456789", "new-key-0123456789"
 KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=LEAST_CHARACTERS, max_size=40)

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from serving.model.inputs.registry import find_kind
 from serving.model.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation
-from serving.server.page.page import PAGE_POLICY, render_page
+from serving.server.handlers.pages.page import PAGE_POLICY, render_page
 from tests.conftest import free_port, make_picture, serving
 
 MODEL = ModelInfo(name="solar-cells", version="3", artifact="int8-openvino")

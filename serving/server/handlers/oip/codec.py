@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from serving.model.errors import InputRefusedError
-from serving.server.http.bodies import parse_json, shown
-from serving.server.oip.messages import (
+from serving.server.handlers.oip.messages import (
     NO_SHARED_MEMORY,
     InferRequest,
     InferResponse,
     RequestTensor,
     ResponseTensor,
 )
-from serving.server.oip.tensors import Tensor, join
+from serving.server.handlers.oip.tensors import Tensor, join
+from serving.server.http.bodies import parse_json, shown
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 # JSON is read in the thread that answers everybody: what takes it longer than a tenth of a second must come
@@ -134,7 +134,9 @@ def _explain(error: ValidationError) -> InputRefusedError:
     """Return the first thing that pydantic found, and where."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(f"[{part}]" if isinstance(part, int) else shown(part) for part in first["loc"])
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = (
+        "must be an object" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
+    )
     text = f"`{place.replace('.[', '[') or 'the body'}`: {reason}."
     if first["type"] == NO_SHARED_MEMORY:
         return InputRefusedError(NO_SHARED_MEMORY, reason)

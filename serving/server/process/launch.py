@@ -19,13 +19,13 @@ from uvicorn.supervisors import Multiprocess
 
 from serving.model.bundle import open_bundle
 from serving.model.errors import SettingsError
-from serving.server.app import build_app
+from serving.server.app.build import make_app
 from serving.server.http.access import REMEDY, is_loopback
-from serving.server.http.protocol import HardenedProtocol
-from serving.server.keys import open_keys
+from serving.server.http.keys import open_keys
 from serving.server.observing.logs import configure_logging
 from serving.server.observing.metrics import SHARED_FOLDER
 from serving.server.observing.traces import require_tracing
+from serving.server.process.protocol import HardenedProtocol
 from serving.server.settings import Settings
 
 log = logging.getLogger("graft")
@@ -78,11 +78,10 @@ def _allow_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def make_app(settings: Settings) -> Starlette:
+def make_worker_app(settings: Settings) -> Starlette:
     """Build what a worker process runs."""
-    configure_logging(settings.log_level)
     _end_with_parent()
-    return build_app(settings)
+    return make_app(settings)
 
 
 def _end_with_parent() -> None:
@@ -96,7 +95,7 @@ def _end_with_parent() -> None:
 
 def _configuration(settings: Settings, workers: int) -> uvicorn.Config:
     return uvicorn.Config(
-        functools.partial(make_app, settings),
+        functools.partial(make_worker_app, settings),
         factory=True,
         workers=workers,
         loop="uvloop",

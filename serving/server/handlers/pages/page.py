@@ -15,12 +15,12 @@ from typing import Final
 
 from serving.model.inputs.kind import InputKind, JsonBody
 from serving.model.schemas import ModelInfo
-from serving.server.page.policy import make_policy
+from serving.server.handlers.pages.policy import make_policy
 
 SHOWN_LABELS: Final = 20  # the script shows as many of an answer
 _PAGE: Final = Path(__file__).with_name("page.html").read_bytes()
 _FACTS: Final = b"@FACTS@"
-PAGE_POLICY: Final = make_policy(_PAGE, img_src="blob: data:", connect_src="'self'")
+PAGE_POLICY: Final = make_policy(_PAGE, ["script", "style"], img_src="blob: data:", connect_src="'self'")
 
 
 def render_page(model: ModelInfo, kind: InputKind, labels: Sequence[str]) -> bytes:

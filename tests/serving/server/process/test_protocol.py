@@ -17,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
-from serving.server.http import protocol
-from serving.server.http.protocol import HardenedProtocol
+from serving.server.process import protocol
+from serving.server.process.protocol import HardenedProtocol
 from tests.conftest import ROOT
 
 TREE = ast.parse(inspect.getsource(protocol))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Literal
+import asyncio
+from typing import Final, Literal
 
+from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from serving.model.schemas import Body, ErrorDetail, ModelInfo
 from serving.server.engine.live import LiveModel
-from serving.server.http.refusals import BodyResponse
+from serving.server.handlers.pages.page import PAGE_POLICY, render_page
+from serving.server.handlers.pages.policy import make_headers
+from serving.server.handlers.pages.reference import REFERENCE_POLICY, Reference
+from serving.server.http.refusals import JSON, BodyResponse
 from serving.server.observing.metrics import CONTENT_TYPE, Metrics
-from serving.server.page.page import PAGE_POLICY, render_page
-from serving.server.page.policy import make_headers
-from serving.server.page.reference import REFERENCE_POLICY, render_reference
 
 HTML: Final = "text/html"
 
@@ -26,16 +27,13 @@ class Live(Body):
 
 
 class Ready(Body):
-    """Requests are answered.
-
-    Attributes:
-        model: What answers them.
-        refused_update: Why what is in the bundle's folder now is not served; what was there before is.
-    """
+    """Requests are answered."""
 
     ready: Literal[True] = True
     model: ModelInfo
-    refused_update: ErrorDetail | None = None
+    refused_update: ErrorDetail | None = Field(
+        default=None, description="Why the present content of the bundle's folder is not served."
+    )
 
 
 class AboutHandlers:
@@ -44,13 +42,13 @@ class AboutHandlers:
     Args:
         live: The model that answers.
         metrics: Metrics of the service.
-        describe: Gives the OpenAPI document for the model that answers.
+        reference: The API description.
     """
 
-    def __init__(self, live: LiveModel, metrics: Metrics, describe: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, live: LiveModel, metrics: Metrics, reference: Reference) -> None:
         self._live = live
         self._metrics = metrics
-        self._describe = describe
+        self._reference = reference
 
     async def alive(self, _: Request) -> Response:
         """Say that the process answers."""
@@ -68,13 +66,13 @@ class AboutHandlers:
 
     async def docs(self, _: Request) -> Response:
         """Give the OpenAPI document."""
-        return JSONResponse(self._describe())
+        document, __ = await asyncio.to_thread(self._reference.of, self._live.predictor.manifest)
+        return Response(document, media_type=JSON)
 
     async def reference(self, _: Request) -> Response:
         """Give the OpenAPI document as a page for people."""
-        return Response(
-            render_reference(self._describe()), headers=make_headers(REFERENCE_POLICY), media_type=HTML
-        )
+        __, page = await asyncio.to_thread(self._reference.of, self._live.predictor.manifest)
+        return Response(page, headers=make_headers(REFERENCE_POLICY), media_type=HTML)
 
     async def page(self, _: Request) -> Response:
         """Give the page for people."""

@@ -18,14 +18,15 @@ from tritonclient.http._utils import _get_inference_request
 from tritonclient.utils import InferenceServerException
 
 from serving.model.errors import InputRefusedError
-from serving.model.inputs.image.kind import IMAGE, ImageInputSpec
+from serving.model.inputs.image.kind import IMAGE
+from serving.model.inputs.image.spec import ImageInputSpec
 from serving.model.inputs.kind import MAX_ITEMS
 from serving.model.predictor import Predictor, load_predictor
-from serving.server.oip import codec
-from serving.server.oip.codec import Output, decode_request, encode_response
-from serving.server.oip.handlers import choose_outputs
-from serving.server.oip.messages import InferResponse
-from serving.server.oip.tensors import Tensor, join, read_array, read_items
+from serving.server.handlers.oip import codec
+from serving.server.handlers.oip.codec import Output, decode_request, encode_response
+from serving.server.handlers.oip.handlers import choose_outputs
+from serving.server.handlers.oip.messages import InferResponse
+from serving.server.handlers.oip.tensors import Tensor, join, read_array, read_items
 from tests.conftest import SIZE_PX, free_port, make_picture, serving
 
 PICTURES = [make_picture("bars", 950), make_picture("plain", 951), make_picture("bars", 952)]

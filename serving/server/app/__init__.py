@@ -1,0 +1,1 @@
+"""The application: its parts, the table of endpoints, and the frame around them."""

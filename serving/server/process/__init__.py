@@ -1,0 +1,1 @@
+"""How the service runs: its command line, its processes, and their connections."""
