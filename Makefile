@@ -28,6 +28,7 @@ benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/export.py
 	$(BIN)/python benchmarks/text_training.py
+	$(BIN)/python benchmarks/serving/frame.py models/solar-cells
 	$(BIN)/python benchmarks/serving/compare.py models/solar-cells
 	$(BIN)/python benchmarks/serving/overload.py models/solar-cells
 

@@ -22,8 +22,8 @@ class Exchange:
     """A request and its answer.
 
     Attributes:
-        id: The client's ``X-Request-ID``, or a new one where that is missing or not of letters, digits and
-            ``._:/+=-``.
+        id: The client's ``X-Request-ID``, or a new one where the client sent none, or one with characters
+            other than letters, digits and ``._:/+=-``.
         started: When the request came, by ``time.perf_counter``.
         status: HTTP status code of the answer; 0 until the answer has begun.
         code: Code of the refusal that the answer is, or None.
