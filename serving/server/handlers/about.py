@@ -26,6 +26,9 @@ class Live(Body):
     live: Literal[True] = True
 
 
+ALIVE: Final = Live()
+
+
 class Ready(Body):
     """Requests are answered."""
 
@@ -52,7 +55,7 @@ class AboutHandlers:
 
     async def alive(self, _: Request) -> Response:
         """Say that the process answers."""
-        return BodyResponse(Live())
+        return BodyResponse(ALIVE)
 
     async def ready(self, _: Request) -> Response:
         """Say that requests are answered, or why not; and which update was refused since, if any."""

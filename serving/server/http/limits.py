@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class LimitedBody:
         self._receive = receive
         self._limits = limits
         self._buffered = buffered
-        self._until = asyncio.get_running_loop().time() + limits.timeout_s
+        self._until = time.monotonic() + limits.timeout_s
         headers = {name: value for name, value in scope["headers"] if name in _BODY_HEADERS}
         self._declared = headers.get(b"content-length", b"0")
         self.bytes = 0
@@ -75,7 +76,7 @@ class LimitedBody:
     async def __call__(self) -> Message:
         """Receive the next part."""
         try:
-            async with asyncio.timeout_at(self._until):
+            async with asyncio.timeout(self._until - time.monotonic()):
                 message = await self._receive()
         except TimeoutError as error:
             text = f"The body has not arrived within {self._limits.timeout_s:g} s. Send it faster."

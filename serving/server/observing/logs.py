@@ -69,6 +69,8 @@ def configure_logging(level: str = "info") -> None:
     # Below `warning`, uvicorn logs every start and end.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
     logging.captureWarnings(capture=True)
+    # What no line holds need not be looked up for each: of a process's id, Python asks the system every time.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def flush_logs() -> None:
