@@ -1,11 +1,11 @@
-"""What the frame of the service costs a request: CPU time of an echo of 20 kB, in this process and without a network.
+"""What the frame of the service costs a request: CPU time of an echo of 20 kB, in process, without a network.
 
     python benchmarks/serving/frame.py RUN [--requests 2000] [--rounds 9] [--bytes 20000] [--json FILE]
 
-The echo stands in the frame as `/predict` does: observing with its metrics and its line of the log, limits on the body,
-the guard, Starlette's routing and exceptions. Beside it stands the same echo in a bare Starlette application, which is
-the floor. Rounds alternate between them; ratios are formed within a round. Figures are medians with [least, most].
-The log goes to a file that nobody reads.
+The echo stands in the frame as `/predict` does: observing with its metrics and its line of the log, limits on the
+body, the guard, Starlette's routing and exceptions. Beside it stands the same echo in a bare Starlette application,
+which is the floor. Rounds alternate between them; ratios are formed within a round. Figures are medians with
+[least, most]. The log goes to a file that nobody reads.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from serving.server.observing.logs import configure_logging
 from serving.server.settings import Settings
 
 GOAL_MS = 0.20
-PATH = "/predict"
+PATH, BINARY = "/predict", "application/octet-stream"
 WARM = 500  # requests
 
 
 async def echo(request: Request) -> Response:
-    return Response(await request.body(), media_type="application/octet-stream")
+    return Response(await request.body(), media_type=BINARY)
 
 
 def make_scope(size: int) -> dict[str, Any]:
     """The scope of a request as uvicorn makes it."""
-    headers = {"host": "127.0.0.1:3000", "user-agent": "benchmark", "content-type": "application/octet-stream", "content-length": str(size)}
+    headers = {"host": "127.0.0.1:3000", "user-agent": "benchmark", "content-type": BINARY, "content-length": str(size)}
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -85,8 +85,9 @@ async def ask(app: Callable[..., Awaitable[None]], body: bytes, requests: int) -
 
 async def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     parts = open_components(Settings(bundle=options.run / "bundle"))
-    endpoint = Endpoint("POST", PATH, "predict", echo, "model", "Echo.", "application/octet-stream")
-    apps = {"the frame": frame(parts, [endpoint]), "bare Starlette": Starlette(routes=[Route(PATH, echo, methods=["POST"])])}
+    endpoint = Endpoint("POST", PATH, "predict", echo, "model", "Echo.", BINARY)
+    bare = Starlette(routes=[Route(PATH, echo, methods=["POST"])])
+    apps = {"the frame": frame(parts, [endpoint]), "bare Starlette": bare}
     body, found = os.urandom(options.bytes), {name: [] for name in apps}
     async with parts.running():
         for app in apps.values():
