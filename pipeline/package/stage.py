@@ -16,6 +16,7 @@ import yaml
 
 import serving
 from pipeline import atomic
+from pipeline.errors import GraftError
 from pipeline.layout import RunFolder
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import Bundle, open_bundle
@@ -33,11 +34,14 @@ def package(_: Recipe, run: RunFolder) -> None:
 
     Raises:
         BundleError: The bundle has changed, or has no passed receipt.
+        GraftError: BentoML has no service for the bundle's kind of input.
     """
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     bundle = open_bundle(run.bundle)
     model_tag = _store_model(bundle.folder, f"{bundle.manifest.name}:{_version(bundle)}")
     service = find_kind(bundle.manifest.input.modality).bento_service
+    if service is None:
+        raise GraftError(f"BentoML has no service for {bundle.manifest.input.modality} input. Serve it with: graft serve RUN")
     requirements = _requirements(bundle)
     bento_tag = _build_bento(
         bundle.manifest.name, f"{_version(bundle)}-{_hash_context(requirements)[:8]}", model_tag, service, requirements

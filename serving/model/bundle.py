@@ -100,9 +100,10 @@ def _read_defaults(path: Path) -> Defaults | None:
 def _read_manifest(path: Path) -> Manifest:
     try:
         document = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        text = f"{path}: not found, so this is not a bundle. Make one with `graft export`."
-        raise BundleError("missing_file", text) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        inside = path.parent / "bundle"
+        remedy = f"Name {inside}." if (inside / path.name).is_file() else "Make one with `graft export`."
+        raise BundleError("missing_file", f"{path}: not found, so this is not a bundle. {remedy}") from error
     except (OSError, ValueError) as error:
         text = f"{path}: cannot be read ({error}). Export the bundle again."
         raise BundleError("invalid_manifest", text) from error

@@ -86,6 +86,7 @@ def read_settings(given: Mapping[str, Any], environment: Mapping[str, str] | Non
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        places = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
+        reasons = "; ".join(f"{place} ({PREFIX}{place.upper()}): {reason}" for place, reason in places)
         text = f"The service's settings cannot be used: {reasons}."
         raise SettingsError("invalid_settings", text) from error

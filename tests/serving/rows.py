@@ -76,5 +76,4 @@ ROW = InputKind(
     control=TextControl("Row", "[1.5, 2, -1]", is_json=True),
     spec=RowInputSpec,
     open_preprocessor=open_preprocessor,
-    bento_service="somebody.service:RowService",
 )

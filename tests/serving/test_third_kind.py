@@ -212,10 +212,11 @@ def test_find_kind_finds_own_and_installed_kinds() -> None:
 @pytest.mark.parametrize(
     ("points", "name", "message"),
     [
-        ({"row": "graft_rows:RowInputSpec"}, "row", "is not the kind of input `row`"),
-        ({"line": "graft_rows:ROW"}, "line", "is not the kind of input `line`"),
+        ({"row": "graft_rows:RowInputSpec"}, "row", "is not the kind of input `row`, but is a ModelMetaclass"),
+        ({"line": "graft_rows:ROW"}, "line", "is not the kind of input `line`, but is called `row`"),
         ({}, "column", "No installed package brings the kind of input `column`"),
         ({"row": "graft_rows:NOTHING"}, "row", "cannot be loaded from graft_rows:NOTHING"),
+        ({"row": "this:s.no.such"}, "row", "cannot be loaded from this:s.no.such"),
         ({"row": "no_such_module:ROW"}, "row", "cannot be loaded from no_such_module:ROW"),
     ],
 )

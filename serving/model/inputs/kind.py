@@ -1,7 +1,8 @@
 """A kind of input as one object: how it is decoded, how it travels, and what the page and the client do.
 
-Importing this module, or the object of a kind, loads neither NumPy nor a library that decodes: the client
-needs none of them. What decodes is imported when :attr:`InputKind.open_preprocessor` is called.
+Importing this module, or the object of one of our own kinds, loads neither NumPy nor a library that decodes:
+the client needs none of them. What decodes is imported when :attr:`InputKind.open_preprocessor` is called. It
+gives a :class:`serving.model.inputs.item.Preprocessor`, whose ``collate`` names the model's ONNX inputs.
 """
 
 from __future__ import annotations
@@ -66,8 +67,9 @@ class JsonBody:
     Attributes:
         field: Key of one value.
         fields: Key of the list of values.
-        encode: Turns one JSON value into the bytes that the preprocessor decodes. It gets the value and its
-            place in the body, for messages, and raises InputRefusedError.
+        encode: Turns one JSON value, in the service, into the bytes that the preprocessor decodes. It gets
+            the value and its place in the body, such as ``texts[3]``, for messages, and raises
+            :class:`serving.model.errors.InputRefusedError`, whose code must be from a closed set.
         describe: Gives the JSON schema of one value, by the bundle's input spec.
         examples: Two valid values, for the documentation.
         shape: One value as people write it, for messages, such as ``"…"``.
@@ -163,7 +165,8 @@ class InputKind:
         spec: Class of the input spec.
         open_preprocessor: Opens the preprocessor of an input spec, whose files are in a folder. It raises
             BundleError when one of them is missing or changed.
-        bento_service: Import path of the BentoML service that takes this kind.
+        bento_service: Import path of the BentoML service that takes this kind, or None where there is none:
+            it is then not packaged, but `graft serve` serves it.
     """
 
     name: str
@@ -176,7 +179,7 @@ class InputKind:
     control: FileControl | TextControl
     spec: type[InputSpec]
     open_preprocessor: Callable[[Any, Path], Preprocessor]
-    bento_service: str
+    bento_service: str | None = None
 
 
 def name_json_type(value: object) -> str:

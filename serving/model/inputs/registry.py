@@ -5,9 +5,10 @@ Any installed package can bring one, as an entry point of the group ``graft.inpu
 .. code-block:: toml
 
     [project.entry-points."graft.inputs"]
-    rows = "my_package.rows:ROWS"
+    row = "my_package.rows:ROW"
 
-The entry point's name is the kind's, and its object an :class:`~serving.model.inputs.kind.InputKind`.
+The entry point's name is the kind's own name, and its object an
+:class:`~serving.model.inputs.kind.InputKind`.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ def find_kind(name: str) -> InputKind:
         raise BundleError("unknown_input", text[0].upper() + text[1:])
     try:
         kind = points[0].load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # somebody else's module may raise anything
         text = f"The kind of input `{name}` cannot be loaded from {points[0].value} ({error})."
         raise BundleError("unknown_input", text) from error
     if not isinstance(kind, InputKind) or kind.name != name:
-        raise BundleError(
-            "unknown_input", f"{points[0].value} is not the kind of input `{name}`, but {kind!r:.80}."
-        )
+        what = f"called `{kind.name}`" if isinstance(kind, InputKind) else f"a {type(kind).__name__}"
+        text = f"{points[0].value} is not the kind of input `{name}`, but is {what}."
+        raise BundleError("unknown_input", text)
     return kind
 
 

@@ -28,7 +28,7 @@ REQUEST_ID: Final = "X-Request-ID"
 TIMING: Final = "Server-Timing"
 STRING: Final = {"type": "string"}
 TOP_K: Final = {"type": "integer", "minimum": 1, "maximum": 999_999_999}
-KEY: Final = "A key of the service. A service without keys answers its own machine only."
+KEY: Final = "A key of the service. Without keys, only its own machine is given predictions."
 SECURITY_SCHEMES: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": KEY},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": KEY},

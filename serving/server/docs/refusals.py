@@ -11,7 +11,7 @@ ALWAYS: Final = frozenset({400, 405, 408, 413, 431})
 """Status codes for which any request can be refused, whatever it asks for."""
 
 DESCRIPTIONS: Final = {
-    400: "The request cannot be read, and the code says why: `empty_input`, `broken_json`, `not_an_image`, …",
+    400: "The request cannot be read, and its code says why.",
     401: "`unauthorized`: the request needs a key.",
     404: "`unknown_model` or `unknown_version`: another one answers here.",
     405: "`wrong_method`: the path takes another method.",

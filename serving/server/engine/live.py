@@ -104,7 +104,8 @@ class LiveModel:
         kind = predictor.kind
         if self._modality not in {None, kind.name}:
             text = f"The bundle takes {kind.name} input, but this service takes {self._modality}."
-            raise BundleError("wrong_service", f"{text} Serve it with {kind.bento_service}.")
+            remedy = f" Serve it with {kind.bento_service}." if kind.bento_service else ""
+            raise BundleError("wrong_service", text + remedy)
 
 
 def _signature(folder: Path) -> Signature:

@@ -103,8 +103,8 @@ def _read(file: Path) -> tuple[bytes, ...]:
 def _hash_all(keys: Iterable[str], place: str) -> tuple[bytes, ...]:
     """Return the hashes of keys; raises SettingsError, which names the place where they are given."""
     keys = list(keys)
-    if any(not key.isascii() or not key.isprintable() for key in keys):
-        text = f"{place}: an API key has characters that no header can carry. Use letters, digits, - and _."
+    if any(not key.isascii() or not key.isprintable() or " " in key for key in keys):
+        text = f"{place}: an API key has a space, or characters that no header carries. Use letters, digits, -_."
         raise SettingsError("bad_key", text)
     if any(len(key) < LEAST_CHARACTERS for key in keys):
         remedy = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"

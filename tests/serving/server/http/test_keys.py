@@ -51,7 +51,13 @@ def test_the_keys_stay_when_their_file_becomes_useless(tmp_path: Path, content: 
 
 @pytest.mark.parametrize(
     ("content", "code"),
-    [(b"", "no_keys"), (b"\xff\xfe", "no_keys"), (b"secret", "weak_key"), ("secret-schlüssel-0123".encode(), "bad_key")],
+    [
+        (b"", "no_keys"),
+        (b"\xff\xfe", "no_keys"),
+        (b"secret", "weak_key"),
+        ("secret-schlüssel-0123".encode(), "bad_key"),
+        (b"secret-0123456789  # mine", "bad_key"),
+    ],
 )
 def test_a_useless_file_of_keys_is_refused_at_the_start_without_showing_it(tmp_path: Path, content: bytes, code: str) -> None:
     file = tmp_path / "keys"
