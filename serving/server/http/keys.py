@@ -104,7 +104,8 @@ def _hash_all(keys: Iterable[str], place: str) -> tuple[bytes, ...]:
     """Return the hashes of keys; raises SettingsError, which names the place where they are given."""
     keys = list(keys)
     if any(not key.isascii() or not key.isprintable() or " " in key for key in keys):
-        text = f"{place}: an API key has a space, or characters that no header carries. Use letters, digits, -_."
+        reason = "has a space, or characters that no header can carry"
+        text = f"{place}: an API key {reason}. Use letters, digits, - and _."
         raise SettingsError("bad_key", text)
     if any(len(key) < LEAST_CHARACTERS for key in keys):
         remedy = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
