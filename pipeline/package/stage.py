@@ -25,6 +25,7 @@ from serving.model.inputs.registry import find_kind
 log = logging.getLogger("graft")
 BENTOFILE = "bentofile.yaml"
 REQUIREMENTS = "serving/requirements.txt"
+CARRIED = frozenset({".py", ".html", ".jinja"})
 
 
 def package(_: Recipe, run: RunFolder) -> None:
@@ -61,16 +62,14 @@ def _version(bundle: Bundle) -> str:
 def is_packaged(run: RunFolder) -> bool:
     """Whether both stores still hold what the run's stage put there."""
     tags = json.loads(run.bento.read_bytes())
-    return _same_files(run.bundle, _place("models", tags["model"])) and _same_files(
-        _serving_folder(), _place("bentos", tags["bento"]) / "src" / "serving"
-    )
+    return _holds_model(run.bundle, _place("models", tags["model"])) and _holds_service(_place("bentos", tags["bento"]))
 
 
 def _store_model(folder: Path, tag: str) -> str:
     import bentoml
 
     place = _place("models", tag)
-    if _same_files(folder, place) and (place / "model.yaml").is_file():
+    if _holds_model(folder, place) and (place / "model.yaml").is_file():
         return tag
     shutil.rmtree(place, ignore_errors=True)  # another bundle's, or what a killed process left
     with bentoml.models.create(tag) as model:
@@ -83,7 +82,7 @@ def _build_bento(name: str, version: str, model_tag: str, service: str, requirem
 
     tag = f"{name}:{version}"
     place = _place("bentos", tag)
-    if _same_files(_serving_folder(), place / "src" / "serving") and (place / "bento.yaml").is_file():
+    if _holds_service(place) and (place / "bento.yaml").is_file():
         return tag
     shutil.rmtree(place, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="graft-bento-") as context:
@@ -97,10 +96,22 @@ def _place(store: str, tag: str) -> Path:
     return Path(home, store, *tag.split(":"))
 
 
-def _same_files(ours: Path, stored: Path) -> bool:
-    """Whether every file of ours is in the store, byte by byte."""
-    made = {".pyc", Path(REQUIREMENTS).suffix}  # what is written anew for each
-    files = [path.relative_to(ours) for path in ours.rglob("*") if path.is_file() and path.suffix not in made]
+def _holds_model(folder: Path, place: Path) -> bool:
+    return _same_files(folder, place, [path for path in folder.rglob("*") if path.is_file()])
+
+
+def _holds_service(place: Path) -> bool:
+    return _same_files(_serving_folder(), place / "src" / "serving", _carried_files())
+
+
+def _carried_files() -> list[Path]:
+    """The files of `serving` that a Bento carries, as ``bentofile.yaml`` includes them; requirements are written anew for each."""
+    return sorted(path for path in _serving_folder().rglob("*") if path.suffix in CARRIED)
+
+
+def _same_files(ours: Path, stored: Path, paths: list[Path]) -> bool:
+    """Whether each of our files is in the store, byte by byte."""
+    files = [path.relative_to(ours) for path in paths]
     return all((stored / file).is_file() and filecmp.cmp(ours / file, stored / file, shallow=False) for file in files)
 
 
@@ -142,5 +153,5 @@ def _requirements(bundle: Bundle) -> str:
 
 
 def _hash_context(requirements: str) -> str:
-    files = [_bentofile(), *sorted(path for path in _serving_folder().rglob("*") if path.suffix in {".py", ".html", ".jinja"})]
+    files = [_bentofile(), *_carried_files()]
     return hashlib.sha256(b"\0".join([requirements.encode(), *(path.read_bytes() for path in files)])).hexdigest()
