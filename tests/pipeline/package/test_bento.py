@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pipeline.package import stage
-from pipeline.package.stage import _requirements, _version
+from pipeline.package.stage import _carried_files, _requirements, _version
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.manifest import Defaults
 from serving.model.predictor import load_predictor
@@ -45,6 +45,13 @@ def test_bento_holds_the_service_and_no_training_code(tags: dict[str, str]) -> N
     assert "onnxruntime==" in requirements
     assert "torch" not in requirements.replace("without torch", "")
     assert str(bento.info.all_models[0].tag) == tags["model"]
+
+
+def test_bento_carries_just_the_files_that_packaging_looks_at(tags: dict[str, str]) -> None:
+    """One that it looked at and a Bento left out would make each run package again."""
+    source = Path(bentoml.get(tags["bento"]).path) / "src" / "serving"
+    carried = {path.relative_to(source) for path in source.rglob("*") if path.is_file() and path.suffix not in {".txt", ".pyc"}}
+    assert carried == {path.relative_to(ROOT / "serving") for path in _carried_files()}
 
 
 def test_model_in_the_store_is_the_bundle(tiny_run: Path, tags: dict[str, str]) -> None:
