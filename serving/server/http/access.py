@@ -64,7 +64,9 @@ class Guard:
     def _require_key(self, scope: Scope, headers: Headers) -> None:
         if self._keys.are_set:
             if not self._keys.accept(_given_key(headers)):
-                text = "An API key is needed, one of the service's. Send it as `Authorization: Bearer KEY`."
+                text = (
+                    "A valid API key is needed. Send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
+                )
                 raise InputRefusedError("unauthorized", text, status=401)
         elif not self._allow_anonymous and not _is_local(scope, headers):
             text = f"Without API keys only this machine itself is answered, and not through a proxy. {REMEDY}"
