@@ -81,7 +81,7 @@ def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, A
     from pipeline.finetune.features import FeatureExtractor
     from pipeline.modalities.image.network import ImageClassifier, Normalisation
     from pipeline.onnx import to_onnx
-    from serving.model.runtimes.cpu import cpu_limit
+    from serving.model.runtimes.machine import cpu_limit
 
     extractor = FeatureExtractor(ImageClassifier(pretrained(backbone), Normalisation((0.5,) * 3, (0.5,) * 3))).eval()
     example = {"image": pixels[: max(2, batch)]}

@@ -60,7 +60,7 @@ def examine() -> Diagnosis:
 
     from pipeline.machine import choose_settings, cpu_flags, cpu_name
     from pipeline.recipe.sections import Finetune
-    from serving.model.runtimes.cpu import cpu_limit
+    from serving.model.runtimes.machine import cpu_limit
 
     settings = choose_settings(Finetune())
     providers = _try_providers()
@@ -80,17 +80,16 @@ def examine() -> Diagnosis:
 
 
 def _try_providers() -> dict[str, str]:
-    import onnxruntime as ort
-
     from serving.model.errors import ServingError
     from serving.model.runtimes.onnx import PROVIDERS, OnnxSession
+    from serving.model.runtimes.ort import load_onnxruntime
 
     runtimes = {provider: runtime for runtime, provider in PROVIDERS.items()}
     states = {}
     with tempfile.TemporaryDirectory(prefix="graft-doctor-") as folder:
         model = Path(folder) / "identity.onnx"
         model.write_bytes(_identity_model())
-        for provider in ort.get_available_providers():
+        for provider in load_onnxruntime().get_available_providers():
             if provider not in runtimes:
                 states[provider] = "compiled in; not used by this release"
                 continue

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pipeline.errors import GraftError
 from pipeline.recipe.sections import Finetune
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 
 log = logging.getLogger("graft")
 

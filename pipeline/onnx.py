@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
+from serving.model.runtimes.ort import load_onnxruntime
 
 OPSET = 20
 
@@ -68,8 +69,7 @@ def to_onnx(
 
 def create_session(model: bytes) -> Any:  # noqa: ANN401 - onnxruntime is untyped
     """An ONNX Runtime session on the CPU with one thread, for work on the way; what is served uses :mod:`serving.model.runtimes`."""
-    import onnxruntime as ort
-
+    ort = load_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3

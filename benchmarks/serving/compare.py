@@ -37,7 +37,7 @@ from rounds import spread
 
 from pipeline.machine import cpu_name
 from serving.model.predictor import Predictor, load_predictor
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 from serving.model.schemas import Prediction
 
 AGREE_WITHIN = 1e-4

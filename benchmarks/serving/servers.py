@@ -20,7 +20,7 @@ import psutil
 sys.path.append(str(Path(__file__).parents[1]))
 from rounds import measure_apart
 
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"

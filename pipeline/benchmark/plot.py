@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from typing import TYPE_CHECKING
 
 from pipeline.benchmark.rows import Row, Spread, single_runs
-from pipeline.evaluate.plots import BLUE, GREY, ORANGE
+from pipeline.evaluate.plots import BLUE, GREY, ORANGE, make_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SIZE_IN = (7.2, 4.4)
 LOG_FROM = 8.0  # slowest to fastest
@@ -57,7 +57,7 @@ def plot_pareto(points: Sequence[Point], title: str, setting: str) -> bytes:
         title: The run's name and the machine.
         setting: What the latencies are of, such as ``"batch 1, 1 thread"``.
     """
-    figure = Figure(figsize=SIZE_IN, layout="constrained")
+    figure = make_figure(*SIZE_IN)
     axes = figure.add_subplot()
     front = pareto_front(points)
     largest = max(point.file_mb for point in points)
@@ -100,6 +100,8 @@ def _label(axes: Axes, point: Point, *, above: bool) -> None:
 
 def _scale(axes: Axes, points: Sequence[Point]) -> None:
     """Room for the labels on all sides; and a logarithmic axis where the latencies differ by much."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter  # after `make_figure`, which says where matplotlib may write
+
     latencies = [latency for point in points for latency in (point.latency_ms.low, point.latency_ms.high)]
     fastest, slowest = min(latencies), max(latencies)
     if slowest > LOG_FROM * fastest:

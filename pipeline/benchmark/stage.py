@@ -28,7 +28,7 @@ from serving.model.errors import ServingError
 from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import DEFAULTS_FILE, Artifact, Defaults
 from serving.model.predictor import Predictor, load_predictor
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 
 log = logging.getLogger("graft")
 SAMPLES = 64

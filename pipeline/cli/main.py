@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 import click
 
@@ -57,5 +58,7 @@ def main(ctx: click.Context, *, debug: bool, quiet: bool) -> None:
     """
     from pipeline.cli.output import start_logging
 
+    # Hugging Face's client reads it when it is imported: its requests then name neither other packages nor what started this process.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     ctx.obj = {"debug": debug}
     start_logging(quiet=quiet)

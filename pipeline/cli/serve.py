@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from serving.server.process.cli import service_options
 
+if TYPE_CHECKING:
+    from serving.server.process.listening import Listening
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @service_options
-def serve(run: Path, host: str, port: int, workers: int, **given: Any) -> None:  # noqa: ANN401 - click's values
+def serve(run: Path, listening: Listening, workers: int, **given: Any) -> None:  # noqa: ANN401 - click's values
     """Start the prediction service of RUN, a run's folder or a bundle's.
 
     POST /predict takes one picture or text, POST /predict_batch many; / is a page for people; /livez /readyz /metrics /docs.json tell
@@ -21,4 +24,4 @@ def serve(run: Path, host: str, port: int, workers: int, **given: Any) -> None: 
     """
     from pipeline.serve import serve_run
 
-    serve_run(run, host, port, workers, given)
+    serve_run(run, listening, workers, given)

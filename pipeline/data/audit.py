@@ -15,7 +15,7 @@ from pipeline.modalities.content import Content
 from pipeline.progress import track
 from pipeline.recipe.sections import Data
 from serving.model.errors import InputRefusedError
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 
 LISTED = 10
 

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.evaluate.calibration import reliability
+from pipeline.layout import cache_folder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIZE_IN = (4.6, 3.8)
 BLUE, ORANGE, GREY = "#1f6feb", "#d9622b", "#8b949e"
 
 
+def make_figure(width_in: float, height_in: float) -> Figure:
+    """An empty figure, in inches.
+
+    What matplotlib keeps, such as its list of this machine's fonts, goes into Graft's cache instead of two folders under HOME. It
+    reads the variable when it is imported; a value that the user has set is left as it is.
+    """
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
 def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> bytes:
     """The confusion matrix: rows are true, columns predicted; shade is the share of the row."""
-    figure = Figure(figsize=SIZE_IN, layout="constrained")
+    figure = make_figure(*SIZE_IN)
     axes = figure.add_subplot()
     matrix = np.array(counts)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -37,7 +53,7 @@ def plot_roc_and_pr(probabilities: NDArray[np.float64], targets: NDArray[np.int6
     """ROC and precision-recall curves: of two classes the second, of more each against the rest."""
     from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
-    figure = Figure(figsize=(2 * SIZE_IN[0], SIZE_IN[1]), layout="constrained")
+    figure = make_figure(2 * SIZE_IN[0], SIZE_IN[1])
     roc, pr = figure.subplots(1, 2)
     for c in [1] if len(labels) == 2 else range(len(labels)):
         positive = targets == c
@@ -56,7 +72,7 @@ def plot_roc_and_pr(probabilities: NDArray[np.float64], targets: NDArray[np.int6
 
 def plot_reliability(before: NDArray[np.float64], after: NDArray[np.float64], targets: NDArray[np.int64]) -> bytes:
     """Accuracy against confidence, before and after temperature scaling."""
-    figure = Figure(figsize=SIZE_IN, layout="constrained")
+    figure = make_figure(*SIZE_IN)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1, label="perfect")
     for probabilities, colour, name in ((before, ORANGE, "before"), (after, BLUE, "after scaling")):
@@ -72,7 +88,7 @@ def plot_reliability(before: NDArray[np.float64], after: NDArray[np.float64], ta
 
 def plot_learning(epochs: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     """Losses and validation accuracy by epoch; epoch 0 is the head on the frozen backbone."""
-    figure = Figure(figsize=SIZE_IN, layout="constrained")
+    figure = make_figure(*SIZE_IN)
     axes = figure.add_subplot()
     numbers = [epoch["epoch"] for epoch in epochs]
     trained = [(epoch["epoch"], epoch["train_loss"]) for epoch in epochs if epoch["train_loss"] is not None]

@@ -25,7 +25,7 @@ from pipeline.machine import tune_allocator
 from pipeline.modalities.modality import Modality, modality_of
 from pipeline.recipe.sections import Recipe
 from serving.model.inputs.registry import open_preprocessor
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 
 log = logging.getLogger("graft")
 

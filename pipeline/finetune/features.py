@@ -24,7 +24,7 @@ from pipeline.modalities.modality import Classifier, Examples, Modality, Pretrai
 from pipeline.onnx import create_session, to_onnx
 from pipeline.progress import track
 from pipeline.versions import versions_of
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 
 log = logging.getLogger("graft")
 Features = NDArray[np.float32]

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import serving
 from pipeline import atomic
 from pipeline.errors import GraftError
 from pipeline.layout import RunFolder
+from pipeline.package.describing import list_labels, list_metadata, write_readme, write_service
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.inputs.registry import find_kind
@@ -25,6 +27,7 @@ from serving.model.inputs.registry import find_kind
 log = logging.getLogger("graft")
 BENTOFILE = "bentofile.yaml"
 REQUIREMENTS = "serving/requirements.txt"
+SERVICE, SERVICE_FILE, README = "service:service", "service.py", "README.md"
 CARRIED = frozenset({".py", ".html", ".jinja"})
 
 
@@ -39,14 +42,10 @@ def package(_: Recipe, run: RunFolder) -> None:
     """
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     bundle = open_bundle(run.bundle)
-    model_tag = _store_model(bundle.folder, f"{bundle.manifest.name}:{_version(bundle)}")
-    service = find_kind(bundle.manifest.input.modality).bento_service
-    if service is None:
+    if find_kind(bundle.manifest.input.modality).bento_service is None:
         raise GraftError(f"BentoML has no service for {bundle.manifest.input.modality} input. Serve it with: graft serve RUN")
-    requirements = _requirements(bundle)
-    bento_tag = _build_bento(
-        bundle.manifest.name, f"{_version(bundle)}-{_hash_context(requirements)[:8]}", model_tag, service, requirements
-    )
+    model_tag = _store_model(bundle, f"{bundle.manifest.name}:{_version(bundle)}")
+    bento_tag = _build_bento(bundle, model_tag)
     atomic.write_json(run.bento, {"model": model_tag, "bento": bento_tag})
     log.info("package: bentoml serve %s", bento_tag)
 
@@ -62,32 +61,40 @@ def _version(bundle: Bundle) -> str:
 def is_packaged(run: RunFolder) -> bool:
     """Whether both stores still hold what the run's stage put there."""
     tags = json.loads(run.bento.read_bytes())
-    return _holds_model(run.bundle, _place("models", tags["model"])) and _holds_service(_place("bentos", tags["bento"]))
+    files = _describe(open_bundle(run.bundle), tags["bento"], tags["model"])
+    return _holds_model(run.bundle, _place("models", tags["model"])) and _holds_service(_place("bentos", tags["bento"]), files)
 
 
-def _store_model(folder: Path, tag: str) -> str:
+def _store_model(bundle: Bundle, tag: str) -> str:
     import bentoml
 
     place = _place("models", tag)
-    if _holds_model(folder, place) and (place / "model.yaml").is_file():
+    if _holds_model(bundle.folder, place) and (place / "model.yaml").is_file():
         return tag
     shutil.rmtree(place, ignore_errors=True)  # another bundle's, or what a killed process left
-    with bentoml.models.create(tag) as model:
-        shutil.copytree(folder, model.path, dirs_exist_ok=True)
+    with bentoml.models.create(tag, labels=list_labels(bundle), metadata=list_metadata(bundle)) as model:
+        shutil.copytree(bundle.folder, model.path, dirs_exist_ok=True)
     return str(model.tag)
 
 
-def _build_bento(name: str, version: str, model_tag: str, service: str, requirements: str) -> str:
+def _build_bento(bundle: Bundle, model_tag: str) -> str:
     import bentoml
 
+    name, requirements = bundle.manifest.name, _requirements(bundle)
+    version = f"{_version(bundle)}-{_hash_context(requirements)[:8]}"
     tag = f"{name}:{version}"
-    place = _place("bentos", tag)
-    if _holds_service(place) and (place / "bento.yaml").is_file():
+    place, files = _place("bentos", tag), _describe(bundle, tag, model_tag)
+    if _holds_service(place, files) and (place / "bento.yaml").is_file():
         return tag
     shutil.rmtree(place, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="graft-bento-") as context:
-        bentofile = _write_context(Path(context), model_tag, service, requirements)
+        bentofile = _write_context(Path(context), model_tag, {**files, REQUIREMENTS: requirements})
         return str(bentoml.bentos.build_bentofile(str(bentofile), name=name, version=version, build_ctx=context).tag)
+
+
+def _describe(bundle: Bundle, tag: str, model_tag: str) -> dict[str, str]:
+    """The files that are written for this Bento alone, by their path in it."""
+    return {SERVICE_FILE: write_service(bundle), README: write_readme(bundle, tag, model_tag)}
 
 
 def _place(store: str, tag: str) -> Path:
@@ -100,8 +107,11 @@ def _holds_model(folder: Path, place: Path) -> bool:
     return _same_files(folder, place, [path for path in folder.rglob("*") if path.is_file()])
 
 
-def _holds_service(place: Path) -> bool:
-    return _same_files(_serving_folder(), place / "src" / "serving", _carried_files())
+def _holds_service(place: Path, files: Mapping[str, str]) -> bool:
+    written = {place / ("" if name == README else "src") / name: text for name, text in files.items()}
+    return _same_files(_serving_folder(), place / "src" / "serving", _carried_files()) and all(
+        path.is_file() and path.read_text(encoding="utf-8") == text for path, text in written.items()
+    )
 
 
 def _carried_files() -> list[Path]:
@@ -115,15 +125,15 @@ def _same_files(ours: Path, stored: Path, paths: list[Path]) -> bool:
     return all((stored / file).is_file() and filecmp.cmp(ours / file, stored / file, shallow=False) for file in files)
 
 
-def _write_context(context: Path, model_tag: str, service: str, requirements: str) -> Path:
-    """What the Bento is built from: the package ``serving``, and ``bentofile.yaml`` with the model in it."""
+def _write_context(context: Path, model_tag: str, files: Mapping[str, str]) -> Path:
+    """What the Bento is built from: the package ``serving``, the files of this Bento, and ``bentofile.yaml`` with the model in it."""
     shutil.copytree(_serving_folder(), context / "serving", ignore=shutil.ignore_patterns("__pycache__"))
-    (context / REQUIREMENTS).write_text(requirements, encoding="utf-8")
-    document = yaml.safe_load(_bentofile().read_bytes()) | {
-        "service": service,
-        "models": [model_tag],
-        "args": {"model": model_tag},
-    }
+    for name, text in files.items():
+        (context / name).write_text(text, encoding="utf-8")
+    document = yaml.safe_load(_bentofile().read_bytes())
+    document |= {"service": SERVICE, "models": [model_tag], "args": {"model": model_tag}}
+    document["include"] = [*document["include"], SERVICE_FILE]
+    del document["description"]  # BentoML would write it where the README belongs
     path = context / BENTOFILE
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return path

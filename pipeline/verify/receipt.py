@@ -21,7 +21,7 @@ from pipeline.machine import cpu_name
 from pipeline.verify.scoring import Originals, Scores, score, score_alone
 from pipeline.versions import installed_versions, versions_of
 from serving.model.predictor import Predictor
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 from serving.model.runtimes.session import Runtime
 
 RESAMPLES = 500

@@ -13,7 +13,7 @@ from pipeline.data.samples import evenly
 from pipeline.modalities.modality import Readable
 from pipeline.progress import track
 from serving.model.predictor import Predictor
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 
 BATCH_SIZES = (2, 7, 32)
 BATCHED_SAMPLES = 1024  # of a larger split as many, evenly spread, are scored in batches too

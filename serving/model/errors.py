@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+PICKLE_REFUSED: Final = (
+    "Pickled content is never read. Send the input itself. A BentoML service that depends on this one must "
+    "name its address: bentoml.depends(url=...)."
+)
+
 
 class ServingError(Exception):
     """The base class of all errors raised by :mod:`serving`.

@@ -16,7 +16,7 @@ from serving.model.errors import BundleError, InputRefusedError, ProviderError
 from serving.model.inputs.item import Item, Preprocessor
 from serving.model.inputs.registry import find_kind, open_preprocessor
 from serving.model.manifest import DEFAULTS_FILE, Artifact, Defaults
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 from serving.model.runtimes.opening import open_session
 from serving.model.runtimes.plan import require_match
 from serving.model.runtimes.session import Session

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from serving.model.errors import SettingsError
 
 PREFIX = "GRAFT_"
+ROOT_PATH = r"^((/[A-Za-z0-9._~-]+)+)?$"  # no slash at the end
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error", "critical"],
     BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
+]
+# As a browser writes the Origin header (RFC 6454, section 6.1): any other spelling would never match.
+_ORIGIN: Final = re.compile(
+    r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?"
+)
+_USUAL_PORTS: Final = re.compile(r"http://.*:80|https://.*:443")
+
+
+def _require_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin) or _USUAL_PORTS.fullmatch(origin):
+            raise ValueError(
+                f"{origin[:80]!r} is no origin as browsers write it. Give scheme, host, and port unless it "
+                "is the usual one, in lower case and with nothing behind, such as https://app.example.org or "
+                "http://localhost:5173; `*` stands for nothing"
+            )
+    return origins
+
+
+Origins = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: value.replace(",", " ").split() if isinstance(value, str) else value),
+    AfterValidator(_require_origins),
 ]
 
 
@@ -38,13 +63,20 @@ class Settings(BaseModel):
         body_timeout_s: Longest time that a request's body may take to arrive, in seconds. The default is 20.
         max_body_bytes: Size of the largest request body, in bytes. By default it is what the kind of input
             says.
-        max_buffered_bytes: Total size of the request bodies held in memory at one time, in bytes. The default
-            is 512 MiB.
+        max_buffered_bytes: Total size of the request bodies that one worker holds in memory at one time, in
+            bytes. By default it is an eighth of the memory of the container or the machine, and 512 MiB at
+            most. No body may be larger.
         watch_s: Time between two checks of the bundle's folder and of the file of API keys, in seconds. The
             default is 1.
+        keep_alive_s: Time after which a connection that has nothing to do is closed, in seconds. The default,
+            75, is longer than balancers keep theirs, since one that reuses a closed connection answers 502.
+        root_path: Path below which a proxy offers the service, such as ``/models/cells``. By default there is
+            none.
         api_keys_file: Path of a file with one API key per line.
         protect_all: Whether metrics and documentation need an API key too. The probes and the page never do.
         allow_anonymous: Whether other machines are answered although there are no API keys.
+        allow_origin: Origins of the pages from elsewhere that may call the service from a browser, such as
+            ``https://app.example.org``; separated by commas in the environment variable. By default none may.
         trace: Whether OpenTelemetry traces are sent, as the OTEL_* environment variables say.
         log_level: Lowest level that is logged. The default is ``info``; ``warning`` leaves out the line that
             each request has.
@@ -59,11 +91,14 @@ class Settings(BaseModel):
     deadline_s: float = Field(default=10.0, gt=0)
     body_timeout_s: float = Field(default=20.0, gt=0)
     max_body_bytes: int | None = Field(default=None, gt=0)
-    max_buffered_bytes: int = Field(default=512 * 1024 * 1024, gt=0)
+    max_buffered_bytes: int | None = Field(default=None, gt=0)
     watch_s: float = Field(default=1.0, gt=0)
+    keep_alive_s: int = Field(default=75, gt=0)
+    root_path: str = Field(default="", pattern=ROOT_PATH)
     api_keys_file: Path | None = None
     protect_all: bool = False
     allow_anonymous: bool = False
+    allow_origin: Origins = ()
     trace: bool = False
     log_level: LogLevel = "info"
 

@@ -19,7 +19,7 @@ from pipeline.run import open_run
 from serving.model.bundle import open_bundle
 from serving.model.files import hash_file
 from serving.model.predictor import load_predictor
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 from tests.conftest import ROOT, run_graft
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 from serving.model.errors import ProviderError
 from serving.model.files import hash_file
 from serving.model.predictor import load_predictor
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 from tests.conftest import ROOT, free_port, make_picture, run_graft, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine may have CUDA")]

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from serving.model.predictor import load_predictor
-from tests.conftest import ROOT, free_port, make_picture, run_graft, serving
+from tests.conftest import free_port, make_picture, run_graft, serving
 
 pytestmark = pytest.mark.slow
 
@@ -169,13 +169,3 @@ def test_answers_say_where_the_time_went_and_to_which_request_they_belong(client
     assert answer.headers["x-request-id"] == "order-66"
     replaced = client.post("/predict", content=b"", headers={"X-Request-ID": "a b"}).headers["x-request-id"]
     assert len(replaced) == 32
-
-
-def test_bentoml_serves_the_same_answers(tiny_run: Path, client: httpx.Client) -> None:
-    port = free_port()
-    service = [sys.executable, "-m", "bentoml", "serve", "serving.service:GraftService", "--working-dir", str(ROOT), "--port", str(port)]
-    with serving([*service, "--arg", f"bundle={tiny_run / 'bundle'}"], port) as url:
-        answer = httpx.post(f"{url}/predict", content=make_picture("bars", 916))
-        described = httpx.get(f"{url}/schema.json").json()
-        assert answer.json() == client.post("/predict", content=make_picture("bars", 916)).json()
-    assert {route["route"] for route in described["routes"]} == {"/predict", "/predict_batch"}

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.model.runtimes.ort import load_onnxruntime
+
 if TYPE_CHECKING:
     import onnx
 
@@ -39,9 +41,9 @@ def read_products(model: bytes) -> tuple[onnx.ModelProto, Products]:
     """
     import onnx
     from onnx import numpy_helper
-    from onnxruntime.quantization.onnx_model import ONNXModel
 
-    wrapped = ONNXModel(onnx.load_from_string(model))
+    onnx_model = load_onnxruntime("onnxruntime.quantization.onnx_model")
+    wrapped = onnx_model.ONNXModel(onnx.load_from_string(model))
     wrapped.replace_gemm_with_matmul()
     document = wrapped.model
     uses = Counter(name for node in document.graph.node for name in node.input)

@@ -20,10 +20,12 @@ from pipeline.export.limits import Limits
 from pipeline.onnx import answer
 from pipeline.progress import track
 from serving.model.inputs.item import Feeds
+from serving.model.runtimes.ort import load_onnxruntime
 
 if TYPE_CHECKING:
     import onnx
 
+QUANTIZATION = "onnxruntime.quantization"
 METHODS: dict[str, dict[str, Any]] = {
     "MinMax": {},
     "Percentile": {"percentile": 99.999, "symmetric": False},  # symmetric, as onnxruntime has it, wastes levels below zero
@@ -127,15 +129,15 @@ def preprocess(model: bytes) -> bytes:
         The ONNX file's bytes, which compute the same.
     """
     import onnx
-    from onnxruntime.quantization import quant_pre_process
 
+    quantization = load_onnxruntime(QUANTIZATION)
     document = onnx.load_from_string(model)
     # Its shape inference trips over what the exporter notes of inner values.
     del document.graph.value_info[:]
     with tempfile.TemporaryDirectory(prefix="graft-int8-") as folder, _silent():
         source, path = Path(folder) / "model.onnx", Path(folder) / "prepared.onnx"
         onnx.save(document, source)  # given a document, it would lose the weights (onnxruntime 1.31)
-        quant_pre_process(source, path, skip_symbolic_shape=True)
+        quantization.quant_pre_process(source, path, skip_symbolic_shape=True)
         prepared = onnx.load(path)
     for index, node in enumerate(prepared.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
@@ -158,14 +160,13 @@ def measure_ranges(prepared: bytes, inputs: Sequence[Feeds], method: str) -> Any
     Returns:
         onnxruntime's ``TensorsData``.
     """
-    from onnxruntime.quantization import CalibrationMethod, create_calibrator
-
+    quantization = load_onnxruntime(QUANTIZATION)
     with tempfile.TemporaryDirectory(prefix="graft-int8-") as folder, _silent():
         path = Path(folder) / "prepared.onnx"
         path.write_bytes(prepared)
-        calibrator = create_calibrator(
+        calibrator = quantization.create_calibrator(
             path, augmented_model_path=str(path.with_name("augmented.onnx")),
-            calibrate_method=CalibrationMethod[method], extra_options=METHODS[method],
+            calibrate_method=quantization.CalibrationMethod[method], extra_options=METHODS[method],
         )  # fmt: skip
     # It collects what it is given in one go before it counts, so it is given little at a time.
     starts = range(0, len(inputs), CHUNK)
@@ -203,16 +204,15 @@ def quantize_static(prepared: bytes, ranges: Any, kept: Sequence[str] = ()) -> b
         The int8 ONNX file's bytes, the same every time, with the metadata of the fp32 file.
     """
     import onnx
-    from onnxruntime.quantization import QDQQuantizer, QuantType
-    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
+    quantization, registry = load_onnxruntime(QUANTIZATION), load_onnxruntime(f"{QUANTIZATION}.registry")
     document = onnx.load_from_string(prepared)
     with _silent():
-        quantizer = QDQQuantizer(
+        quantizer = quantization.QDQQuantizer(
             onnx.load_from_string(prepared), per_channel=True, reduce_range=True,
-            weight_qType=QuantType.QInt8, activation_qType=QuantType.QUInt8, tensors_range=ranges,
+            weight_qType=quantization.QuantType.QInt8, activation_qType=quantization.QuantType.QUInt8, tensors_range=ranges,
             nodes_to_quantize=[], nodes_to_exclude=[*_float_nodes(document), *kept],
-            op_types_to_quantize=sorted({*QDQRegistry, *QLinearOpsRegistry} - EXACT), extra_options={},
+            op_types_to_quantize=sorted({*registry.QDQRegistry, *registry.QLinearOpsRegistry} - EXACT), extra_options={},
         )  # fmt: skip
         quantized: onnx.ModelProto = quantizer.quantize_model()
     quantizer.model.topological_sort()

@@ -17,7 +17,7 @@ from pipeline.modalities.modality import Batch, Readable
 from pipeline.progress import track
 from pipeline.recipe.sections import ImageAugment
 from serving.model.inputs.image.pixels import ImagePreprocessor
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit
 
 MEMORY_SHARE = 0.25
 

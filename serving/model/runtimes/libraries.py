@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-import onnxruntime as ort
+from serving.model.runtimes.ort import load_onnxruntime
 
 PROVIDER_LIBRARIES = {
     "CUDAExecutionProvider": "libonnxruntime_providers_cuda.so",
@@ -36,7 +36,8 @@ def explain_missing(provider: str) -> str | None:
     Returns:
         A message for people with the library and the remedy, or None if every library loads.
     """
-    provider_library = str(Path(ort.__file__).parent / "capi" / PROVIDER_LIBRARIES[provider])
+    package = Path(str(load_onnxruntime().__file__)).parent
+    provider_library = str(package / "capi" / PROVIDER_LIBRARIES[provider])
     for library in ("libcuda.so.1", provider_library, *LOADED_LATER):
         reason = _load_error(library)
         if reason:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from serving.model.errors import ProviderError
 from serving.model.inputs.item import Feeds
 from serving.model.runtimes.libraries import explain_missing
+from serving.model.runtimes.ort import load_onnxruntime
 from serving.model.runtimes.plan import TENSORRT, load_tensorrt
 from serving.model.runtimes.session import Precision, Runtime
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 CPU = "CPUExecutionProvider"
 PROVIDERS: dict[Runtime, str] = {
@@ -65,7 +68,7 @@ class OnnxSession:
         assigned = _assignment(self._session)
         _require_assignment(path, provider, assigned)
         self.in_use: dict[str, Any] = {
-            "runtime": f"onnxruntime {ort.__version__}",
+            "runtime": f"onnxruntime {load_onnxruntime().__version__}",
             "provider": provider,
             "nodes": {name: sum(ops.values()) for name, ops in sorted(assigned.items())},
             "elsewhere": {
@@ -84,7 +87,8 @@ def _provider_options(provider: str, precision: Precision) -> dict[str, str]:
 
 def _create(
     path: Path, provider: str, provider_options: dict[str, str], threads: int
-) -> ort.InferenceSession:
+) -> onnxruntime.InferenceSession:
+    ort = load_onnxruntime()
     if provider not in ort.get_available_providers():
         text = f"This build of onnxruntime has no {provider}. Try: pip install 'graft-ml[gpu]'"
         raise ProviderError("provider_missing", text)
@@ -117,7 +121,8 @@ def _create(
     return session
 
 
-def _session_options(provider: str, threads: int) -> ort.SessionOptions:
+def _session_options(provider: str, threads: int) -> onnxruntime.SessionOptions:
+    ort = load_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -130,7 +135,7 @@ def _session_options(provider: str, threads: int) -> ort.SessionOptions:
     return options
 
 
-def _assignment(session: ort.InferenceSession) -> dict[str, Counter[str]]:
+def _assignment(session: onnxruntime.InferenceSession) -> dict[str, Counter[str]]:
     """Count the nodes that each provider runs, by provider and operator.
 
     A session's list of providers does not show this: it always contains the CPU provider.

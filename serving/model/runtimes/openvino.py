@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -103,11 +105,30 @@ def has_bf16() -> bool:
 
 def _import() -> Any:  # noqa: ANN401 - a module
     try:
-        import openvino
+        with _unreported():
+            import openvino
     except ImportError as error:
         text = "OpenVINO is not installed. Try: pip install 'graft-ml[openvino]'"
         raise ProviderError("provider_missing", text) from error
     return openvino
+
+
+@contextmanager
+def _unreported() -> Iterator[None]:
+    """Hide ``openvino_telemetry`` while OpenVINO is imported.
+
+    With it, each import is reported to Google Analytics, and an identifier is written under HOME; there is no
+    variable against that. OpenVINO is prepared for an installation without it.
+    """
+    name = "openvino_telemetry"
+    if name in sys.modules:  # the process uses it for purposes of its own
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment] # an import of it then fails
+    try:
+        yield
+    finally:
+        sys.modules.pop(name, None)
 
 
 def _require_precision(core: Any, precision: Precision) -> str:  # noqa: ANN401 - openvino.Core

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serving.model.errors import BundleError, ProviderError
 from serving.model.files import FileRef, check_file
 from serving.model.runtimes.libraries import explain_missing
+from serving.model.runtimes.ort import load_onnxruntime
 from serving.model.runtimes.session import Precision
 
 TENSORRT = "TensorrtExecutionProvider"
@@ -168,6 +168,7 @@ def read_machine() -> Machine:
     """
     tensorrt_version = _version_of(load_tensorrt())
     gpu, compute_capability = _read_gpu()
+    ort = load_onnxruntime()
     return Machine(
         tensorrt_version=tensorrt_version,
         compute_capability=compute_capability,
@@ -188,6 +189,7 @@ def load_tensorrt() -> ctypes.CDLL:
         ProviderError: ``provider_missing`` if a library does not load, or if this build of onnxruntime has no
             TensorRT provider.
     """
+    ort = load_onnxruntime()
     if TENSORRT not in ort.get_available_providers():
         text = f"This build of onnxruntime has no {TENSORRT}. Try: pip install 'graft-ml[gpu]'"
         raise ProviderError("provider_missing", text)

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from serving.model.errors import ServingError
+from serving.model.manifest import Manifest
 from serving.server.app.components import Components, open_components
 from serving.server.app.table import list_endpoints
-from serving.server.http.access import Guard
+from serving.server.docs.document import describe_service
+from serving.server.http.access import KEYLESS, Guard
+from serving.server.http.encoding import PackingMiddleware
 from serving.server.http.endpoint import Endpoint
 from serving.server.http.limits import BodyLimitMiddleware
+from serving.server.http.linger import LingerMiddleware
 from serving.server.http.observe import ObservingMiddleware
+from serving.server.http.origins import OriginMiddleware
+from serving.server.http.prefix import PrefixMiddleware
 from serving.server.http.refusals import EXCEPTION_HANDLERS, FaultMiddleware
 from serving.server.observing.logs import configure_logging
 from serving.server.settings import Settings
 
+log = logging.getLogger("graft")
 
-def make_app(settings: Settings, *, modality: str | None = None) -> Starlette:
-    """Configure the log of this process, and build the application that it runs; see :func:`build_app`."""
+
+def make_app(
+    settings: Settings, *, modality: str | None = None, warns_of_missing_keys: bool = False
+) -> Starlette:
+    """Configure the log of this process, and build the application that it runs; see :func:`build_app`.
+
+    Args:
+        settings: Settings of the service.
+        modality: Kind of input whose bundles are served; None for the kind of the first bundle.
+        warns_of_missing_keys: Whether a service that gives other machines no predictions says so in its log.
+    """
     configure_logging(settings.log_level)
-    return build_app(settings, modality=modality)
+    app = build_app(settings, modality=modality)
+    if warns_of_missing_keys and app.state.is_keyless:
+        log.warning("no_keys: %s", KEYLESS)
+    return app
 
 
 def build_app(settings: Settings, *, modality: str | None = None) -> Starlette:
@@ -38,23 +62,53 @@ def build_app(settings: Settings, *, modality: str | None = None) -> Starlette:
     return frame(parts, list_endpoints(parts))
 
 
+def build_refusing_app(reason: ServingError) -> Starlette:
+    """Build the application of a service that cannot start: it is alive, never ready, and says why.
+
+    Args:
+        reason: What nothing but another start can mend, such as a setting.
+    """
+    configure_logging()
+    log.error("%s: %s", reason.code, reason.message)
+    parts = open_components(Settings(bundle=Path(os.devnull), allow_anonymous=True))
+    parts.live.refuse(reason)
+    return frame(parts, list_endpoints(parts))
+
+
+def describe_bundle(manifest: Manifest) -> dict[str, Any]:
+    """Return the OpenAPI document of the service of a bundle, without starting it."""
+    parts = open_components(Settings(bundle=Path(os.devnull)))
+    return describe_service(list_endpoints(parts), manifest)
+
+
 def frame(parts: Components, endpoints: Sequence[Endpoint]) -> Starlette:
-    """Put endpoints into the frame of every request: observing, limits on bodies, access and refusals."""
+    """Put endpoints into the frame of every request.
+
+    From the outside to the inside: observing, limits on bodies, pages from other origins, packing, faults,
+    refusals, and access. What refuses lies inside of what makes refusals readable from other origins.
+    """
     guard = Guard(
         parts.keys,
         protect_all=parts.settings.protect_all,
-        allow_anonymous=parts.settings.allow_anonymous,
+        is_keyless=parts.is_keyless,
         require_model=parts.live.require_ready,
     )
+    prefix = parts.settings.root_path
+    origins = parts.settings.allow_origin
     app = Starlette(
         routes=[endpoint.to_route(guard) for endpoint in endpoints],
         middleware=[
+            *([Middleware(PrefixMiddleware, prefix=prefix)] if prefix else []),
+            Middleware(LingerMiddleware),
             Middleware(ObservingMiddleware, metrics=parts.metrics, traces=parts.traces),
             Middleware(BodyLimitMiddleware, get_limits=parts.body_limits),
+            *([Middleware(OriginMiddleware, origins=origins)] if origins else []),
+            Middleware(PackingMiddleware),
             Middleware(FaultMiddleware),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=parts.running,
     )
-    app.router.redirect_slashes = False  # a path with a slash too many is unknown
+    app.router.redirect_slashes = False  # each endpoint takes a slash at the end itself
+    app.state.is_keyless = parts.is_keyless
     return app

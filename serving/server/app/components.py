@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes.machine import cpu_limit, memory_limit
 from serving.server.engine.admission import Admission
 from serving.server.engine.batching import Batcher
 from serving.server.engine.engine import Engine
@@ -18,7 +18,7 @@ from serving.server.http.keys import Keys, open_keys
 from serving.server.http.limits import BodyLimits
 from serving.server.observing.logs import flush_logs
 from serving.server.observing.metrics import Metrics
-from serving.server.observing.traces import open_traces
+from serving.server.observing.traces import open_traces, require_tracing
 from serving.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("graft")
 MAX_BODY_BYTES_WITHOUT_MODEL: Final = 8 * 1024 * 1024
 QUEUE_PER_CPU: Final = 16
+MOST_BUFFERED_BYTES: Final = 512 * 1024 * 1024
+# A worker takes up to 100 MB before the first request, and under BentoML does not know of others: with an
+# eighth for the bodies of each, two stayed within 512 MiB and four within 1 GiB while batches came at once.
+BUFFERED_SHARE: Final = 8
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Components:
         engine: What runs it.
         metrics: What is counted.
         traces: Where spans are recorded, or None where requests are not traced.
+        max_buffered_bytes: Size of all bodies together that are held at one time, in bytes.
     """
 
     settings: Settings
@@ -48,15 +53,23 @@ class Components:
     engine: Engine
     metrics: Metrics
     traces: Traces | None
+    max_buffered_bytes: int
+
+    @property
+    def is_keyless(self) -> bool:
+        """Whether only this machine is answered, because there are no keys that others could send."""
+        return not (self.keys.are_set or self.settings.allow_anonymous)
 
     def body_limits(self) -> BodyLimits:
-        """Return the limits on bodies that hold at this moment."""
+        """Return the limits on bodies that hold at this moment.
+
+        A body that would not fit alone is too large, since it could be sent again for ever.
+        """
         of_kind = (
             self.live.predictor.kind.max_body_bytes if self.live.is_ready else MAX_BODY_BYTES_WITHOUT_MODEL
         )
-        settings = self.settings
-        most = settings.max_body_bytes or of_kind
-        return BodyLimits(most, settings.body_timeout_s, settings.max_buffered_bytes)
+        most = min(self.settings.max_body_bytes or of_kind, self.max_buffered_bytes)
+        return BodyLimits(most, self.settings.body_timeout_s, self.max_buffered_bytes)
 
     @asynccontextmanager
     async def running(self, _: object = None) -> AsyncIterator[None]:
@@ -102,6 +115,13 @@ class Components:
             self.metrics.show_model(self.live.predictor.info)
 
 
+def require_startable(settings: Settings) -> None:
+    """Raise SettingsError where :func:`open_components` would, before any process starts."""
+    open_keys(settings.api_keys_file)
+    if settings.trace:
+        require_tracing()
+
+
 def open_components(settings: Settings, modality: str | None = None) -> Components:
     """Open the parts of a service.
 
@@ -124,4 +144,16 @@ def open_components(settings: Settings, modality: str | None = None) -> Componen
         engine=engine,
         metrics=Metrics(lambda: engine.admission.waiting),
         traces=open_traces() if settings.trace else None,
+        max_buffered_bytes=settings.max_buffered_bytes or share_memory(),
     )
+
+
+def share_memory(workers: int = 1) -> int:
+    """Return how many bytes of bodies each of some workers may hold, by the memory of container or machine.
+
+    Args:
+        workers: Number of processes that share the memory.
+    """
+    limit = memory_limit()
+    most = MOST_BUFFERED_BYTES if limit is None else limit // (BUFFERED_SHARE * workers)
+    return max(1, min(MOST_BUFFERED_BYTES, most))

@@ -38,7 +38,8 @@ IS_READY: Final = "Whether the model answers."
 def list_endpoints(parts: Components) -> tuple[Endpoint, ...]:
     """Return the table, with handlers on the parts of one service."""
     v1 = PredictionHandlers(parts.live, parts.engine, parts.metrics)
-    about = AboutHandlers(parts.live, parts.metrics, Reference(lambda bundle: describe_service(rows, bundle)))
+    reference = Reference(lambda bundle: describe_service(rows, bundle))
+    about = AboutHandlers(parts.live, parts.metrics, reference, is_keyless=parts.is_keyless)
     v2 = InferenceHandlers(parts.live, parts.engine, parts.metrics)
     rows = (
         Endpoint("POST", "/predict", "predict", v1.one, "model", ONE, Prediction, "one"),
@@ -46,17 +47,17 @@ def list_endpoints(parts: Components) -> tuple[Endpoint, ...]:
         Endpoint("GET", "/", "page", about.page, "page", PAGE, HTML),
         Endpoint("GET", "/livez", "live", about.alive, "probe", ALIVE, Live),
         Endpoint("GET", "/healthz", "live", about.alive, "probe", ALIVE, Live),
-        Endpoint("GET", "/readyz", "ready", about.ready, "probe", READY, Ready),
+        Endpoint("GET", "/readyz", "ready", about.ready, "ready", READY, Ready),
         Endpoint("GET", "/metrics", "metrics", about.count, "about", "Metrics for Prometheus.", PLAIN),
         Endpoint("GET", "/docs", "docs", about.reference, "about", DOCS, HTML),
         Endpoint("GET", "/docs.json", "docs", about.docs, "about", "This description, as OpenAPI.", JSON),
         Endpoint("GET", "/v2/health/live", "live", about.alive, "probe", ALIVE, Live),
-        Endpoint("GET", "/v2/health/ready", "ready", v2.ready, "probe", READY, ServerReady),
+        Endpoint("GET", "/v2/health/ready", "ready", v2.ready, "ready", READY, ServerReady),
         Endpoint("GET", "/v2", "v2_server", v2.server, "about", "What the server is.", ServerMetadata),
         Endpoint("GET", MODEL, "v2_model", v2.model, "about", METADATA, ModelMetadata),
         Endpoint("GET", VERSION, "v2_model", v2.model, "about", METADATA, ModelMetadata),
-        Endpoint("GET", f"{MODEL}/ready", "v2_model_ready", v2.model_ready, "probe", IS_READY, ModelReady),
-        Endpoint("GET", f"{VERSION}/ready", "v2_model_ready", v2.model_ready, "probe", IS_READY, ModelReady),
+        Endpoint("GET", f"{MODEL}/ready", "v2_model_ready", v2.model_ready, "ready", IS_READY, ModelReady),
+        Endpoint("GET", f"{VERSION}/ready", "v2_model_ready", v2.model_ready, "ready", IS_READY, ModelReady),
         Endpoint("POST", f"{MODEL}/infer", "v2_infer", v2.infer, "model", INFER, InferResponse, "infer"),
         Endpoint("POST", f"{VERSION}/infer", "v2_infer", v2.infer, "model", INFER, InferResponse, "infer"),
     )

@@ -20,12 +20,14 @@ from serving.server.handlers.oip.codec import HEADER_LENGTH
 from serving.server.handlers.oip.handlers import LABEL, PROBABILITIES
 from serving.server.handlers.oip.messages import InferRequest, RequestOutput, RequestTensor, ServerMetadata
 from serving.server.http.bodies import JSON, PLAIN
+from serving.server.http.encoding import GZIP, IDENTITY
 from serving.server.http.endpoint import Endpoint
 from serving.server.http.refusals import InferenceError, is_protocol
 
 OPENAPI: Final = "3.1.0"
 REQUEST_ID: Final = "X-Request-ID"
 TIMING: Final = "Server-Timing"
+ENCODING: Final = "Content-Encoding"
 STRING: Final = {"type": "string"}
 TOP_K: Final = {"type": "integer", "minimum": 1, "maximum": 999_999_999}
 KEY: Final = "A key of the service. Without keys, only its own machine is given predictions."
@@ -37,17 +39,32 @@ SECURITY_SCHEMES: Final = {
 PARAMETERS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
     REQUEST_ID: ("header", STRING, "Comes back with the answer, and stands in the log."),
     "top_k": ("query", TOP_K, "Number of labels to answer with, the most probable first."),
-    HEADER_LENGTH: ("header", {"type": "integer", "minimum": 0}, "Bytes of the body that are JSON."),
+    HEADER_LENGTH: (
+        "header",
+        {"type": "integer", "minimum": 0},
+        "Bytes of the body that are JSON, before it is packed.",
+    ),
+    ENCODING: (
+        "header",
+        {"enum": [IDENTITY, GZIP, "x-gzip"]},
+        "What the body is packed with. The limit on its size holds for what is unpacked.",
+    ),
 }
 HEADERS: Final = {
     REQUEST_ID: "The request's `X-Request-ID`, or the service's own: the log names it.",
     TIMING: "Where the time went, in milliseconds: queue, decode, session, total.",
     "Retry-After": "When to try again, in seconds.",
     "WWW-Authenticate": "How a key is sent.",
+    "Accept-Encoding": "What a body may be packed with, where its encoding was the reason.",
     HEADER_LENGTH: "Bytes of the body that are JSON, where binary data follows.",
 }
 # By what a request holds: its parameters, and the headers of its answer.
-PARAMETERS_OF: Final = {None: (), "one": ("top_k",), "many": ("top_k",), "infer": (HEADER_LENGTH,)}
+PARAMETERS_OF: Final = {
+    None: (),
+    "one": ("top_k", ENCODING),
+    "many": ("top_k", ENCODING),
+    "infer": (HEADER_LENGTH, ENCODING),
+}
 HEADERS_OF: Final = {None: (), "one": (TIMING,), "many": (TIMING,), "infer": (TIMING, HEADER_LENGTH)}
 # What is answered while no model is ready; metrics are the plain text.
 WITHOUT_MODEL: Final = (Live, ServerMetadata, PLAIN)
@@ -71,8 +88,10 @@ def describe_service(endpoints: Sequence[Endpoint], manifest: Manifest) -> dict[
             "title": manifest.name,
             "version": manifest.version,
             "summary": f"Classifies {kind.plural} into {len(manifest.labels)} labels.",
-            "description": "Whatever GET answers, HEAD answers without its body.",
+            "description": "Whatever GET answers, HEAD answers without its body. "
+            "Large answers are packed with gzip for clients whose Accept-Encoding has it.",
         },
+        "servers": [{"url": "."}],  # wherever a proxy or another application offers the service
         "paths": paths,
         "components": {
             "schemas": _describe_models((*answers, ErrorBody, InferenceError), kind),

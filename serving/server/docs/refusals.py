@@ -11,7 +11,7 @@ ALWAYS: Final = frozenset({400, 405, 408, 413, 431})
 """Status codes for which any request can be refused, whatever it asks for."""
 
 DESCRIPTIONS: Final = {
-    400: "The request cannot be read, and its code says why.",
+    400: "The request cannot be read, or its body not be unpacked, and its code says why.",
     401: "`unauthorized`: the request needs a key.",
     404: "`unknown_model` or `unknown_version`: another one answers here.",
     405: "`wrong_method`: the path takes another method.",
@@ -21,7 +21,7 @@ DESCRIPTIONS: Final = {
     431: "`headers_too_large`: the headers are too large.",
     503: "`overloaded` or `deadline_exceeded`: too many requests wait; or the reason why no model is ready.",
 }
-_HEADERS: Final = {401: "WWW-Authenticate", 503: "Retry-After"}
+_HEADERS: Final = {401: "WWW-Authenticate", 415: "Accept-Encoding", 503: "Retry-After"}
 
 
 def refusal_name(status: int, path: str) -> str:

@@ -71,6 +71,11 @@ class LiveModel:
         """Whether a predictor is loaded."""
         return self._predictor is not None
 
+    def refuse(self, reason: ServingError) -> None:
+        """Never be ready, for a reason that no content of the folder can mend."""
+        self.refusal = reason
+        self._seen = _signature(self.folder)
+
     def refresh(self) -> bool | None:
         """Load the folder's content if it changed since the last call.
 

@@ -14,6 +14,7 @@ from serving.server.engine.live import LiveModel
 from serving.server.handlers.pages.page import PAGE_POLICY, render_page
 from serving.server.handlers.pages.policy import make_headers
 from serving.server.handlers.pages.reference import REFERENCE_POLICY, Reference
+from serving.server.http.access import KEYLESS
 from serving.server.http.refusals import JSON, BodyResponse
 from serving.server.observing.metrics import CONTENT_TYPE, Metrics
 
@@ -37,6 +38,9 @@ class Ready(Body):
     refused_update: ErrorDetail | None = Field(
         default=None, description="Why the present content of the bundle's folder is not served."
     )
+    restriction: ErrorDetail | None = Field(
+        default=None, description="Why other machines are given no predictions."
+    )
 
 
 class AboutHandlers:
@@ -46,12 +50,14 @@ class AboutHandlers:
         live: The model that answers.
         metrics: Metrics of the service.
         reference: The API description.
+        is_keyless: Whether only this machine is answered, because there are no keys.
     """
 
-    def __init__(self, live: LiveModel, metrics: Metrics, reference: Reference) -> None:
+    def __init__(self, live: LiveModel, metrics: Metrics, reference: Reference, *, is_keyless: bool) -> None:
         self._live = live
         self._metrics = metrics
         self._reference = reference
+        self._restriction = ErrorDetail(code="no_keys", message=KEYLESS) if is_keyless else None
 
     async def alive(self, _: Request) -> Response:
         """Say that the process answers."""
@@ -61,7 +67,8 @@ class AboutHandlers:
         """Say that requests are answered, or why not; and which update was refused since, if any."""
         refusal = self._live.refusal
         refused = ErrorDetail(code=refusal.code, message=refusal.message) if refusal else None
-        return BodyResponse(Ready(model=self._live.predictor.info, refused_update=refused))
+        model = self._live.predictor.info
+        return BodyResponse(Ready(model=model, refused_update=refused, restriction=self._restriction))
 
     async def count(self, _: Request) -> Response:
         """Give the metrics, as Prometheus reads them."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import socket
 from collections.abc import Callable
 from typing import Final, Literal
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.model.errors import InputRefusedError
+from serving.model.errors import PICKLE_REFUSED, InputRefusedError
+from serving.server.http.encoding import GZIP, IDENTITY, read_encoding
 from serving.server.http.keys import KEYS_VARIABLE, Keys
 from serving.server.http.limits import LimitedBody
 
-Access = Literal["probe", "page", "about", "model"]
+Access = Literal["probe", "ready", "page", "about", "model"]
 """Who is answered at a route.
 
-A ``probe`` is open to anybody; a ``page`` is too, since it holds no secret; ``about`` tells of the service,
+A ``probe`` is open to anybody; ``ready`` is too, but says no to a machine that is given no predictions; a
+``page`` is open since it holds no secret; ``about`` tells of the service,
 and needs a key if the service is told so; ``model`` needs a key, and a model that is ready.
 """
 
@@ -26,9 +29,15 @@ MOST_HEADER_BYTES: Final = 32 * 1024
 _BEARER: Final = "bearer "
 _FORWARDING: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"})
 REMEDY: Final = (
-    f"Give the service keys by {KEYS_VARIABLE} or --api-keys-file, "
-    "or let anybody call it by --allow-anonymous."
+    f"Give the service keys by {KEYS_VARIABLE}, GRAFT_API_KEYS_FILE or --api-keys-file, "
+    "or let anybody call it by GRAFT_ALLOW_ANONYMOUS=1 or --allow-anonymous."
 )
+KEYLESS: Final = (
+    "There are no API keys, so only this machine itself is given predictions, and not through a proxy that "
+    f"says it is one. {REMEDY}"
+)
+LOOPBACK_NETWORK: Final = 127
+IN_PROCESS: Final = "testclient"  # what Starlette's client for tests names itself, as no socket can
 
 
 class Guard:
@@ -37,16 +46,16 @@ class Guard:
     Args:
         keys: Keys of those who may call.
         protect_all: Whether metrics and documentation need a key too.
-        allow_anonymous: Whether other machines are answered where there are no keys.
+        is_keyless: Whether only this machine is answered, because there are no keys that others could send.
         require_model: Raises the reason when no model is ready.
     """
 
     def __init__(
-        self, keys: Keys, *, protect_all: bool, allow_anonymous: bool, require_model: Callable[[], object]
+        self, keys: Keys, *, protect_all: bool, is_keyless: bool, require_model: Callable[[], object]
     ) -> None:
         self._keys = keys
         self._protected = {"model", "about"} if protect_all else {"model"}
-        self._allow_anonymous = allow_anonymous
+        self._is_keyless = is_keyless
         self._require_model = require_model
 
     def check(self, scope: Scope, access: Access) -> None:
@@ -57,20 +66,22 @@ class Guard:
         headers = dict(reversed(scope["headers"]))  # the first of several counts
         if access in self._protected:
             self._require_key(scope, headers)
+        if access == "ready" and self._is_keyless and not _is_local(scope, headers):
+            raise InputRefusedError("no_keys", KEYLESS, status=503)
         if access == "model":
             self._require_model()
-            _refuse_types(headers)
+            _refuse_types(scope, headers)
 
     def _require_key(self, scope: Scope, headers: Headers) -> None:
         if self._keys.are_set:
-            if not self._keys.accept(_given_key(headers)):
+            # A proxy that knows its users sends an Authorization of its own beside the client's X-API-Key.
+            if not any(self._keys.accept(key) for key in _given_keys(headers)):
                 text = (
                     "A valid API key is needed. Send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
                 )
                 raise InputRefusedError("unauthorized", text, status=401)
-        elif not self._allow_anonymous and not _is_local(scope, headers):
-            text = f"Without API keys only this machine itself is answered, and not through a proxy. {REMEDY}"
-            raise InputRefusedError("unauthorized", text, status=401)
+        elif self._is_keyless and not _is_local(scope, headers):
+            raise InputRefusedError("unauthorized", KEYLESS, status=401)
 
 
 class AccessMiddleware:
@@ -94,11 +105,11 @@ class AccessMiddleware:
         await self._app(scope, receive, send)
 
 
-def _given_key(headers: Headers) -> str | None:
+def _given_keys(headers: Headers) -> list[str]:
+    """Return the keys that a request carries, of which one must be valid."""
     given = _text(headers, b"authorization")
-    if given.lower().startswith(_BEARER):
-        return given[len(_BEARER) :].strip()
-    return _text(headers, b"x-api-key") or None
+    bearer = given[len(_BEARER) :].strip() if given.lower().startswith(_BEARER) else ""
+    return [bearer, _text(headers, b"x-api-key").strip()]
 
 
 def _text(headers: Headers, name: bytes) -> str:
@@ -106,34 +117,48 @@ def _text(headers: Headers, name: bytes) -> str:
 
 
 def _is_local(scope: Scope, headers: Headers) -> bool:
-    """Return whether a request came from this machine.
+    """Return whether a request came from this machine, as far as can be seen.
 
-    It did if it came in at an address that no other machine can reach, through no proxy, and not from a page
-    of another site whose name was made to mean this machine (DNS rebinding).
+    It did if it came in at an address that no other machine can reach, through no proxy that shows, and not
+    from a page of another site whose name was made to mean this machine (DNS rebinding). A proxy shows by a
+    forwarding header, or by HTTP/1.0, which nginx speaks unless it is told otherwise. One that forwards in
+    HTTP/1.1 to `localhost` without a word looks like this machine.
     """
-    server = scope.get("server")
+    client, server = scope.get("client"), scope.get("server")
+    if client and client[0] == IN_PROCESS and _FORWARDING.isdisjoint(headers):
+        return True
     if server and server[1] is not None and not is_loopback(server[0]):  # a Unix socket has no port
         return False
     host = (_text(headers, b"host") or "localhost").rpartition("@")[2]
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    return is_loopback(name) and _FORWARDING.isdisjoint(headers)
+    is_nginx = scope.get("http_version") == "1.0" and b"host" in headers
+    return is_loopback(name) and not is_nginx and _FORWARDING.isdisjoint(headers)
 
 
 @functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
-    """Return whether an address is one that no other machine can reach."""
+    """Return whether an address, in any of its spellings, is one that no other machine can reach."""
+    name = host.partition("%")[0].lower().removesuffix(".")
     try:
-        return ipaddress.ip_address(host.split("%", maxsplit=1)[0]).is_loopback
+        address = ipaddress.ip_address(name)
     except ValueError:
-        return host == "localhost"
+        return name == "localhost" or _is_short_loopback(name)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
-def _refuse_types(headers: Headers) -> None:
+def _is_short_loopback(name: str) -> bool:
+    """Return whether a name is an IPv4 loopback address in one of inet_aton's spellings, such as 127.1."""
+    try:
+        return name[:1].isdigit() and socket.inet_aton(name)[0] == LOOPBACK_NETWORK
+    except OSError:
+        return False
+
+
+def _refuse_types(scope: Scope, headers: Headers) -> None:
     if b"pickle" in headers.get(b"content-type", b""):
-        text = "Pickled content is never read. Send the input itself."
-        raise InputRefusedError("pickle_refused", text, status=415)
-    encoding = (_text(headers, b"content-encoding") or "identity").strip().lower()
-    if encoding != "identity":
-        raise InputRefusedError(
-            "wrong_encoding", f"Send the body as it is, not as {encoding[:40]}.", status=415
-        )
+        raise InputRefusedError("pickle_refused", PICKLE_REFUSED, status=415)
+    encoding = read_encoding(scope["headers"])
+    if encoding not in {IDENTITY, GZIP}:
+        text = f"Send the body as it is or packed with {GZIP}, not as {encoding[:40]}."
+        raise InputRefusedError("wrong_encoding", text, status=415)

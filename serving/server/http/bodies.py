@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -22,6 +22,8 @@ MOST_FILES: Final = 1000
 # What no file is sent as. Anything else may be one: `curl --data-binary` calls whatever it sends
 # application/x-www-form-urlencoded.
 _OTHER_TYPES: Final = (JSON, "text/")
+# What BentoML's client and others send in place of a file, as it is or in a form of `key=value`.
+_URL: Final = re.compile(rb"(?:\w{1,80}=)?https?(?:://|%3A%2F%2F)\S{1,4000}\s{0,9}", re.IGNORECASE)
 
 
 async def read_one(request: Request, kind: InputKind) -> bytes:
@@ -45,7 +47,7 @@ async def read_many(request: Request, kind: InputKind) -> list[bytes]:
         if media_type(request) != MULTIPART:
             text = f"Send {MULTIPART} with the field `{kind.body.fields}` once a {kind.noun}."
             raise InputRefusedError("not_multipart", text, status=415)
-        items = await _read_form(request, kind.body.fields)
+        items = await _read_form(request, kind.body.fields, kind.noun)
     else:
         items = await _read_values(request, kind.body)
     refuse_many(len(items))
@@ -70,26 +72,72 @@ async def _read_file(request: Request, body: FileBody, noun: str) -> bytes:
         text = f"Send the {noun} itself, as {body.media_type}, or {MULTIPART}."
         raise InputRefusedError("wrong_type", text, status=415)
     if declared != MULTIPART:
-        return await request.body()
-    files = await _read_form(request, body.field)
+        data = await request.body()
+        if _URL.fullmatch(data):
+            raise _url_refused(noun)
+        return data
+    files = await _read_form(request, body.field, noun)
     if len(files) > 1:
         text = f"`{body.field}` holds {len(files)} files. Send them to /predict_batch as `{body.fields}`."
         raise InputRefusedError(f"several_{body.fields}", text)
     return files[0]
 
 
-class _InMemoryParser(MultiPartParser):
-    """Starlette's parser, which here writes no file to disk: what arrives is bounded, and disks get full."""
+class _FormParser(MultiPartParser):
+    """Starlette's parser, for which each part of one field is a file, with a file name or without.
+
+    Several clients name no file for bytes that do not come from one, and Starlette would take such a part for
+    text. Nothing is written to disk: what arrives is bounded, and disks get full.
+
+    Args:
+        request: A request with a form.
+        field: Name of the field.
+
+    Attributes:
+        files: The bytes of each part of the field that arrived whole, in order.
+        has_url: Whether a part of the field has no file name, and a URL in place of a file.
+    """
 
     spool_max_size = sys.maxsize
 
+    def __init__(self, request: Request, field: str) -> None:
+        super().__init__(request.headers, request.stream(), max_files=MOST_FILES, max_fields=MOST_FILES)
+        self.files: list[bytes] = []
+        self.has_url = False
+        self._field = field
+        self._is_wanted = self._has_name = False
+        self._arriving = io.BytesIO()
 
-async def _read_form(request: Request, field: str) -> list[bytes]:
+    def on_headers_finished(self) -> None:
+        """Begin a part."""
+        if len(self.files) == MOST_FILES:
+            raise MultiPartException("Too many files")
+        super().on_headers_finished()
+        part = self._current_part
+        self._is_wanted, self._has_name = part.field_name == self._field, part.file is not None
+        self._arriving = io.BytesIO()
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Take the next bytes of a part."""
+        if self._is_wanted:
+            self._arriving.write(memoryview(data)[start:end])
+        else:
+            super().on_part_data(data, start, end)
+
+    def on_part_end(self) -> None:
+        """End a part."""
+        if not self._is_wanted:
+            super().on_part_end()
+            return
+        file = self._arriving.getvalue()  # which is the buffer itself, and no copy of it
+        self.has_url |= not self._has_name and _URL.fullmatch(file) is not None
+        self.files.append(file)
+
+
+async def _read_form(request: Request, field: str, noun: str) -> list[bytes]:
+    parser = _FormParser(request, field)
     try:
-        parser = _InMemoryParser(
-            request.headers, request.stream(), max_files=MOST_FILES, max_fields=MOST_FILES
-        )
-        form = await parser.parse()
+        await parser.parse()
     except (MultiPartException, ValueError, KeyError) as error:
         # The parser's own words name its internals at times; the first sentence is what helps.
         reason = re.sub(r"\s+", " ", str(getattr(error, "message", error)))[:120].rstrip(".")
@@ -98,11 +146,16 @@ async def _read_form(request: Request, field: str) -> list[bytes]:
             raise InputRefusedError("too_many_items", text, status=413) from error
         text = f"The multipart form cannot be read: {reason}."
         raise InputRefusedError("broken_form", text) from error
-    files = [await value.read() for value in form.getlist(field) if isinstance(value, UploadFile)]
-    if not files:
+    if not parser.files:
         text = f"The form has no file in the field `{field}`. With curl: -F {field}=@FILE"
         raise InputRefusedError("missing_field", text)
-    return files
+    if parser.has_url:
+        raise _url_refused(noun)
+    return parser.files
+
+
+def _url_refused(noun: str) -> InputRefusedError:
+    return InputRefusedError("url_refused", f"A URL came. Send the {noun} itself; no URL is fetched.")
 
 
 async def _read_value(request: Request, body: JsonBody) -> bytes:
@@ -155,7 +208,7 @@ def parse_json(body: bytes, parse_constant: Callable[[str], Any] | None = None) 
     """Return the JSON value that a body holds.
 
     Args:
-        body: UTF-8.
+        body: UTF-8. A byte order mark, which several clients write, is ignored as RFC 8259 allows.
         parse_constant: What is done with NaN and infinities, which Python's parser reads though JSON has
             none.
 
@@ -163,7 +216,7 @@ def parse_json(body: bytes, parse_constant: Callable[[str], Any] | None = None) 
         InputRefusedError: ``not_utf8`` or ``broken_json``.
     """
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=parse_constant)
+        return json.loads(body.decode("utf-8-sig"), parse_constant=parse_constant)
     except UnicodeDecodeError as error:
         text = f"The body is not UTF-8: {error.reason} at byte {error.start}."
         raise InputRefusedError("not_utf8", text) from error

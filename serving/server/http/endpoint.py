@@ -45,6 +45,8 @@ class Endpoint:
         """Return Starlette's route, which a request reaches past the guard."""
         middleware = [Middleware(AccessMiddleware, guard=guard, access=self.access)]
         route = Route(self.path, self.handler, methods=[self.method], name=self.name, middleware=middleware)
-        # Starlette's `$` also matches before a newline at the end, so that `/livez%0A` would be a path.
-        route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
+        # Starlette's `$` also matches before a newline at the end, so that `/livez%0A` would be a path. Many
+        # clients and proxies write a slash at the end, and a redirect would lose the body of a POST.
+        slash = "" if self.path == "/" else "/?"
+        route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + slash + r"\Z")
         return route

@@ -12,9 +12,10 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.model.errors import InputRefusedError
+from serving.server.http.encoding import GZIP, Unpacking, read_encoding
 
 _PLACE: Final = "graft.body"
-_BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+BODY_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 MOST_READ_AWAY_BYTES: Final = 1024 * 1024
 READ_AWAY_S: Final = 1.0
 
@@ -42,7 +43,10 @@ class Buffered:
 
 
 class LimitedBody:
-    """An ASGI ``receive`` that raises InputRefusedError past a limit.
+    """An ASGI ``receive`` that raises InputRefusedError past a limit, and unpacks a body that is gzip.
+
+    The size of a body is what must be held of it: its bytes once they are unpacked. What arrives must keep to
+    the same limit, which a stream that unpacks to nothing could pass else.
 
     Args:
         scope: The ASGI scope of the request.
@@ -51,18 +55,20 @@ class LimitedBody:
         buffered: Count that all requests share.
 
     Attributes:
-        bytes: Number of bytes that have arrived.
+        bytes: Number of bytes that are held, unpacked.
+        arrived: Number of bytes that have arrived, packed or not.
         is_complete: Whether the body has arrived whole.
     """
 
     def __init__(self, scope: Scope, receive: Receive, limits: BodyLimits, buffered: Buffered) -> None:
         self._receive = receive
+        self._unpacking = Unpacking() if read_encoding(scope["headers"]) == GZIP else None
         self._limits = limits
         self._buffered = buffered
         self._until = time.monotonic() + limits.timeout_s
-        headers = {name: value for name, value in scope["headers"] if name in _BODY_HEADERS}
+        headers = {name: value for name, value in scope["headers"] if name in BODY_HEADERS}
         self._declared = headers.get(b"content-length", b"0")
-        self.bytes = 0
+        self.bytes = self.arrived = 0
         self.is_complete = self._declared == b"0" and b"transfer-encoding" not in headers
         is_small = self._declared.isdigit() and int(self._declared[:20]) <= MOST_READ_AWAY_BYTES
         self._may_read_away = is_small and b"expect" not in headers
@@ -75,21 +81,26 @@ class LimitedBody:
 
     async def __call__(self) -> Message:
         """Receive the next part."""
+        message = await (self._unpacking.receive(self._arrive) if self._unpacking else self._arrive())
+        size = len(message.get("body", b""))
+        self.bytes += size
+        self._buffered.bytes += size
+        if max(self.bytes, self.arrived) > self._limits.max_bytes:
+            raise self._too_large()
+        if self._buffered.bytes > self._limits.max_buffered_bytes and message.get("more_body", False):
+            text = "The bodies of arriving requests fill the memory that is theirs. Try again later."
+            raise InputRefusedError("overloaded", text, status=503, retry_after_s=1)
+        return message
+
+    async def _arrive(self) -> Message:
         try:
             async with asyncio.timeout(self._until - time.monotonic()):
                 message = await self._receive()
         except TimeoutError as error:
             text = f"The body has not arrived within {self._limits.timeout_s:g} s. Send it faster."
             raise InputRefusedError("body_timeout", text, status=408) from error
-        size = len(message.get("body", b""))
-        self.bytes += size
-        self._buffered.bytes += size
+        self.arrived += len(message.get("body", b""))
         self.is_complete = not message.get("more_body", False)
-        if self.bytes > self._limits.max_bytes:
-            raise self._too_large()
-        if self._buffered.bytes > self._limits.max_buffered_bytes and not self.is_complete:
-            text = "The bodies of arriving requests fill the memory that is theirs. Try again later."
-            raise InputRefusedError("overloaded", text, status=503, retry_after_s=1)
         return message
 
     def require_size(self) -> None:
@@ -104,14 +115,14 @@ class LimitedBody:
         """Read and forget the rest of a small body, so that its client sees an answer that came early.
 
         A connection that is closed while its client still sends is reset, and the answer is lost with it (RFC
-        9112, section 9.6). Large bodies are not worth the wait.
+        9112, section 9.6). Large bodies would keep the answer for too long: LingerMiddleware reads them.
         """
         if self.is_complete or not self._may_read_away:
             return
         with suppress(InputRefusedError, TimeoutError):
             async with asyncio.timeout(READ_AWAY_S):
                 while not self.is_complete:
-                    await self()
+                    await self._arrive()
 
     def release(self) -> None:
         """Count the body as held no more."""

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.server.http.exchange import Exchange
 from serving.server.http.limits import LimitedBody
+from serving.server.http.origins import PREFLIGHT_REFUSED
 from serving.server.observing.logs import log_request, logs_requests
 from serving.server.observing.metrics import Metrics
 
@@ -54,8 +55,7 @@ class ObservingMiddleware:
                 self._note(scope, exchange)
 
     def _note(self, scope: Scope, exchange: Exchange) -> None:
-        route = scope.get("route")
-        name, template = (route.name, route.path) if isinstance(route, Route) else ("none", None)
+        name, template = _name_route(scope, exchange)
         seconds = exchange.seconds()
         self._metrics.count_request(name, exchange.status, seconds)
         if exchange.code:
@@ -68,6 +68,16 @@ class ObservingMiddleware:
             log_request(_describe(scope, exchange, name, seconds), trace_id)
 
 
+def _name_route(scope: Scope, exchange: Exchange) -> tuple[str, str | None]:
+    """Return the name of a request's route and the template of its path, None where there is none."""
+    route = scope.get("route")
+    if isinstance(route, Route):
+        return route.name, route.path
+    # A preflight is answered before a route is looked for; whatever else has no route has another code.
+    is_preflight = scope["method"] == "OPTIONS" and exchange.code in {None, PREFLIGHT_REFUSED}
+    return "preflight" if is_preflight else "none", None
+
+
 def _describe(scope: Scope, exchange: Exchange, route: str, seconds: float) -> dict[str, Any]:
     """Return the fields of a request's line in the log."""
     client = scope.get("client")
@@ -78,7 +88,7 @@ def _describe(scope: Scope, exchange: Exchange, route: str, seconds: float) -> d
         "route": route,
         "status": exchange.status,
         "duration_ms": round(1000 * seconds, 3),
-        "bytes_in": LimitedBody.of(scope).bytes,
+        "bytes_in": LimitedBody.of(scope).arrived,
         "bytes_out": exchange.bytes_out,
         "client": client[0] if client else None,
     }

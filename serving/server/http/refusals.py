@@ -15,7 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.model.errors import InputRefusedError, ServingError
 from serving.model.schemas import Body, ErrorBody, ErrorDetail
+from serving.server.http.encoding import GZIP
 from serving.server.http.exchange import Exchange
+from serving.server.http.prefix import find_route_path
 
 log = logging.getLogger("graft")
 JSON: Final = "application/json"
@@ -61,6 +63,8 @@ def make_refusal(error: ServingError, path: str = "") -> Response:
         headers["retry-after"] = str((refusal and refusal.retry_after_s) or 1)
     if status == 401:
         headers["www-authenticate"] = "Bearer"
+    if error.code == "wrong_encoding":  # section 15.5.16
+        headers["accept-encoding"] = GZIP
     return BodyResponse(body, status, headers)
 
 
@@ -88,7 +92,7 @@ class FaultMiddleware:
             log.exception("request %s failed", Exchange.of(scope).id)
             Exchange.of(scope).code = "internal"
             text = "The service failed; its log says why, by this request's id."
-            failure = make_refusal(InputRefusedError("internal", text, status=500), scope["path"])
+            failure = make_refusal(InputRefusedError("internal", text, status=500), find_route_path(scope))
             await failure(scope, receive, send)
 
 
@@ -96,7 +100,7 @@ async def refuse(request: Request, error: Exception) -> Response:
     """Answer a request that is refused, and note the code for logs and metrics."""
     assert isinstance(error, ServingError), error
     Exchange.of(request).code = error.code
-    return make_refusal(error, request.scope["path"])
+    return make_refusal(error, find_route_path(request.scope))
 
 
 async def refuse_route(request: Request, error: Exception) -> Response:

@@ -61,7 +61,8 @@ def configure_logging(level: str = "info") -> None:
     Args:
         level: Lowest level that is logged. Requests are logged at ``info``, the default.
     """
-    handler = BackgroundHandler(sys.stderr)
+    # A process that was started without stderr has None.
+    handler = BackgroundHandler(sys.stderr) if sys.stderr else logging.NullHandler()
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -5,10 +5,7 @@ Labels come from closed sets, so that no client can make the number of time seri
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from prometheus_client import (
@@ -17,26 +14,24 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
-    Metric,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
-    multiprocess,
 )
-from prometheus_client.registry import Collector
 
 from serving.model.schemas import ErrorBody, ModelInfo, Prediction
 from serving.model.timings import Timings
+from serving.server.observing.sharing import LoneDeaths, SharedMetrics, share_metrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # folder in which prometheus_client sums several processes
 MODEL = "graft_model_info"
 # Routes and codes come from this package and are far fewer. The bound guards against the mistake of taking
 # one of them from a request.
 MOST_SERIES = 256
+MOST_SHARED_LABELS = 4096  # which the file of the counters holds
 OTHER = "other"
 M = TypeVar("M")
 
@@ -52,16 +47,17 @@ class Metrics:
         # Each metric would have one more series, its creation time, but not where workers share theirs.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
-        self._is_shared = SHARED_FOLDER in os.environ
+        self._folder = share_metrics()
         self._queue_length = queue_length
         text = "Requests that wait for a thread"
         self._queue = Gauge("graft_queue_length", text, registry=registry, multiprocess_mode="livesum")
         text, labels = "1 for the model that serves requests", ("name", "version", "artifact")
         self._model = Gauge(MODEL, text, labels, registry=registry, multiprocess_mode="livemax")
         self._shown: Gauge | None = None
-        if not self._is_shared:
+        if self._folder is None:
             self._queue.set_function(queue_length)
             ProcessCollector(registry=registry)
+            registry.register(LoneDeaths())
         self._create_request_metrics(registry)
         self._create_stage_metrics(registry)
         self._create_result_metrics(registry)
@@ -90,7 +86,7 @@ class Metrics:
     def _create_result_metrics(self, registry: CollectorRegistry) -> None:
         text = "Predictions by label: their mix drifts with the data"
         predictions = Counter("graft_predictions", text, ("label",), registry=registry)
-        self._predictions = _Children(predictions.labels, most=None)
+        self._predictions = _Children(predictions.labels, most=MOST_SHARED_LABELS if self._folder else None)
         text = "Probability of the predicted label"
         self._confidence = Histogram("graft_confidence", text, registry=registry, buckets=PROBABILITIES)
         swaps = Counter("graft_swaps", "New versions of the bundle", ("result",), registry=registry)
@@ -107,7 +103,7 @@ class Metrics:
         """
         self._requests[route, str(status)].inc()
         self._seconds[route,].observe(seconds)
-        if self._is_shared:  # another worker may be asked for the metrics of all
+        if self._folder:  # another worker may be asked for the metrics of all
             self._queue.set(self._queue_length())
 
     def count_refusal(self, code: str) -> None:
@@ -144,19 +140,19 @@ class Metrics:
 
     def show_model(self, model: ModelInfo) -> None:
         """Set the model that ``graft_model_info`` names."""
-        if not self._is_shared:
+        if self._folder is None:
             self._model.clear()
-        elif self._shown:  # a shared file keeps every series; _Workers leaves out those at 0
+        elif self._shown:  # a shared file keeps every series; SharedMetrics leaves out those at 0
             self._shown.set(0)
         self._shown = self._model.labels(model.name, model.version, model.artifact)
         self._shown.set(1)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format, summed over the workers where there are several."""
-        if not self._is_shared:
+        if self._folder is None:
             return generate_latest(self._registry)
         self._queue.set(self._queue_length())
-        return generate_latest(_Workers(Path(os.environ[SHARED_FOLDER])))
+        return generate_latest(SharedMetrics(self._folder, MODEL))
 
 
 class _Children(dict[tuple[str, ...], M]):
@@ -177,40 +173,3 @@ class _Children(dict[tuple[str, ...], M]):
             return self._make(*(OTHER for _ in labels))
         child = self[labels] = self._make(*labels)
         return child
-
-
-class _Workers(Collector):
-    """Collects the sums over all workers. What dead workers counted stays in them, and their gauges do not.
-
-    Args:
-        folder: Folder in which the workers share their metrics.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def collect(self) -> Iterator[Metric]:
-        _forget_dead(self._folder)
-        for metric in multiprocess.MultiProcessCollector(None, str(self._folder)).collect():  # type: ignore[no-untyped-call]
-            if metric.name == MODEL:
-                metric.samples = [sample for sample in metric.samples if sample.value]
-            yield metric
-
-
-def _forget_dead(folder: Path) -> None:
-    """Remove the gauges of dead processes from the shared folder."""
-    pids = {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*_*.db")}
-    for pid in pids:
-        if not _is_alive(pid):
-            with suppress(FileNotFoundError):  # another worker removed it at the same time
-                multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

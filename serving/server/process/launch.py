@@ -5,44 +5,41 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
-import os
 import resource
 import signal
-import socket
 import sys
-import tempfile
 
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from serving.model.bundle import open_bundle
 from serving.model.errors import SettingsError
 from serving.server.app.build import make_app
+from serving.server.app.components import require_startable, share_memory
 from serving.server.http.access import REMEDY, is_loopback
 from serving.server.http.keys import open_keys
 from serving.server.observing.logs import configure_logging
-from serving.server.observing.metrics import SHARED_FOLDER
-from serving.server.observing.traces import require_tracing
+from serving.server.process.listening import BACKLOG, Listening
 from serving.server.process.protocol import HardenedProtocol
+from serving.server.process.streams import open_missing_streams
+from serving.server.process.supervisor import Supervisor
+from serving.server.process.workers import open_shared_folder
 from serving.server.settings import Settings
 
 log = logging.getLogger("graft")
 PR_SET_PDEATHSIG = 1  # prctl(2)
-BACKLOG = 2048
 DRAIN_S = 25  # Kubernetes leaves 30 s by default between SIGTERM and SIGKILL
 HEALTHCHECK_S = 30  # a worker that shares its CPUs, or loads a second model, is slow and not dead
 MOST_FILES = 65_536
 
 
-def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
-    """Serve until SIGTERM or SIGINT, and then answer what has been asked.
+def serve(settings: Settings, listening: Listening, workers: int = 1) -> None:
+    """Serve until SIGTERM, SIGINT or SIGHUP, and then answer what has been asked.
 
     Args:
         settings: Settings of the service.
-        host: Address to listen on.
-        port: Port to listen on.
+        listening: Where it listens.
         workers: Number of processes that answer. One uses all CPUs; more only help where HTTP itself is the
             limit.
 
@@ -53,21 +50,31 @@ def serve(settings: Settings, host: str, port: int, workers: int = 1) -> None:
             ready.
         ProviderError: The artifact's runtime or device is not here, and there is no fallback.
     """
+    open_missing_streams()
     configure_logging(settings.log_level)
     logging.getLogger("uvicorn").setLevel(logging.getLogger().level)  # here it tells of workers that die
-    if settings.trace:
-        require_tracing()
-    _require_keys(settings, host)
+    require_startable(settings)
+    _require_keys(settings, listening)
     _require_bundle(settings)
     _allow_connections()
-    listener = _listen(host, port)
-    with tempfile.TemporaryDirectory(prefix="graft-metrics-") as folder:
+    listener = listening.open()
+    try:
         if workers > 1:
-            os.environ[SHARED_FOLDER] = folder
-        supervisor = Multiprocess(_configuration(settings, workers), [listener])
+            settings = _divide_memory(settings, workers)
+            open_shared_folder()
+        supervisor = Supervisor(_configuration(settings, listening, workers), [listener])
         supervisor.run()
+    finally:
+        listening.clean()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise SettingsError("not_started", "A worker could not start; the log above says why.")
+
+
+def _divide_memory(settings: Settings, workers: int) -> Settings:
+    """Return settings by which all workers together hold no more of bodies than one alone would."""
+    if settings.max_buffered_bytes is not None:
+        return settings
+    return settings.model_copy(update={"max_buffered_bytes": share_memory(workers)})
 
 
 def _allow_connections() -> None:
@@ -81,6 +88,7 @@ def _allow_connections() -> None:
 def make_worker_app(settings: Settings) -> Starlette:
     """Build what a worker process runs."""
     _end_with_parent()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the process that holds the port says when to end
     return make_app(settings)
 
 
@@ -93,7 +101,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _configuration(settings: Settings, workers: int) -> uvicorn.Config:
+def _configuration(settings: Settings, listening: Listening, workers: int) -> uvicorn.Config:
     return uvicorn.Config(
         functools.partial(make_worker_app, settings),
         factory=True,
@@ -106,19 +114,21 @@ def _configuration(settings: Settings, workers: int) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # what a request says of its origin is no fact
-        date_header=False,
         backlog=BACKLOG,
-        timeout_keep_alive=30,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=DRAIN_S,
         timeout_worker_healthcheck=HEALTHCHECK_S,
+        ssl_certfile=listening.tls_certificate,
+        ssl_keyfile=listening.tls_key,
     )
 
 
-def _require_keys(settings: Settings, host: str) -> None:
-    keys = open_keys(settings.api_keys_file)  # a useless file is reported here once, and not by every worker
-    if not (is_loopback(host) or keys.are_set or settings.allow_anonymous):
-        text = f"{host} can be reached by other machines, and there are no API keys. {REMEDY}"
-        raise SettingsError("no_keys", text)
+def _require_keys(settings: Settings, listening: Listening) -> None:
+    is_local = listening.unix_socket or is_loopback(listening.host)
+    if is_local or settings.allow_anonymous or open_keys(settings.api_keys_file).are_set:
+        return
+    text = f"{listening.host} can be reached by other machines, and there are no API keys. {REMEDY}"
+    raise SettingsError("no_keys", text)
 
 
 def _require_bundle(settings: Settings) -> None:
@@ -130,19 +140,3 @@ def _require_bundle(settings: Settings) -> None:
         from serving.model.predictor import load_predictor
 
         load_predictor(settings.bundle, artifact=settings.artifact, fallback=settings.fallback)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)  # from now on clients wait instead of being refused
-    except OSError as error:
-        text = (
-            f"{host}:{port}: cannot be listened on ({error.strerror}). Choose another with --port or --host."
-        )
-        raise SettingsError("cannot_listen", text) from error
-    listener.set_inheritable(True)
-    return listener

@@ -12,6 +12,8 @@ import logging
 from typing import Any
 
 import httptools
+import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.model.errors import InputRefusedError
@@ -23,8 +25,29 @@ HEADER_TIMEOUT_S = 20.0
 # This is what may pile up before the guard sees anything. It is more than the guard's limit, whose answer
 # says more.
 MOST_PENDING_BYTES = 2 * MOST_HEADER_BYTES
+REFUSED_LINGER_S = 2.0  # for what a client still sends after it was refused
 STALL_TIMEOUT_S = 30.0  # a client must have taken some of an answer that does not fit its window by then
+UVICORN_KEEP_ALIVE_S = 5
 UPGRADES = frozenset({b"connection", b"upgrade", b"http2-settings"})
+
+
+def harden_connections(receive: object, keep_alive_s: int) -> None:
+    """Let a uvicorn that somebody else configured, such as BentoML, use this module's connections.
+
+    Args:
+        receive: The ``receive`` of the lifespan, by which uvicorn's configuration is found before it listens.
+            Another server's is left alone.
+        keep_alive_s: Time after which an idle connection is closed, in seconds, unless uvicorn was given
+            another than its own default.
+    """
+    config = getattr(getattr(receive, "__self__", None), "config", None)
+    if not isinstance(config, uvicorn.Config):
+        return
+    config.http_protocol_class = HardenedProtocol
+    if config.timeout_keep_alive == UVICORN_KEEP_ALIVE_S:
+        config.timeout_keep_alive = keep_alive_s
+    if isinstance(config.loaded_app, ProxyHeadersMiddleware):  # what a request says of its origin is no fact
+        config.loaded_app = config.loaded_app.app
 
 
 class HardenedProtocol(HttpToolsProtocol):
@@ -39,6 +62,7 @@ class HardenedProtocol(HttpToolsProtocol):
     _header_bytes = 0  # counts names and values that are complete
     # Counts reads in which the headers did not end, since a header without end is never complete.
     _unfinished_bytes = 0
+    _is_refused = False  # what still comes is forgotten
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - uvicorn's signature
         """Called when a client connects."""
@@ -54,13 +78,18 @@ class HardenedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Called when bytes arrive."""
         self._unset_keepalive_if_required()
-        self._unfinished_bytes += len(data)
+        if not self._is_refused:
+            self._unfinished_bytes += len(data)
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
         while data and not self.transport.is_closing():
             try:
                 self.parser.feed_data(data)
                 break
             except httptools.HttpParserError:
                 self.send_400_response("This is not HTTP/1.1.")
+                return
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._without_upgrade(data[upgrade.args[0] :])
         if self._header_timer:
@@ -95,12 +124,6 @@ class HardenedProtocol(HttpToolsProtocol):
         """Called when a request ends."""
         if not self.parser.should_upgrade():
             super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """Called when an answer ends; the rest of a request that was answered early is not awaited."""
-        super().on_response_complete()
-        if self.cycle.response_complete and self.cycle.more_body:
-            self.transport.close()
 
     def pause_writing(self) -> None:
         """Called when the client does not read as fast as it is answered."""
@@ -137,6 +160,7 @@ class HardenedProtocol(HttpToolsProtocol):
         method = self.parser.get_method()
         if method == b"CONNECT":
             self.send_400_response("This is no proxy.")
+            return b""
         headers = [b"%b: %b\r\n" % header for header in self.headers if header[0] not in UPGRADES]
         line = b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())
         self.parser = httptools.HttpRequestParser(self)
@@ -172,7 +196,7 @@ class HardenedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, refusal: InputRefusedError) -> None:
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
         client = self.client and self.client[0]
         log.info("%s: a connection of %s was refused: %s", refusal.code, client, refusal.message)
@@ -180,4 +204,11 @@ class HardenedProtocol(HttpToolsProtocol):
         headers = [*response.raw_headers, (b"connection", b"close")]
         head = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(STATUS_LINE[response.status_code] + head + b"\r\n" + response.body)
-        self.transport.close()
+        self._is_refused = True
+        self._headers_came()
+        if self.cycle:  # an earlier request that is still being answered
+            self.cycle.disconnected = True
+        # A client that still sends would lose the answer if the connection was closed at once.
+        self.loop.call_later(REFUSED_LINGER_S, self.transport.close)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
+import re
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import bentoml
-import httpx
 import pytest
 import yaml
 
 from pipeline.package import stage
+from pipeline.package.describing import list_labels
 from pipeline.package.stage import _carried_files, _requirements, _version
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.manifest import Defaults
-from serving.model.predictor import load_predictor
-from tests.conftest import ROOT, free_port, make_picture, serving
+from serving.server.settings import Settings
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -29,22 +29,50 @@ def tags(tiny_run: Path) -> dict[str, str]:
     return found
 
 
-def test_bentoml_serve_of_the_built_tag_answers_like_the_predictor(tiny_run: Path, tags: dict[str, str]) -> None:
-    port, picture = free_port(), make_picture("plain", 930)
-    with serving([sys.executable, "-m", "bentoml", "serve", tags["bento"], "--port", str(port)], port) as url:
-        answer = httpx.post(f"{url}/predict", files={"image": ("x.png", picture)})
-    assert answer.json() == load_predictor(tiny_run / "bundle").predict(picture).to_json()
-
-
 def test_bento_holds_the_service_and_no_training_code(tags: dict[str, str]) -> None:
     bento = bentoml.get(tags["bento"])
     files = {path.relative_to(Path(bento.path) / "src").as_posix() for path in (Path(bento.path) / "src").rglob("*.py")}
-    assert "serving/service.py" in files
+    assert {"service.py", "serving/service/__init__.py"} <= files
     assert not any(name.startswith("pipeline") for name in files)
     requirements = (Path(bento.path) / "env" / "python" / "requirements.txt").read_text()
     assert "onnxruntime==" in requirements
     assert "torch" not in requirements.replace("without torch", "")
     assert str(bento.info.all_models[0].tag) == tags["model"]
+
+
+def test_bento_is_named_after_its_run_and_says_what_it_is(tiny_run: Path, tags: dict[str, str]) -> None:
+    bento, manifest = bentoml.get(tags["bento"]), open_bundle(tiny_run / "bundle").manifest
+    (service,) = bento.info.services
+    assert bento.info.name == bento.info.entry_service == service.name == "tiny"
+    assert bento.info.labels == list_labels(open_bundle(tiny_run / "bundle"))
+    assert service.config["resources"] == {"cpu": "1", "memory": "768Mi"}
+    envs = {env.name: env.value for env in bento.info.envs}
+    assert envs["ORT_DISABLE_TELEMETRY"] == "1"
+    assert {"GRAFT_API_KEYS", "GRAFT_API_KEYS_FILE", "GRAFT_ALLOW_ANONYMOUS"} <= envs.keys()
+    model = bentoml.models.get(tags["model"]).info
+    assert model.labels == bento.info.labels
+    assert model.metadata["labels"] == list(manifest.labels)
+    assert model.metadata["lineage"]["data_sha256"] == manifest.lineage.data_sha256
+
+
+def test_labels_are_valid_for_kubernetes(tiny_run: Path) -> None:
+    bundle = open_bundle(tiny_run / "bundle")
+    named = replace(bundle, manifest=bundle.manifest.model_copy(update={"name": "a" * 62 + "._-" + "b" * 40}))
+    for name, value in list_labels(named).items():
+        assert re.fullmatch(r"[a-z]([a-z-]*[a-z])?", name)
+        assert re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?", value), value
+
+
+def test_readme_tells_an_operator_what_to_set(tags: dict[str, str]) -> None:
+    readme = (Path(bentoml.get(tags["bento"]).path) / "README.md").read_text()
+    settings = {name.removeprefix("GRAFT_").lower() for name in re.findall(r"GRAFT_[A-Z_]+", readme)}
+    assert settings - {"api_keys"} <= Settings.model_fields.keys()
+    assert tags["bento"] in readme
+    assert "predict(image=Path" in readme
+
+
+def test_tracing_and_its_exporter_are_in_a_bento() -> None:
+    assert "opentelemetry-exporter-otlp-proto-http==" in (ROOT / "serving" / "requirements.txt").read_text()
 
 
 def test_bento_carries_just_the_files_that_packaging_looks_at(tags: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ NO_SHARED_MEMORY: Final = "no_shared_memory"
 # Reading stops at the first fault, and lists have an end: a small request of many faults must cost little.
 MOST_TENSORS: Final = 64
 MOST_DIMENSIONS: Final = 16
+_ANNOTATIONS: Final = frozenset({"default", "description", "title"})
 Dimension = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Shape = Annotated[list[Dimension], FailFast(), Field(min_length=1, max_length=MOST_DIMENSIONS)]
 
@@ -29,10 +30,28 @@ Text = Annotated[str, AfterValidator(_require_unicode)]
 """A string that can be written as UTF-8; JSON's escapes can make one that cannot."""
 
 
-class _Read(BaseModel):
-    """A part of a request: values keep their JSON type, and what the protocol does not know is ignored."""
+def _describe_null(schema: dict[str, Any]) -> None:
+    """Let a schema say that null stands for a key that may be absent."""
+    for name, described in schema.get("properties", {}).items():
+        if name not in schema.get("required", ()) and {"type": "null"} not in described.get("anyOf", ()):
+            own = {key: described.pop(key) for key in [*described] if key not in _ANNOTATIONS}
+            described["anyOf"] = [own, {"type": "null"}]
 
-    model_config = ConfigDict(frozen=True, strict=True)
+
+class _Read(BaseModel):
+    """A part of a request: values keep their JSON type, and what the protocol does not know is ignored.
+
+    Null is an absent key, as serializers write one that they have no value for.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, json_schema_extra=_describe_null)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_null(cls, value: object) -> object:
+        if isinstance(value, dict):
+            return {key: item for key, item in value.items() if item is not None}
+        return value
 
 
 class _Parameters(_Read):
@@ -41,7 +60,7 @@ class _Parameters(_Read):
     @model_validator(mode="before")
     @classmethod
     def _refuse_shared_memory(cls, value: object) -> object:
-        if isinstance(value, dict) and "shared_memory_region" in value:
+        if isinstance(value, dict) and value.get("shared_memory_region") is not None:
             text = "Shared memory is not read. Send tensors in the body."
             raise PydanticCustomError(NO_SHARED_MEMORY, "{text}", {"text": text})
         return value

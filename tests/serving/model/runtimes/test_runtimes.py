@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from serving.model.errors import ProviderError
-from serving.model.runtimes import cpu, libraries
-from serving.model.runtimes.cpu import cpu_limit
+from serving.model.runtimes import libraries, machine
+from serving.model.runtimes.machine import cpu_limit
 from serving.model.runtimes.onnx import OnnxSession, _require_assignment
 from serving.model.runtimes.opening import open_session
 from serving.model.runtimes.openvino import has_bf16
@@ -52,8 +52,8 @@ def test_onnx_session_refuses_when_provider_is_not_compiled_in(doubler: Path, mo
 
 @pytest.mark.parametrize(("quota", "expected"), [(None, 8), (2.5, 2), (0.5, 1), (64.0, 8)])
 def test_cpu_limit_follows_the_container_when_it_has_a_quota(monkeypatch: pytest.MonkeyPatch, quota: float | None, expected: int) -> None:
-    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(cpu, "_cgroup_quota", lambda: quota)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(machine, "_cgroup_quota", lambda: quota)
     assert cpu_limit() == expected
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -96,3 +97,14 @@ def test_bodies_are_counted_as_held_only_while_they_are(tmp_path: Path) -> None:
 
 def test_a_path_is_known_only_without_a_newline_at_its_end(tmp_path: Path) -> None:
     assert ask(tmp_path, "/ignore%0A")[0].status_code == 404
+
+
+def test_what_is_noted_is_what_was_on_the_wire(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    body = gzip.compress(b"x" * 100_000)
+    with caplog.at_level(logging.INFO, "graft.access"):
+        answer, _ = ask(tmp_path, "/echo", content=body, headers={"content-encoding": "gzip", "accept-encoding": "gzip"})
+    (line,) = [record for record in caplog.records if record.name == "graft.access"]
+    assert len(answer.content) == 100_000
+    noted = vars(line)["fields"]
+    assert (noted["bytes_in"], noted["bytes_out"]) == (len(body), int(answer.headers["content-length"]))
+    assert noted["bytes_out"] < 1000

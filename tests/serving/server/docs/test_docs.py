@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -123,6 +124,13 @@ def test_schema_of_requests_says_what_the_model_takes(document: dict[str, Any]) 
     assert schemas["RequestOutput"]["properties"]["name"]["enum"] == ["probabilities", "label"]
 
 
+def test_document_says_that_every_body_may_come_packed(document: dict[str, Any]) -> None:
+    for _, method, operation in operations(document):
+        parameters = {parameter["name"]: parameter for parameter in (resolve(document, value) for value in operation["parameters"])}
+        assert ("Content-Encoding" in parameters) == (method == "post")
+        assert method != "post" or parameters["Content-Encoding"]["schema"]["enum"] == ["identity", "gzip", "x-gzip"]
+
+
 def test_references_lead_somewhere(document: dict[str, Any]) -> None:
     found = [value for value in walk(document) if "$ref" in value]
     assert len(found) > 50
@@ -171,10 +179,12 @@ def check_answer(document: dict[str, Any], path: str, answer: httpx.Response) ->
     if media_type == "application/json":
         validate(document, content["schema"], answer.json())
     known = {name.lower() for name in response["headers"]}
-    assert set(answer.headers) - {"content-type", "content-length", "connection"} - PAGE_HEADERS <= known
-    assert known - {"inference-header-content-length"} <= set(answer.headers)
+    assert set(answer.headers) - HTTP_HEADERS - PAGE_HEADERS <= known
+    assert known - {"inference-header-content-length", "accept-encoding"} <= set(answer.headers)
+    assert ("accept-encoding" in answer.headers) == (answer.status_code == 415 and "wrong_encoding" in answer.text)
 
 
+HTTP_HEADERS = {"content-type", "content-length", "content-encoding", "vary", "connection"}
 PAGE_HEADERS = {"content-security-policy", "x-content-type-options", "referrer-policy"}
 
 
@@ -222,7 +232,9 @@ def test_answers_about_pictures_keep_to_the_document(tiny_run: Path) -> None:
         ("/predict", {"content": picture}, 200),
         ("/predict", {"content": picture, "params": {"top_k": 1}}, 200),
         ("/predict", {"content": picture, "params": {"top_k": 0}}, 400),
-        ("/predict", {"content": picture, "headers": {"content-encoding": "gzip"}}, 415),
+        ("/predict", {"content": picture, "headers": {"content-encoding": "br"}}, 415),
+        ("/predict", {"content": gzip.compress(picture), "headers": {"content-encoding": "gzip"}}, 200),
+        ("/predict", {"content": picture, "headers": {"content-encoding": "gzip"}}, 400),
         ("/predict", {"content": picture, "headers": {"x-large": "x" * 40_000}}, 431),
         ("/predict", {"content": b"x", "headers": {"content-length": "999999999"}}, 413),
         ("/predict_batch", {"files": [("images", picture), ("images", b"x")]}, 200),
@@ -231,7 +243,7 @@ def test_answers_about_pictures_keep_to_the_document(tiny_run: Path) -> None:
         (INFER.replace("/infer", "/versions/{version}/infer"), {"json": example}, 200),
         (INFER, {"content": body, "headers": {"inference-header-content-length": str(length)}}, 200),
         (INFER, {"json": {}}, 400),
-        (INFER, {"json": example, "headers": {"content-encoding": "gzip"}}, 415),
+        (INFER, {"json": example, "headers": {"content-encoding": "deflate"}}, 415),
         (INFER, {"content": b"x", "headers": {"content-length": "999999999"}}, 413),
         (INFER, {"json": example, "headers": {"x-large": "x" * 40_000}}, 431),
     ]

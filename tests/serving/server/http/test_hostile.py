@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import socket
@@ -291,9 +292,18 @@ def test_predict_answers_like_the_upright_picture_when_exif_turns_it(pictures_se
 
 
 MULTIPART = "content-type: multipart/form-data"
+BOMB = gzip.compress(b"\0" * 200_000_000, 9)
 BAD_REQUESTS: dict[str, tuple[bytes, int, str]] = {
     "pickle": (post(PICTURE, "content-type: application/vnd.bentoml+pickle"), 415, "pickle_refused"),
-    "gzip": (post(zlib.compress(PICTURE), "content-encoding: gzip"), 415, "wrong_encoding"),
+    "brotli": (post(PICTURE, "content-encoding: br"), 415, "wrong_encoding"),
+    "gzip twice": (post(PICTURE, "content-encoding: gzip", "content-encoding: gzip"), 415, "wrong_encoding"),
+    "gzip that is none": (post(zlib.compress(PICTURE), "content-encoding: gzip"), 400, "broken_encoding"),
+    "gzip that ends too early": (post(gzip.compress(PICTURE)[:-1], "content-encoding: gzip"), 400, "broken_encoding"),
+    "gzip with more behind it": (post(gzip.compress(PICTURE) + b"\0", "content-encoding: gzip"), 400, "broken_encoding"),
+    "gzip of nothing": (post(gzip.compress(b""), "content-encoding: gzip"), 400, "empty_input"),
+    "gzip without a byte": (post(b"", "content-encoding: gzip"), 400, "empty_input"),
+    "gzip of 200 MB": (post(BOMB, "content-encoding: gzip"), 413, "body_too_large"),
+    "gzip of 200 MB for a probe": (post(BOMB, "content-encoding: gzip", path="/livez"), 405, "wrong_method"),
     "batch that is no form": (post(PICTURE, path="/predict_batch"), 415, "not_multipart"),
     "form without boundary": (post(b"x", MULTIPART), 400, "broken_form"),
     "form of another boundary": (post(b"--y\r\n\r\n\r\n--y--", f"{MULTIPART}; boundary=x"), 400, "broken_form"),
@@ -303,8 +313,13 @@ BAD_REQUESTS: dict[str, tuple[bytes, int, str]] = {
     "form with a part without a name": (form(b"content-disposition: form-data\r\n\r\nx"), 400, "broken_form"),
     "form with a part without headers": (form(b"\r\nx"), 400, "broken_form"),
     "form with a header of 8-bit characters": (form(b"content-\xff: x\r\n\r\nx"), 400, "broken_form"),
-    "form with a field instead of a file": (form(b'content-disposition: form-data; name="image"\r\n\r\nx'), 400, "missing_field"),
-    "form with a field of 2 MB": (form(b'content-disposition: form-data; name="image"\r\n\r\n' + b"x" * 2_000_000), 400, "broken_form"),
+    "form with a field that is no picture": (form(b'content-disposition: form-data; name="image"\r\n\r\nx'), 400, "not_an_image"),
+    "form with another field of 2 MB": (
+        form(b'content-disposition: form-data; name="note"\r\n\r\n' + b"x" * 2_000_000),
+        400,
+        "broken_form",
+    ),
+    "form with a URL": (form(b'content-disposition: form-data; name="image"\r\n\r\nhttp://127.0.0.1/'), 400, "url_refused"),
     "form of another field": (form(part("picture")), 400, "missing_field"),
     "form with the file twice": (form(part("image"), part("image")), 400, "several_images"),
     "form with 100,000 headers": (form(b"a: b\r\n" * 100_000), 400, "broken_form"),
@@ -315,7 +330,7 @@ BAD_REQUESTS: dict[str, tuple[bytes, int, str]] = {
         for value in ("", "0", "-1", "1.5", "x", "1e3", "9" * 5000, "%00", "%F0%9D%9F%9A", "1&top_k=2")
     },
     "unknown path": (request("GET /nowhere"), 404, "unknown_path"),
-    "unknown path with a body": (post(PICTURE, path="/predict/"), 404, "unknown_path"),
+    "unknown path with a body": (post(PICTURE, path="/predict/x"), 404, "unknown_path"),
     "percent-encoded nonsense": (request("GET /%ff%00%zz%2e%2e%2f%"), 404, "unknown_path"),
     "overlong UTF-8": (request("GET /%c0%ae%c0%ae/etc/passwd"), 404, "unknown_path"),
     "dots": (request("GET /../../etc/passwd"), 404, "unknown_path"),
@@ -389,7 +404,7 @@ BAD_TEXTS: dict[str, tuple[bytes, int, str]] = {
     "two documents": (post(b'{"text": "a"} {"text": "b"}', JSON), 400, "broken_json"),
     "not UTF-8": (post(b'{"text": "\xff"}', JSON), 400, "not_utf8"),
     "UTF-16": (post('{"text": "a"}'.encode("utf-16"), JSON), 400, "not_utf8"),
-    "byte order mark": (post(b'\xef\xbb\xbf{"text": "a"}', JSON), 400, "broken_json"),
+    "two byte order marks": (post(b'\xef\xbb\xbf\xef\xbb\xbf{"text": "a"}', JSON), 400, "broken_json"),
     "half of a surrogate pair": (post(b'{"text": "\\ud800"}', JSON), 400, "lone_surrogate"),
     "half of a surrogate pair in a name": (post(b'{"text": "a", "\\ud800": 1}', JSON), 400, "unknown_field"),
     "2,000,000 brackets": (post(b"[" * 2_000_000, JSON), 400, "broken_json"),
@@ -404,7 +419,8 @@ BAD_TEXTS: dict[str, tuple[bytes, int, str]] = {
     "batch of none": (post(b'{"texts": []}', JSON, path="/predict_batch"), 400, "empty_batch"),
     "form": (form(part("text", b"a")), 415, "wrong_type"),
     "pickle": (post(b"\x80\x04.", "content-type: application/x-pickle"), 415, "pickle_refused"),
-    "gzip": (post(zlib.compress(b'{"text": "a"}'), JSON, "content-encoding: gzip"), 415, "wrong_encoding"),
+    "gzip that is none": (post(zlib.compress(b'{"text": "a"}'), JSON, "content-encoding: gzip"), 400, "broken_encoding"),
+    "zstandard": (post(b'{"text": "a"}', JSON, "content-encoding: zstd"), 415, "wrong_encoding"),
     "bad top_k": (post(b'{"text": "a"}', JSON, path="/predict?top_k=none"), 400, "bad_top_k"),
 }
 

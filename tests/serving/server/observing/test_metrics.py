@@ -167,7 +167,7 @@ print(metrics.render().decode())
 
 def test_shared_metrics_forget_the_queue_of_the_dead_and_models_that_were_replaced(tmp_path: Path) -> None:
     def worker(*arguments: str) -> Samples:
-        command, environment = [sys.executable, "-c", SHARED, *arguments], os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        command, environment = [sys.executable, "-c", SHARED, *arguments], os.environ | {"GRAFT_METRICS_FOLDER": str(tmp_path)}
         return parse(subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout)
 
     first, second = worker("7", "1", "2"), worker("3", "3")

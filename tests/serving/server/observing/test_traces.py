@@ -260,6 +260,9 @@ def test_command_says_what_to_install_or_to_change_when_it_cannot_trace(tiny_run
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL"),
         ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"}, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"),
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER"),
+        ({"OTEL_TRACES_EXPORTER": "otlp,none"}, "OTEL_TRACES_EXPORTER"),
+        ({"OTEL_TRACES_EXPORTER": "otlp,console"}, "OTEL_TRACES_EXPORTER"),
+        ({"OTEL_TRACES_EXPORTER": "zipkin", "OTEL_SDK_DISABLED": "1"}, "OTEL_TRACES_EXPORTER"),
         (
             {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_TRACES_EXPORTER": "otlp"},
             None,
@@ -276,6 +279,45 @@ def test_require_tracing_refuses_what_is_not_known_here(
     else:
         with pytest.raises(SettingsError, match=f"^{named} is "):
             require_tracing()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"OTEL_SDK_DISABLED": "true"},
+        {"OTEL_SDK_DISABLED": "TRUE", "OTEL_TRACES_EXPORTER": "zipkin", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        {"OTEL_TRACES_EXPORTER": "none"},
+        {"OTEL_TRACES_EXPORTER": " None ", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+    ],
+)
+def test_traces_are_off_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "serving.server.observing.spans", None)  # as where OpenTelemetry is not installed
+    require_tracing()
+    assert open_traces() is None
+
+
+@pytest.mark.parametrize("value", ["false", "1", "yes", ""])
+def test_traces_are_on_whatever_else_the_variable_says(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", value)
+    traces = open_traces()
+    assert traces is not None
+    traces.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "value"), [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")])
+def test_service_starts_and_sends_nothing_when_traces_are_off(tiny_run: Path, tmp_path: Path, name: str, value: str) -> None:
+    with collecting() as collector:
+        environment = {"GRAFT_TRACE": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "20", name: value}
+        with logged_service(tiny_run / "bundle", tmp_path / "log", **environment) as service:
+            headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+            assert httpx.post(f"{service.url}/predict", content=make_picture("bars", 942), headers=headers).status_code == 200
+            service.stop()
+        assert not collector.bodies
+    (line,) = service.requests()
+    assert "trace_id" not in line
 
 
 def test_traces_fit_times_into_the_request_when_they_are_sums(monkeypatch: pytest.MonkeyPatch) -> None:

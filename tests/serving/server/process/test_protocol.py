@@ -12,13 +12,15 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 from uvicorn.config import Config
+from uvicorn.lifespan.on import LifespanOn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from serving.server.process import protocol
-from serving.server.process.protocol import HardenedProtocol
+from serving.server.process.protocol import UVICORN_KEEP_ALIVE_S, HardenedProtocol, harden_connections
 from tests.conftest import ROOT
 
 TREE = ast.parse(inspect.getsource(protocol))
@@ -54,7 +56,7 @@ def test_connection_has_the_attributes_that_are_used() -> None:
 
 def test_cycle_has_the_attributes_that_are_used() -> None:
     used = names_after("self.cycle")
-    assert used == {"disconnected", "more_body", "response_complete"}
+    assert used == {"disconnected", "response_complete"}
     assert used <= assigned_in(RequestResponseCycle.__init__)
 
 
@@ -65,7 +67,7 @@ def test_overridden_methods_have_uvicorns_parameters(name: str) -> None:
 
 
 def test_each_callback_is_still_one_of_uvicorns() -> None:
-    assert len(OVERRIDDEN) == 12
+    assert len(OVERRIDDEN) == 11
     assert httptools_impl.STATUS_LINE[431] == b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
 
 
@@ -80,3 +82,28 @@ def test_uvicorn_is_pinned_below_the_next_minor_version() -> None:
     here = Version(version("uvicorn"))
     assert here in pinned.specifier
     assert Version(f"{here.major}.{here.minor + 1}") not in pinned.specifier
+
+
+async def harden(**options: object) -> Config:
+    config = Config(app=lambda: None, log_config=None, **options)  # type: ignore[arg-type]
+    harden_connections(LifespanOn(config).receive, 75)
+    return config
+
+
+def test_a_uvicorn_that_somebody_else_configured_gets_our_connections() -> None:
+    config = asyncio.run(harden())
+    assert config.http_protocol_class is HardenedProtocol
+    assert config.timeout_keep_alive == 75
+    assert not isinstance(config.loaded_app, ProxyHeadersMiddleware), "what a request says of its origin is no fact"
+
+
+def test_a_keep_alive_that_uvicorn_was_given_stays() -> None:
+    assert asyncio.run(harden(timeout_keep_alive=9)).timeout_keep_alive == 9
+
+
+def test_another_server_is_left_alone() -> None:
+    harden_connections(lambda: None, 75)
+
+
+def test_uvicorns_own_keep_alive_is_known() -> None:
+    assert inspect.signature(Config).parameters["timeout_keep_alive"].default == UVICORN_KEEP_ALIVE_S

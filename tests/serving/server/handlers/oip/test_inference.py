@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import jsonschema_rs
 import numpy as np
 import pytest
 import tritonclient.http as triton
@@ -25,7 +26,7 @@ from serving.model.predictor import Predictor, load_predictor
 from serving.server.handlers.oip import codec
 from serving.server.handlers.oip.codec import Output, decode_request, encode_response
 from serving.server.handlers.oip.handlers import choose_outputs
-from serving.server.handlers.oip.messages import InferResponse
+from serving.server.handlers.oip.messages import InferRequest, InferResponse
 from serving.server.handlers.oip.tensors import Tensor, join, read_array, read_items
 from tests.conftest import SIZE_PX, free_port, make_picture, serving
 
@@ -278,7 +279,7 @@ def test_async_infer_answers_all(client: triton.InferenceServerClient, predictor
         ("tiny", "", as_bytes([b"x"] * (MAX_ITEMS + 1)), {}, "257"),
         ("tiny", "", as_bytes([]), {}, "Send at least one item"),
         ("tiny", "", np.zeros((1, 8, 8, 3), np.uint8), {}, f"[n, {SIZE_PX}, {SIZE_PX}, 3]"),
-        ("tiny", "", as_bytes(PICTURES), {"request_compression_algorithm": "gzip"}, "Send the body as it is"),
+        ("tiny", "", as_bytes(PICTURES), {"request_compression_algorithm": "deflate"}, "packed with gzip, not as deflate"),
         ("tiny", "", as_bytes(PICTURES), {"outputs": [triton.InferRequestedOutput("logits")]}, "no output `logits`"),
         ("tiny", "", as_bytes(PICTURES), {"outputs": [triton.InferRequestedOutput("label", class_count=1)]}, "ranks `probabilities` only"),
     ],
@@ -301,11 +302,55 @@ VALID = {
 }
 
 
+WITH_NULL = VALID | {"parameters": VALID["parameters"] | {"binary_data_size": None, "shared_memory_region": None, "other": None}}
+NO_PARAMETERS = {"name": "image", "shape": [1], "datatype": "BYTES", "data": ["x"], "parameters": None}
+NULLS: dict[str, dict[str, object]] = {
+    "of the request": {"inputs": [VALID], "id": None, "parameters": None, "outputs": None, "other": None},
+    "of its parameters": {"inputs": [VALID], "parameters": {"binary_data_output": None, "other": None}},
+    "of an input's parameters": {"inputs": [WITH_NULL]},
+    "an input's parameters": {"inputs": [NO_PARAMETERS]},
+    "an output's parameters": {"inputs": [VALID], "outputs": [{"name": "label", "parameters": None}]},
+    "of an output's parameters": {
+        "inputs": [VALID],
+        "outputs": [{"name": "label", "parameters": {"binary_data": None, "classification": None, "other": None}}],
+    },
+}
+
+
+def without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_null_is_an_absent_key(name: str) -> None:
+    body, short = json.dumps(NULLS[name]).encode(), json.dumps(without_nulls(NULLS[name])).encode()
+    assert body != short
+    assert decode_request(body, None) == decode_request(short, None)
+    jsonschema_rs.Draft202012Validator(InferRequest.model_json_schema()).validate(NULLS[name])
+
+
+@pytest.mark.parametrize("key", ["name", "shape", "datatype", "data"])
+def test_null_is_refused_where_a_key_is_required(key: str) -> None:
+    with pytest.raises(InputRefusedError) as refused:
+        decode_request(json.dumps({"inputs": [VALID | {key: None}]}).encode(), None)
+    assert refused.value.code == "bad_request"
+
+
+def test_null_is_no_tensor_and_no_output() -> None:
+    for document in (None, {"inputs": None}, {"inputs": [None]}, {"inputs": [VALID], "outputs": [None]}):
+        with pytest.raises(InputRefusedError):
+            decode_request(json.dumps(document).encode(), None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
         (json.dumps({"inputs": [VALID]}), 200, None),
+        *((json.dumps(document), 200, None) for name, document in NULLS.items() if name != "an input's parameters"),
+        (json.dumps(NULLS["an input's parameters"]), 400, "bad_tensor"),
         (json.dumps({"inputs": [VALID, VALID]}), 400, "wrong_inputs"),
         (json.dumps({"inputs": []}), 400, "wrong_inputs"),
         (json.dumps({}), 400, "bad_request"),

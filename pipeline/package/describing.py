@@ -1,0 +1,105 @@
+"""What a Bento says of itself: its service's file, labels, resources and README, and its model's metadata."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pprint import pformat
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from serving.model.bundle import Bundle
+from serving.model.inputs.kind import FileBody
+from serving.model.inputs.registry import find_kind
+
+ACCELERATED = frozenset({"onnxruntime-cuda", "onnxruntime-tensorrt"})
+SHORT_HASH = 12  # a whole one is longer than a label of Kubernetes may be
+MOST_LABEL_CHARACTERS = 63
+MIB = 1024 * 1024
+BASE_MIB = 512  # the service itself, and the bodies of requests that it holds
+MEMORY_STEP_MIB = 256
+COPIES = 4  # of a model's file: it is loaded, optimised and, for a moment, held beside its successor
+
+SERVICE = '''"""The service of `{name}` as BentoML starts it. README.md says what to set."""
+
+from serving.service import make_service
+
+service = make_service(
+    {modality!r},
+    {name!r},
+    labels={labels},
+    resources={resources},
+)
+'''
+
+
+def write_service(bundle: Bundle) -> str:
+    """The Python file whose variable ``service`` is the Bento's service, named after the run."""
+    manifest = bundle.manifest
+    return SERVICE.format(
+        name=manifest.name,
+        modality=manifest.input.modality,
+        labels=pformat(list_labels(bundle)),
+        resources=pformat(list_resources(bundle)),
+    )
+
+
+def list_labels(bundle: Bundle) -> dict[str, str]:
+    """Labels of the service, the Bento and the model, each a valid label of Kubernetes."""
+    manifest, lineage = bundle.manifest, bundle.manifest.lineage
+    return {
+        "made-by": "graft",
+        "model": _shorten(manifest.name),
+        "model-version": _shorten(manifest.version),
+        "task": manifest.task,
+        "input": manifest.input.modality,
+        "artifact": _shorten(bundle.artifact().name),
+        "recipe": lineage.recipe_sha256[:SHORT_HASH],
+        "data": lineage.data_sha256[:SHORT_HASH],
+        "weights": lineage.weights_sha256[:SHORT_HASH],
+        "checkpoint": lineage.checkpoint_sha256[:SHORT_HASH],
+    }
+
+
+def _shorten(text: str) -> str:
+    """The start of a name, as long as a label of Kubernetes may be; such a label ends in a letter or a digit."""
+    return text[:MOST_LABEL_CHARACTERS].rstrip("._-")
+
+
+def list_metadata(bundle: Bundle) -> dict[str, Any]:
+    """Metadata of the model in BentoML's store: what it predicts, what it was made from, and what is proven."""
+    manifest = bundle.manifest
+    return {
+        "labels": list(manifest.labels),
+        "input": manifest.input.model_dump(mode="json"),
+        "artifacts": {artifact.name: artifact.sha256 for artifact in manifest.artifacts},
+        "receipts": {artifact.name: artifact.receipt.sha256 for artifact in manifest.artifacts if artifact.receipt},
+        "lineage": manifest.lineage.model_dump(mode="json"),
+    }
+
+
+def list_resources(bundle: Bundle) -> dict[str, Any]:
+    """What one worker asks a scheduler for: a CPU, memory by the size of the largest artifact, and a GPU where it needs one."""
+    largest = max(bundle.path_of(artifact).stat().st_size for artifact in bundle.manifest.artifacts)
+    steps = -(-(BASE_MIB + COPIES * largest // MIB) // MEMORY_STEP_MIB)
+    gpu = {"gpu": 1} if bundle.artifact().runtime in ACCELERATED else {}
+    return {"cpu": "1", "memory": f"{steps * MEMORY_STEP_MIB}Mi"} | gpu
+
+
+def write_readme(bundle: Bundle, bento_tag: str, model_tag: str) -> str:
+    """The Bento's README, for those who operate it."""
+    manifest, kind = bundle.manifest, find_kind(bundle.manifest.input.modality)
+    source = resources.files("pipeline.package").joinpath("README.md.jinja").read_text("utf-8")
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    return environment.from_string(source).render(
+        name=manifest.name,
+        bento=bento_tag,
+        model=model_tag,
+        labels=manifest.labels,
+        plural=kind.plural,
+        field=kind.body.field,
+        is_file=isinstance(kind.body, FileBody),
+        artifacts=[artifact.name for artifact in manifest.artifacts],
+        default=bundle.artifact().name,
+        lineage=manifest.lineage,
+    )

@@ -1,0 +1,139 @@
+"""The application as middleware of BentoML's own, which it leaves the start, the end and `/schema.json`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+import bentoml
+from bentoml.container import BentoMLContainer  # type: ignore[attr-defined]
+from starlette.applications import Starlette
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.model.errors import ServingError, SettingsError
+from serving.server.app.build import build_refusing_app, make_app
+from serving.server.process.protocol import harden_connections
+from serving.service.arguments import read_service_settings
+
+# What only BentoML's own client asks BentoML for.
+SCHEMA: Final = "/schema.json"
+KEEP_ALIVE_S: Final = 5  # of a service that only refuses
+ORIGINS: Final = "access_control_allow_origins"
+
+
+class Application:
+    """The application as BentoML's middleware. Where it cannot start, it says why at ``/readyz``.
+
+    Args:
+        app: BentoML's own application. It also gets the start and the end, and the paths that are its own.
+        service: The BentoML service.
+        modality: Kind of input that the service takes.
+    """
+
+    def __init__(self, app: ASGIApp, service: Any, modality: str) -> None:  # noqa: ANN401 - BentoML is untyped
+        self._inner = app
+        self._service = service
+        self._probes = _read_probes(service)
+        self._is_started = False
+        self._starting = threading.Lock()
+        self._app, self._keep_alive_s = _open(modality)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] == "lifespan":
+            harden_connections(receive, self._keep_alive_s)
+            async with self._app.router.lifespan_context(self._app):
+                self._is_started = True
+                await self._inner(scope, receive, send)
+        elif scope["type"] != "http" or self._is_bentomls(scope):
+            await self._inner(scope, receive, send)
+        else:
+            if not self._is_started:
+                await asyncio.to_thread(self._start_late)
+            await self._app(self._translate(scope), receive, send)
+
+    def _start_late(self) -> None:
+        """Start where nobody ran the lifespan, as an application does into which this one is mounted.
+
+        A thread of its own runs it to the end of the process, since requests may come on several event loops.
+        """
+        with self._starting:
+            if not self._is_started:
+                ready = threading.Event()
+                threading.Thread(target=asyncio.run, args=[self._live(ready)], daemon=True).start()
+                ready.wait()
+                self._is_started = True
+
+    async def _live(self, ready: threading.Event) -> None:
+        try:
+            async with self._app.router.lifespan_context(self._app):
+                ready.set()
+                await asyncio.Event().wait()
+        finally:
+            ready.set()
+
+    def _is_bentomls(self, scope: Scope) -> bool:
+        """Return whether BentoML answers: its schema, and what users mounted on the service."""
+        path, prefix = _find_path(scope), self._service.path_prefix
+        mounts = [mount.rstrip("/") for _, mount, _ in self._service.mount_apps]
+        return (
+            path == SCHEMA
+            or bool(prefix and not path.startswith(f"{prefix}/"))
+            or any(mount and path.startswith(f"{mount}/") for mount in mounts)
+            or ("" in mounts and not self._knows(scope))
+        )
+
+    def _knows(self, scope: Scope) -> bool:
+        routes = self._app.router.routes
+        return any(route.matches(self._translate(scope))[0] is not Match.NONE for route in routes)
+
+    def _translate(self, scope: Scope) -> Scope:
+        """Return the scope as the application reads it, below BentoML's prefix and probes."""
+        prefix, path = self._service.path_prefix, _find_path(scope)
+        if path in self._probes:
+            return {**scope, "path": self._probes[path], "root_path": ""}
+        return {**scope, "root_path": scope.get("root_path", "") + prefix} if prefix else scope
+
+
+def _find_path(scope: Scope) -> str:
+    """Return the path below that at which the service is mounted."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
+def _open(modality: str) -> tuple[Starlette, int]:
+    """Return the application and how long its connections may idle, in seconds.
+
+    BentoML would keep a process whose middleware raises, and have it answer 500 to everything.
+    """
+    try:
+        settings = read_service_settings(_read_origins())
+        app = make_app(settings, modality=modality, warns_of_missing_keys=_is_first_worker())
+    except ServingError as error:
+        return build_refusing_app(error), KEEP_ALIVE_S
+    return app, settings.keep_alive_s
+
+
+def _is_first_worker() -> bool:
+    return (bentoml.server_context.worker_index or 1) == 1
+
+
+def _read_probes(service: Any) -> dict[str, str]:  # noqa: ANN401 - BentoML is untyped
+    """Return our paths of probes by the paths that BentoML's configuration gives them."""
+    config = BentoMLContainer.config.services.get().get(service.name, {}).get("endpoints") or {}
+    return {config[name]: f"/{name}" for name in ("livez", "readyz") if config.get(name)}
+
+
+def _read_origins() -> Sequence[str]:
+    """Return the origins of pages that BentoML's configuration allows to call; raises SettingsError."""
+    cors = BentoMLContainer.api_server_config.http.cors.get() or {}
+    if not cors.get("enabled"):
+        return ()
+    others = sorted(key for key, value in cors.items() if value and key not in {"enabled", ORIGINS})
+    if others:
+        text = f"http.cors.{others[0]}: not supported by this service. Name exact origins in {ORIGINS}."
+        raise SettingsError("wrong_cors", text)
+    origins = cors.get(ORIGINS) or []
+    return [origins] if isinstance(origins, str) else list(origins)
