@@ -65,7 +65,7 @@ class Settings(BaseModel):
             says.
         max_buffered_bytes: Total size of the request bodies that one worker holds in memory at one time, in
             bytes. By default it is an eighth of the memory of the container or the machine, and 512 MiB at
-            most. No body may be larger.
+            most, divided by the workers of ``graft serve``. No body may be larger.
         watch_s: Time between two checks of the bundle's folder and of the file of API keys, in seconds. The
             default is 1.
         keep_alive_s: Time after which a connection that has nothing to do is closed, in seconds. The default,

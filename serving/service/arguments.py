@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from serving.model.errors import SettingsError
 from serving.server.settings import PREFIX, Settings, read_settings
 
 OPTION, FILE_OPTION = "--arg", "--arg-file"
+BUNDLE_VARIABLE: Final = f"{PREFIX}BUNDLE"
 IN_ENVIRONMENT: Final = frozenset({"artifact", "fallback"})
 
 
@@ -43,8 +45,10 @@ class ServiceArguments(BaseModel):
                 return Path(bentoml.models.BentoModel(self.model).resolve().path)
             except bentoml.exceptions.BentoMLException as error:
                 raise SettingsError("no_model", f"{self.model}: not in BentoML's store ({error}).") from error
+        if os.environ.get(BUNDLE_VARIABLE):
+            return Path(os.environ[BUNDLE_VARIABLE])
         example = "bentoml serve serving.service:GraftService --arg bundle=FOLDER"
-        raise SettingsError("no_bundle", f"Name a bundle: {example}")
+        raise SettingsError("no_bundle", f"Name a bundle, by {BUNDLE_VARIABLE} or: {example}")
 
 
 def read_arguments() -> ServiceArguments:
@@ -85,13 +89,14 @@ def pass_on_arguments(command: Sequence[str], in_use: Mapping[str, object]) -> d
         SettingsError: One of the others was given, which a Bento fixes.
     """
     given = {key: value for key, value in _read_command(command).items() if in_use.get(key) != value}
-    fixed = sorted(set(given) - IN_ENVIRONMENT)
+    settable = IN_ENVIRONMENT if in_use.get("bundle") or in_use.get("model") else IN_ENVIRONMENT | {"bundle"}
+    fixed = sorted(set(given) - settable)
     if fixed:
         remedy = (
             "Serve another bundle by: graft serve BUNDLE" if fixed[0] in ServiceArguments.model_fields else ""
         )
-        settable = " and ".join(f"`{name}`" for name in sorted(IN_ENVIRONMENT))
-        text = f"`{fixed[0]}` cannot be set for a built Bento, only {settable}. {remedy}".rstrip()
+        others = " and ".join(f"`{name}`" for name in sorted(settable))
+        text = f"`{fixed[0]}` cannot be set for a built Bento, only {others}. {remedy}".rstrip()
         raise SettingsError("fixed_argument", text)
     return {f"{PREFIX}{key.upper()}": value for key, value in given.items()}
 

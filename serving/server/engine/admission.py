@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -74,6 +74,9 @@ class Admission:
     async def run(self, work: Callable[[], T], timings: Timings, until: float) -> T:
         """Run a function in one of the threads.
 
+        Where this is cancelled, a function that no thread has started is forgotten, and one that runs is
+        waited for: it holds its input, and its thread is not free before.
+
         Args:
             work: Function to run.
             timings: Timings whose ``queue_s`` is increased by the time spent waiting for a thread.
@@ -86,19 +89,27 @@ class Admission:
         Raises:
             InputRefusedError: ``deadline_exceeded`` (HTTP 503): no thread was free in time.
         """
-        submitted = time.perf_counter()
+        submitted, works = time.perf_counter(), [work]
 
         def start() -> T:
             now = time.perf_counter()
             if now > until:
                 raise self._too_late()
             timings.queue_s += now - submitted
-            return work()
+            return works.pop()()
 
         # Requests are started in the order of their arrival, and all may wait equally long: those ahead of
         # one that is too late have been started or are too late as well. A late request is therefore refused
         # at its deadline or when a thread is next free, and no timer is needed.
-        return await asyncio.get_running_loop().run_in_executor(self._pool, start)
+        future = self._pool.submit(start)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if future.cancel():
+                works.clear()  # the pool keeps what it skips until a thread is free, and the input with it
+            else:
+                await _outlive(future)
+            raise
 
     def _too_late(self) -> InputRefusedError:
         text = f"The request was not started within {self.deadline_s:g} s. {REMEDY}"
@@ -107,3 +118,8 @@ class Admission:
     def close(self) -> None:
         """Wait until the threads have done all submitted work, and end them."""
         self._pool.shutdown()
+
+
+async def _outlive(future: Future[T]) -> None:
+    """Wait for the end of what runs in a thread, whatever it is; another cancellation ends the wait."""
+    await asyncio.gather(asyncio.wrap_future(future), return_exceptions=True)

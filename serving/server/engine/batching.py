@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -67,7 +68,8 @@ class Batcher:
     async def score(self, scorer: Scorer, array: NDArray[Any], timings: Timings) -> NDArray[np.float32]:
         """Run the model on one decoded input, together with others that wait.
 
-        Whatever the model raises is raised for each input of the batch.
+        Whatever the model raises is raised for each input of the batch. Where this is cancelled, an input
+        that still waits is forgotten.
 
         Args:
             scorer: Model that runs the input. Inputs of different models are never in one batch.
@@ -79,20 +81,37 @@ class Batcher:
             Probabilities, float32 of shape (labels,).
         """
         future: asyncio.Future[NDArray[np.float32]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Waiting(scorer, array, timings, future, time.perf_counter()))
+        item = Waiting(scorer, array, timings, future, time.perf_counter())
+        self._waiting.append(item)
         if self._busy is None or self._busy.done():
             self._busy = asyncio.create_task(self._drain())
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # it was taken already
+                self._waiting.remove(item)
+            raise
 
     async def _drain(self) -> None:
         while self._waiting:
-            await self._run(self._take())
+            batch = self._take()
+            if batch:
+                await self._run(batch)
 
     def _take(self) -> list[Waiting]:
-        """Remove the next batch from the queue: inputs of one model, since a new one may have taken over."""
-        batch = [self._waiting.popleft()]
-        while self._waiting and len(batch) < self._most and self._waiting[0].scorer is batch[0].scorer:
-            batch.append(self._waiting.popleft())
+        """Remove the next batch from the queue: inputs of one model, since a new one may have taken over.
+
+        Inputs that nobody waits for any more are dropped: a request that was cancelled in this very turn of
+        the event loop has not removed its own yet.
+        """
+        batch: list[Waiting] = []
+        while self._waiting and len(batch) < self._most:
+            item = self._waiting[0]
+            if batch and item.scorer is not batch[0].scorer:
+                break
+            self._waiting.popleft()
+            if not item.future.done():
+                batch.append(item)
         return batch
 
     async def _run(self, batch: Sequence[Waiting]) -> None:
@@ -102,16 +121,15 @@ class Batcher:
             item.timings.queue_s += start - item.since
         try:
             rows = await loop.run_in_executor(self._thread, batch[0].scorer.score, arrays)
-        except Exception as error:
+            run_s = time.perf_counter() - start
+            for item, row in zip(batch, rows, strict=True):
+                item.timings.session_s, item.timings.batch_size = item.timings.session_s + run_s, len(batch)
+                if not item.future.done():  # a request that was cancelled has cancelled its future
+                    item.future.set_result(row)
+        except Exception as error:  # also where there are fewer rows than inputs: nobody may wait for ever
             for item in batch:
                 if not item.future.done():
                     item.future.set_exception(error)
-            return
-        run_s = time.perf_counter() - start
-        for item, row in zip(batch, rows, strict=True):
-            item.timings.session_s, item.timings.batch_size = item.timings.session_s + run_s, len(batch)
-            if not item.future.done():  # a request that was cancelled has cancelled its future
-                item.future.set_result(row)
 
     def close(self) -> None:
         """Wait until the batch that runs has ended, and end the thread."""

@@ -143,7 +143,8 @@ class Engine:
 async def _in_lanes(calls: Sequence[Callable[[], Awaitable[T]]], lanes: int) -> list[T]:
     """Await the calls, at most ``lanes`` of them at the same time, and return their results in order.
 
-    The first error cancels all others and is raised.
+    The first error cancels all others, as a cancellation does, and is raised once they have ended: a request
+    that still has work in a thread has not left.
     """
     results: dict[int, T] = {}
     pending = iter(enumerate(calls))
@@ -155,7 +156,9 @@ async def _in_lanes(calls: Sequence[Callable[[], Awaitable[T]]], lanes: int) -> 
     tasks = [asyncio.ensure_future(lane()) for _ in range(min(lanes, len(calls)))]
     try:
         await asyncio.gather(*tasks)
-    finally:
+    except BaseException:
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
     return [results[index] for index in range(len(calls))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.server.http.exchange import Exchange
 from serving.server.http.limits import LimitedBody
 from serving.server.http.origins import PREFLIGHT_REFUSED
+from serving.server.http.refusals import CLIENT_LEFT
 from serving.server.observing.logs import log_request, logs_requests
 from serving.server.observing.metrics import Metrics
 
@@ -17,10 +19,14 @@ if TYPE_CHECKING:
     from serving.server.observing.spans import Traces
 
 MOST_LOGGED_CHARACTERS: Final = 200
+CANCELLED: Final = "cancelled"
 
 
 class ObservingMiddleware:
-    """Notes every request once it is answered.
+    """Notes every request once it is answered, or given up by what runs the application.
+
+    A server that ends, or a time limit around the application such as BentoML's, cancels requests that have
+    no answer yet; whatever their clients then get does not come from here.
 
     Args:
         app: The application inside.
@@ -50,6 +56,10 @@ class ObservingMiddleware:
 
         try:
             await self._app(scope, receive, send_noted)
+        except asyncio.CancelledError:
+            if not exchange.status:
+                exchange.status, exchange.code = CLIENT_LEFT, CANCELLED
+            raise
         finally:
             if exchange.status:
                 self._note(scope, exchange)

@@ -5,6 +5,7 @@ Labels come from closed sets, so that no client can make the number of time seri
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -31,7 +32,9 @@ MODEL = "graft_model_info"
 # Routes and codes come from this package and are far fewer. The bound guards against the mistake of taking
 # one of them from a request.
 MOST_SERIES = 256
-MOST_SHARED_LABELS = 4096  # which the file of the counters holds
+# Of predictions by label, in the file of the counters, where the others need the rest: it must never grow.
+MOST_SHARED_BYTES = 768 * 1024
+SERIES_BYTES = 176  # at most, without the values of its labels
 OTHER = "other"
 M = TypeVar("M")
 
@@ -86,7 +89,10 @@ class Metrics:
     def _create_result_metrics(self, registry: CollectorRegistry) -> None:
         text = "Predictions by label: their mix drifts with the data"
         predictions = Counter("graft_predictions", text, ("label",), registry=registry)
-        self._predictions = _Children(predictions.labels, most=MOST_SHARED_LABELS if self._folder else None)
+        if self._folder:
+            self._predictions = _Children(predictions.labels, MOST_SHARED_BYTES, _measure)
+        else:
+            self._predictions = _Children(predictions.labels, most=None)
         text = "Probability of the predicted label"
         self._confidence = Histogram("graft_confidence", text, registry=registry, buckets=PROBABILITIES)
         swaps = Counter("graft_swaps", "New versions of the bundle", ("result",), registry=registry)
@@ -152,7 +158,10 @@ class Metrics:
         if self._folder is None:
             return generate_latest(self._registry)
         self._queue.set(self._queue_length())
-        return generate_latest(SharedMetrics(self._folder, MODEL))
+        try:
+            return generate_latest(SharedMetrics(self._folder, MODEL))
+        except FileNotFoundError:  # temporary folders are cleaned by others; what this worker counted is left
+            return generate_latest(self._registry)
 
 
 class _Children(dict[tuple[str, ...], M]):
@@ -160,16 +169,31 @@ class _Children(dict[tuple[str, ...], M]):
 
     Args:
         make: The metric's method ``labels``.
-        most: Number of children, past which new label values are counted as ``other``. None sets no bound.
+        most: Size of all children, past which new label values are counted as ``other``. None sets no bound.
+        measure: Returns the size of a child by its label values; by default each counts as 1.
     """
 
-    def __init__(self, make: Callable[..., M], most: int | None = MOST_SERIES) -> None:
+    def __init__(
+        self,
+        make: Callable[..., M],
+        most: int | None = MOST_SERIES,
+        measure: Callable[[tuple[str, ...]], int] = lambda _: 1,
+    ) -> None:
         super().__init__()
         self._make = make
         self._most = most
+        self._measure = measure
+        self._size = 0
 
     def __missing__(self, labels: tuple[str, ...]) -> M:
-        if self._most is not None and len(self) >= self._most:
+        size = self._size + self._measure(labels)
+        if self._most is not None and size > self._most:
             return self._make(*(OTHER for _ in labels))
         child = self[labels] = self._make(*labels)
+        self._size = size
         return child
+
+
+def _measure(labels: tuple[str, ...]) -> int:
+    """Return the most bytes that a series takes in a shared file, which has the values of labels as JSON."""
+    return SERIES_BYTES + len(json.dumps(labels))

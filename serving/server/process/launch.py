@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import os
 import resource
 import signal
 import sys
@@ -20,6 +21,7 @@ from serving.server.app.components import require_startable, share_memory
 from serving.server.http.access import REMEDY, is_loopback
 from serving.server.http.keys import open_keys
 from serving.server.observing.logs import configure_logging
+from serving.server.observing.sharing import FOLDER
 from serving.server.process.listening import BACKLOG, Listening
 from serving.server.process.protocol import HardenedProtocol
 from serving.server.process.streams import open_missing_streams
@@ -62,6 +64,8 @@ def serve(settings: Settings, listening: Listening, workers: int = 1) -> None:
         if workers > 1:
             settings = _divide_memory(settings, workers)
             open_shared_folder()
+        else:
+            os.environ.pop(FOLDER, None)  # which another service may have left in the environment
         supervisor = Supervisor(_configuration(settings, listening, workers), [listener])
         supervisor.run()
     finally:

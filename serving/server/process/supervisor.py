@@ -36,23 +36,28 @@ class Supervisor(Multiprocess):
         self._count_deaths(0)
 
     def keep_subprocess_alive(self) -> None:
-        """Replace workers that died or hang."""
-        for process in self.processes:
+        """Replace workers that died or hang, unless one could not even start, as no other could either."""
+        for index, process in enumerate(self.processes):
+            process.child_conn.close()  # or else one that dies while it is asked is waited for as if it hung
             if self.should_exit.is_set():  # they end because they shall
                 return
-            if not process.is_alive(timeout=self.config.timeout_worker_healthcheck):
-                self._bury(process)
-        super().keep_subprocess_alive()
+            if process.is_alive(timeout=self.config.timeout_worker_healthcheck):
+                continue
+            process.kill()
+            process.join()
+            if process.exitcode == STARTUP_FAILURE:
+                self.should_exit.set()
+            else:
+                self._replace(index)
 
-    def _bury(self, process: Process) -> None:
-        """End a worker that hangs, and count it before another starts, which then knows the number."""
-        process.kill()
-        process.join()
-        if process.exitcode == STARTUP_FAILURE:
-            return
-        self._count_deaths(self._deaths + 1)
+    def _replace(self, index: int) -> None:
+        """Start another worker in the place of one that has ended."""
+        dead, another = self.processes[index], Process(self.config, self.sockets)
+        self._count_deaths(self._deaths + 1)  # before it starts, since it tells their number
         text = "worker %s died (exit code %s); another takes its place"
-        log.warning(text, process.pid, process.exitcode)
+        log.warning(text, dead.pid, dead.exitcode)
+        another.start()
+        self.processes[index] = another
 
     def _count_deaths(self, count: int) -> None:
         self._deaths = count

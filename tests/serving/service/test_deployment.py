@@ -40,6 +40,11 @@ def test_pass_on_arguments_reads_a_file(tmp_path: Path) -> None:
     assert pass_on_arguments(["--arg-file", str(tmp_path / "args.yaml")], IN_USE) == {"GRAFT_ARTIFACT": "onnx-int8"}
 
 
+def test_pass_on_arguments_names_a_bundle_where_a_bento_has_none() -> None:
+    """As one that `bentoml build` has made of the source."""
+    assert pass_on_arguments(["--arg", "bundle=/x"], {}) == {"GRAFT_BUNDLE": "/x"}
+
+
 @pytest.mark.parametrize("argument", ["model=other:2", "bundle=/x", "nonsense=1"])
 def test_pass_on_arguments_refuses_what_a_bento_fixes(argument: str) -> None:
     with pytest.raises(SettingsError, match="cannot be set for a built Bento, only `artifact` and `fallback`"):

@@ -158,6 +158,7 @@ def test_https_answers_at_the_port_of_the_environment_and_keeps_idle_connections
 
 def test_the_port_of_the_command_line_wins(tiny_run: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the service before has just used it
         taken.bind(("127.0.0.1", free_port()))
         taken.listen()  # a service that took this port could not start
         with logged_service(tiny_run / "bundle", tmp_path / "log", PORT=str(taken.getsockname()[1])) as service:

@@ -71,9 +71,11 @@ def test_each_callback_is_still_one_of_uvicorns() -> None:
     assert httptools_impl.STATUS_LINE[431] == b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
 
 
-def test_supervisor_tells_how_its_workers_ended() -> None:
-    assert "processes" in assigned_in(Multiprocess.__init__)
-    assert isinstance(inspect.getattr_static(Process, "exitcode", None), property)
+def test_supervisor_has_the_attributes_that_are_used() -> None:
+    assert {"processes", "should_exit", "config", "sockets"} <= assigned_in(Multiprocess.__init__)
+    assert {"process", "child_conn"} <= assigned_in(Process.__init__)
+    assert {"handle_hup", "keep_subprocess_alive", "run"} <= set(dir(Multiprocess))
+    assert {"exitcode", "is_alive", "join", "kill", "pid", "start"} <= set(dir(Process))
 
 
 def test_uvicorn_is_pinned_below_the_next_minor_version() -> None:

@@ -51,6 +51,8 @@ def test_a_killed_worker_is_replaced_told_of_and_counted(tiny_run: Path, tmp_pat
         before = wait_for(lambda: len(found := workers_of(service.process)) == workers and found)
         assert deaths(service.url) == 0
         killed = min(before)
+        psutil.Process(killed).suspend()
+        time.sleep(0.7)  # it is asked twice a second whether it is alive, and dies before it answers
         psutil.Process(killed).kill()
         wait_for(lambda: len(found := workers_of(service.process)) == workers and killed not in found)
         wait_for(lambda: deaths(service.url) == 1)
