@@ -8,12 +8,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from serving.model.errors import SettingsError
 
 PREFIX = "GRAFT_"
 ROOT_PATH = r"^((/[A-Za-z0-9._~-]+)+)?$"  # no slash at the end
+OWN_PATHS = frozenset({
+    "docs", "docs.json", "healthz", "livez", "metrics", "predict", "predict_batch", "readyz", "schema.json",
+    "v2",
+})  # fmt: skip
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error", "critical"],
     BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
@@ -101,6 +113,13 @@ class Settings(BaseModel):
     allow_origin: Origins = ()
     trace: bool = False
     log_level: LogLevel = "info"
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_no_path_of_the_service(cls, value: str) -> str:
+        if value.split("/")[1:2] and value.split("/")[1] in OWN_PATHS:
+            raise ValueError("the service has this path itself, so that a request could mean either")
+        return value
 
 
 def read_settings(given: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:

@@ -14,12 +14,13 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.model.errors import ServingError, SettingsError
+from serving.model.runtimes.machine import cpu_limit
 from serving.server.app.build import build_refusing_app, make_app
+from serving.server.app.components import share_memory
 from serving.server.process.protocol import harden_connections
+from serving.server.settings import Settings
 from serving.service.arguments import read_service_settings
 
-# What only BentoML's own client asks BentoML for.
-SCHEMA: Final = "/schema.json"
 KEEP_ALIVE_S: Final = 5  # of a service that only refuses
 ORIGINS: Final = "access_control_allow_origins"
 
@@ -39,7 +40,7 @@ class Application:
         self._probes = _read_probes(service)
         self._is_started = False
         self._starting = threading.Lock()
-        self._app, self._keep_alive_s = _open(modality)
+        self._app, self._keep_alive_s = _open(service, modality)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -76,13 +77,12 @@ class Application:
             ready.set()
 
     def _is_bentomls(self, scope: Scope) -> bool:
-        """Return whether BentoML answers: its schema, and what users mounted on the service."""
+        """Return whether BentoML answers: what users mounted on the service, and all outside its prefix."""
         path, prefix = _find_path(scope), self._service.path_prefix
         mounts = [mount.rstrip("/") for _, mount, _ in self._service.mount_apps]
         return (
-            path == SCHEMA
-            or bool(prefix and not path.startswith(f"{prefix}/"))
-            or any(mount and path.startswith(f"{mount}/") for mount in mounts)
+            bool(prefix and not path.startswith(f"{prefix}/"))
+            or any(mount and f"{path}/".startswith(f"{mount}/") for mount in mounts)
             or ("" in mounts and not self._knows(scope))
         )
 
@@ -100,30 +100,46 @@ class Application:
 
 def _find_path(scope: Scope) -> str:
     """Return the path below that at which the service is mounted."""
-    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+    path, mount = str(scope["path"]), scope.get("root_path", "")
+    return path[len(mount) :] if path.startswith(f"{mount}/") else path
 
 
-def _open(modality: str) -> tuple[Starlette, int]:
+def _open(service: Any, modality: str) -> tuple[Starlette, int]:  # noqa: ANN401 - BentoML is untyped
     """Return the application and how long its connections may idle, in seconds.
 
     BentoML would keep a process whose middleware raises, and have it answer 500 to everything.
     """
     try:
-        settings = read_service_settings(_read_origins())
-        app = make_app(settings, modality=modality, warns_of_missing_keys=_is_first_worker())
+        settings = _divide_memory(read_service_settings(_read_origins()), service)
+        warns = _is_first_worker()
+        app = make_app(settings, modality=modality, schema=service.schema, warns_of_missing_keys=warns)
     except ServingError as error:
-        return build_refusing_app(error), KEEP_ALIVE_S
+        return build_refusing_app(error, schema=service.schema), KEEP_ALIVE_S
     return app, settings.keep_alive_s
+
+
+def _divide_memory(settings: Settings, service: Any) -> Settings:  # noqa: ANN401
+    """Return settings by which all of BentoML's workers together hold no more of bodies than one would."""
+    workers = _read_config(service).get("workers") or 1
+    if settings.max_buffered_bytes is not None or workers == 1:
+        return settings
+    count = cpu_limit() if workers == "cpu_count" else int(workers)
+    return settings.model_copy(update={"max_buffered_bytes": share_memory(count)})
 
 
 def _is_first_worker() -> bool:
     return (bentoml.server_context.worker_index or 1) == 1
 
 
-def _read_probes(service: Any) -> dict[str, str]:  # noqa: ANN401 - BentoML is untyped
+def _read_probes(service: Any) -> dict[str, str]:  # noqa: ANN401
     """Return our paths of probes by the paths that BentoML's configuration gives them."""
-    config = BentoMLContainer.config.services.get().get(service.name, {}).get("endpoints") or {}
-    return {config[name]: f"/{name}" for name in ("livez", "readyz") if config.get(name)}
+    given = _read_config(service).get("endpoints") or {}
+    return {given[name]: f"/{name}" for name in ("livez", "readyz") if given.get(name)}
+
+
+def _read_config(service: Any) -> dict[str, Any]:  # noqa: ANN401
+    config: dict[str, Any] = BentoMLContainer.config.services.get().get(service.name) or {}
+    return config
 
 
 def _read_origins() -> Sequence[str]:

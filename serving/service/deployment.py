@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Final
 
 import bentoml
 from bentoml.container import BentoMLContainer  # type: ignore[attr-defined]
 
 from serving.model.errors import SettingsError
-from serving.server.process.workers import prepare_workers
+from serving.server.app.components import require_startable
+from serving.server.process.workers import open_shared_folder
 from serving.service.arguments import pass_on_arguments, read_service_settings
 
 DO_NOT_TRACK: Final = "BENTOML_DO_NOT_TRACK"
@@ -26,10 +28,17 @@ def prepare_deployment() -> None:
     """
     _do_not_track()
     try:
-        os.environ.update(pass_on_arguments(sys.argv[1:], BentoMLContainer.bento_arguments.get()))
-        prepare_workers(read_service_settings())
+        os.environ.update(pass_on_arguments(_read_command(), BentoMLContainer.bento_arguments.get()))
+        require_startable(read_service_settings())
     except SettingsError as error:
         raise bentoml.exceptions.BentoMLConfigException(error.message) from error
+    open_shared_folder()
+
+
+def _read_command() -> list[str]:
+    """Return BentoML's command line, where this is its command and not a program of somebody's own."""
+    program, *rest = sys.argv
+    return rest if "bentoml" in Path(program).parts[-2:] else []
 
 
 def _do_not_track() -> None:

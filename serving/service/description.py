@@ -24,7 +24,9 @@ class ModelService(Service):  # type: ignore[misc] # BentoML is untyped
             bundle = open_bundle(read_arguments().folder())
         except ServingError:
             return super().openapi_spec
-        return json.loads(json.dumps(describe_bundle(bundle.manifest)))  # plain values, for YAML
+        return json.loads(
+            json.dumps(describe_bundle(bundle.manifest, schema=self.schema))
+        )  # plain values, for YAML
 
     def schema(self) -> dict[str, Any]:
         """Return what ``/schema.json`` answers.

@@ -41,14 +41,20 @@ def read_picture(value: Any) -> bytes:  # noqa: ANN401 - whatever a caller has
         return _read_path(Path(value))
     if hasattr(value, "getexif"):
         return _encode(value)
-    if hasattr(value, "read"):
-        if value.seekable():
-            value.seek(0)
-        content = value.read()
-        if isinstance(content, bytes):
-            return content
+    content = _read_file(value) if hasattr(value, "read") else None
+    if isinstance(content, bytes):
+        return content
     text = f"A {type(value).__name__} is no picture. Give its bytes, path, open binary file or PIL picture."
     raise InputRefusedError("not_an_image", text)
+
+
+def _read_file(file: Any) -> object:  # noqa: ANN401 - whatever has a method `read`
+    try:
+        if hasattr(file, "seekable") and file.seekable():
+            file.seek(0)
+        return file.read()
+    except (OSError, ValueError) as error:  # such as a file that was closed
+        raise InputRefusedError("not_an_image", f"The file cannot be read ({error}).") from error
 
 
 def _read_path(path: Path) -> bytes:

@@ -14,11 +14,12 @@ from starlette.middleware import Middleware
 from serving.model.errors import ServingError
 from serving.model.manifest import Manifest
 from serving.server.app.components import Components, open_components
-from serving.server.app.table import list_endpoints
+from serving.server.app.table import Schema, list_endpoints
 from serving.server.docs.document import describe_service
 from serving.server.http.access import KEYLESS, Guard
 from serving.server.http.encoding import PackingMiddleware
 from serving.server.http.endpoint import Endpoint
+from serving.server.http.keys import Keys
 from serving.server.http.limits import BodyLimitMiddleware
 from serving.server.http.linger import LingerMiddleware
 from serving.server.http.observe import ObservingMiddleware
@@ -32,53 +33,60 @@ log = logging.getLogger("graft")
 
 
 def make_app(
-    settings: Settings, *, modality: str | None = None, warns_of_missing_keys: bool = False
+    settings: Settings,
+    *,
+    modality: str | None = None,
+    schema: Schema | None = None,
+    warns_of_missing_keys: bool = False,
 ) -> Starlette:
     """Configure the log of this process, and build the application that it runs; see :func:`build_app`.
 
     Args:
         settings: Settings of the service.
         modality: Kind of input whose bundles are served; None for the kind of the first bundle.
+        schema: Describes the service to BentoML's clients, at ``/schema.json``; None for no such path.
         warns_of_missing_keys: Whether a service that gives other machines no predictions says so in its log.
     """
     configure_logging(settings.log_level)
-    app = build_app(settings, modality=modality)
+    app = build_app(settings, modality=modality, schema=schema)
     if warns_of_missing_keys and app.state.is_keyless:
         log.warning("no_keys: %s", KEYLESS)
     return app
 
 
-def build_app(settings: Settings, *, modality: str | None = None) -> Starlette:
+def build_app(settings: Settings, *, modality: str | None = None, schema: Schema | None = None) -> Starlette:
     """Build the application, which answers every request and watches the bundle and the keys while it runs.
 
     Args:
         settings: Settings of the service.
         modality: Kind of input whose bundles are served; None for the kind of the first bundle.
+        schema: Describes the service to BentoML's clients, at ``/schema.json``; None for no such path.
 
     Raises:
         SettingsError: The keys cannot be used, or traces cannot be sent.
     """
     parts = open_components(settings, modality)
-    return frame(parts, list_endpoints(parts))
+    return frame(parts, list_endpoints(parts, schema))
 
 
-def build_refusing_app(reason: ServingError) -> Starlette:
+def build_refusing_app(reason: ServingError, *, schema: Schema | None = None) -> Starlette:
     """Build the application of a service that cannot start: it is alive, never ready, and says why.
 
     Args:
         reason: What nothing but another start can mend, such as a setting.
+        schema: As in :func:`build_app`.
     """
     configure_logging()
     log.error("%s: %s", reason.code, reason.message)
-    parts = open_components(Settings(bundle=Path(os.devnull), allow_anonymous=True))
+    parts = open_components(Settings(bundle=Path(os.devnull), allow_anonymous=True), keys=Keys())
     parts.live.refuse(reason)
-    return frame(parts, list_endpoints(parts))
+    return frame(parts, list_endpoints(parts, schema))
 
 
-def describe_bundle(manifest: Manifest) -> dict[str, Any]:
+def describe_bundle(manifest: Manifest, *, schema: Schema | None = None) -> dict[str, Any]:
     """Return the OpenAPI document of the service of a bundle, without starting it."""
-    parts = open_components(Settings(bundle=Path(os.devnull)))
-    return describe_service(list_endpoints(parts), manifest)
+    parts = open_components(Settings(bundle=Path(os.devnull)), keys=Keys())
+    return describe_service(list_endpoints(parts, schema), manifest)
 
 
 def frame(parts: Components, endpoints: Sequence[Endpoint]) -> Starlette:

@@ -122,12 +122,15 @@ def require_startable(settings: Settings) -> None:
         require_tracing()
 
 
-def open_components(settings: Settings, modality: str | None = None) -> Components:
+def open_components(
+    settings: Settings, modality: str | None = None, *, keys: Keys | None = None
+) -> Components:
     """Open the parts of a service.
 
     Args:
         settings: Settings of the service.
         modality: Kind of input whose bundles are served; None for the kind of the first bundle.
+        keys: Keys of those who may call; by default those of the settings and of the environment.
 
     Raises:
         SettingsError: The keys cannot be used, or traces cannot be sent.
@@ -137,7 +140,7 @@ def open_components(settings: Settings, modality: str | None = None) -> Componen
     engine = Engine(Admission(cpus, queue, settings.deadline_s), Batcher())
     return Components(
         settings=settings,
-        keys=open_keys(settings.api_keys_file),
+        keys=keys or open_keys(settings.api_keys_file),
         live=LiveModel(
             settings.bundle, artifact=settings.artifact, fallback=settings.fallback, modality=modality
         ),

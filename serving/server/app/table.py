@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from serving.model.inputs.kind import MAX_ITEMS
 from serving.model.schemas import BatchPredictions, Prediction
@@ -22,6 +26,7 @@ from serving.server.handlers.prediction import PredictionHandlers
 from serving.server.http.bodies import JSON, PLAIN
 from serving.server.http.endpoint import Endpoint
 
+Schema = Callable[[], dict[str, Any]]
 MODEL: Final = "/v2/models/{name}"
 VERSION: Final = "/v2/models/{name}/versions/{version}"
 ONE: Final = "Classify one {noun}."
@@ -30,18 +35,24 @@ ALIVE: Final = "Whether the process answers."
 READY: Final = "Whether requests are answered, and by what."
 PAGE: Final = "A page for people, to try the model."
 DOCS: Final = "This description, as a page for people."
+SCHEMA: Final = "This description, as BentoML's clients read it."
 INFER: Final = f"Classify up to {MAX_ITEMS} items. One that is refused refuses all."
 METADATA: Final = "What the model takes and gives."
 IS_READY: Final = "Whether the model answers."
 
 
-def list_endpoints(parts: Components) -> tuple[Endpoint, ...]:
-    """Return the table, with handlers on the parts of one service."""
+def list_endpoints(parts: Components, schema: Schema | None = None) -> tuple[Endpoint, ...]:
+    """Return the table, with handlers on the parts of one service.
+
+    Args:
+        parts: Parts of the service.
+        schema: Describes the service to BentoML's clients; None for no such path.
+    """
     v1 = PredictionHandlers(parts.live, parts.engine, parts.metrics)
     reference = Reference(lambda bundle: describe_service(rows, bundle))
     about = AboutHandlers(parts.live, parts.metrics, reference, is_keyless=parts.is_keyless)
     v2 = InferenceHandlers(parts.live, parts.engine, parts.metrics)
-    rows = (
+    rows: tuple[Endpoint, ...] = (
         Endpoint("POST", "/predict", "predict", v1.one, "model", ONE, Prediction, "one"),
         Endpoint("POST", "/predict_batch", "predict_batch", v1.many, "model", MANY, BatchPredictions, "many"),
         Endpoint("GET", "/", "page", about.page, "page", PAGE, HTML),
@@ -61,4 +72,13 @@ def list_endpoints(parts: Components) -> tuple[Endpoint, ...]:
         Endpoint("POST", f"{MODEL}/infer", "v2_infer", v2.infer, "model", INFER, InferResponse, "infer"),
         Endpoint("POST", f"{VERSION}/infer", "v2_infer", v2.infer, "model", INFER, InferResponse, "infer"),
     )
+    if schema:
+        rows += (Endpoint("GET", "/schema.json", "schema", _answer(schema), "about", SCHEMA, JSON),)
     return rows
+
+
+def _answer(schema: Schema) -> Callable[[Request], Awaitable[Response]]:
+    async def handler(_: Request) -> Response:
+        return JSONResponse(schema())
+
+    return handler

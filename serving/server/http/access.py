@@ -27,14 +27,19 @@ Headers = dict[bytes, bytes]
 
 MOST_HEADER_BYTES: Final = 32 * 1024
 _BEARER: Final = "bearer "
-_FORWARDING: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"})
+# What proxies say that they are by, and the starts of such names; no browser and no other client sends them.
+_PROXIES_HEADERS: Final = frozenset({
+    b"forwarded", b"via", b"true-client-ip", b"x-client-ip", b"x-cluster-client-ip", b"x-original-host",
+    b"x-original-forwarded-for", b"x-real-ip", b"fastly-client-ip",
+})  # fmt: skip
+_PROXIES_STARTS: Final = (b"x-forwarded", b"x-envoy-", b"x-amzn-", b"cf-")
 REMEDY: Final = (
     f"Give the service keys by {KEYS_VARIABLE}, GRAFT_API_KEYS_FILE or --api-keys-file, "
     "or let anybody call it by GRAFT_ALLOW_ANONYMOUS=1 or --allow-anonymous."
 )
 KEYLESS: Final = (
-    "There are no API keys, so only this machine itself is given predictions, and not through a proxy that "
-    f"says it is one. {REMEDY}"
+    "There are no API keys, so only this machine itself is given predictions, and not through a proxy, which "
+    f"is told by its headers or by HTTP/1.0. {REMEDY}"
 )
 LOOPBACK_NETWORK: Final = 127
 IN_PROCESS: Final = "testclient"  # what Starlette's client for tests names itself, as no socket can
@@ -121,18 +126,27 @@ def _is_local(scope: Scope, headers: Headers) -> bool:
 
     It did if it came in at an address that no other machine can reach, through no proxy that shows, and not
     from a page of another site whose name was made to mean this machine (DNS rebinding). A proxy shows by a
-    forwarding header, or by HTTP/1.0, which nginx speaks unless it is told otherwise. One that forwards in
-    HTTP/1.1 to `localhost` without a word looks like this machine.
+    forwarding header, or by HTTP/1.0, which nginx before 1.29.7 speaks unless it is told otherwise. One that
+    forwards in HTTP/1.1 to `localhost` without a word, as nginx does since, looks like this machine.
     """
     client, server = scope.get("client"), scope.get("server")
-    if client and client[0] == IN_PROCESS and _FORWARDING.isdisjoint(headers):
+    if _shows_proxy(scope, headers):
+        return False
+    if client and client[0] == IN_PROCESS:
         return True
     if server and server[1] is not None and not is_loopback(server[0]):  # a Unix socket has no port
         return False
     host = (_text(headers, b"host") or "localhost").rpartition("@")[2]
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    is_nginx = scope.get("http_version") == "1.0" and b"host" in headers
-    return is_loopback(name) and not is_nginx and _FORWARDING.isdisjoint(headers)
+    return is_loopback(name) or name.lower().removesuffix(".").endswith(".localhost")  # RFC 6761, section 6.3
+
+
+def _shows_proxy(scope: Scope, headers: Headers) -> bool:
+    return (
+        (scope.get("http_version") == "1.0" and b"host" in headers)
+        or not _PROXIES_HEADERS.isdisjoint(headers)
+        or any(name.startswith(_PROXIES_STARTS) for name in headers)
+    )
 
 
 @functools.lru_cache(maxsize=64)

@@ -114,7 +114,8 @@ class _FormParser(MultiPartParser):
             raise MultiPartException("Too many files")
         super().on_headers_finished()
         part = self._current_part
-        self._is_wanted, self._has_name = part.field_name == self._field, part.file is not None
+        name = re.sub(r"\[\d*\]$", "", part.field_name)  # PHP's, Rails' and axios' way to write a list
+        self._is_wanted, self._has_name = name == self._field, part.file is not None
         self._arriving = io.BytesIO()
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:

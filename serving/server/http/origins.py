@@ -19,8 +19,8 @@ from serving.server.http.refusals import make_refusal
 PAGE_METHODS: Final = ("GET", "HEAD", "POST")
 # What a page from another origin may send, and what it may read of an answer, beside what any page may.
 PAGE_HEADERS: Final = (
-    "Authorization", "Content-Encoding", "Content-Type", "Inference-Header-Content-Length", "Traceparent",
-    "X-API-Key", "X-Request-ID",
+    "Authorization", "Baggage", "Content-Encoding", "Content-Type", "Inference-Header-Content-Length",
+    "Traceparent", "Tracestate", "X-API-Key", "X-Request-ID",
 )  # fmt: skip
 READ_HEADERS: Final = (
     "Accept-Encoding", "Allow", "Inference-Header-Content-Length", "Retry-After", "Server-Timing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
@@ -26,5 +27,10 @@ class PrefixMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         if scope["type"] == "http":
-            scope = {**scope, "root_path": scope.get("root_path", "") + self._prefix}
+            path, mount = scope["path"], scope.get("root_path", "")
+            if path == f"{mount}{self._prefix}":  # the page's links are relative
+                await RedirectResponse(f"{path}/")(scope, receive, send)
+                return
+            if path.startswith(f"{mount}{self._prefix}/"):
+                scope = {**scope, "root_path": f"{mount}{self._prefix}"}
         await self._app(scope, receive, send)

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.model.errors import InputRefusedError
 from serving.server.http.access import MOST_HEADER_BYTES
+from serving.server.http.linger import LingerMiddleware
 from serving.server.http.refusals import make_refusal
 
 log = logging.getLogger("graft")
@@ -48,6 +49,8 @@ def harden_connections(receive: object, keep_alive_s: int) -> None:
         config.timeout_keep_alive = keep_alive_s
     if isinstance(config.loaded_app, ProxyHeadersMiddleware):  # what a request says of its origin is no fact
         config.loaded_app = config.loaded_app.app
+    # Around what others answer early too, such as a limit on requests or a method that a path does not take.
+    config.loaded_app = LingerMiddleware(config.loaded_app)
 
 
 class HardenedProtocol(HttpToolsProtocol):

@@ -1,4 +1,4 @@
-"""What every group of workers needs, whatever starts them."""
+"""The folder that a group of workers shares, whatever starts them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from serving.server.app.components import require_startable
 from serving.server.observing.sharing import PREFIX, WORKERS_FILES, is_held, make_shared_folder
-from serving.server.settings import Settings
 
 OWNER: Final = "owner"  # a file in a shared folder, on which the process that made it holds a lock
-
-
-def prepare_workers(settings: Settings) -> None:
-    """Refuse settings that no worker could start with, and make the folder in which workers share metrics.
-
-    Raises:
-        SettingsError: The keys cannot be used, or traces cannot be sent.
-    """
-    require_startable(settings)
-    open_shared_folder()
 
 
 def open_shared_folder() -> None:

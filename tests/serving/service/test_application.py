@@ -145,6 +145,37 @@ def test_what_cannot_be_kept_of_bentomls_configuration_is_said(tag: str, picture
     assert "access_control_allow_credentials" in said["ready"]["error"]["message"]
 
 
+REFUSED = """
+with TestClient(service.to_asgi()) as client:
+    said["states"] = [client.get(path).status_code for path in ("/livez", "/readyz", "/schema.json")]
+    said["code"] = client.post("/predict", content=picture).json()["error"]["code"]
+said["paths"] = sorted(service.openapi_spec["paths"])[:3]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"), [("GRAFT_API_KEYS", "short", "weak_key"), ("GRAFT_ROOT_PATH", "/v2", "invalid_settings")]
+)
+def test_a_mistake_leaves_it_alive_not_ready_and_saying_why_where_nothing_checked_before(
+    tag: str, picture: Path, name: str, value: str, code: str
+) -> None:
+    said = run(REFUSED, tag, picture, **{name: value})
+    assert said == {"states": [200, 503, 200], "code": code, "paths": ["/", "/docs", "/docs.json"]}
+
+
+BELOW_A_PREFIX = """
+with TestClient(service.to_asgi(), headers={"x-api-key": "a-key-0123456789abc"}) as client:
+    paths = ("/cells/schema.json", "/schema.json", "/cells/readyz", "/cells/predict", "/cells")
+    said["with"] = [client.get(path).status_code for path in paths]
+    said["without a key"] = [client.get(path, headers={"x-api-key": ""}).status_code for path in ("/schema.json", "/docs.json")]
+"""
+
+
+def test_a_root_path_holds_for_bentomls_clients_and_documentation_is_protected(tag: str, picture: Path) -> None:
+    settings = {"GRAFT_ROOT_PATH": "/cells", "GRAFT_API_KEYS": "a-key-0123456789abc", "GRAFT_PROTECT_ALL": "1"}
+    assert run(BELOW_A_PREFIX, tag, picture, **settings) == {"with": [200, 200, 200, 405, 200], "without a key": [401, 401]}
+
+
 @contextmanager
 def gateway(folder: Path, depends: str, call: str, *arguments: str) -> Iterator[str]:
     """A user's service that depends on ours."""

@@ -32,7 +32,7 @@ REQUESTS = {
     "an endless header": HEAD + b"x: " + b"x" * 300_000,
     "two lengths": HEAD + b"content-length: 1\r\ncontent-length: 2\r\n\r\nx",
     "a proxy's client": b"GET /v2/health/ready HTTP/1.1\r\nhost: localhost\r\nx-forwarded-for: 10.9.8.7\r\nconnection: close\r\n\r\n",
-    "unknown path": b"GET /nothing/here HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    "wrong method": b"GET /predict HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
     "a slash at the end": b"GET /livez/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
     "preflight": b"OPTIONS /predict HTTP/1.1\r\nhost: localhost\r\norigin: https://a.example.org\r\n"
     b"access-control-request-method: POST\r\nconnection: close\r\n\r\n",

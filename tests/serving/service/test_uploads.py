@@ -17,6 +17,12 @@ from tests.conftest import make_picture
 PICTURE = make_picture("bars", 7)
 
 
+def make_closed() -> io.BytesIO:
+    file = io.BytesIO(b"x")
+    file.close()
+    return file
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     file = tmp_path / "picture.png"

@@ -14,10 +14,12 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from serving.model.errors import SettingsError
 from serving.server.app.build import frame
 from serving.server.app.components import Components, open_components
+from serving.server.app.table import list_endpoints
 from serving.server.http.endpoint import Endpoint
-from serving.server.settings import Settings
+from serving.server.settings import OWN_PATHS, Settings, read_settings
 
 
 async def fail(_: Request) -> Response:
@@ -108,3 +110,26 @@ def test_what_is_noted_is_what_was_on_the_wire(tmp_path: Path, caplog: pytest.Lo
     noted = vars(line)["fields"]
     assert (noted["bytes_in"], noted["bytes_out"]) == (len(body), int(answer.headers["content-length"]))
     assert noted["bytes_out"] < 1000
+
+
+def test_no_prefix_can_hide_a_path_of_the_service(tmp_path: Path) -> None:
+    rows = list_endpoints(open_components(Settings(bundle=tmp_path)), schema=dict)
+    assert {row.path.split("/")[1] for row in rows} - {""} == OWN_PATHS
+    with pytest.raises(SettingsError, match="GRAFT_ROOT_PATH"):
+        read_settings({"bundle": tmp_path, "root_path": "/v2/models"})
+    with pytest.raises(SettingsError, match="GRAFT_ROOT_PATH"):
+        read_settings({"bundle": tmp_path, "root_path": "/cells/"})
+
+
+@pytest.mark.parametrize(("path", "status"), [("/cells/echo", 200), ("/echo", 200), ("/cells", 307), ("/cellsx/echo", 404)])
+def test_a_prefix_may_be_there_or_not(tmp_path: Path, path: str, status: int) -> None:
+    parts = open_components(Settings(bundle=tmp_path, root_path="/cells"))
+    app = frame(parts, [Endpoint("POST", "/echo", "echo", echo, "probe", "", "text/plain")])
+
+    async def post() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            return await client.post(path, content=b"x")
+
+    answer = asyncio.run(post())
+    assert answer.status_code == status
+    assert answer.headers.get("location") == ("/cells/" if status == 307 else None)

@@ -91,6 +91,19 @@ def test_keys_are_replaced_without_a_restart(client: httpx.Client, keys_file: Pa
     assert ask(client, x_api_key=OLD).status_code == 401
 
 
+PROXIES = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "x-envoy-external-address",
+    "x-amzn-trace-id",
+]
 LOOPBACK = [
     "127.0.0.1",
     "127.8.8.8",
@@ -153,7 +166,7 @@ def test_a_key_is_asked_for_everywhere_where_there_is_one() -> None:
 @pytest.mark.parametrize(
     "headers",
     [{"host": "example.org"}, {"host": "example.org:3000"}, {"host": "127.0.0.1.example.org"}, {"host": "[fe80::1]:3000"}, {"host": "a@b"}]
-    + [{"host": "localhost", name: "10.0.0.1"} for name in ("forwarded", "x-forwarded-for", "x-real-ip", "via")],
+    + [{"host": "localhost", name: "10.0.0.1"} for name in PROXIES],
 )
 def test_what_came_through_a_proxy_or_by_another_name_is_not_from_this_machine(headers: dict[str, str]) -> None:
     with pytest.raises(InputRefusedError, match="not through a proxy"):
@@ -166,7 +179,17 @@ def test_what_came_through_a_proxy_or_by_another_name_is_not_from_this_machine(h
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "localhost:3000", "LocalHost:3000", "127.0.0.1:3000", "[::1]:3000", "[::1]", "[::ffff:127.0.0.1]:80"]
+    "host",
+    [
+        "localhost",
+        "localhost:3000",
+        "LocalHost:3000",
+        "127.0.0.1:3000",
+        "[::1]:3000",
+        "[::1]",
+        "[::ffff:127.0.0.1]:80",
+        "app.localhost:3000",
+    ],
 )
 def test_this_machine_may_be_called_by_its_own_names(host: str) -> None:
     check(("127.0.0.1", 3000), headers={"host": host})

@@ -381,3 +381,11 @@ def test_predict_says_so_when_a_text_is_not_in_utf_8(texts_service: Service) -> 
     body = json.dumps({"text": "caf\xe9"}, ensure_ascii=False).encode("latin-1")
     answer = httpx.post(f"{texts_service.url}/predict", content=body, headers={"content-type": "application/json; charset=ISO-8859-1"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "not_utf8")
+
+
+@pytest.mark.parametrize("fields", [("images[]", "images[]"), ("images[0]", "images[1]"), ("images", "images[]")])
+def test_predict_batch_takes_lists_as_php_rails_and_axios_write_them(
+    pictures_service: Service, predictor: Predictor, fields: tuple[str, str]
+) -> None:
+    answer = httpx.post(f"{pictures_service.url}/predict_batch", files=[(field, ("x.png", PICTURE)) for field in fields])
+    assert answer.json()["predictions"] == [predictor.predict(PICTURE).to_json()] * 2

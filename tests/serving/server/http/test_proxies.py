@@ -129,6 +129,20 @@ def test_no_keys_means_not_through_nginx(tiny_run: Path, tmp_path: Path) -> None
     assert "GRAFT_API_KEYS" in ready.json()["error"]["message"]
 
 
+def test_a_proxy_that_does_not_show_cannot_be_told_from_this_machine(tiny_run: Path, tmp_path: Path) -> None:
+    """nginx from 1.29.7 speaks HTTP/1.1 by itself; docs/serving.md says so, and that keys are the remedy."""
+    silent = 'proxy_http_version 1.1; proxy_set_header Connection "";'
+    service = logged_service(tiny_run / "bundle", tmp_path / "log", GRAFT_API_KEYS="")
+    with service as running, proxied(tmp_path / "nginx", [], target=running.url, extra=silent) as url:
+        assert httpx.post(f"{url}/predict", content=make_picture("bars", 4)).status_code == 200
+
+
+def test_what_bentoml_answers_early_is_no_502_either(bento_port: int, tmp_path: Path) -> None:
+    with proxied(tmp_path / "nginx", [bento_port]) as url:
+        statuses = Counter(httpx.post(f"{url}/schema.json", content=JUNK, headers=HEADERS).status_code for _ in range(20))
+    assert statuses == {405: 20}
+
+
 def test_a_prefix_is_taken_with_and_without_its_removal(tiny_run: Path, tmp_path: Path) -> None:
     settings = SETTINGS | {"GRAFT_ROOT_PATH": "/cells"}
     with logged_service(tiny_run / "bundle", tmp_path / "log", **settings) as service:
