@@ -76,12 +76,13 @@ def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, A
     """The exported backbone in ONNX Runtime, one thread a run, as many runs at once as CPUs; with a batch of 1, as Graft runs it."""
     from concurrent.futures import ThreadPoolExecutor
 
-    import onnxruntime as ort
-
     from pipeline.finetune.features import FeatureExtractor
     from pipeline.modalities.image.network import ImageClassifier, Normalisation
     from pipeline.onnx import to_onnx
     from serving.model.runtimes.machine import cpu_limit
+    from serving.model.runtimes.ort import load_onnxruntime
+
+    ort = load_onnxruntime()
 
     extractor = FeatureExtractor(ImageClassifier(pretrained(backbone), Normalisation((0.5,) * 3, (0.5,) * 3))).eval()
     example = {"image": pixels[: max(2, batch)]}

@@ -27,6 +27,11 @@ TINY = "test_resnet"  # timm's own small network for tests
 SIZE_PX = 64
 
 
+def pytest_configure() -> None:
+    """Keep ONNX Runtime, which some tests import directly, from reporting to its maker."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 def make_picture(label: str, index: int) -> bytes:
     """A noisy PNG of 72 x 64 pixels: `bars` has vertical bars, `plain` has none."""
     rng = np.random.default_rng(1000 * (label == "bars") + index)

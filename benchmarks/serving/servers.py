@@ -29,6 +29,8 @@ ANSWER_WITHIN_S = 60
 STOP_WITHIN_S = 10
 MB = 1024 * 1024
 
+QUIET = {"ORT_DISABLE_TELEMETRY": "1"}  # the peers would report to its maker; ours never does
+
 
 @dataclass
 class Server:
@@ -46,7 +48,7 @@ class Server:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - open while the server runs
         start = time.perf_counter()
         self.process = subprocess.Popen(
-            self.command, env=os.environ | self.environment, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
+            self.command, env=os.environ | QUIET | self.environment, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
         )
         while time.perf_counter() - start < READY_WITHIN_S:
             try:
