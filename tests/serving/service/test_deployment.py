@@ -99,12 +99,11 @@ def test_bentoml_serve_without_a_bundle_says_how_to_name_one() -> None:
 
 
 @contextmanager
-def started(*command: str, **environment: str) -> Iterator[httpx.Client]:
+def started(*command: str, log: Path = Path(os.devnull), **environment: str) -> Iterator[httpx.Client]:
     """A server that answers, ready or not."""
     port = free_port()
-    process = subprocess.Popen(
-        [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", env=os.environ | environment
-    )
+    with log.open("wb") as out:
+        process = subprocess.Popen([*command, "--port", str(port)], stdout=out, stderr=out, cwd="/", env=os.environ | environment)
     try:
         transport = httpx.HTTPTransport(retries=30)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=transport, timeout=30) as client:
@@ -115,10 +114,10 @@ def started(*command: str, **environment: str) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.slow
-def test_a_bento_that_nobody_can_call_says_so(tag: str) -> None:
+def test_a_bento_that_nobody_can_call_says_so(tag: str, tmp_path: Path) -> None:
     """A caller from elsewhere is one who comes to another address than this machine's own, or through a proxy."""
     elsewhere = {"host": "10.1.2.3:3000"}
-    with started(sys.executable, "-m", "bentoml", "serve", tag) as client:
+    with started(sys.executable, "-m", "bentoml", "serve", tag, log=tmp_path / "log") as client:
         here, there = client.get("/readyz"), client.get("/readyz", headers=elsewhere)
         asked = client.post("/predict", content=make_picture("bars", 1), headers=elsewhere)
         alive = client.get("/livez", headers=elsewhere)
@@ -130,6 +129,7 @@ def test_a_bento_that_nobody_can_call_says_so(tag: str) -> None:
     assert asked.status_code == 401
     for answer in (there, asked):
         assert "GRAFT_API_KEYS" in answer.json()["error"]["message"]
+    assert (tmp_path / "log").read_text().count('"level":"warning","logger":"graft","message":"no_keys: ') == 1
 
 
 @pytest.mark.slow
