@@ -21,7 +21,7 @@ from pydantic import (
 from serving.model.errors import SettingsError
 
 PREFIX = "GRAFT_"
-ROOT_PATH = r"^((/[A-Za-z0-9._~-]+)+)?$"  # no slash at the end
+ROOT_PATH = re.compile(r"((/[A-Za-z0-9._~-]+)+)?")
 OWN_PATHS = frozenset({
     "docs", "docs.json", "healthz", "livez", "metrics", "predict", "predict_batch", "readyz", "schema.json",
     "v2",
@@ -106,7 +106,7 @@ class Settings(BaseModel):
     max_buffered_bytes: int | None = Field(default=None, gt=0)
     watch_s: float = Field(default=1.0, gt=0)
     keep_alive_s: int = Field(default=75, gt=0)
-    root_path: str = Field(default="", pattern=ROOT_PATH)
+    root_path: str = ""
     api_keys_file: Path | None = None
     protect_all: bool = False
     allow_anonymous: bool = False
@@ -116,7 +116,9 @@ class Settings(BaseModel):
 
     @field_validator("root_path")
     @classmethod
-    def _is_no_path_of_the_service(cls, value: str) -> str:
+    def _is_a_path_beside_the_services(cls, value: str) -> str:
+        if not ROOT_PATH.fullmatch(value):
+            raise ValueError("it must begin with a slash and end without one, such as /models/cells")
         if value.split("/")[1:2] and value.split("/")[1] in OWN_PATHS:
             raise ValueError("the service has this path itself, so that a request could mean either")
         return value
@@ -140,7 +142,8 @@ def read_settings(given: Mapping[str, Any], environment: Mapping[str, str] | Non
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        places = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
+        messages = [(item["loc"], item["msg"].removeprefix("Value error, ")) for item in error.errors()]
+        places = [(".".join(map(str, where)), message) for where, message in messages]
         reasons = "; ".join(f"{place} ({PREFIX}{place.upper()}): {reason}" for place, reason in places)
         text = f"The service's settings cannot be used: {reasons}."
         raise SettingsError("invalid_settings", text) from error

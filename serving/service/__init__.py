@@ -5,8 +5,8 @@ its run. Each takes the BentoML arguments of :class:`serving.service.arguments.S
 else is set by environment variables (:class:`serving.server.settings.Settings`).
 
 The application of :mod:`serving.server.app.build` answers as middleware of BentoML's own, which would cost
-half a millisecond a request. BentoML's is left with its start, its end, and ``/schema.json``. docs/adr/0009
-has the measurements.
+half a millisecond a request. BentoML's is left with its start, its end, and what users mount on it.
+docs/adr/0009 has the measurements.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The application as middleware of BentoML's own, which it leaves the start, the end and `/schema.json`."""
+"""The application as middleware of BentoML's own, which it leaves the start, the end and users' mounts."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class Application:
         self._inner = app
         self._service = service
         self._probes = _read_probes(service)
+        self._mounts = [mount.rstrip("/") for _, mount, _ in service.mount_apps]
         self._is_started = False
         self._starting = threading.Lock()
         self._app, self._keep_alive_s = _open(service, modality)
@@ -79,11 +80,10 @@ class Application:
     def _is_bentomls(self, scope: Scope) -> bool:
         """Return whether BentoML answers: what users mounted on the service, and all outside its prefix."""
         path, prefix = _find_path(scope), self._service.path_prefix
-        mounts = [mount.rstrip("/") for _, mount, _ in self._service.mount_apps]
         return (
             bool(prefix and not path.startswith(f"{prefix}/"))
-            or any(mount and f"{path}/".startswith(f"{mount}/") for mount in mounts)
-            or ("" in mounts and not self._knows(scope))
+            or any(mount and f"{path}/".startswith(f"{mount}/") for mount in self._mounts)
+            or ("" in self._mounts and not self._knows(scope))
         )
 
     def _knows(self, scope: Scope) -> bool:

@@ -106,8 +106,8 @@ def frame(parts: Components, endpoints: Sequence[Endpoint]) -> Starlette:
     app = Starlette(
         routes=[endpoint.to_route(guard) for endpoint in endpoints],
         middleware=[
-            *([Middleware(PrefixMiddleware, prefix=prefix)] if prefix else []),
             Middleware(LingerMiddleware),
+            *([Middleware(PrefixMiddleware, prefix=prefix)] if prefix else []),
             Middleware(ObservingMiddleware, metrics=parts.metrics, traces=parts.traces),
             Middleware(BodyLimitMiddleware, get_limits=parts.body_limits),
             *([Middleware(OriginMiddleware, origins=origins)] if origins else []),

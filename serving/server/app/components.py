@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
+from serving.model.errors import SettingsError
 from serving.model.runtimes.machine import cpu_limit, memory_limit
 from serving.server.engine.admission import Admission
 from serving.server.engine.batching import Batcher
 from serving.server.engine.engine import Engine
 from serving.server.engine.live import LiveModel
-from serving.server.http.keys import Keys, open_keys
+from serving.server.http.keys import KEYS_VARIABLE, Keys, open_keys
 from serving.server.http.limits import BodyLimits
 from serving.server.observing.logs import flush_logs
 from serving.server.observing.metrics import Metrics
 from serving.server.observing.traces import open_traces, require_tracing
-from serving.server.settings import Settings
+from serving.server.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from serving.server.observing.spans import Traces
@@ -27,9 +30,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("graft")
 MAX_BODY_BYTES_WITHOUT_MODEL: Final = 8 * 1024 * 1024
 QUEUE_PER_CPU: Final = 16
+NEARLY: Final = (
+    0.9  # of difflib's ratio; Kubernetes names variables after services, such as GRAFT_SERVICE_HOST
+)
 MOST_BUFFERED_BYTES: Final = 512 * 1024 * 1024
-# A worker takes up to 100 MB before the first request, and under BentoML does not know of others: with an
-# eighth for the bodies of each, two stayed within 512 MiB and four within 1 GiB while batches came at once.
+# A worker takes up to 100 MB before the first request. With an eighth for the bodies of all together, one and
+# four of them stayed within 512 MiB (180 and 397 at the peak) while large batches came at once.
 BUFFERED_SHARE: Final = 8
 
 
@@ -117,9 +123,20 @@ class Components:
 
 def require_startable(settings: Settings) -> None:
     """Raise SettingsError where :func:`open_components` would, before any process starts."""
+    _refuse_misspelt(os.environ)
     open_keys(settings.api_keys_file)
     if settings.trace:
         require_tracing()
+
+
+def _refuse_misspelt(variables: Iterable[str]) -> None:
+    """Raise SettingsError for a variable whose name is nearly one of a setting, and would be ignored."""
+    known = {KEYS_VARIABLE, *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)}
+    for name in sorted(variables):
+        nearest = get_close_matches(name, known, 1, NEARLY) if name.startswith(PREFIX) else []
+        if nearest and name not in known:
+            text = f"{name}: there is no such setting. Did you mean {nearest[0]}?"
+            raise SettingsError("unknown_setting", text)
 
 
 def open_components(

@@ -19,7 +19,8 @@ DESCRIPTIONS: Final = {
     413: "`body_too_large`, `too_many_items`, …: the request is too large, or holds too many items.",
     415: "`wrong_type`, `wrong_encoding`, …: the media type or the encoding of the body is not read.",
     431: "`headers_too_large`: the headers are too large.",
-    503: "`overloaded` or `deadline_exceeded`: too many requests wait; or the reason why no model is ready.",
+    503: "`overloaded` or `deadline_exceeded`: too many requests wait; or the reason why no model is "
+    "ready, or `no_keys`: without keys, other machines are given no predictions.",
 }
 _HEADERS: Final = {401: "WWW-Authenticate", 415: "Accept-Encoding", 503: "Retry-After"}
 

@@ -32,7 +32,7 @@ class Keys:
     """
 
     def __init__(self, listed: Iterable[str] = (), file: Path | None = None) -> None:
-        self._listed = _hash_all(listed, "the environment")
+        self._listed = _hash_all(listed, KEYS_VARIABLE)
         self._file = file
         self._seen: tuple[int, int, int] | None = None
         self._from_file: tuple[bytes, ...] = ()

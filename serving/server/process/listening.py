@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import stat
@@ -95,8 +96,10 @@ def _listen_unix(path: Path) -> socket.socket:
 
 def _remove_abandoned(path: Path) -> None:
     """Remove a Unix socket on which nobody listens any more, as a killed service leaves it."""
-    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+    if not path.exists():
         return
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise OSError(errno.EEXIST, "a file is there that is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PROBE_S)
         try:

@@ -81,6 +81,7 @@ def test_sync_client_sends_pictures(url: str, path: Path, expected: dict[str, An
         assert client.predict(image=WAYS[way](path)) == expected
         assert client.predict(WAYS[way](path)) == expected
         assert client.predict_batch(images=[WAYS[way](path), WAYS[way](path)]) == {"predictions": [expected, expected]}
+        assert client.request("POST", "/predict", content=path.read_bytes()).json() == expected
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -58,12 +58,13 @@ def tag(tiny_run: Path) -> str:
 
 MISTAKES = {
     "setting": ({"GRAFT_MAX_QUEUE": "-1"}, "max_queue (GRAFT_MAX_QUEUE)"),
+    "misspelt": ({"GRAFT_API_KEY": "a-key-0123456789abc"}, "GRAFT_API_KEY: there is no such setting. Did you mean GRAFT_API_KEYS?"),
     "log level": ({"GRAFT_LOG_LEVEL": "loud"}, "log_level (GRAFT_LOG_LEVEL)"),
-    "short key": ({"GRAFT_API_KEYS": "short"}, "an API key has fewer than 16 characters"),
+    "short key": ({"GRAFT_API_KEYS": "short"}, "GRAFT_API_KEYS: an API key has fewer than 16 characters"),
     "no keys file": ({"GRAFT_API_KEYS_FILE": "/nowhere/keys"}, "/nowhere/keys: the API keys cannot be read"),
     "tracing": ({"GRAFT_TRACE": "1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "only 'http/protobuf' is supported"),
     "origin": ({"GRAFT_ALLOW_ORIGIN": "*"}, "allow_origin (GRAFT_ALLOW_ORIGIN)"),
-    "root path": ({"GRAFT_ROOT_PATH": "x/"}, "root_path (GRAFT_ROOT_PATH)"),
+    "root path": ({"GRAFT_ROOT_PATH": "x/"}, "root_path (GRAFT_ROOT_PATH): it must begin with a slash"),
 }
 
 

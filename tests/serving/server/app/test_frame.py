@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from serving.model.errors import SettingsError
 from serving.server.app.build import frame
-from serving.server.app.components import Components, open_components
+from serving.server.app.components import Components, open_components, require_startable
 from serving.server.app.table import list_endpoints
 from serving.server.http.endpoint import Endpoint
 from serving.server.settings import OWN_PATHS, Settings, read_settings
@@ -110,6 +110,22 @@ def test_what_is_noted_is_what_was_on_the_wire(tmp_path: Path, caplog: pytest.Lo
     noted = vars(line)["fields"]
     assert (noted["bytes_in"], noted["bytes_out"]) == (len(body), int(answer.headers["content-length"]))
     assert noted["bytes_out"] < 1000
+
+
+def test_variables_that_others_name_after_the_service_are_none_of_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "GRAFT_SERVICE_HOST",
+        "GRAFT_PORT_3000_TCP_ADDR",
+        "GRAFT_PORT",
+        "GRAFT_CACHE",
+        "GRAFT_WORKER_DEATHS",
+        "GRAFT_METRICS_FOLDER",
+    ):
+        monkeypatch.setenv(name, "1")
+    require_startable(Settings(bundle=tmp_path))
+    monkeypatch.setenv("GRAFT_MAX_QUEU", "3")
+    with pytest.raises(SettingsError, match="Did you mean GRAFT_MAX_QUEUE"):
+        require_startable(Settings(bundle=tmp_path))
 
 
 def test_no_prefix_can_hide_a_path_of_the_service(tmp_path: Path) -> None:

@@ -151,3 +151,5 @@ def test_a_prefix_is_taken_with_and_without_its_removal(tiny_run: Path, tmp_path
                 assert httpx.post(f"{url}/cells/predict", content=make_picture("bars", 5), headers=HEADERS).status_code == 200
                 assert httpx.get(f"{url}/cells/docs.json").json()["servers"] == [{"url": "."}]
                 assert "code" in httpx.get(f"{url}/cells/v2/models/other").json()
+        with proxied(tmp_path / "whole", [], location="/cells", target=service.url) as url:  # what is sent on early is no 502 either
+            assert {httpx.post(f"{url}/cells", content=JUNK).status_code for _ in range(10)} == {307}

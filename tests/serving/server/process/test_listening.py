@@ -84,7 +84,7 @@ def test_a_second_service_at_a_unix_socket_is_refused(path: Path, tiny_run: Path
 
 def test_a_file_at_the_place_of_a_unix_socket_stays(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine")
-    assert "--uds" in refuse(serve_command(tiny_run / "bundle", "--uds", tmp_path / "notes"))
+    assert "no socket). Choose another with --uds" in refuse(serve_command(tiny_run / "bundle", "--uds", tmp_path / "notes"))
     assert (tmp_path / "notes").read_text() == "mine"
 
 
