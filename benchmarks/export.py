@@ -2,8 +2,9 @@
 
     python benchmarks/export.py [--rounds 9] [--pictures 20]
 
-Weights are EfficientNet-Lite0's own, and random ones of ResNet18, whose speed is the same; how close answers stay is in a run's
-receipts. One picture a run, on one thread; variants take turns in every round, after a warm-up; ranges are those of the rounds.
+Weights are EfficientNet-Lite0's own, and random ones of ResNet18, whose speed is the same; how close answers
+stay is in a run's receipts. One picture a run, on one thread; variants take turns in every round, after a
+warm-up; ranges are those of the rounds.
 """
 
 from __future__ import annotations
@@ -30,10 +31,15 @@ def export(name: str) -> bytes:
     """One network of 224 pixels and two classes as ``graft export`` writes it."""
     import torch
 
+    from pipeline.artifacts.onnx import to_onnx
     from pipeline.export.classifier import ServedClassifier
-    from pipeline.modalities.image.network import ImageClassifier, Normalisation, create_network, create_pretrained
+    from pipeline.modalities.image.network import (
+        ImageClassifier,
+        Normalisation,
+        create_network,
+        create_pretrained,
+    )
     from pipeline.modalities.image.training import DYNAMIC_AXES
-    from pipeline.onnx import to_onnx
     from pipeline.recipe.sections import ImageBackbone
 
     torch.manual_seed(0)
@@ -41,7 +47,13 @@ def export(name: str) -> bytes:
     classifier = ImageClassifier(network.eval(), Normalisation((0.5,) * 3, (0.5,) * 3))
     classifier.set_head(0.01 * np.ones((2, network.num_features), np.float32), np.zeros(2, np.float32))
     pixels = {"image": np.zeros((2, 224, 224, 3), np.uint8)}
-    return to_onnx(ServedClassifier(classifier, 1.0).eval(), pixels, output_name="probabilities", metadata={}, dynamic_axes=DYNAMIC_AXES)
+    return to_onnx(
+        ServedClassifier(classifier, 1.0).eval(),
+        pixels,
+        output_name="probabilities",
+        metadata={},
+        dynamic_axes=DYNAMIC_AXES,
+    )
 
 
 def export_once() -> None:
@@ -55,7 +67,11 @@ def export_once() -> None:
     content = export(LITE0["name"])
     print(
         json.dumps(
-            {"imports_s": imported - start, "seconds": time.perf_counter() - imported, "sha256": hashlib.sha256(content).hexdigest()}
+            {
+                "imports_s": imported - start,
+                "seconds": time.perf_counter() - imported,
+                "sha256": hashlib.sha256(content).hexdigest(),
+            }
         )
     )
 
@@ -105,7 +121,9 @@ def compare(name: str, rounds: int, count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--pictures", type=int, default=20)
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
@@ -115,7 +133,9 @@ def main() -> None:
         return
     twice = [measure_apart(__file__, "--once") for _ in range(2)]
     same = len({each["sha256"] for each in twice}) == 1
-    seconds = ", ".join(f"{each['seconds']:.1f} s (and {each['imports_s']:.1f} s of imports)" for each in twice)
+    seconds = ", ".join(
+        f"{each['seconds']:.1f} s (and {each['imports_s']:.1f} s of imports)" for each in twice
+    )
     print(f"export of EfficientNet-Lite0: {seconds}; the same bytes: {'yes' if same else 'NO'}")
     for name in ("resnet18", LITE0["name"]):
         compare(name, options.rounds, options.pictures)

@@ -12,7 +12,9 @@ from typing import Any
 def measure_apart(script: str, *arguments: object) -> dict[str, Any]:
     """Run one variant in a process of its own, since an allocator's settings are a process's; its last line is JSON."""
     command = [sys.executable, script, *map(str, arguments)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    return json.loads(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+    )
 
 
 def spread(values: list[float], digits: int = 2) -> str:

@@ -15,8 +15,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.data.samples import Sample, read_samples
-from pipeline.layout import RunFolder
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import Sample, read_samples
 
 GRAFT = [sys.executable, "-m", "pipeline.cli"]
 PORT = 23907
@@ -35,7 +35,9 @@ def first_answer(run: Path, sample: Sample) -> float:
     command = [*GRAFT, "serve", str(run), "--port", str(PORT)]
     service = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     headers = {} if sample.text is None else {"Content-Type": "text/plain"}
-    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/predict", data=sample.read(), headers=headers, method="POST")
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORT}/predict", data=sample.read(), headers=headers, method="POST"
+    )
     try:
         while True:
             try:
@@ -60,7 +62,9 @@ def report(name: str, measure: Callable[[], float], rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", nargs="?", type=Path, default=Path("models/solar-cells"))
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
@@ -68,7 +72,9 @@ def main() -> None:
         sys.exit(f"{options.run}: no run there. Carry one out first, with `make demo` or `graft run`.")
     sample = next(sample for sample in read_samples(RunFolder(options.run)) if sample.split == "test")
     report("graft --help", lambda: seconds([*GRAFT, "--help"]), options.rounds)
-    report("graft run, every stage skipped", lambda: seconds([*GRAFT, "run", str(options.run)]), options.rounds)
+    report(
+        "graft run, every stage skipped", lambda: seconds([*GRAFT, "run", str(options.run)]), options.rounds
+    )
     report("graft serve, to the first answer", lambda: first_answer(options.run, sample), options.rounds)
 
 

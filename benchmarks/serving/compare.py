@@ -3,12 +3,14 @@
     python benchmarks/serving/compare.py RUN [--artifact NAME] [--before CHECKOUT] [--rounds 5] [--seconds 5]
         [--clients 1 8 32] [--json FILE]
 
-The peers are written as their documentation says (`fastapi_peer.py`, `litserve_peer.py`) and serve the fp32 ONNX file; a tuned variant of
-each runs one thread a request, and LitServe a worker for each CPU. Ours serves its default, or what `--artifact` names. With `--before` our
-service of another checkout stands beside it too, with the same artifact, so that a change can be judged within one run. All servers stay
-up; what each uses while idle is printed, and must be next to nothing. Before anything is timed, every answer of each is compared with what
-its artifact answers in this process. Each round takes the numbers of clients, and for each of them the servers, in a new order. Ratios are
-formed within a round. Figures are medians with [least, most] of the rounds.
+The peers are written as their documentation says (`fastapi_peer.py`, `litserve_peer.py`) and serve the fp32
+ONNX file; a tuned variant of each runs one thread a request, and LitServe a worker for each CPU. Ours serves
+its default, or what `--artifact` names. With `--before` our service of another checkout stands beside it too,
+with the same artifact, so that a change can be judged within one run. All servers stay up; what each uses
+while idle is printed, and must be next to nothing. Before anything is timed, every answer of each is compared
+with what its artifact answers in this process. Each round takes the numbers of clients, and for each of them
+the servers, in a new order. Ratios are formed within a round. Figures are medians with [least, most] of the
+rounds.
 """
 
 from __future__ import annotations
@@ -35,14 +37,25 @@ from servers import Caller, Server, before, drive, fastapi, litserve, ours
 sys.path.append(str(Path(__file__).parents[1]))
 from rounds import spread
 
-from pipeline.machine import cpu_name
+from pipeline.machine.settings import cpu_name
 from serving.model.predictor import Predictor, load_predictor
 from serving.model.runtimes.machine import cpu_limit
 from serving.model.schemas import Prediction
 
 AGREE_WITHIN = 1e-4
 IDLE_S = 3
-PACKAGES = ("graft-ml", "fastapi", "litserve", "uvicorn", "starlette", "uvloop", "httptools", "onnxruntime-gpu", "onnxruntime", "pillow")
+PACKAGES = (
+    "graft-ml",
+    "fastapi",
+    "litserve",
+    "uvicorn",
+    "starlette",
+    "uvloop",
+    "httptools",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "pillow",
+)
 PACKAGES += ("tokenizers", "pydantic")
 MEASURES = {"per_s": "requests/s", "p50_ms": "p50, ms", "p99_ms": "p99, ms"}
 HERE_ALONE = "in this process"
@@ -59,12 +72,18 @@ class Variant:
     folder: Path = Path()
 
 
-def make_variants(options: argparse.Namespace, modality: str, inputs: list[bytes], mine: Predictor) -> list[Variant]:
+def make_variants(
+    options: argparse.Namespace, modality: str, inputs: list[bytes], mine: Predictor
+) -> list[Variant]:
     """Ours, ours with raw bodies, and the peers."""
-    fp32 = mine if mine.artifact.name == ARTIFACT else load_predictor(options.run / "bundle", artifact=ARTIFACT)
+    fp32 = (
+        mine if mine.artifact.name == ARTIFACT else load_predictor(options.run / "bundle", artifact=ARTIFACT)
+    )
     of_mine, of_fp32 = ([predictor.predict(item) for item in inputs] for predictor in (mine, fp32))
     same = sum(a.label == b.label for a, b in zip(of_mine, of_fp32, strict=True))
-    print(f"{len(inputs)} inputs; ours serves {mine.artifact.name}, the peers {ARTIFACT}, which give {same} of them the same label")
+    print(
+        f"{len(inputs)} inputs; ours serves {mine.artifact.name}, the peers {ARTIFACT}, which give {same} of them the same label"
+    )
     common = [common_request(modality, item) for item in inputs]
     server = ours(options.run, options.port, options.artifact)
     variants = [Variant(server.name, server, common, of_mine)]
@@ -72,7 +91,10 @@ def make_variants(options: argparse.Namespace, modality: str, inputs: list[bytes
         variants.append(Variant("ours, raw body", server, [raw_request(item) for item in inputs], of_mine))
     peers = [fastapi(options.run, options.port + 1), litserve(options.run, options.port + 2)]
     if options.tuned:
-        peers += [fastapi(options.run, options.port + 3, tuned=True), litserve(options.run, options.port + 4, tuned=True)]
+        peers += [
+            fastapi(options.run, options.port + 3, tuned=True),
+            litserve(options.run, options.port + 4, tuned=True),
+        ]
     variants += [Variant(peer.name, peer, common, of_fp32) for peer in peers]
     if options.before:
         earlier = before(options.run, options.port + 5, options.artifact, options.before)
@@ -100,9 +122,13 @@ def check_answers(variant: Variant) -> float:
             if status != 200:
                 raise SystemExit(f"{variant.name} answers input {index} with {status}: {body[:300]!r}")
             answer = json.loads(body)
-            difference = max(abs(answer["probabilities"][label] - value) for label, value in expected.probabilities.items())
+            difference = max(
+                abs(answer["probabilities"][label] - value) for label, value in expected.probabilities.items()
+            )
             if answer["label"] != expected.label or difference > AGREE_WITHIN:
-                raise SystemExit(f"{variant.name} answers input {index} with {body[:300]!r}, and not with {expected.probabilities}")
+                raise SystemExit(
+                    f"{variant.name} answers input {index} with {body[:300]!r}, and not with {expected.probabilities}"
+                )
             largest = max(largest, difference)
     return largest
 
@@ -128,7 +154,9 @@ def time_in_process(predictor: Predictor, inputs: list[bytes], seconds: float) -
     return 1000 * quantile(took, 0.5)
 
 
-def run_round(variants: list[Variant], options: argparse.Namespace, mine: Predictor, inputs: list[bytes]) -> dict[str, Any]:
+def run_round(
+    variants: list[Variant], options: argparse.Namespace, mine: Predictor, inputs: list[bytes]
+) -> dict[str, Any]:
     """Every number of clients with every variant, and the in-process time beside one client."""
     found: dict[str, Any] = {"load": defaultdict(dict), "memory": {}}
     for clients in random.sample(options.clients, len(options.clients)):
@@ -208,20 +236,32 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     finally:
         for server in servers:
             server.stop()
-    return {"artifact": mine.artifact.name, "inputs": len(inputs), "idle_percent": idle, "start_s": starts, "rounds": rounds}
+    return {
+        "artifact": mine.artifact.name,
+        "inputs": len(inputs),
+        "idle_percent": idle,
+        "start_s": starts,
+        "rounds": rounds,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--artifact", help="what ours serves; by default the bundle's default")
-    parser.add_argument("--before", type=Path, help="another checkout of this repository, whose service is measured too")
+    parser.add_argument(
+        "--before", type=Path, help="another checkout of this repository, whose service is measured too"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--inputs", type=int, default=200, help="of the test split")
     parser.add_argument("--starts", type=int, default=5)
-    parser.add_argument("--tuned", action=argparse.BooleanOptionalAction, default=True, help="the peers a second time, tuned")
+    parser.add_argument(
+        "--tuned", action=argparse.BooleanOptionalAction, default=True, help="the peers a second time, tuned"
+    )
     parser.add_argument("--port", type=int, default=24100, help="the first of six")
     parser.add_argument("--json", type=Path, help="a file for all figures")
     options = parser.parse_args()

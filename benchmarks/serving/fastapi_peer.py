@@ -4,8 +4,9 @@
 
 The model is loaded in the lifespan: https://fastapi.tiangolo.com/advanced/events/
 Files come as `UploadFile`: https://fastapi.tiangolo.com/tutorial/request-files/
-Texts come as a model of pydantic's, and so do answers: https://fastapi.tiangolo.com/tutorial/body/, .../tutorial/response-model/
-The endpoints are plain functions, which FastAPI runs in its thread pool, because their work blocks: https://fastapi.tiangolo.com/async/
+Texts come as a model of pydantic's, and so do answers: https://fastapi.tiangolo.com/tutorial/body/,
+.../tutorial/response-model/ The endpoints are plain functions, which FastAPI runs in its thread pool, because
+their work blocks: https://fastapi.tiangolo.com/async/
 """
 
 import os

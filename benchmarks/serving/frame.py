@@ -2,10 +2,10 @@
 
     python benchmarks/serving/frame.py RUN [--requests 2000] [--rounds 9] [--bytes 20000] [--json FILE]
 
-The echo stands in the frame as `/predict` does: observing with its metrics and its line of the log, limits on the
-body, the guard, Starlette's routing and exceptions. Beside it stands the same echo in a bare Starlette application,
-which is the floor. Rounds alternate between them; ratios are formed within a round. Figures are medians with
-[least, most]. The log goes to a file that nobody reads.
+The echo stands in the frame as `/predict` does: observing with its metrics and its line of the log, limits on
+the body, the guard, Starlette's routing and exceptions. Beside it stands the same echo in a bare Starlette
+application, which is the floor. Rounds alternate between them; ratios are formed within a round. Figures are
+medians with [least, most]. The log goes to a file that nobody reads.
 """
 
 from __future__ import annotations
@@ -46,7 +46,12 @@ async def echo(request: Request) -> Response:
 
 def make_scope(size: int) -> dict[str, Any]:
     """The scope of a request as uvicorn makes it."""
-    headers = {"host": "127.0.0.1:3000", "user-agent": "benchmark", "content-type": BINARY, "content-length": str(size)}
+    headers = {
+        "host": "127.0.0.1:3000",
+        "user-agent": "benchmark",
+        "content-type": BINARY,
+        "content-length": str(size),
+    }
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -99,7 +104,9 @@ async def measure(options: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--requests", type=int, default=2000, help="of each application in a round")
     parser.add_argument("--rounds", type=int, default=9)

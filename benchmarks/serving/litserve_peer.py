@@ -5,7 +5,8 @@
 The four methods: https://lightning.ai/docs/litserve/api-reference/litapi
 The server and its defaults: https://lightning.ai/docs/litserve/api-reference/litserver
 Texts come as a model of pydantic's: https://lightning.ai/docs/litserve/features/request-response-format
-Forms come as a mapping from field to `UploadFile`: https://github.com/Lightning-AI/LitServe/blob/main/tests/unit/test_form.py
+Forms come as a mapping from field to `UploadFile`:
+https://github.com/Lightning-AI/LitServe/blob/main/tests/unit/test_form.py
 """
 
 import argparse

@@ -1,11 +1,13 @@
 """The load generator: sends prebuilt requests in a cycle, in a process of its own; its last line is JSON.
 
-    python benchmarks/serving/load.py PORT FOLDER --clients 8 --seconds 5     closed loop: each client waits for its answer, and asks again
-    python benchmarks/serving/load.py PORT FOLDER --rate 400 --seconds 5      open loop: arrivals at a fixed rate, answered or not
+    python benchmarks/serving/load.py PORT FOLDER --clients 8 --seconds 5     closed loop: each client waits
+    for its answer, and asks again python benchmarks/serving/load.py PORT FOLDER --rate 400 --seconds 5
+    open loop: arrivals at a fixed rate, answered or not
 
-It shares its CPUs with the server, so it is light: uvloop, httptools, no bodies kept. Latencies are from writing a request to the end of
-its answer, of those answered with 200. In the open loop it prints `sent` when the last request is, and then waits for what is not answered
-yet; `late_p99_ms` says how far it fell behind its own schedule, and with that how far the figures are the generator's and not the server's.
+It shares its CPUs with the server, so it is light: uvloop, httptools, no bodies kept. Latencies are from
+writing a request to the end of its answer, of those answered with 200. In the open loop it prints `sent` when
+the last request is, and then waits for what is not answered yet; `late_p99_ms` says how far it fell behind
+its own schedule, and with that how far the figures are the generator's and not the server's.
 """
 
 from __future__ import annotations
@@ -82,7 +84,9 @@ class Client:
             async with asyncio.timeout(TIMEOUT_S):
                 if self.connection is None or not self.connection.reusable:
                     self.close()
-                    _, self.connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self.port)
+                    _, self.connection = await asyncio.get_running_loop().create_connection(
+                        Connection, "127.0.0.1", self.port
+                    )
                 status = await self.connection.ask(request)
         except (OSError, TimeoutError):
             self.close()
@@ -95,7 +99,9 @@ class Client:
             self.connection = None
 
 
-async def closed_loop(port: int, requests: Iterator[bytes], clients: int, warmup_s: float, seconds: float) -> dict[str, Any]:
+async def closed_loop(
+    port: int, requests: Iterator[bytes], clients: int, warmup_s: float, seconds: float
+) -> dict[str, Any]:
     """What was answered within `seconds`, after the warm-up."""
     start = time.monotonic() + warmup_s
     end = start + seconds
@@ -141,7 +147,10 @@ async def open_loop(port: int, requests: Iterator[bytes], rate: float, seconds: 
     await asyncio.gather(*pending)
     for client in idle:
         client.close()
-    return summarise(answers, elapsed) | {"offered_per_s": len(late) / elapsed, "late_p99_ms": 1000 * quantile(late, 0.99)}
+    return summarise(answers, elapsed) | {
+        "offered_per_s": len(late) / elapsed,
+        "late_p99_ms": 1000 * quantile(late, 0.99),
+    }
 
 
 def summarise(answers: list[Answer], seconds: float) -> dict[str, Any]:
@@ -160,7 +169,9 @@ def quantile(values: list[float], share: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("port", type=int)
     parser.add_argument("folder", type=Path, help="of requests, *.http")
     parser.add_argument("--clients", type=int, default=1)

@@ -2,10 +2,11 @@
 
     python benchmarks/serving/overload.py RUN [--artifact NAME] [--times 4] [--seconds 10] [--json FILE]
 
-First a closed loop of 32 clients finds the capacity and the latency at full load. Then arrivals come at a fixed rate, whether they are
-answered or not. Refusals must be 503; any other status fails. After the last arrival one client asks again and again: the service has
-recovered at the first of its answers from which on the median is within 20 % of what it was before. Last comes the closed loop again: where
-its figures are not those from before, the machine was not quiet, and the ratios mean little.
+First a closed loop of 32 clients finds the capacity and the latency at full load. Then arrivals come at a
+fixed rate, whether they are answered or not. Refusals must be 503; any other status fails. After the last
+arrival one client asks again and again: the service has recovered at the first of its answers from which on
+the median is within 20 % of what it was before. Last comes the closed loop again: where its figures are not
+those from before, the machine was not quiet, and the ratios mean little.
 """
 
 from __future__ import annotations
@@ -59,11 +60,17 @@ def recovered_after(ended: float, answers: list[tuple[float, float]], before_s: 
     return None
 
 
-def overload(server: Server, folder: Path, requests: list[bytes], options: argparse.Namespace) -> dict[str, Any]:
+def overload(
+    server: Server, folder: Path, requests: list[bytes], options: argparse.Namespace
+) -> dict[str, Any]:
     full = drive(server.port, folder, clients=CLIENTS_AT_FULL_LOAD, seconds=options.seconds)
     before_s = median_s(ask_alone(server.port, requests, min(options.seconds, 5)))
-    arguments = load_arguments(server.port, folder, rate=options.times * full["per_s"], seconds=options.seconds)
-    with subprocess.Popen([sys.executable, str(HERE / "load.py"), *arguments], stdout=subprocess.PIPE, text=True) as load:
+    arguments = load_arguments(
+        server.port, folder, rate=options.times * full["per_s"], seconds=options.seconds
+    )
+    with subprocess.Popen(
+        [sys.executable, str(HERE / "load.py"), *arguments], stdout=subprocess.PIPE, text=True
+    ) as load:
         assert load.stdout
         load.stdout.readline()  # `sent`
         ended = time.monotonic()
@@ -87,24 +94,36 @@ def report(found: dict[str, Any], times: float) -> bool:
     arrivals = sum(over["statuses"].values())
     others = {status: count for status, count in over["statuses"].items() if status not in {"200", "503"}}
     for name, load in {"full load": full, "and again after all": found["full_again"]}.items():
-        print(f"{name:<26} {load['per_s']:.1f} requests/s, p99 {load['p99_ms']:.1f} ms, statuses {load['statuses']}")
-    print(f"{times:g} times that              {over['offered_per_s']:.1f} arrivals/s (asked for: {times * full['per_s']:.1f})")
+        print(
+            f"{name:<26} {load['per_s']:.1f} requests/s, p99 {load['p99_ms']:.1f} ms, statuses {load['statuses']}"
+        )
+    print(
+        f"{times:g} times that              {over['offered_per_s']:.1f} arrivals/s (asked for: {times * full['per_s']:.1f})"
+    )
     print(f"generator behind           {over['late_p99_ms']:.1f} ms at most, for 99 % of the arrivals")
     for status, word in {"200": "accepted", "503": "refused, 503"}.items():
         count = over["statuses"].get(status, 0)
         print(f"{word:<26} {count} of {arrivals}, {100 * count / arrivals:.1f} %")
     print(f"other statuses             {others or 'none'}{'  (0: no answer)' if '0' in others else ''}")
-    print(f"p99 of the accepted        {over['p99_ms']:.1f} ms, {over['p99_ms'] / full['p99_ms']:.2f} times that at full load")
-    print(f"accepted a second          {over['per_s']:.1f}, {over['per_s'] / full['per_s']:.2f} times that at full load")
+    print(
+        f"p99 of the accepted        {over['p99_ms']:.1f} ms, {over['p99_ms'] / full['p99_ms']:.2f} times that at full load"
+    )
+    print(
+        f"accepted a second          {over['per_s']:.1f}, {over['per_s'] / full['per_s']:.2f} times that at full load"
+    )
     after = found["recovered_after_s"]
     took = f"after {after:.2f} s" if after is not None else f"not within {WATCH_S} s"
-    print(f"one client as before       {took} (goal: less than 1 s), p50 before {found['alone_before_ms']:.1f} ms")
+    print(
+        f"one client as before       {took} (goal: less than 1 s), p50 before {found['alone_before_ms']:.1f} ms"
+    )
     print(f"memory then                {found['memory']['rss_mb']:.0f} MB resident")
     return not others
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--artifact", help="what is served; by default the bundle's default")
     parser.add_argument("--times", type=float, default=4, help="the measured capacity")

@@ -48,7 +48,11 @@ class Server:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - open while the server runs
         start = time.perf_counter()
         self.process = subprocess.Popen(
-            self.command, env=os.environ | QUIET | self.environment, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
+            self.command,
+            env=os.environ | QUIET | self.environment,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         while time.perf_counter() - start < READY_WITHIN_S:
             try:
@@ -77,7 +81,10 @@ class Server:
     def memory(self) -> dict[str, float]:
         """Megabytes of the process tree: resident (shared pages counted in each process), and with shared pages counted once."""
         found = [process.memory_full_info() for process in self.tree()]
-        return {"rss_mb": sum(info.rss for info in found) / MB, "pss_mb": sum(info.pss for info in found) / MB}
+        return {
+            "rss_mb": sum(info.rss for info in found) / MB,
+            "pss_mb": sum(info.pss for info in found) / MB,
+        }
 
     def cpu_s(self) -> float:
         """CPU seconds that the process tree has used."""
@@ -110,7 +117,18 @@ def before(run: Path, port: int, artifact: str | None, checkout: Path) -> Server
 
 
 def fastapi(run: Path, port: int, *, tuned: bool = False) -> Server:
-    command = [sys.executable, "-m", "uvicorn", "fastapi_peer:app", "--app-dir", str(HERE), "--host", HOST, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "fastapi_peer:app",
+        "--app-dir",
+        str(HERE),
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+    ]
     return _peer("FastAPI", [*command, "--log-level", "warning"], run, port, tuned=tuned)
 
 

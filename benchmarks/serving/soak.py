@@ -2,8 +2,9 @@
 
     python benchmarks/serving/soak.py RUN [--artifact NAME] [--minutes 10] [--json FILE]
 
-Prints a line a minute, and at the end how memory and p99 went. It fails when the last third of the minutes has more than 10 % more memory
-or a p99 more than 50 % higher than the first third, or when a request found no answer or a 5xx. `--json` is rewritten every minute.
+Prints a line a minute, and at the end how memory and p99 went. It fails when the last third of the minutes
+has more than 10 % more memory or a p99 more than 50 % higher than the first third, or when a request found no
+answer or a 5xx. `--json` is rewritten every minute.
 """
 
 from __future__ import annotations
@@ -48,13 +49,27 @@ def conclude(minutes: list[dict[str, Any]]) -> dict[str, Any]:
     memory = [minute["rss_mb"] for minute in minutes]
     p99 = [minute["p99_ms"] for minute in minutes]
     slope = statistics.linear_regression(range(len(memory)), memory).slope if len(memory) > 1 else 0.0
-    failed = sum(count for minute in minutes for status, count in minute["statuses"].items() if status == "0" or status >= "500")
-    found = {"memory_mb_per_minute": slope, "memory_growth": growth(memory), "p99_growth": growth(p99), "failed": failed}
-    return found | {"passed": found["memory_growth"] <= MOST_MEMORY and found["p99_growth"] <= MOST_P99 and not failed}
+    failed = sum(
+        count
+        for minute in minutes
+        for status, count in minute["statuses"].items()
+        if status == "0" or status >= "500"
+    )
+    found = {
+        "memory_mb_per_minute": slope,
+        "memory_growth": growth(memory),
+        "p99_growth": growth(p99),
+        "failed": failed,
+    }
+    return found | {
+        "passed": found["memory_growth"] <= MOST_MEMORY and found["p99_growth"] <= MOST_P99 and not failed
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--artifact", help="what is served; by default the bundle's default")
     parser.add_argument("--minutes", type=int, default=10)
@@ -74,7 +89,10 @@ def main() -> None:
             queue = write_requests(Path(folder) / "requests", requests)
             drive(server.port, queue, clients=CLIENTS, seconds=1, warmup=0)
             for minute in range(1, options.minutes + 1):
-                found = drive(server.port, queue, clients=CLIENTS, seconds=options.minute, warmup=0) | server.memory()
+                found = (
+                    drive(server.port, queue, clients=CLIENTS, seconds=options.minute, warmup=0)
+                    | server.memory()
+                )
                 minutes.append(found)
                 figures = f"{found['rss_mb']:13.1f} {found['per_s']:11.1f} {found['p50_ms']:8.1f} {found['p99_ms']:8.1f}"
                 print(f"{minute:6} {figures}  {found['statuses']}", flush=True)

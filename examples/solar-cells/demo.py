@@ -27,7 +27,9 @@ def main() -> int:
     if code:
         return code
     port = next(port for port in PORTS if is_free(port))
-    service = subprocess.Popen([*GRAFT, "serve", str(RUN), "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    service = subprocess.Popen(
+        [*GRAFT, "serve", str(RUN), "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         picture = test_picture()
         started = time.monotonic()
@@ -38,7 +40,9 @@ def main() -> int:
     finally:
         service.terminate()
         service.wait()
-    say(f"took      {time.monotonic() - start:.0f} s; the service is stopped, start it with: {GRAFT_COMMAND} serve {RUN}")
+    say(
+        f"took      {time.monotonic() - start:.0f} s; the service is stopped, start it with: {GRAFT_COMMAND} serve {RUN}"
+    )
     return 0
 
 
@@ -59,7 +63,9 @@ def is_free(port: int) -> bool:
 
 def ask(port: int, picture: Path, service: subprocess.Popen[bytes]) -> str:
     """The service's answer, as soon as it gives one."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", data=picture.read_bytes(), method="POST")
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/predict", data=picture.read_bytes(), method="POST"
+    )
     deadline = time.monotonic() + READY_WITHIN_S
     while True:
         try:

@@ -1,7 +1,8 @@
 """What a fresh process takes to load one artifact and answer once: seconds and memory, with serving's libraries alone.
 
-Run as a program, ``python -m pipeline.benchmark.cold BUNDLE ARTIFACT`` is that process: an input's bytes on standard input, one line
-of JSON on standard output. It is one of its own, since a process that trained holds torch, and cannot give its memory back.
+Run as a program, ``python -m pipeline.benchmark.cold BUNDLE ARTIFACT`` is that process: an input's bytes on
+standard input, one line of JSON on standard output. It is one of its own, since a process that trained holds
+torch, and cannot give its memory back.
 """
 
 from __future__ import annotations
@@ -46,15 +47,26 @@ def measure_cold_start(bundle: Path, artifact: str, data: bytes) -> ColdStart:
 def _start(bundle: Path, artifact: str, data: bytes) -> dict[str, Any]:
     command = [sys.executable, "-m", "pipeline.benchmark.cold", str(bundle.absolute()), artifact]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}  # the same pipeline, from wherever it was started
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths)
+    }  # the same pipeline, from wherever it was started
     try:
-        done = subprocess.run(command, input=data, capture_output=True, timeout=TIMEOUT_S, check=False, env=environment)
+        done = subprocess.run(
+            command, input=data, capture_output=True, timeout=TIMEOUT_S, check=False, env=environment
+        )
     except subprocess.TimeoutExpired as error:
-        raise ProviderError("not_loaded", f"{artifact}: no answer within {TIMEOUT_S} s of starting.") from error
+        raise ProviderError(
+            "not_loaded", f"{artifact}: no answer within {TIMEOUT_S} s of starting."
+        ) from error
     answer = done.stdout.splitlines()
-    if done.returncode or not answer:  # a library may end the process, as on an instruction that the CPU lacks
+    if (
+        done.returncode or not answer
+    ):  # a library may end the process, as on an instruction that the CPU lacks
         said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ProviderError("not_loaded", f"{artifact}: ended its process with {_ending(done.returncode)}{said[-1][:200] if said else ''}")
+        raise ProviderError(
+            "not_loaded",
+            f"{artifact}: ended its process with {_ending(done.returncode)}{said[-1][:200] if said else ''}",
+        )
     found: dict[str, Any] = json.loads(answer[-1])
     if "error" in found:
         raise ProviderError(found["code"], found["error"])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.benchmark.rows import Setting, Spread, Timing
-from pipeline.progress import track
+from pipeline.reporting.progress import track
 
 WARM_UP_BATCHES = 5
 Arrays = Sequence[NDArray[Any]]
@@ -41,10 +41,13 @@ class Slot:
         return self.batch_size * len(self.seconds) / sum(self.seconds)
 
 
-def measure_settings(scorers: Mapping[Setting, Scorer], arrays: Arrays, *, rounds: int, seconds: float, seed: int) -> dict[Setting, Timing]:
+def measure_settings(
+    scorers: Mapping[Setting, Scorer], arrays: Arrays, *, rounds: int, seconds: float, seed: int
+) -> dict[Setting, Timing]:
     """Time every setting once a round, in an order that each round shuffles anew, so that a machine's changes of pace hit all alike.
 
-    Every setting gets the same inputs in every round: as many as fit into the seconds, and one batch of the largest size at least.
+    Every setting gets the same inputs in every round: as many as fit into the seconds, and one batch of the
+    largest size at least.
 
     Args:
         scorers: What to time.
@@ -90,7 +93,10 @@ def _time(scorer: Scorer, batch: Arrays) -> float:
 
 def summarise_slots(setting: Setting, slots: Sequence[Slot]) -> Timing:
     """One setting's rounds: percentiles of all batches together, and the range of the rounds' own figures."""
-    p50, p90, p99 = (float(value) for value in 1000 * np.percentile(np.concatenate([slot.seconds for slot in slots]), (50, 90, 99)))
+    p50, p90, p99 = (
+        float(value)
+        for value in 1000 * np.percentile(np.concatenate([slot.seconds for slot in slots]), (50, 90, 99))
+    )
     medians = [1000 * statistics.median(slot.seconds) for slot in slots]
     rates = [slot.samples_per_s for slot in slots]
     return Timing(

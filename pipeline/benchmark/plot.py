@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.benchmark.rows import Row, Spread, single_runs
-from pipeline.evaluate.plots import BLUE, GREY, ORANGE, make_figure
+from pipeline.reporting.figure import BLUE, GREY, ORANGE, make_figure, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,8 +63,18 @@ def plot_pareto(points: Sequence[Point], title: str, setting: str) -> bytes:
     for point in points:
         colour = BLUE if point in front else ORANGE
         middle = point.latency_ms
-        axes.plot([middle.low, middle.high], [point.accuracy] * 2, color=colour, linewidth=1.5, alpha=0.7, zorder=2)
-        axes.scatter(middle.value, point.accuracy, s=30 + 300 * point.file_mb / largest, color=colour, alpha=0.55, linewidths=0, zorder=3)
+        axes.plot(
+            [middle.low, middle.high], [point.accuracy] * 2, color=colour, linewidth=1.5, alpha=0.7, zorder=2
+        )
+        axes.scatter(
+            middle.value,
+            point.accuracy,
+            s=30 + 300 * point.file_mb / largest,
+            color=colour,
+            alpha=0.55,
+            linewidths=0,
+            zorder=3,
+        )
     for rank, point in enumerate(sorted(points, key=lambda point: (point.latency_ms.value, point.accuracy))):
         _label(axes, point, above=rank % 2 == 1)  # neighbours on different sides
     _scale(axes, points)
@@ -78,16 +87,23 @@ def plot_pareto(points: Sequence[Point], title: str, setting: str) -> bytes:
     axes.title.set_fontsize("medium")
     axes.legend(loc="lower right", fontsize="small")
     axes.grid(alpha=0.2)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return to_png(figure)
 
 
 def _draw_front(axes: Axes, front: Sequence[Point]) -> None:
     """Steps: up to each latency the best accuracy is that of the point before, from the last one on its own."""
     latencies = [*(point.latency_ms.value for point in front), axes.get_xlim()[1]]
     accuracies = [*(point.accuracy for point in front), front[-1].accuracy]
-    axes.step(latencies, accuracies, where="post", color=GREY, linestyle="--", linewidth=1, label="Pareto front: the blue ones", zorder=1)
+    axes.step(
+        latencies,
+        accuracies,
+        where="post",
+        color=GREY,
+        linestyle="--",
+        linewidth=1,
+        label="Pareto front: the blue ones",
+        zorder=1,
+    )
 
 
 def _label(axes: Axes, point: Point, *, above: bool) -> None:
@@ -100,7 +116,10 @@ def _label(axes: Axes, point: Point, *, above: bool) -> None:
 
 def _scale(axes: Axes, points: Sequence[Point]) -> None:
     """Room for the labels on all sides; and a logarithmic axis where the latencies differ by much."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter  # after `make_figure`, which says where matplotlib may write
+    from matplotlib.ticker import (  # after `make_figure`, which says where matplotlib may write
+        FuncFormatter,
+        NullFormatter,
+    )
 
     latencies = [latency for point in points for latency in (point.latency_ms.low, point.latency_ms.high)]
     fastest, slowest = min(latencies), max(latencies)

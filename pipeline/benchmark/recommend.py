@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.artifacts.formats import SOURCE
 from pipeline.benchmark.rows import Row, Timing, single_runs
 from pipeline.errors import GraftError
-from pipeline.export.formats import SOURCE
 
 LEAST_ADVANTAGE = 1.05
 ROUNDS_PER_EXCEPTION = 5
@@ -28,14 +28,16 @@ class Recommendation:
 def recommend(rows: Sequence[Row]) -> Recommendation:
     """The best settings for a service with several callers, from the smallest batch that was measured.
 
-    The artifact is the fastest of those that are surely faster than ``onnx-fp32``, with the fewest threads measured: by a twentieth in
-    the median of the rounds, and in all rounds but one of five. Each round is compared with the same round of ``onnx-fp32``, so that a
-    machine whose pace changes does not hide a difference. Where there is none it is ``onnx-fp32``. Accuracy does not choose: what is
-    published has kept to its limits. Of two equally fast ones the more accurate is taken.
+    The artifact is the fastest of those that are surely faster than ``onnx-fp32``, with the fewest threads
+    measured: by a twentieth in the median of the rounds, and in all rounds but one of five. Each round is
+    compared with the same round of ``onnx-fp32``, so that a machine whose pace changes does not hide a
+    difference. Where there is none it is ``onnx-fp32``. Accuracy does not choose: what is published has kept
+    to its limits. Of two equally fast ones the more accurate is taken.
 
-    The threads are those that answer one caller fastest: more are taken where they save a tenth of a run's time at least. A service
-    works on as many requests as there are CPUs, whatever the threads of a run, and threads that find no free CPU do not spin. So what is
-    split when nobody else asks runs side by side when somebody does, and costs 0 to 4 % of the throughput then (docs/adr/0009).
+    The threads are those that answer one caller fastest: more are taken where they save a tenth of a run's
+    time at least. A service works on as many requests as there are CPUs, whatever the threads of a run, and
+    threads that find no free CPU do not spin. So what is split when nobody else asks runs side by side when
+    somebody does, and costs 0 to 4 % of the throughput then (docs/adr/0009).
 
     Raises:
         GraftError: Nothing was timed.
@@ -92,7 +94,11 @@ def _why_artifact(measured: Sequence[tuple[Row, Timing]], chosen: Timing) -> str
     if chosen is not source:
         times = source.p50_ms.value / chosen.p50_ms.value
         return f"{chosen.setting.artifact} is {times:.2f} times as fast as {SOURCE}"
-    return f"no other artifact is surely faster than {SOURCE}" if len(rivals) > 1 else f"{SOURCE} is the only one"
+    return (
+        f"no other artifact is surely faster than {SOURCE}"
+        if len(rivals) > 1
+        else f"{SOURCE} is the only one"
+    )
 
 
 def _why_threads(timings: Sequence[Timing], chosen: Timing) -> str:

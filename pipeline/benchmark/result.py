@@ -10,7 +10,17 @@ from typing import Any
 from pipeline.benchmark.recommend import Recommendation
 from pipeline.benchmark.rows import ColdStart, Facts, Row, Spread, Timing
 
-HEADINGS = ("artifact", "threads", "batch", "p50 ms", "[low, high]", "p90 ms", "p99 ms", "samples/s", "[low, high]")
+HEADINGS = (
+    "artifact",
+    "threads",
+    "batch",
+    "p50 ms",
+    "[low, high]",
+    "p90 ms",
+    "p99 ms",
+    "samples/s",
+    "[low, high]",
+)
 FACTS = ("accuracy", "macro F1", "file MB", "memory MB", "cold start s")
 
 
@@ -53,9 +63,20 @@ class Result:
 
     def to_text(self) -> str:
         """The result as a table, and lines below it."""
-        lines = _align([(*HEADINGS, *FACTS), *(_cells(row.timing, row.cold, row.facts) for row in self.rows if row.timing and row.cold)])
-        lines += [f"{row.facts.artifact}: cannot be run here: {row.unavailable}" for row in self.rows if row.unavailable]
-        alone = dict.fromkeys(row.facts.artifact for row in self.rows if row.timing and row.facts.max_batch_size == 1)
+        lines = _align(
+            [
+                (*HEADINGS, *FACTS),
+                *(_cells(row.timing, row.cold, row.facts) for row in self.rows if row.timing and row.cold),
+            ]
+        )
+        lines += [
+            f"{row.facts.artifact}: cannot be run here: {row.unavailable}"
+            for row in self.rows
+            if row.unavailable
+        ]
+        alone = dict.fromkeys(
+            row.facts.artifact for row in self.rows if row.timing and row.facts.max_batch_size == 1
+        )
         lines += [f"{name}: runs one input at a time, a batch one after another" for name in alone]
         return "\n".join(
             [
@@ -98,6 +119,9 @@ def _align(rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns two spaces apart: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
-        "  ".join(cell.rjust(width) if index else cell.ljust(width) for index, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]

@@ -17,7 +17,8 @@ class Facts:
         artifact: Its name.
         runtime: What runs it.
         precision: Of weights and arithmetic.
-        max_batch_size: The most inputs that it runs at once; a larger batch is several runs. None for any number.
+        max_batch_size: The most inputs that it runs at once; a larger batch is several runs. None for any
+            number.
         file_mb: Its file, in MB of 10^6 bytes.
         accuracy: On the whole test split, from its receipt.
         macro_f1: Likewise.
@@ -37,8 +38,8 @@ class ColdStart:
     """What a fresh process takes that loads one artifact through serving and answers once; medians of several.
 
     Attributes:
-        seconds: From opening the bundle to the first answer, with the files in the system's cache. OpenVINO's hold importing it, which
-            only its artifacts need.
+        seconds: From opening the bundle to the first answer, with the files in the system's cache. OpenVINO's
+            hold importing it, which only its artifacts need.
         peak_rss_mb: The process's largest resident memory in MB of 10^6 bytes, without a GPU's.
     """
 

@@ -11,18 +11,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pipeline import atomic
 from pipeline.benchmark.cold import measure_cold_start
 from pipeline.benchmark.measure import measure_settings
 from pipeline.benchmark.plot import plot_pareto, points_of
 from pipeline.benchmark.recommend import Recommendation, recommend
 from pipeline.benchmark.result import Result
 from pipeline.benchmark.rows import ColdStart, Facts, Row, Setting, Timing, single_runs
-from pipeline.data.samples import evenly, read_samples
-from pipeline.layout import RunFolder
-from pipeline.machine import cpu_name
-from pipeline.progress import track
+from pipeline.files import atomic
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import evenly, read_samples
+from pipeline.machine.settings import cpu_name
 from pipeline.recipe.sections import Recipe
+from pipeline.reporting.progress import track
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.errors import ServingError
 from serving.model.inputs.registry import open_preprocessor
@@ -72,7 +72,11 @@ def benchmark(recipe: Recipe, run: RunFolder, options: Options) -> Result:
     starts = _start_all(bundle, inputs.data[0])
     settings = _settings(bundle, starts, options)
     timings = _time(bundle, settings, inputs, options, recipe.seed) if settings else {}
-    rows = [row for artifact in bundle.manifest.artifacts for row in _rows(bundle, artifact, starts[artifact.name], timings)]
+    rows = [
+        row
+        for artifact in bundle.manifest.artifacts
+        for row in _rows(bundle, artifact, starts[artifact.name], timings)
+    ]
     recommended = recommend(rows)
     result = Result(
         run=run.root,
@@ -132,22 +136,31 @@ def _settings(bundle: Bundle, starts: dict[str, ColdStart | ServingError], optio
     ]
 
 
-def _time(bundle: Bundle, settings: Sequence[Setting], inputs: Inputs, options: Options, seed: int) -> dict[Setting, Timing]:
+def _time(
+    bundle: Bundle, settings: Sequence[Setting], inputs: Inputs, options: Options, seed: int
+) -> dict[Setting, Timing]:
     """Each setting's speed; one session serves all batch sizes."""
     pairs = dict.fromkeys((setting.artifact, setting.threads) for setting in settings)
     predictors: dict[tuple[str, int], Predictor] = {
-        (artifact, threads): load_predictor(bundle.folder, artifact=artifact, threads=threads) for artifact, threads in pairs
+        (artifact, threads): load_predictor(bundle.folder, artifact=artifact, threads=threads)
+        for artifact, threads in pairs
     }
     scorers = {setting: predictors[setting.artifact, setting.threads] for setting in settings}
-    log.info("benchmark: %d settings in %d rounds, about %.0f s", len(settings), options.rounds, options.seconds)
+    log.info(
+        "benchmark: %d settings in %d rounds, about %.0f s", len(settings), options.rounds, options.seconds
+    )
     return measure_settings(scorers, inputs.arrays, rounds=options.rounds, seconds=options.seconds, seed=seed)
 
 
-def _rows(bundle: Bundle, artifact: Artifact, start: ColdStart | ServingError, timings: dict[Setting, Timing]) -> list[Row]:
+def _rows(
+    bundle: Bundle, artifact: Artifact, start: ColdStart | ServingError, timings: dict[Setting, Timing]
+) -> list[Row]:
     facts = _facts(bundle, artifact)
     if isinstance(start, ServingError):
         return [Row(facts, unavailable=start.message)]
-    return [Row(facts, start, timing) for setting, timing in timings.items() if setting.artifact == artifact.name]
+    return [
+        Row(facts, start, timing) for setting, timing in timings.items() if setting.artifact == artifact.name
+    ]
 
 
 def _facts(bundle: Bundle, artifact: Artifact) -> Facts:
@@ -175,13 +188,23 @@ def _device(artifact: Artifact) -> str:
         return cpu
     import torch
 
-    return f"{torch.cuda.get_device_name()}; {cpu}" if torch.cuda.is_available() else f"a GPU that torch cannot name; {cpu}"
+    return (
+        f"{torch.cuda.get_device_name()}; {cpu}"
+        if torch.cuda.is_available()
+        else f"a GPU that torch cannot name; {cpu}"
+    )
 
 
 def _write(run: RunFolder, result: Result, recommended: Recommendation) -> None:
-    timing = min((timing for _, timing in single_runs(result.rows)), key=lambda timing: timing.setting.threads)
+    timing = min(
+        (timing for _, timing in single_runs(result.rows)), key=lambda timing: timing.setting.threads
+    )
     setting = f"batch {timing.setting.batch_size}, {timing.setting.threads} thread{'s' * (timing.setting.threads > 1)}"
-    atomic.write_bytes(result.plot, plot_pareto(points_of(result.rows), f"{run.root.name}: {result.measured_on}", setting))
+    atomic.write_bytes(
+        result.plot, plot_pareto(points_of(result.rows), f"{run.root.name}: {result.measured_on}", setting)
+    )
     atomic.write_json(run.benchmark / "benchmark.json", result.to_json())
-    defaults = Defaults(artifact=recommended.artifact, threads=recommended.threads, measured_on=result.measured_on)
+    defaults = Defaults(
+        artifact=recommended.artifact, threads=recommended.threads, measured_on=result.measured_on
+    )
     atomic.write_json(result.defaults, defaults.model_dump(mode="json"))

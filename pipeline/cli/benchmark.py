@@ -24,22 +24,45 @@ def _counts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[i
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--threads", metavar="N,…", callback=_counts, help="Threads within one run; by default 1 and all CPUs.")
-@click.option("--batches", metavar="N,…", callback=_counts, default="1,8", show_default=True, help="Inputs a batch.")
-@click.option("--rounds", type=click.IntRange(min=2), default=5, show_default=True, help="How often each setting is timed.")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True, help="About how long the timing may take."
+    "--threads", metavar="N,…", callback=_counts, help="Threads within one run; by default 1 and all CPUs."
+)
+@click.option(
+    "--batches", metavar="N,…", callback=_counts, default="1,8", show_default=True, help="Inputs a batch."
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="How often each setting is timed.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="About how long the timing may take.",
 )
 @json_option
-def benchmark(run: Path, threads: tuple[int, ...] | None, batches: tuple[int, ...], rounds: int, seconds: float, *, as_json: bool) -> None:
+def benchmark(
+    run: Path,
+    threads: tuple[int, ...] | None,
+    batches: tuple[int, ...],
+    rounds: int,
+    seconds: float,
+    *,
+    as_json: bool,
+) -> None:
     """Measure how fast every published artifact of RUN is on this machine, and set what `graft serve` uses by default.
 
-    Latency, samples a second, memory and start of each artifact, beside its accuracy, with real inputs of the test split and
-    without decoding them. The ranges are those of the rounds. Leaves benchmark/ in the run, and defaults.json in its bundle.
+    Latency, samples a second, memory and start of each artifact, beside its accuracy, with real inputs of the
+    test split and without decoding them. The ranges are those of the rounds. Leaves benchmark/ in the run,
+    and defaults.json in its bundle.
     """
     from pipeline.benchmark.stage import Options
     from pipeline.benchmark.stage import benchmark as measure
-    from pipeline.run import open_run, working_on
+    from pipeline.run.runner import open_run, working_on
 
     opened = open_run(run)
     with working_on(opened, after="verify"):

@@ -11,7 +11,7 @@ from pipeline.cli.output import emit, json_option
 @json_option
 def doctor(*, as_json: bool) -> None:
     """Say what this machine has (devices, providers that really load, extras), and what `auto` would choose."""
-    from pipeline.doctor import examine
+    from pipeline.machine.doctor import examine
 
     diagnosis = examine()
     emit(diagnosis.to_json(), diagnosis.to_text(), as_json=as_json)

@@ -46,7 +46,9 @@ def explain(error: Exception) -> Failure | None:
     if isinstance(error, ModuleNotFoundError):
         return _missing_module(error)
     if isinstance(error, shutil.Error):  # copytree's list of (source, place, reason)
-        return Failure(f"Files could not be copied: {error.args[0][0][2] if error.args and error.args[0] else error}")
+        return Failure(
+            f"Files could not be copied: {error.args[0][0][2] if error.args and error.args[0] else error}"
+        )
     if isinstance(error, OSError) and error.errno in REMEDIES:
         place = f"{error.filename}: " if error.filename else ""
         return Failure(f"{place}{error.strerror}. {REMEDIES[error.errno]}")
@@ -69,6 +71,6 @@ def _missing_module(error: ModuleNotFoundError) -> Failure | None:
     name = (error.name or "").split(".")[0]
     if not name or name in own:
         return None
-    from pipeline.extras import remedy_for
+    from pipeline.machine.extras import remedy_for
 
     return Failure(f"The module `{name}` is not installed. Try: {remedy_for(name)}")

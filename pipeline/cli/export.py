@@ -11,17 +11,23 @@ from pipeline.cli.output import emit, json_option
 
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder, when TARGET is a recipe.")
-@click.option("--formats", help="Which artifacts to make, such as onnx-fp16,onnx-int8; by default the recipe's export.formats.")
+@click.option(
+    "--run", "folder", type=click.Path(path_type=Path), help="The run's folder, when TARGET is a recipe."
+)
+@click.option(
+    "--formats",
+    help="Which artifacts to make, such as onnx-fp16,onnx-int8; by default the recipe's export.formats.",
+)
 @click.option("--force", is_flag=True, help="Redo the stage even if it is done.")
 @json_option
 def export(target: Path, folder: Path | None, formats: str | None, *, force: bool, as_json: bool) -> None:
     """Write the bundle with the fp32 ONNX file, and the files of further formats to be proven by `graft verify`.
 
-    TARGET is a run's folder, or a recipe, whose run is then in models/NAME. --formats is kept in the run's recipe.
+    TARGET is a run's folder, or a recipe, whose run is then in models/NAME. --formats is kept in the run's
+    recipe.
     """
-    from pipeline.run import done_stages, open_run, run_stage, with_formats
-    from pipeline.summary import summarise_run
+    from pipeline.run.runner import done_stages, open_run, run_stage, with_formats
+    from pipeline.run.summary import summarise_run
 
     opened = open_run(target, folder)
     if formats is not None:

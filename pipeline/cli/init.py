@@ -12,13 +12,18 @@ from pipeline.cli.output import emit, json_option
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("recipe.yaml"), show_default=True, help="The recipe to write."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("recipe.yaml"),
+    show_default=True,
+    help="The recipe to write.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @json_option
 def init(source: Path, output: Path, *, force: bool, as_json: bool) -> None:
     """Look at SOURCE, a folder with one subfolder a class or a CSV file, of pictures or of texts, and write a commented recipe."""
-    from pipeline.init import write_recipe
+    from pipeline.data.draft import write_recipe
 
     found = write_recipe(source, output, force=force)
     emit(found.to_json(), found.to_text(), as_json=as_json)

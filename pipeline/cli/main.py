@@ -11,14 +11,26 @@ from pipeline.cli.errors import FriendlyGroup
 
 COMMANDS = {
     "init": ("pipeline.cli.init", "init", "Look at labelled data and write a commented recipe."),
-    "run": ("pipeline.cli.run", "run", "Carry out a recipe: data, finetune, evaluate, export, verify, package."),
+    "run": (
+        "pipeline.cli.run",
+        "run",
+        "Carry out a recipe: data, finetune, evaluate, export, verify, package.",
+    ),
     "data": ("pipeline.cli.stage", "data", "Read, audit and split the samples."),
     "finetune": ("pipeline.cli.stage", "finetune", "Train the backbone on the samples."),
     "evaluate": ("pipeline.cli.stage", "evaluate", "Measure the checkpoint on the test split."),
     "export": ("pipeline.cli.export", "export", "Write the bundle, and further formats to be proven."),
-    "verify": ("pipeline.cli.verify", "verify", "Prove that every artifact predicts what the checkpoint predicts."),
+    "verify": (
+        "pipeline.cli.verify",
+        "verify",
+        "Prove that every artifact predicts what the checkpoint predicts.",
+    ),
     "package": ("pipeline.cli.stage", "package", "Build the BentoML service."),
-    "benchmark": ("pipeline.cli.benchmark", "benchmark", "Measure every artifact's speed here, and choose what is served."),
+    "benchmark": (
+        "pipeline.cli.benchmark",
+        "benchmark",
+        "Measure every artifact's speed here, and choose what is served.",
+    ),
     "predict": ("pipeline.cli.predict", "predict", "Print labels and probabilities of files or texts."),
     "serve": ("pipeline.cli.serve", "serve", "Start the prediction service."),
     "doctor": ("pipeline.cli.doctor", "doctor", "Say what this machine has, and what `auto` would choose."),
@@ -58,7 +70,8 @@ def main(ctx: click.Context, *, debug: bool, quiet: bool) -> None:
     """
     from pipeline.cli.output import start_logging
 
-    # Hugging Face's client reads it when it is imported: its requests then name neither other packages nor what started this process.
+    # Hugging Face's client reads it when it is imported: its requests then name neither other packages nor
+    # what started this process.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     ctx.obj = {"debug": debug}
     start_logging(quiet=quiet)

@@ -11,7 +11,9 @@ from pipeline.cli.output import emit, json_option
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder; by default models/NAME.")
+@click.option(
+    "--run", "folder", type=click.Path(path_type=Path), help="The run's folder; by default models/NAME."
+)
 @click.option("--force", is_flag=True, help="Redo stages that are done.")
 @json_option
 def run(recipe: Path, folder: Path | None, *, force: bool, as_json: bool) -> None:
@@ -19,8 +21,8 @@ def run(recipe: Path, folder: Path | None, *, force: bool, as_json: bool) -> Non
 
     Stages whose inputs are unchanged are skipped. RECIPE may also be the folder of a run, to go on with it.
     """
-    from pipeline.run import done_stages, open_run, run_all
-    from pipeline.summary import summarise_run
+    from pipeline.run.runner import done_stages, open_run, run_all
+    from pipeline.run.summary import summarise_run
 
     opened = open_run(recipe, folder)
     results = run_all(opened, force=force)

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 def serve(run: Path, listening: Listening, workers: int, **given: Any) -> None:  # noqa: ANN401 - click's values
     """Start the prediction service of RUN, a run's folder or a bundle's.
 
-    POST /predict takes one picture or text, POST /predict_batch many; / is a page for people; /livez /readyz /metrics /docs.json tell
-    about the service. What has no option here is set by environment variables (docs/serving.md).
+    POST /predict takes one picture or text, POST /predict_batch many; / is a page for people; /livez /readyz
+    /metrics /docs.json tell about the service. What has no option here is set by environment variables
+    (docs/serving.md).
     """
-    from pipeline.serve import serve_run
+    from pipeline.files.layout import find_bundle
+    from serving.server.process.launch import serve as serve_bundle
+    from serving.server.settings import read_settings
 
-    serve_run(run, listening, workers, given)
+    serve_bundle(read_settings({**given, "bundle": find_bundle(run).absolute()}), listening, workers)

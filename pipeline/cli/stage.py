@@ -10,14 +10,18 @@ from pipeline.cli.output import emit, json_option
 
 
 def _command(name: str, does: str) -> click.Command:
-    @click.command(name, help=f"{does}\n\nTARGET is a run's folder, or a recipe, whose run is then in models/NAME.")
+    @click.command(
+        name, help=f"{does}\n\nTARGET is a run's folder, or a recipe, whose run is then in models/NAME."
+    )
     @click.argument("target", type=click.Path(path_type=Path))
-    @click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder, when TARGET is a recipe.")
+    @click.option(
+        "--run", "folder", type=click.Path(path_type=Path), help="The run's folder, when TARGET is a recipe."
+    )
     @click.option("--force", is_flag=True, help="Redo the stage even if it is done.")
     @json_option
     def command(target: Path, folder: Path | None, *, force: bool, as_json: bool) -> None:
-        from pipeline.run import done_stages, open_run, run_stage
-        from pipeline.summary import summarise_run
+        from pipeline.run.runner import done_stages, open_run, run_stage
+        from pipeline.run.summary import summarise_run
 
         opened = open_run(target, folder)
         summary = summarise_run(opened.folder, [run_stage(name, opened, force=force)], done_stages(opened))
@@ -26,7 +30,10 @@ def _command(name: str, does: str) -> click.Command:
     return command
 
 
-data = _command("data", "Read, audit and split the samples: train, validation, test, and calibration where the recipe asks for it.")
+data = _command(
+    "data",
+    "Read, audit and split the samples: train, validation, test, and calibration where the recipe asks for it.",
+)
 finetune = _command("finetune", "Train a head on the frozen backbone, then everything from there.")
 evaluate = _command("evaluate", "Measure the checkpoint on the test split, and write metrics and a report.")
 package = _command("package", "Put the proven bundle into BentoML's model store and build the Bento.")

@@ -11,8 +11,14 @@ from pipeline.cli.output import emit, json_option
 
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("--run", "folder", type=click.Path(path_type=Path), help="The run's folder, when TARGET is a recipe.")
-@click.option("--data", type=click.Path(path_type=Path), help="For a bundle: a folder, a .csv or .tsv table, or a recipe.")
+@click.option(
+    "--run", "folder", type=click.Path(path_type=Path), help="The run's folder, when TARGET is a recipe."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="For a bundle: a folder, a .csv or .tsv table, or a recipe.",
+)
 @click.option("--force", is_flag=True, help="Redo the stage even if it is done.")
 @json_option
 def verify(target: Path, folder: Path | None, data: Path | None, *, force: bool, as_json: bool) -> None:
@@ -30,8 +36,8 @@ def verify(target: Path, folder: Path | None, data: Path | None, *, force: bool,
         emit(found.to_json(), found.to_text(), as_json=as_json)
         found.require_passed(target)
         return
-    from pipeline.run import done_stages, open_run, run_stage
-    from pipeline.summary import summarise_run
+    from pipeline.run.runner import done_stages, open_run, run_stage
+    from pipeline.run.summary import summarise_run
 
     opened = open_run(target, folder)
     summary = summarise_run(opened.folder, [run_stage("verify", opened, force=force)], done_stages(opened))

@@ -12,8 +12,8 @@ from functools import partial
 from pipeline.data.intake import Labelled
 from pipeline.errors import DataError
 from pipeline.modalities.content import Content
-from pipeline.progress import track
 from pipeline.recipe.sections import Data
+from pipeline.reporting.progress import track
 from serving.model.errors import InputRefusedError
 from serving.model.runtimes.machine import cpu_limit
 
@@ -55,15 +55,20 @@ def audit(examples: Sequence[Labelled], data: Data, content: Content) -> Audit:
         content: How to judge an example's bytes.
 
     Raises:
-        DataError: An example is unreadable, or same ones have different labels, and the recipe says ``refuse``.
+        DataError: An example is unreadable, or same ones have different labels, and the recipe says
+            ``refuse``.
     """
     with ThreadPoolExecutor(cpu_limit()) as pool:
         found = pool.map(partial(_look_at, content=content), examples)
         looked = list(track(found, total=len(examples), what="audit", unit="examples"))
-    unreadable = {example.source: item for example, item in zip(examples, looked, strict=True) if isinstance(item, str)}
+    unreadable = {
+        example.source: item for example, item in zip(examples, looked, strict=True) if isinstance(item, str)
+    }
     if unreadable and data.on_unreadable == "refuse":
         lines = [f"{source}: {reason}" for source, reason in unreadable.items()]
-        raise DataError(_listing(f"{len(lines)} example(s) cannot be read", lines, "data.on_unreadable: skip"))
+        raise DataError(
+            _listing(f"{len(lines)} example(s) cannot be read", lines, "data.on_unreadable: skip")
+        )
     return _without_copies([item for item in looked if isinstance(item, Audited)], unreadable, data)
 
 
@@ -85,10 +90,21 @@ def _without_copies(readable: list[Audited], unreadable: dict[str, str], data: D
     groups: dict[str, list[Audited]] = defaultdict(list)
     for item in readable:
         groups[item.identity].append(item)
-    conflicts = [{item.example.source: item.example.label for item in group} for group in groups.values() if not _agree(group)]
+    conflicts = [
+        {item.example.source: item.example.label for item in group}
+        for group in groups.values()
+        if not _agree(group)
+    ]
     if conflicts and data.on_conflict == "refuse":
-        lines = [" = ".join(f"{source} ({label})" for source, label in [*group.items()][:LISTED]) for group in conflicts]
-        raise DataError(_listing(f"{len(lines)} content(s) appear under different labels", lines, "data.on_conflict: skip"))
+        lines = [
+            " = ".join(f"{source} ({label})" for source, label in [*group.items()][:LISTED])
+            for group in conflicts
+        ]
+        raise DataError(
+            _listing(
+                f"{len(lines)} content(s) appear under different labels", lines, "data.on_conflict: skip"
+            )
+        )
     agreed = [group for group in groups.values() if _agree(group)]
     return Audit(
         kept=[group[0] for group in agreed],

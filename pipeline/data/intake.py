@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline.errors import DataError
+from pipeline.files.samples import LONGEST_FIELD
+from pipeline.files.sources import locate
 from pipeline.recipe.sections import Data, Table
-from pipeline.sources import locate
-
-LONGEST_FIELD = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,17 @@ def read_labelled(data: Data, *, texts: bool) -> list[Labelled]:
     source = locate(data.source, "data.source")
     found = _read_folder(source, data) if source.is_dir() else _read_table(source, data, texts=texts)
     if not found:
-        raise DataError(f"{source}: holds no labelled examples. A folder needs one subfolder a class, a table one line an example.")
+        raise DataError(
+            f"{source}: holds no labelled examples. A folder needs one subfolder a class, a table one line an example."
+        )
     return sorted(found, key=lambda example: (str(example.path), example.line))
 
 
 def _read_folder(root: Path, data: Data) -> list[Labelled]:
     if data.stratify_by:
-        raise DataError(f"data.stratify_by: {root} is a folder and has no columns. Remove it, or name a table as data.source.")
+        raise DataError(
+            f"data.stratify_by: {root} is a folder and has no columns. Remove it, or name a table as data.source."
+        )
     return [
         Labelled(path.absolute(), label.name)
         for label in sorted(root.iterdir())
@@ -78,7 +81,9 @@ def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict
         DataError: The table cannot be read, or a row has another number of values than there are columns.
     """
     try:
-        with path.open(encoding="utf-8-sig" if table.encoding == "utf-8" else table.encoding, newline="") as file:
+        with path.open(
+            encoding="utf-8-sig" if table.encoding == "utf-8" else table.encoding, newline=""
+        ) as file:
             numbered = _split(file, table.separator)
     except (OSError, UnicodeDecodeError, LookupError, csv.Error, TypeError) as error:
         raise DataError(
@@ -90,7 +95,9 @@ def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict
     columns = list(table.columns) if table.columns else numbered.pop(0)[1]
     for number, line in numbered:
         if len(line) != len(columns):
-            raise DataError(f"{path}, line {number}: {len(line)} values, but {len(columns)} columns ({', '.join(columns)}).")
+            raise DataError(
+                f"{path}, line {number}: {len(line)} values, but {len(columns)} columns ({', '.join(columns)})."
+            )
     return columns, [(number, dict(zip(columns, line, strict=True))) for number, line in numbered]
 
 
@@ -130,14 +137,20 @@ def _read_table(path: Path, data: Data, *, texts: bool) -> list[Labelled]:
 def _label(value: str, table: Table, path: Path) -> str:
     if table.classes is None:
         if not value:
-            raise DataError(f"{path}: a row has no value in the label column `{table.label}`. Fill it, or remove the row.")
+            raise DataError(
+                f"{path}: a row has no value in the label column `{table.label}`. Fill it, or remove the row."
+            )
         return value
     try:
         number = float(value)
     except ValueError as error:
-        raise DataError(f"{path}: data.table.classes needs numbers in `{table.label}`, but one is {value!r}.") from error
+        raise DataError(
+            f"{path}: data.table.classes needs numbers in `{table.label}`, but one is {value!r}."
+        ) from error
     names = [name for name, interval in table.classes.items() if interval.holds(number)]
     if len(names) != 1:
         found = f"more than one class ({', '.join(names)})" if names else "no class"
-        raise DataError(f"{path}: {table.label} = {value} falls into {found} of data.table.classes. Mend the ranges.")
+        raise DataError(
+            f"{path}: {table.label} = {value} falls into {found} of data.table.classes. Mend the ranges."
+        )
     return names[0]

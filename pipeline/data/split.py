@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
 
 from pipeline.errors import DataError
+from pipeline.files.samples import SPLITS, Split
 from pipeline.recipe.sections import Splits
 
-Split = Literal["train", "validation", "test", "calibration"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test", "calibration")
 NEEDED: tuple[Split, ...] = SPLITS[:3]  # every label is in each of these
 RARE = 4
 
 
-def assign_splits(labels: Sequence[str], strata: Sequence[tuple[str, ...]], splits: Splits, seed: int) -> list[Split]:
+def assign_splits(
+    labels: Sequence[str], strata: Sequence[tuple[str, ...]], splits: Splits, seed: int
+) -> list[Split]:
     """Give every sample its split, keeping the mix of labels and strata in each.
 
     Args:
         labels: Each sample's label.
-        strata: Its values in the columns to stratify by, too. A combination too rare to be split joins another of its label.
+        strata: Its values in the columns to stratify by, too. A combination too rare to be split joins
+            another of its label.
         splits: The shares of validation and test.
         seed: The same seed and samples give the same splits.
 
@@ -33,14 +34,24 @@ def assign_splits(labels: Sequence[str], strata: Sequence[tuple[str, ...]], spli
     keys = _strata(labels, strata)
     everything = list(range(len(labels)))
     try:
-        rest, test = train_test_split(everything, test_size=splits.test, stratify=_as_text(keys), random_state=seed)
+        rest, test = train_test_split(
+            everything, test_size=splits.test, stratify=_as_text(keys), random_state=seed
+        )
         share = splits.validation / (1 - splits.test)
-        rest, validation = train_test_split(rest, test_size=share, stratify=_as_text(_strata_of(rest, labels, strata)), random_state=seed)
+        rest, validation = train_test_split(
+            rest, test_size=share, stratify=_as_text(_strata_of(rest, labels, strata)), random_state=seed
+        )
         count = round(splits.calibration * len(labels))
         kinds = _as_text(_strata_of(rest, labels, strata))
-        calibration = train_test_split(rest, test_size=count, stratify=kinds, random_state=seed)[1] if splits.calibration else []
+        calibration = (
+            train_test_split(rest, test_size=count, stratify=kinds, random_state=seed)[1]
+            if splits.calibration
+            else []
+        )
     except ValueError as error:
-        raise DataError(f"data.splits: {len(labels)} samples cannot be split ({error}). Add samples, or change the shares.") from error
+        raise DataError(
+            f"data.splits: {len(labels)} samples cannot be split ({error}). Add samples, or change the shares."
+        ) from error
     assigned: list[Split] = ["train"] * len(labels)
     for member in test:
         assigned[member] = "test"
@@ -52,7 +63,9 @@ def assign_splits(labels: Sequence[str], strata: Sequence[tuple[str, ...]], spli
     return assigned
 
 
-def _strata_of(members: Sequence[int], labels: Sequence[str], strata: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+def _strata_of(
+    members: Sequence[int], labels: Sequence[str], strata: Sequence[tuple[str, ...]]
+) -> list[tuple[str, ...]]:
     return _strata([labels[i] for i in members], [strata[i] for i in members])
 
 
@@ -65,21 +78,35 @@ def _strata(labels: Sequence[str], strata: Sequence[tuple[str, ...]]) -> list[tu
     """What to stratify by: label and strata; a combination too rare to be split joins its label's most common one."""
     full = [(label, *values) for label, values in zip(labels, strata, strict=True)]
     counts = Counter(full)
-    common = {label: max((key for key in counts if key[0] == label), key=lambda key: (counts[key], key)) for label in set(labels)}
+    common = {
+        label: max((key for key in counts if key[0] == label), key=lambda key: (counts[key], key))
+        for label in set(labels)
+    }
     return [key if counts[key] >= RARE else common[key[0]] for key in full]
 
 
 def _refuse_rare(labels: Sequence[str]) -> None:
     counts = Counter(labels)
     if len(counts) < 2:
-        raise DataError(f"There is only one label ({', '.join(counts)}); a classifier needs two. Check data.table.label or the subfolders.")
+        raise DataError(
+            f"There is only one label ({', '.join(counts)}); a classifier needs two. Check data.table.label or the subfolders."
+        )
     rare = [f"`{label}` has {count}" for label, count in sorted(counts.items()) if count < 3]
     if rare:
-        raise DataError(f"Too few samples to be in train, validation and test: {'; '.join(rare)}; 3 are needed. Add samples, or remove it.")
+        raise DataError(
+            f"Too few samples to be in train, validation and test: {'; '.join(rare)}; 3 are needed. Add samples, or remove it."
+        )
 
 
 def _refuse_absent(labels: Sequence[str], assigned: Sequence[Split]) -> None:
     pairs = set(zip(labels, assigned, strict=True))
-    absent = [f"`{label}` in {split}" for label in sorted(set(labels)) for split in NEEDED if (label, split) not in pairs]
+    absent = [
+        f"`{label}` in {split}"
+        for label in sorted(set(labels))
+        for split in NEEDED
+        if (label, split) not in pairs
+    ]
     if absent:
-        raise DataError(f"data.splits: no sample of {'; '.join(absent)}. Add samples of it, or enlarge the split.")
+        raise DataError(
+            f"data.splits: no sample of {'; '.join(absent)}. Add samples of it, or enlarge the split."
+        )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from pipeline import atomic
 from pipeline.data.audit import Audit, audit
 from pipeline.data.intake import read_labelled
-from pipeline.data.samples import Sample, write_samples
-from pipeline.data.split import SPLITS, assign_splits
-from pipeline.layout import RunFolder
+from pipeline.data.split import assign_splits
+from pipeline.files import atomic
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import SPLITS, Sample, write_samples
 from pipeline.modalities.content import content_of
 from pipeline.recipe.sections import Recipe
 
@@ -22,8 +22,13 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
     examples = read_labelled(recipe.data, texts=recipe.modality == "text")
     found = audit(examples, recipe.data, content_of(recipe))
     kept = [(item.example, item.sha256) for item in found.kept]
-    splits = assign_splits([e.label for e, _ in kept], [e.strata for e, _ in kept], recipe.data.splits, recipe.seed)
-    samples = [Sample(e.source, e.label, split, sha256, e.text) for (e, sha256), split in zip(kept, splits, strict=True)]
+    splits = assign_splits(
+        [e.label for e, _ in kept], [e.strata for e, _ in kept], recipe.data.splits, recipe.seed
+    )
+    samples = [
+        Sample(e.source, e.label, split, sha256, e.text)
+        for (e, sha256), split in zip(kept, splits, strict=True)
+    ]
     write_samples(run, samples)
     atomic.write_json(run.audit, summarise(found, samples))
     sizes, labels = Counter(splits), {sample.label for sample in samples}
@@ -31,7 +36,12 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
         "data: %d of %d examples are unreadable, %d repeat others, %d have several labels (%d contents): left out",
         len(found.unreadable), len(examples), len(found.repeats), sum(map(len, found.conflicts)), len(found.conflicts),
     )  # fmt: skip
-    log.info("data: %d samples of %d labels; %s", len(samples), len(labels), ", ".join(f"{sizes[s]} {s}" for s in SPLITS if sizes[s]))
+    log.info(
+        "data: %d samples of %d labels; %s",
+        len(samples),
+        len(labels),
+        ", ".join(f"{sizes[s]} {s}" for s in SPLITS if sizes[s]),
+    )
 
 
 def summarise(found: Audit, samples: list[Sample]) -> dict[str, object]:
@@ -40,7 +50,9 @@ def summarise(found: Audit, samples: list[Sample]) -> dict[str, object]:
     labels, used = sorted({sample.label for sample in samples}), {sample.split for sample in samples}
     return {
         "samples": len(samples),
-        "counts": {split: {label: counts[split, label] for label in labels} for split in SPLITS if split in used},
+        "counts": {
+            split: {label: counts[split, label] for label in labels} for split in SPLITS if split in used
+        },
         "skipped_unreadable": found.unreadable,
         "dropped_repeats": found.repeats,
         "skipped_conflicts": found.conflicts,

@@ -19,7 +19,11 @@ def require_metrics(metrics: Mapping[str, Any], least: Mapping[Metric, float], r
     Raises:
         GateFailedError: Any of them is below its least value; all such are listed.
     """
-    missed = [f"{name} is {metrics[name]:.4f}, required {floor:g}" for name, floor in least.items() if metrics[name] < floor]
+    missed = [
+        f"{name} is {metrics[name]:.4f}, required {floor:g}"
+        for name, floor in least.items()
+        if metrics[name] < floor
+    ]
     if missed:
         raise GateFailedError(
             f"evaluate.require: {'; '.join(missed)}. Nothing is packaged. {report} shows where it errs."

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluate.calibration import reliability
-from pipeline.layout import cache_folder
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from pipeline.measures.calibration import reliability
+from pipeline.reporting.figure import BLUE, GREEN, GREY, ORANGE, make_figure, to_png
 
 SIZE_IN = (4.6, 3.8)
-BLUE, ORANGE, GREY = "#1f6feb", "#d9622b", "#8b949e"
-
-
-def make_figure(width_in: float, height_in: float) -> Figure:
-    """An empty figure, in inches.
-
-    What matplotlib keeps, such as its list of this machine's fonts, goes into Graft's cache instead of two folders under HOME. It
-    reads the variable when it is imported; a value that the user has set is left as it is.
-    """
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
 def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> bytes:
@@ -45,11 +27,20 @@ def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> by
     if len(labels) <= 20:
         for (row, column), count in np.ndenumerate(matrix):
             text = f"{count}\n{share[row, column]:.0%}"
-            axes.text(column, row, text, ha="center", va="center", color="white" if share[row, column] > 0.5 else "black")
-    return _png(figure)
+            axes.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                color="white" if share[row, column] > 0.5 else "black",
+            )
+    return to_png(figure)
 
 
-def plot_roc_and_pr(probabilities: NDArray[np.float64], targets: NDArray[np.int64], labels: Sequence[str]) -> bytes:
+def plot_roc_and_pr(
+    probabilities: NDArray[np.float64], targets: NDArray[np.int64], labels: Sequence[str]
+) -> bytes:
     """ROC and precision-recall curves: of two classes the second, of more each against the rest."""
     from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
@@ -60,17 +51,31 @@ def plot_roc_and_pr(probabilities: NDArray[np.float64], targets: NDArray[np.int6
         false_rate, true_rate, _ = roc_curve(positive, probabilities[:, c])
         precision, recall, _ = precision_recall_curve(positive, probabilities[:, c])
         roc.plot(false_rate, true_rate, label=f"{labels[c]}: area {auc(false_rate, true_rate):.3f}")
-        pr.plot(recall, precision, label=f"{labels[c]}: AP {average_precision_score(positive, probabilities[:, c]):.3f}")
+        pr.plot(
+            recall,
+            precision,
+            label=f"{labels[c]}: AP {average_precision_score(positive, probabilities[:, c]):.3f}",
+        )
     roc.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
-    roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    pr.set(xlabel="recall", ylabel="precision", title="Precision-recall", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    roc.set(
+        xlabel="false positive rate",
+        ylabel="true positive rate",
+        title="ROC",
+        xlim=(-0.01, 1.01),
+        ylim=(-0.01, 1.01),
+    )
+    pr.set(
+        xlabel="recall", ylabel="precision", title="Precision-recall", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01)
+    )
     for axes in (roc, pr):
         axes.legend(loc="lower center", fontsize="small")
         axes.grid(alpha=0.2)
-    return _png(figure)
+    return to_png(figure)
 
 
-def plot_reliability(before: NDArray[np.float64], after: NDArray[np.float64], targets: NDArray[np.int64]) -> bytes:
+def plot_reliability(
+    before: NDArray[np.float64], after: NDArray[np.float64], targets: NDArray[np.int64]
+) -> bytes:
     """Accuracy against confidence, before and after temperature scaling."""
     figure = make_figure(*SIZE_IN)
     axes = figure.add_subplot()
@@ -83,7 +88,7 @@ def plot_reliability(before: NDArray[np.float64], after: NDArray[np.float64], ta
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(least - 0.02, 1.02), ylim=(0, 1.04))
     axes.legend(loc="lower right", fontsize="small")
     axes.grid(alpha=0.2)
-    return _png(figure)
+    return to_png(figure)
 
 
 def plot_learning(epochs: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
@@ -94,19 +99,30 @@ def plot_learning(epochs: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     trained = [(epoch["epoch"], epoch["train_loss"]) for epoch in epochs if epoch["train_loss"] is not None]
     if trained:
         axes.plot(*zip(*trained, strict=True), color=ORANGE, marker="o", label="training loss")
-    axes.plot(numbers, [epoch["validation_loss"] for epoch in epochs], color=BLUE, marker="o", label="validation loss")
+    axes.plot(
+        numbers,
+        [epoch["validation_loss"] for epoch in epochs],
+        color=BLUE,
+        marker="o",
+        label="validation loss",
+    )
     axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1, label=f"kept: {best_epoch}")
-    axes.set(xlabel="epoch", ylabel="loss (nats)", xticks=numbers if len(numbers) <= 12 else numbers[:: len(numbers) // 10])
+    axes.set(
+        xlabel="epoch",
+        ylabel="loss (nats)",
+        xticks=numbers if len(numbers) <= 12 else numbers[:: len(numbers) // 10],
+    )
     right = axes.twinx()
-    right.plot(numbers, [epoch["validation_accuracy"] for epoch in epochs], color="#2da44e", marker="s", markersize=4, linestyle="--")
-    right.set_ylabel("validation accuracy", color="#2da44e")
+    right.plot(
+        numbers,
+        [epoch["validation_accuracy"] for epoch in epochs],
+        color=GREEN,
+        marker="s",
+        markersize=4,
+        linestyle="--",
+    )
+    right.set_ylabel("validation accuracy", color=GREEN)
     axes.set_ylim(bottom=0)
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     axes.grid(alpha=0.2)
-    return _png(figure)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+    return to_png(figure)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.samples import Sample
 from pipeline.evaluate.plots import plot_confusion, plot_learning, plot_reliability, plot_roc_and_pr
+from pipeline.files.samples import Sample
 from pipeline.modalities.modality import Modality, Shown
-from pipeline.page import render_page
+from pipeline.reporting.page import render_page
 
 MISTAKES_SHOWN = 24
 FIGURES = (

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline import atomic
-from pipeline.data.samples import Sample, evenly, read_samples
-from pipeline.evaluate.calibration import fit_temperature, negative_log_likelihood, softmax
+from pipeline.artifacts.checkpoint import load_checkpoint, read_history, read_validation
 from pipeline.evaluate.gate import require_lead, require_metrics
-from pipeline.evaluate.metrics import compare_with_baseline, measure
-from pipeline.evaluate.reference import VALIDATION_SAMPLES, Answers, Reference, write_reference
 from pipeline.evaluate.report import Scored, render_report
-from pipeline.finetune.checkpoint import load_checkpoint, read_history, read_validation
-from pipeline.finetune.loop import compute_logits
-from pipeline.layout import RunFolder
-from pipeline.machine import tune_allocator
+from pipeline.files import atomic
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import Sample, evenly, read_samples
+from pipeline.machine.settings import tune_allocator
+from pipeline.measures.calibration import fit_temperature, negative_log_likelihood, softmax
+from pipeline.measures.metrics import compare_with_baseline, measure
+from pipeline.measures.reference import VALIDATION_SAMPLES, Answers, Reference, write_reference
+from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.modality import Modality, modality_of
 from pipeline.recipe.sections import Recipe
 from serving.model.inputs.registry import open_preprocessor
@@ -34,8 +34,8 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
     """Write the run's metrics, report, temperature and test logits.
 
     Raises:
-        GateFailedError: A metric misses the recipe's ``evaluate.require``, or a simple baseline does better; the metrics
-            and the report are written all the same.
+        GateFailedError: A metric misses the recipe's ``evaluate.require``, or a simple baseline does better;
+            the metrics and the report are written all the same.
     """
     tune_allocator()
     torch.set_num_threads(cpu_limit())
@@ -54,13 +54,22 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
         return Answers(logits, targets, [sample.sha256 for sample in samples])
 
     test = answer("test", samples, targets)
-    reference = Reference(test, answer("validation", *_spread(*_split(everything, "validation", card.labels))), temperature, card.labels)
+    reference = Reference(
+        test,
+        answer("validation", *_spread(*_split(everything, "validation", card.labels))),
+        temperature,
+        card.labels,
+    )
     logits = test.logits
     scored = Scored(samples, targets, softmax(logits), softmax(logits, temperature))
-    metrics = measure(logits, targets, card.labels, temperature, resamples=recipe.evaluate.bootstrap, seed=recipe.seed)
+    metrics = measure(
+        logits, targets, card.labels, temperature, resamples=recipe.evaluate.bootstrap, seed=recipe.seed
+    )
     metrics["baseline"] = _baseline(recipe, modality, everything, card.labels, scored)
     audit = json.loads(run.audit.read_bytes())
-    page = render_report(recipe.name, card.labels, scored, metrics, read_history(run.checkpoint), audit, modality)
+    page = render_report(
+        recipe.name, card.labels, scored, metrics, read_history(run.checkpoint), audit, modality
+    )
 
     write_reference(run.reference, reference)
     atomic.write_json(
@@ -75,13 +84,16 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
     atomic.write_bytes(run.report, page.encode())
     atomic.write_json(run.metrics, metrics)
     log.info(
-        "evaluate: accuracy %.3f, macro F1 %.3f, AUROC %.3f, ECE %.3f", *(metrics[k] for k in ("accuracy", "macro_f1", "auroc", "ece"))
+        "evaluate: accuracy %.3f, macro F1 %.3f, AUROC %.3f, ECE %.3f",
+        *(metrics[k] for k in ("accuracy", "macro_f1", "auroc", "ece")),
     )
     require_metrics(metrics, recipe.evaluate.require, run.report)
     require_lead(metrics["baseline"], run.report, ship_anyway=recipe.evaluate.ship_below_baseline)
 
 
-def _split(everything: Sequence[Sample], split: str, labels: Sequence[str]) -> tuple[list[Sample], NDArray[np.int64]]:
+def _split(
+    everything: Sequence[Sample], split: str, labels: Sequence[str]
+) -> tuple[list[Sample], NDArray[np.int64]]:
     samples = [sample for sample in everything if sample.split == split]
     return samples, np.array([labels.index(sample.label) for sample in samples])
 
@@ -100,7 +112,11 @@ def _baseline(
     if baseline is None:
         return None
     found = compare_with_baseline(
-        scored.after, baseline.probabilities(scored.samples), scored.targets, resamples=recipe.evaluate.bootstrap, seed=recipe.seed
+        scored.after,
+        baseline.probabilities(scored.samples),
+        scored.targets,
+        resamples=recipe.evaluate.bootstrap,
+        seed=recipe.seed,
     )
     log.info("baseline: %s, macro F1 %.3f; this model %+.3f", baseline.name, found["macro_f1"], found["lead"])
     return {"name": baseline.name, **found}

@@ -15,8 +15,8 @@ from pipeline.modalities.modality import Classifier
 def to_half(classifier: Classifier) -> Classifier:
     """A copy of a classifier whose backbone computes in float16; normalisation, pooling of tokens and softmax stay float32.
 
-    The module that has the weights is halved and then exported, rather than a graph converted: with float32 around it nothing overflows
-    but what the backbone itself computes.
+    The module that has the weights is halved and then exported, rather than a graph converted: with float32
+    around it nothing overflows but what the backbone itself computes.
     """
     half = copy.deepcopy(classifier)
     for name in ("network", "encoder"):
@@ -34,7 +34,9 @@ class _Half(nn.Module):
         self.module = module
 
     def forward(self, *tensors: torch.Tensor, **named: torch.Tensor) -> Any:  # noqa: ANN401 - a tensor, or an encoder's output
-        output = self.module(*map(_narrow, tensors), **{name: _narrow(value) for name, value in named.items()})
+        output = self.module(
+            *map(_narrow, tensors), **{name: _narrow(value) for name, value in named.items()}
+        )
         if isinstance(output, torch.Tensor):
             return output.float()
         return SimpleNamespace(last_hidden_state=output.last_hidden_state.float())

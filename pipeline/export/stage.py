@@ -13,24 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import atomic
-from pipeline.data.samples import Sample, digest, evenly, read_samples
+from pipeline.artifacts.checkpoint import CheckpointCard, hash_checkpoint, load_checkpoint
+from pipeline.artifacts.formats import FORMATS, SOURCE, SOURCE_FILE
+from pipeline.artifacts.limits import limits_for
+from pipeline.artifacts.onnx import answer, to_onnx
 from pipeline.errors import DataError, GraftError
-from pipeline.evaluate.reference import Reference, read_reference
 from pipeline.export.classifier import ServedClassifier
-from pipeline.export.formats import FORMATS, SOURCE, SOURCE_FILE
 from pipeline.export.half import to_half
 from pipeline.export.int8 import dynamic, static
-from pipeline.export.limits import limits_for
-from pipeline.export.temperature import correction, scale_temperature
+from pipeline.export.temperature import scale_temperature
 from pipeline.export.tensorrt import MAX_BATCH_SIZE, make_plan, ranges_for, require_tensorrt, wrap_plan
-from pipeline.finetune.checkpoint import CheckpointCard, hash_checkpoint, load_checkpoint
-from pipeline.layout import RunFolder, cache_folder
+from pipeline.files import atomic
+from pipeline.files.layout import RunFolder, cache_folder
+from pipeline.files.samples import Sample, digest, evenly, read_samples
+from pipeline.machine.versions import installed_versions
+from pipeline.measures.reference import Reference, read_reference
+from pipeline.measures.temperature import correction
 from pipeline.modalities.modality import Classifier, modality_of
-from pipeline.onnx import answer, to_onnx
 from pipeline.recipe.reading import hash_recipe
 from pipeline.recipe.sections import Recipe
-from pipeline.versions import installed_versions
 from serving.model.files import FileRef, hash_file
 from serving.model.inputs.item import Feeds, Preprocessor
 from serving.model.inputs.kind import InputSpec
@@ -91,19 +92,33 @@ def export(recipe: Recipe, run: RunFolder) -> None:
     source = _to_onnx(recipe, classifier, preprocessor, reference.temperature, metadata)
     _write_bundle(recipe, run, card, lineage, source)
     with atomic.folder(run.candidates) as folder:
-        making = Making(recipe, run, classifier, preprocessor, reference, source, metadata, card.input, folder)
+        making = Making(
+            recipe, run, classifier, preprocessor, reference, source, metadata, card.input, folder
+        )
         how = {}
-        for file in dict.fromkeys(FORMATS[name].file for name in recipe.export.further if FORMATS[name].file != SOURCE_FILE):
+        for file in dict.fromkeys(
+            FORMATS[name].file for name in recipe.export.further if FORMATS[name].file != SOURCE_FILE
+        ):
             content, how[file] = _make(file, making)
             if content is not None:
                 atomic.write_bytes(folder / file, content)
             log.info(
-                "export: %s, %s", file, f"{len(content) / 1e6:.1f} MB, to be proven" if content else f"not made: {how[file]['because']}"
+                "export: %s, %s",
+                file,
+                f"{len(content) / 1e6:.1f} MB, to be proven"
+                if content
+                else f"not made: {how[file]['because']}",
             )
         atomic.write_json(folder / run.made.name, how)
 
 
-def _to_onnx(recipe: Recipe, classifier: Classifier, preprocessor: Preprocessor, temperature: float, metadata: dict[str, str]) -> bytes:
+def _to_onnx(
+    recipe: Recipe,
+    classifier: Classifier,
+    preprocessor: Preprocessor,
+    temperature: float,
+    metadata: dict[str, str],
+) -> bytes:
     return to_onnx(
         ServedClassifier(classifier, temperature).eval(),
         preprocessor.collate([preprocessor.blank()] * 2),
@@ -113,7 +128,9 @@ def _to_onnx(recipe: Recipe, classifier: Classifier, preprocessor: Preprocessor,
     )
 
 
-def _write_bundle(recipe: Recipe, run: RunFolder, card: CheckpointCard, lineage: Lineage, source: bytes) -> None:
+def _write_bundle(
+    recipe: Recipe, run: RunFolder, card: CheckpointCard, lineage: Lineage, source: bytes
+) -> None:
     sha256 = hashlib.sha256(source).hexdigest()
     served = FORMATS[SOURCE]
     manifest = Manifest(
@@ -122,7 +139,15 @@ def _write_bundle(recipe: Recipe, run: RunFolder, card: CheckpointCard, lineage:
         labels=card.labels,
         labels_sha256=hash_labels(card.labels),
         input=card.input,
-        artifacts=(Artifact(name=SOURCE, file=served.file, sha256=sha256, runtime=served.runtime, precision=served.precision),),
+        artifacts=(
+            Artifact(
+                name=SOURCE,
+                file=served.file,
+                sha256=sha256,
+                runtime=served.runtime,
+                precision=served.precision,
+            ),
+        ),
         reference=FileRef(file=REFERENCE_FILE, sha256=hash_file(run.reference)),
         lineage=lineage,
     )
@@ -146,12 +171,16 @@ def _make(file: str, making: Making) -> Made:
         raise
     except Exception as error:  # exporters, quantisers and builders raise many unrelated types
         log.debug("export: %s", file, exc_info=True)
-        return None, {"because": f"it cannot be made: {(str(error).splitlines() or [''])[0] or type(error).__name__}"}
+        return None, {
+            "because": f"it cannot be made: {(str(error).splitlines() or [''])[0] or type(error).__name__}"
+        }
 
 
 def _make_half(making: Making) -> Made:
     temperature = making.reference.temperature
-    content = _to_onnx(making.recipe, to_half(making.classifier), making.preprocessor, temperature, making.metadata)
+    content = _to_onnx(
+        making.recipe, to_half(making.classifier), making.preprocessor, temperature, making.metadata
+    )
     return _recalibrate(making, content, {"method": "float16 backbone between float32 ends"})
 
 
@@ -162,7 +191,11 @@ def _make_int8(making: Making) -> Made:
     chosen = [samples[index] for index in evenly(len(samples), CALIBRATION_SAMPLES[making.recipe.modality])]
     made = kind.make_int8(making.source, _feeds(making, chosen), limits)
     log.info("export: int8, %s%s", made.method, f"; fp32 stay {', '.join(made.kept)}" if made.kept else "")
-    how = {"method": made.method, "calibrated_on": f"{len(chosen)} samples of {chosen[0].split}", "kept_fp32": list(made.kept)}
+    how = {
+        "method": made.method,
+        "calibrated_on": f"{len(chosen)} samples of {chosen[0].split}",
+        "kept_fp32": list(made.kept),
+    }
     if kind is dynamic:  # it scales a whole batch, so that an answer would depend on its neighbours
         how["max_batch_size"] = 1
     return _recalibrate(making, made.model, how)
@@ -176,7 +209,11 @@ def _recalibrate(making: Making, content: bytes, how: dict[str, Any]) -> Made:
     if not np.isfinite(answers).all():
         return None, {**how, "because": "its answers are not finite: a value overflows"}
     factor = correction(answers, exact, making.reference.temperature)
-    return scale_temperature(content, factor), {**how, "because": None, "temperature": making.reference.temperature * factor}
+    return scale_temperature(content, factor), {
+        **how,
+        "because": None,
+        "temperature": making.reference.temperature * factor,
+    }
 
 
 def _samples(making: Making, split: str) -> list[Sample]:
@@ -185,7 +222,9 @@ def _samples(making: Making, split: str) -> list[Sample]:
 
 def _feeds(making: Making, samples: Sequence[Sample]) -> list[Feeds]:
     """Each sample as a single input of the model."""
-    return [making.preprocessor.collate([making.preprocessor.decode(sample.read()).array]) for sample in samples]
+    return [
+        making.preprocessor.collate([making.preprocessor.decode(sample.read()).array]) for sample in samples
+    ]
 
 
 def _make_plan(making: Making, precision: Precision) -> Made:
@@ -204,7 +243,11 @@ def _make_plan(making: Making, precision: Precision) -> Made:
         )
     except GraftError as error:
         return None, {"because": str(error)}
-    made = {"method": "TensorRT plan, strongly typed", "max_batch_size": MAX_BATCH_SIZE, "plan": plan.model_dump(mode="json")}
+    made = {
+        "method": "TensorRT plan, strongly typed",
+        "max_batch_size": MAX_BATCH_SIZE,
+        "plan": plan.model_dump(mode="json"),
+    }
     return wrap_plan(source, plan), {**how, **made, "because": None}
 
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import atomic
 from pipeline.errors import GraftError
-from pipeline.extras import require
+from pipeline.files import atomic
+from pipeline.machine.extras import require
 from serving.model.errors import ProviderError
 from serving.model.inputs.kind import InputSpec
 from serving.model.inputs.text.spec import TextInputSpec
@@ -22,9 +22,12 @@ from serving.model.runtimes.session import Precision
 log = logging.getLogger("graft")
 MAX_BATCH_SIZE = 32
 CONTEXT_DOMAIN = "com.microsoft"
-# How a plan of each precision is built. A strongly typed network computes in the types of its file; a weakly typed one rounds where it
-# likes, and can be wrong (https://github.com/NVIDIA/TensorRT-LLM/issues/3223).
-FLAGS: Mapping[Precision, tuple[str, ...]] = {"fp32": ("strongly_typed", "no_tf32"), "fp16": ("strongly_typed",)}
+# How a plan of each precision is built. A strongly typed network computes in the types of its file; a weakly
+# typed one rounds where it likes, and can be wrong (https://github.com/NVIDIA/TensorRT-LLM/issues/3223).
+FLAGS: Mapping[Precision, tuple[str, ...]] = {
+    "fp32": ("strongly_typed", "no_tf32"),
+    "fp16": ("strongly_typed",),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,9 @@ class Range:
 
     def __post_init__(self) -> None:
         if not 0 < self.min <= self.opt <= self.max:
-            raise GraftError(f"the lengths of an axis must be 0 < min <= opt <= max, not {self.min}, {self.opt}, {self.max}")
+            raise GraftError(
+                f"the lengths of an axis must be 0 < min <= opt <= max, not {self.min}, {self.opt}, {self.max}"
+            )
 
 
 def ranges_for(spec: InputSpec, *, typical_tokens: int | None = None) -> dict[str, Range]:
@@ -74,9 +79,15 @@ def compute_profiles(source: bytes, ranges: Mapping[str, Range]) -> tuple[Profil
         GraftError: Axes without a range, or without a name; the message lists every one.
     """
     inputs = _load(source).graph.input
-    unknown = [f"axis {axis} of {value.name} ({name or 'without a name'})" for value in inputs for axis, name in _free(value, ranges)]
+    unknown = [
+        f"axis {axis} of {value.name} ({name or 'without a name'})"
+        for value in inputs
+        for axis, name in _free(value, ranges)
+    ]
     if unknown:
-        raise GraftError(f"a TensorRT plan needs the lengths of every dynamic axis; there are none for {', '.join(unknown)}")
+        raise GraftError(
+            f"a TensorRT plan needs the lengths of every dynamic axis; there are none for {', '.join(unknown)}"
+        )
     return tuple(_profile(value, ranges) for value in inputs)
 
 
@@ -89,13 +100,23 @@ def _free(value: Any, ranges: Mapping[str, Range]) -> Iterator[tuple[int, str]]:
 
 def _profile(value: Any, ranges: Mapping[str, Range]) -> Profile:  # noqa: ANN401 - onnx.ValueInfoProto
     dims = value.type.tensor_type.shape.dim
-    lengths = [Range(*[dim.dim_value] * 3) if dim.HasField("dim_value") else ranges[dim.dim_param] for dim in dims]
-    smallest, typical, largest = zip(*((length.min, length.opt, length.max) for length in lengths), strict=True)
+    lengths = [
+        Range(*[dim.dim_value] * 3) if dim.HasField("dim_value") else ranges[dim.dim_param] for dim in dims
+    ]
+    smallest, typical, largest = zip(
+        *((length.min, length.opt, length.max) for length in lengths), strict=True
+    )
     return Profile(input=value.name, min=smallest, opt=typical, max=largest)
 
 
 def make_plan(
-    source: bytes, precision: Precision, folder: Path, name: str, ranges: Mapping[str, Range], *, timing_cache: Path | None = None
+    source: bytes,
+    precision: Precision,
+    folder: Path,
+    name: str,
+    ranges: Mapping[str, Range],
+    *,
+    timing_cache: Path | None = None,
 ) -> Plan:
     """Build ``NAME.plan`` in a folder, for this machine and no other.
 
@@ -108,7 +129,8 @@ def make_plan(
         timing_cache: As :func:`build_plan` takes it.
 
     Raises:
-        GraftError: TensorRT or a GPU is missing, or the file cannot become a plan; the message says all of why.
+        GraftError: TensorRT or a GPU is missing, or the file cannot become a plan; the message says all of
+            why.
     """
     require_tensorrt()
     profiles = compute_profiles(source, ranges)
@@ -138,17 +160,21 @@ def require_tensorrt() -> None:
         raise GraftError(f"TensorRT plans cannot be built here: {' Also: '.join(missing)}")
 
 
-def build_plan(source: bytes, precision: Precision, profiles: Sequence[Profile], timing_cache: Path | None = None) -> bytes:
+def build_plan(
+    source: bytes, precision: Precision, profiles: Sequence[Profile], timing_cache: Path | None = None
+) -> bytes:
     """Build a plan for this machine's GPU, from an ONNX file. Takes seconds to minutes.
 
     Args:
         source: The ONNX file, whose types the plan keeps.
         precision: ``fp32``, which also keeps TF32 off, or ``fp16``.
         profiles: Of every input.
-        timing_cache: A file that keeps what is measured of the kernels, so that the next build is faster; made where there is none.
+        timing_cache: A file that keeps what is measured of the kernels, so that the next build is faster;
+            made where there is none.
 
     Raises:
-        GraftError: The file's weights are of another precision, or TensorRT refuses it; the message holds every reason that it gives.
+        GraftError: The file's weights are of another precision, or TensorRT refuses it; the message holds
+            every reason that it gives.
     """
     _require_precision(source, precision)
     import tensorrt as trt  # after `require_tensorrt`: the libraries must be onnxruntime's, which come first
@@ -159,7 +185,9 @@ def build_plan(source: bytes, precision: Precision, profiles: Sequence[Profile],
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)  # it owns the weights, and so must outlive the build
     if not parser.parse(source):
-        raise GraftError(f"TensorRT cannot read the ONNX file: {'; '.join(_parser_errors(parser)) or '; '.join(errors)}")
+        raise GraftError(
+            f"TensorRT cannot read the ONNX file: {'; '.join(_parser_errors(parser)) or '; '.join(errors)}"
+        )
     config = _configure(trt, builder, precision, profiles)
     cache = _attach_cache(config, timing_cache)
     start = time.perf_counter()
@@ -168,7 +196,12 @@ def build_plan(source: bytes, precision: Precision, profiles: Sequence[Profile],
     if built is None:
         raise GraftError(f"TensorRT cannot build a plan: {'; '.join(errors) or 'it gives no reason'}")
     content = bytes(built)
-    log.info("export: TensorRT plan, %s, %.1f MB, built in %.0f s", precision, len(content) / 1e6, time.perf_counter() - start)
+    log.info(
+        "export: TensorRT plan, %s, %.1f MB, built in %.0f s",
+        precision,
+        len(content) / 1e6,
+        time.perf_counter() - start,
+    )
     if timing_cache is not None:
         atomic.write_bytes(timing_cache, bytes(cache.serialize()))
     return content
@@ -182,7 +215,9 @@ def _require_precision(source: bytes, precision: Precision) -> None:
         raise GraftError(f"TensorRT plans are built in {' or '.join(FLAGS)} here, not in {precision}")
     halved = any(tensor.data_type == TensorProto.FLOAT16 for tensor in _load(source).graph.initializer)
     if halved != (precision == "fp16"):
-        raise GraftError(f"a TensorRT plan in {precision} is built from a file with {precision} weights; this one has others")
+        raise GraftError(
+            f"a TensorRT plan in {precision} is built from a file with {precision} weights; this one has others"
+        )
 
 
 def _logger(trt: Any, errors: list[str]) -> Any:  # noqa: ANN401 - a module, and its ILogger
@@ -258,7 +293,9 @@ def wrap_plan(source: bytes, plan: Plan) -> bytes:
         embed_mode=0,
         ep_cache_context=plan.file,
         ep_sdk_version=plan.tensorrt_version,
-        hardware_architecture=plan.compute_capability.replace(".", ""),  # as ONNX Runtime writes it: 90 for 9.0
+        hardware_architecture=plan.compute_capability.replace(
+            ".", ""
+        ),  # as ONNX Runtime writes it: 90 for 9.0
         source=TENSORRT,
     )
     wrapped = helper.make_model(
@@ -266,7 +303,9 @@ def wrap_plan(source: bytes, plan: Plan) -> bytes:
         opset_imports=[*document.opset_import, helper.make_opsetid(CONTEXT_DOMAIN, 1)],
         ir_version=document.ir_version,
     )
-    metadata = {item.key: item.value for item in document.metadata_props} | {"graft.plan": plan.model_dump_json()}
+    metadata = {item.key: item.value for item in document.metadata_props} | {
+        "graft.plan": plan.model_dump_json()
+    }
     helper.set_model_props(wrapped, dict(sorted(metadata.items())))
     return wrapped.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 Batches = list[NDArray[np.int64]]
-# Batches that are sorted together: enough that neighbours are of one length, few enough that chance still decides who meets whom.
+# Batches that are sorted together: enough that neighbours are of one length, few enough that chance still
+# decides who meets whom.
 WINDOW_BATCHES = 50
 
 
@@ -21,8 +22,8 @@ def shuffled(count: int, size: int, generator: torch.Generator) -> Batches:
 def bucketed(lengths: NDArray[np.int64], size: int, generator: torch.Generator) -> Batches:
     """Batches of samples of similar length, in an order by chance.
 
-    The samples are shuffled, sorted by length within windows of 50 batches, and the batches shuffled again (as in
-    transformers' ``group_by_length``): an epoch meets every sample that :func:`shuffled` would meet.
+    The samples are shuffled, sorted by length within windows of 50 batches, and the batches shuffled again
+    (as in transformers' ``group_by_length``): an epoch meets every sample that :func:`shuffled` would meet.
 
     Args:
         lengths: Of each sample, shape (samples,).

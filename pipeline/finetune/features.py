@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline import atomic
-from pipeline.layout import cache_folder
-from pipeline.machine import Settings
+from pipeline.artifacts.onnx import create_session, to_onnx
+from pipeline.files import atomic
+from pipeline.files.layout import cache_folder
+from pipeline.machine.settings import Settings
+from pipeline.machine.versions import versions_of
 from pipeline.modalities.modality import Classifier, Examples, Modality, Pretrained
-from pipeline.onnx import create_session, to_onnx
-from pipeline.progress import track
-from pipeline.versions import versions_of
+from pipeline.reporting.progress import track
 from serving.model.runtimes.machine import cpu_limit
 
 log = logging.getLogger("graft")
@@ -53,7 +53,8 @@ def features_key(pretrained: Pretrained, settings: Settings) -> str:
 class Extractor:
     """Computes the features that are not in the cache.
 
-    On a CPU the exported backbone runs in ONNX Runtime, exact and many times faster than torch; on CUDA, torch.
+    On a CPU the exported backbone runs in ONNX Runtime, exact and many times faster than torch; on CUDA,
+    torch.
 
     Args:
         pretrained: The frozen backbone.
@@ -76,7 +77,9 @@ class Extractor:
             hashes: The content hash of each of those.
         """
         known, unit = _read_cache(self.cache), self.modality.UNIT
-        new = {sha256: int(index) for sha256, index in zip(hashes, indices, strict=True) if sha256 not in known}
+        new = {
+            sha256: int(index) for sha256, index in zip(hashes, indices, strict=True) if sha256 not in known
+        }
         if new:
             log.info("features: %d of %d %s are new", len(new), len(hashes), unit)
             run = self._run_onnx if self.settings.device == "cpu" else self._run_torch
@@ -85,7 +88,9 @@ class Extractor:
             try:
                 _write_cache(self.cache, known)
             except OSError as error:
-                log.warning("features: not kept for the next run, because %s (GRAFT_CACHE names another place)", error)
+                log.warning(
+                    "features: not kept for the next run, because %s (GRAFT_CACHE names another place)", error
+                )
         else:
             log.info("features: all %d %s are in the cache", len(hashes), unit)
         return np.stack([known[sha256] for sha256 in hashes])
@@ -94,9 +99,18 @@ class Extractor:
     def _session(self) -> Any:  # noqa: ANN401 - onnxruntime is untyped
         preprocessor = self.pretrained.preprocessor
         # A batch of one is a constant, and what else varies is not.
-        axes = {name: tuple(axis if axis != "batch" else None for axis in own) for name, own in self.modality.DYNAMIC_AXES.items()}
+        axes = {
+            name: tuple(axis if axis != "batch" else None for axis in own)
+            for name, own in self.modality.DYNAMIC_AXES.items()
+        }
         network = FeatureExtractor(self.pretrained.classifier)
-        model = to_onnx(network, preprocessor.collate([preprocessor.blank()]), output_name="features", metadata={}, dynamic_axes=axes)
+        model = to_onnx(
+            network,
+            preprocessor.collate([preprocessor.blank()]),
+            output_name="features",
+            metadata={},
+            dynamic_axes=axes,
+        )
         return create_session(model)
 
     def _run_onnx(self, examples: Examples, indices: Sequence[int]) -> Iterator[Features]:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 # L2 penalties on the weights, beside the mean loss of a sample, on features of unit variance.
 PENALTIES = (0.4, 0.06, 0.006, 0.0006)
-# The head that full fine-tuning starts from: the larger its weights, the larger the first gradients into the backbone, and
-# the more of what is pretrained they destroy. On the solar cells the validation loss after three epochs was 0.353 from
-# here, 0.384 from a penalty of 0.06, and 0.432 from 0.006, which by itself has the lowest loss.
+# The head that full fine-tuning starts from: the larger its weights, the larger the first gradients into the
+# backbone, and the more of what is pretrained they destroy. On the solar cells the validation loss after
+# three epochs was 0.353 from here, 0.384 from a penalty of 0.06, and 0.432 from 0.006, which by itself has
+# the lowest loss.
 GENTLE = PENALTIES[:1]
 Features = NDArray[np.float32]
 Targets = NDArray[np.int64]
@@ -45,8 +46,9 @@ def train_head(
 ) -> LinearHead:
     """Logistic regression, the penalty chosen by the loss on validation.
 
-    Features are scaled by one number, not each by its own: a feature that is almost never active on the data would
-    get a huge weight, and full fine-tuning from there diverges (training loss 13 instead of 0.6 in the first epoch).
+    Features are scaled by one number, not each by its own: a feature that is almost never active on the data
+    would get a huge weight, and full fine-tuning from there diverges (training loss 13 instead of 0.6 in the
+    first epoch).
 
     Args:
         train: Features (samples, features) and class indices (samples,).
@@ -60,11 +62,17 @@ def train_head(
     scale = 1 / max(float(train[0].std()), 1e-12)
     best: tuple[float, LinearHead] | None = None
     for penalty in penalties:
-        model = LogisticRegression(C=1 / (penalty * len(train[1])), max_iter=300, class_weight="balanced" if balanced else None)
+        model = LogisticRegression(
+            C=1 / (penalty * len(train[1])), max_iter=300, class_weight="balanced" if balanced else None
+        )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the lightest of the grid may not converge; validation then rejects it
+            warnings.simplefilter(
+                "ignore"
+            )  # the lightest of the grid may not converge; validation then rejects it
             model.fit(train[0] * scale, train[1])
-        loss = float(log_loss(validation[1], model.predict_proba(validation[0] * scale), labels=model.classes_))
+        loss = float(
+            log_loss(validation[1], model.predict_proba(validation[0] * scale), labels=model.classes_)
+        )
         if best is None or loss < best[0]:
             weight, bias = _rows(model.coef_ * scale, model.intercept_)
             best = loss, LinearHead(weight, bias, penalty=penalty)
@@ -72,7 +80,9 @@ def train_head(
     return best[1]
 
 
-def _rows(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _rows(
+    weight: NDArray[np.float64], bias: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """One row a class; scikit-learn gives two classes one logit, which is spread over two rows."""
     if len(weight) == 1:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2

@@ -16,14 +16,16 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.finetune.batches import bucketed, shuffled
-from pipeline.machine import Settings
+from pipeline.machine.settings import Settings
+from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.modality import Classifier, Examples
-from pipeline.progress import track
 from pipeline.recipe.sections import Finetune, ImageFinetune, TextFinetune
+from pipeline.reporting.progress import track
 
 log = logging.getLogger("graft")
-EVALUATION_BATCH = 32
-FUSED_FROM = 10_000_000  # parameters: on 22 million a fused step takes 17 ms instead of 70 to 140, on 4 million it saves next to nothing
+# parameters: on 22 million a fused step takes 17 ms instead of 70 to 140, on 4 million it saves next to
+# nothing
+FUSED_FROM = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,12 @@ class Trainer:
         """
         section, optimizer = self.finetune, self.optimizer()
         steps_per_epoch = max(1, len(train) // section.batch_size)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(section.warmup, steps_per_epoch * section.epochs))
-        best = Outcome(self._state(), start_logits, 0, [_measure(start_logits, validation.targets, 0, self.unit)])
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, warmup_cosine(section.warmup, steps_per_epoch * section.epochs)
+        )
+        best = Outcome(
+            self._state(), start_logits, 0, [_measure(start_logits, validation.targets, 0, self.unit)]
+        )
         for number in range(1, section.epochs + 1):
             start = time.perf_counter()
             loss = self.train_epoch(train, optimizer, scheduler, f"epoch {number} of {section.epochs}")
@@ -122,11 +128,19 @@ class Trainer:
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW with the recipe's rates and decay; fused where there are many parameters."""
         section = self.finetune
-        groups = self.classifier.parameter_groups(section.learning_rate, section.layer_decay, section.weight_decay)
+        groups = self.classifier.parameter_groups(
+            section.learning_rate, section.layer_decay, section.weight_decay
+        )
         many = sum(parameter.numel() for parameter in self.model.parameters()) >= FUSED_FROM
         return torch.optim.AdamW(groups, lr=section.learning_rate, fused=many)
 
-    def train_epoch(self, train: Split, optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR, what: str) -> float:
+    def train_epoch(
+        self,
+        train: Split,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LambdaLR,
+        what: str,
+    ) -> float:
         """One pass over the training split; returns the mean loss. Raises GraftError when it is no longer a number."""
         self.model.train()
         if isinstance(self.finetune, ImageFinetune) and self.finetune.batch_norm == "frozen":
@@ -134,7 +148,11 @@ class Trainer:
         losses = []
         batches = self._batches(train.examples)
         for indices in track(
-            batches, total=len(batches) * self.finetune.batch_size, what=what, unit=self.unit, weight=self.finetune.batch_size
+            batches,
+            total=len(batches) * self.finetune.batch_size,
+            what=what,
+            unit=self.unit,
+            weight=self.finetune.batch_size,
         ):
             optimizer.zero_grad()
             loss = self._loss(train, indices)
@@ -161,18 +179,28 @@ class Trainer:
         targets = torch.from_numpy(train.targets[indices]).to(self.settings.device)
         with torch.autocast(self.settings.device, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             logits = self.classifier(**batch)
-        return F.cross_entropy(logits.float(), targets, weight=self.class_weights, label_smoothing=self.finetune.label_smoothing)
+        return F.cross_entropy(
+            logits.float(), targets, weight=self.class_weights, label_smoothing=self.finetune.label_smoothing
+        )
 
     def logits(self, examples: Examples) -> NDArray[np.float32]:
         """The classifier's logits, float32 of shape (samples, classes), in fp32 and evaluation mode."""
         return compute_logits(self.classifier, examples, self.settings.device, "validation", self.unit)
 
     def _state(self) -> dict[str, torch.Tensor]:
-        return {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in self.model.state_dict().items()}
+        return {
+            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, value in self.model.state_dict().items()
+        }
 
 
 def _measure(
-    logits: NDArray[np.float32], targets: NDArray[np.int64], number: int, unit: str, loss: float | None = None, speed: float | None = None
+    logits: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    number: int,
+    unit: str,
+    loss: float | None = None,
+    speed: float | None = None,
 ) -> Epoch:
     scores, truth = torch.from_numpy(logits), torch.from_numpy(targets)
     epoch = Epoch(
@@ -183,37 +211,14 @@ def _measure(
         samples_per_s=speed,
     )
     trained = "the head alone" if loss is None else f"training loss {loss:.3f}, {speed:.1f} {unit}/s"
-    log.info("epoch %d: %s; validation loss %.3f, accuracy %.3f", number, trained, epoch.validation_loss, epoch.validation_accuracy)
+    log.info(
+        "epoch %d: %s; validation loss %.3f, accuracy %.3f",
+        number,
+        trained,
+        epoch.validation_loss,
+        epoch.validation_accuracy,
+    )
     return epoch
-
-
-def compute_logits(classifier: Classifier, examples: Examples, device: str, what: str, unit: str) -> NDArray[np.float32]:
-    """A classifier's logits of decoded samples, in fp32 and evaluation mode.
-
-    Args:
-        classifier: On ``device``.
-        examples: Decoded samples.
-        device: torch's name of the device.
-        what: The work, for the progress.
-        unit: One sample's plural.
-
-    Returns:
-        float32 of shape (samples, classes).
-    """
-    classifier.saved().eval()
-    lengths = examples.lengths()
-    # Samples of one length together, so that little is padded.
-    order = np.arange(len(examples)) if lengths is None else np.argsort(lengths, kind="stable")
-    rows = []
-    with torch.inference_mode():
-        starts = range(0, len(order), EVALUATION_BATCH)
-        for start in track(starts, total=len(order), what=what, unit=unit, weight=EVALUATION_BATCH):
-            batch = examples.batch(order[start : start + EVALUATION_BATCH], device)
-            rows.append(classifier(**batch).float().cpu().numpy())
-    found = np.concatenate(rows)
-    logits = np.empty_like(found)
-    logits[order] = found
-    return logits
 
 
 def warmup_cosine(warmup: float, steps: int) -> Callable[[int], float]:

@@ -10,31 +10,34 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.data.samples import labels_of, read_samples
-from pipeline.finetune.checkpoint import CheckpointCard, Validation, save_checkpoint
+from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_checkpoint
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import labels_of, read_samples
 from pipeline.finetune.features import Extractor
 from pipeline.finetune.head import GENTLE, PENALTIES, LinearHead, train_head
 from pipeline.finetune.loop import Outcome, Split, Trainer
-from pipeline.layout import RunFolder
-from pipeline.machine import Settings, apply_settings, choose_settings
+from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.modality import modality_of
 from pipeline.recipe.sections import Recipe
 
 log = logging.getLogger("graft")
 UNBALANCED = 1.5
-# Enough for the head that full fine-tuning starts from; that head alone, `mode: features`, is trained on everything.
+# Enough for the head that full fine-tuning starts from; that head alone, `mode: features`, is trained on
+# everything.
 START_SAMPLES = 4096
 
 
 def finetune(recipe: Recipe, run: RunFolder) -> None:
     """Write the run's checkpoint. The test split is not read."""
-    settings = choose_settings(recipe.finetune)
+    settings = choose_settings(recipe.finetune.device, recipe.finetune.precision)
     apply_settings(settings, recipe.seed)
     modality = modality_of(recipe)
     pretrained = modality.load_pretrained(recipe)
     everything = read_samples(run)
     labels = labels_of(everything)
-    by_split = {split: [sample for sample in everything if sample.split == split] for split in ("train", "validation")}
+    by_split = {
+        split: [sample for sample in everything if sample.split == split] for split in ("train", "validation")
+    }
 
     def load(split: str) -> Split:
         samples = by_split[split]
@@ -64,18 +67,33 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
 
     section = recipe.finetune if full else recipe.finetune.model_copy(update={"epochs": 0})
     trainer = Trainer(
-        pretrained.classifier, section, settings, recipe.seed, None if weights is None else torch.from_numpy(weights), modality.UNIT
+        pretrained.classifier,
+        section,
+        settings,
+        recipe.seed,
+        None if weights is None else torch.from_numpy(weights),
+        modality.UNIT,
     )
-    # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to start from only.
+    # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to start
+    # from only.
     start = head.logits(judged) if settings.device == "cpu" else trainer.logits(validation.examples)
     outcome = trainer.fit(train, validation, start)
     card = CheckpointCard(pretrained.network, labels, pretrained.input, pretrained.weights_sha256)
     judgement = Validation(outcome.validation_logits, validation.targets)
-    save_checkpoint(run.checkpoint, outcome.state, card, pretrained.files, judgement, record(settings, weights, head, outcome))
+    save_checkpoint(
+        run.checkpoint,
+        outcome.state,
+        card,
+        pretrained.files,
+        judgement,
+        record(settings, weights, head, outcome),
+    )
     log.info("finetune: kept epoch %d of %d", outcome.best_epoch, section.epochs)
 
 
-def record(settings: Settings, weights: NDArray[np.float32] | None, head: LinearHead, outcome: Outcome) -> dict[str, Any]:
+def record(
+    settings: Settings, weights: NDArray[np.float32] | None, head: LinearHead, outcome: Outcome
+) -> dict[str, Any]:
     """What ``history.json`` says of a training."""
     return {
         "settings": asdict(settings),
@@ -92,7 +110,8 @@ def class_weights(targets: NDArray[np.int64], classes: int, choice: str) -> NDAr
     Args:
         targets: Class indices of the training split.
         classes: How many classes there are.
-        choice: ``balanced``, ``none``, or ``auto``: balanced when the largest class has over 1.5 times the smallest.
+        choice: ``balanced``, ``none``, or ``auto``: balanced when the largest class has over 1.5 times the
+            smallest.
     """
     counts = np.bincount(targets, minlength=classes)
     if choice == "none" or (choice == "auto" and counts.max() <= UNBALANCED * counts.min()):

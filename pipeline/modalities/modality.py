@@ -48,7 +48,9 @@ class Classifier(Protocol):
         """The module whose state is the checkpoint."""
         ...
 
-    def parameter_groups(self, learning_rate: float, layer_decay: float, weight_decay: float) -> list[ParameterGroup]:
+    def parameter_groups(
+        self, learning_rate: float, layer_decay: float, weight_decay: float
+    ) -> list[ParameterGroup]:
         """What the optimiser takes: decay on matrices only, and a rate for each layer."""
         ...
 
@@ -72,7 +74,9 @@ class Examples(Protocol):
         """Each array's length, where they differ and short ones cost less."""
         ...
 
-    def batch(self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None) -> Batch:
+    def batch(
+        self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None
+    ) -> Batch:
         """The model's inputs for some samples, changed by chance where a generator is given."""
         ...
 
@@ -120,11 +124,19 @@ class Modality(Protocol):
         """A network with random weights, to load a checkpoint into."""
         ...
 
-    def decode_examples(self, samples: Sequence[Readable], preprocessor: Preprocessor, scratch: Path, augment: Any = None) -> Examples:  # noqa: ANN401 - each modality's own section
+    def decode_examples(
+        self,
+        samples: Sequence[Readable],
+        preprocessor: Preprocessor,
+        scratch: Path,
+        augment: Any = None,  # noqa: ANN401 - each modality's own section
+    ) -> Examples:
         """Decode samples through the code that serves them."""
         ...
 
-    def fit_baseline(self, samples: Sequence[Readable], targets: NDArray[np.int64], seed: int) -> Baseline | None:
+    def fit_baseline(
+        self, samples: Sequence[Readable], targets: NDArray[np.int64], seed: int
+    ) -> Baseline | None:
         """A simple classifier that a fine-tuned model has to beat, where there is one."""
         ...
 

@@ -73,7 +73,9 @@ def list_metadata(bundle: Bundle) -> dict[str, Any]:
         "labels": list(manifest.labels),
         "input": manifest.input.model_dump(mode="json"),
         "artifacts": {artifact.name: artifact.sha256 for artifact in manifest.artifacts},
-        "receipts": {artifact.name: artifact.receipt.sha256 for artifact in manifest.artifacts if artifact.receipt},
+        "receipts": {
+            artifact.name: artifact.receipt.sha256 for artifact in manifest.artifacts if artifact.receipt
+        },
         "lineage": manifest.lineage.model_dump(mode="json"),
     }
 
@@ -90,7 +92,12 @@ def write_readme(bundle: Bundle, bento_tag: str, model_tag: str) -> str:
     """The Bento's README, for those who operate it."""
     manifest, kind = bundle.manifest, find_kind(bundle.manifest.input.modality)
     source = resources.files("pipeline.package").joinpath("README.md.jinja").read_text("utf-8")
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True, autoescape=False)  # noqa: S701
+    environment = Environment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - the page is Markdown, not HTML
+    )
     return environment.from_string(source).render(
         name=manifest.name,
         bento=bento_tag,

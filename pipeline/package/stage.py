@@ -16,9 +16,9 @@ from pathlib import Path
 import yaml
 
 import serving
-from pipeline import atomic
 from pipeline.errors import GraftError
-from pipeline.layout import RunFolder
+from pipeline.files import atomic
+from pipeline.files.layout import RunFolder
 from pipeline.package.describing import list_labels, list_metadata, write_readme, write_service
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import Bundle, open_bundle
@@ -34,7 +34,8 @@ CARRIED = frozenset({".py", ".html", ".jinja"})
 def package(_: Recipe, run: RunFolder) -> None:
     """Store the bundle as a BentoML model, build the Bento from ``bentofile.yaml``, and write both tags.
 
-    Both are named after the run and versioned by content, so that packaging the same bundle again changes nothing.
+    Both are named after the run and versioned by content, so that packaging the same bundle again changes
+    nothing.
 
     Raises:
         BundleError: The bundle has changed, or has no passed receipt.
@@ -43,7 +44,9 @@ def package(_: Recipe, run: RunFolder) -> None:
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     bundle = open_bundle(run.bundle)
     if find_kind(bundle.manifest.input.modality).bento_service is None:
-        raise GraftError(f"BentoML has no service for {bundle.manifest.input.modality} input. Serve it with: graft serve RUN")
+        raise GraftError(
+            f"BentoML has no service for {bundle.manifest.input.modality} input. Serve it with: graft serve RUN"
+        )
     model_tag = _store_model(bundle, f"{bundle.manifest.name}:{_version(bundle)}")
     bento_tag = _build_bento(bundle, model_tag)
     atomic.write_json(run.bento, {"model": model_tag, "bento": bento_tag})
@@ -62,7 +65,9 @@ def is_packaged(run: RunFolder) -> bool:
     """Whether both stores still hold what the run's stage put there."""
     tags = json.loads(run.bento.read_bytes())
     files = _describe(open_bundle(run.bundle), tags["bento"], tags["model"])
-    return _holds_model(run.bundle, _place("models", tags["model"])) and _holds_service(_place("bentos", tags["bento"]), files)
+    return _holds_model(run.bundle, _place("models", tags["model"])) and _holds_service(
+        _place("bentos", tags["bento"]), files
+    )
 
 
 def _store_model(bundle: Bundle, tag: str) -> str:
@@ -89,7 +94,9 @@ def _build_bento(bundle: Bundle, model_tag: str) -> str:
     shutil.rmtree(place, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="graft-bento-") as context:
         bentofile = _write_context(Path(context), model_tag, {**files, REQUIREMENTS: requirements})
-        return str(bentoml.bentos.build_bentofile(str(bentofile), name=name, version=version, build_ctx=context).tag)
+        return str(
+            bentoml.bentos.build_bentofile(str(bentofile), name=name, version=version, build_ctx=context).tag
+        )
 
 
 def _describe(bundle: Bundle, tag: str, model_tag: str) -> dict[str, str]:
@@ -122,7 +129,9 @@ def _carried_files() -> list[Path]:
 def _same_files(ours: Path, stored: Path, paths: list[Path]) -> bool:
     """Whether each of our files is in the store, byte by byte."""
     files = [path.relative_to(ours) for path in paths]
-    return all((stored / file).is_file() and filecmp.cmp(ours / file, stored / file, shallow=False) for file in files)
+    return all(
+        (stored / file).is_file() and filecmp.cmp(ours / file, stored / file, shallow=False) for file in files
+    )
 
 
 def _write_context(context: Path, model_tag: str, files: Mapping[str, str]) -> Path:
@@ -155,7 +164,10 @@ def _requirements(bundle: Bundle) -> str:
     runtimes = {artifact.runtime for artifact in bundle.manifest.artifacts}
     if "openvino-cpu" in runtimes:
         lines.append(f"openvino=={metadata.version('openvino')}")
-    if runtimes & {"onnxruntime-cuda", "onnxruntime-tensorrt"}:  # onnxruntime's two packages own one module: never both
+    if runtimes & {
+        "onnxruntime-cuda",
+        "onnxruntime-tensorrt",
+    }:  # onnxruntime's two packages own one module: never both
         lines = [line.replace("onnxruntime==", "onnxruntime-gpu[cuda,cudnn]==") for line in lines]
     if "onnxruntime-tensorrt" in runtimes:
         lines += [f"{name}=={metadata.version(name)}" for name in ("tensorrt-cu13", "nvidia-ml-py")]
@@ -164,4 +176,6 @@ def _requirements(bundle: Bundle) -> str:
 
 def _hash_context(requirements: str) -> str:
     files = [_bentofile(), *_carried_files()]
-    return hashlib.sha256(b"\0".join([requirements.encode(), *(path.read_bytes() for path in files)])).hexdigest()
+    return hashlib.sha256(
+        b"\0".join([requirements.encode(), *(path.read_bytes() for path in files)])
+    ).hexdigest()

@@ -22,7 +22,8 @@ def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe. Relative paths in it count from its folder, and come back absolute.
 
     Raises:
-        RecipeError: The file is missing or not YAML, or the recipe is wrong; everything that is wrong is listed at once.
+        RecipeError: The file is missing or not YAML, or the recipe is wrong; everything that is wrong is
+            listed at once.
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -31,9 +32,13 @@ def load_recipe(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping with the keys {', '.join(ImageRecipe.model_fields)}.")
+        raise RecipeError(
+            f"{path}: a recipe is a mapping with the keys {', '.join(ImageRecipe.model_fields)}."
+        )
     if document.get("modality", "image") not in tuple(RECIPES):
-        raise RecipeError(f"{path}: modality: is {_shown(document['modality'])}; known are {', '.join(RECIPES)}.")
+        raise RecipeError(
+            f"{path}: modality: is {_shown(document['modality'])}; known are {', '.join(RECIPES)}."
+        )
     return _absolute(check_recipe(document, str(path)), path.resolve().parent)
 
 
@@ -68,18 +73,25 @@ def section_json(section: BaseModel) -> str:
 def hash_recipe(recipe: Recipe) -> str:
     """SHA-256, in hex, of what makes the model.
 
-    Left out are the places of files, whose contents have hashes of their own, and what is made of the model afterwards.
+    Left out are the places of files, whose contents have hashes of their own, and what is made of the model
+    afterwards.
     """
     data = recipe.data.model_copy(update={"source": ""})
     backbone = recipe.backbone.model_copy(update={"weights": ""})
     return hashlib.sha256(
-        section_json(recipe.model_copy(update={"data": data, "backbone": backbone, "export": Export()})).encode()
+        section_json(
+            recipe.model_copy(update={"data": data, "backbone": backbone, "export": Export()})
+        ).encode()
     ).hexdigest()
 
 
 def _absolute(recipe: Recipe, base: Path) -> Recipe:
     def resolve(value: str) -> str:
-        return value if value == "hub" or value.startswith("package:") else str((base / Path(value).expanduser()).absolute())
+        return (
+            value
+            if value == "hub" or value.startswith("package:")
+            else str((base / Path(value).expanduser()).absolute())
+        )
 
     data = recipe.data.model_copy(update={"source": resolve(recipe.data.source)})
     backbone = recipe.backbone.model_copy(update={"weights": resolve(recipe.backbone.weights)})

@@ -8,7 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Format = Literal[
-    "onnx-fp32", "onnx-fp16", "onnx-int8", "openvino-fp32", "openvino-bf16", "cuda-fp32", "cuda-fp16", "tensorrt-fp32", "tensorrt-fp16"
+    "onnx-fp32",
+    "onnx-fp16",
+    "onnx-int8",
+    "openvino-fp32",
+    "openvino-bf16",
+    "cuda-fp32",
+    "cuda-fp16",
+    "tensorrt-fp32",
+    "tensorrt-fp16",
 ]
 Metric = Literal["accuracy", "macro_f1", "macro_precision", "macro_recall", "auroc"]
 
@@ -65,7 +73,9 @@ class Splits(Section):
     @model_validator(mode="after")
     def _leave_training_data(self) -> Splits:
         if self.validation + self.test + self.calibration >= 1:
-            raise ValueError("validation, test and calibration together must leave something to train on (their sum must be below 1)")
+            raise ValueError(
+                "validation, test and calibration together must leave something to train on (their sum must be below 1)"
+            )
         return self
 
 
@@ -73,7 +83,8 @@ class Data(Section):
     """Where the labelled samples are.
 
     Attributes:
-        source: A folder with one subfolder a class, a CSV file, or ``package:NAME/PATH`` for data that an installed package ships.
+        source: A folder with one subfolder a class, a CSV file, or ``package:NAME/PATH`` for data that an
+            installed package ships.
         table: How to read the CSV file.
         stratify_by: Further columns of the table whose mix every split keeps.
         on_unreadable: ``refuse`` the data, or ``skip`` samples that serving would refuse and count them.
@@ -93,8 +104,10 @@ class ImageBackbone(Section):
 
     Attributes:
         name: timm's name of the architecture.
-        weights: ``hub`` (timm's own, needs a network), a ``.safetensors`` or ``.pth`` file, or ``package:NAME/PATH``.
-        mapping: ``names`` when the file has timm's tensor names; ``order`` when it has other names for the same tensors in the same order.
+        weights: ``hub`` (timm's own, needs a network), a ``.safetensors`` or ``.pth`` file, or
+            ``package:NAME/PATH``.
+        mapping: ``names`` when the file has timm's tensor names; ``order`` when it has other names for the
+            same tensors in the same order.
     """
 
     name: str
@@ -107,9 +120,11 @@ class TextBackbone(Section):
 
     Attributes:
         name: The hub's name of the model, such as ``sentence-transformers/all-MiniLM-L6-v2``.
-        weights: ``hub`` (needs a network or a filled cache), or a folder in the hub's layout: a path or ``package:NAME/PATH``.
-        pooling: From token vectors to one: the ``mean``, the first (``cls``) or the ``last``; ``auto`` is what the model was
-            pretrained with where its folder says so, ``last`` for causal models, and the mean for others.
+        weights: ``hub`` (needs a network or a filled cache), or a folder in the hub's layout: a path or
+            ``package:NAME/PATH``.
+        pooling: From token vectors to one: the ``mean``, the first (``cls``) or the ``last``; ``auto`` is
+            what the model was pretrained with where its folder says so, ``last`` for causal models, and the
+            mean for others.
     """
 
     name: str
@@ -176,9 +191,12 @@ class Finetune(Section):
     """How the backbone learns the task.
 
     Attributes:
-        mode: ``features`` trains a linear head on the frozen backbone; ``full`` then trains everything from there.
-        layer_decay: Factor of the learning rate from each layer to the one below it (arXiv:1801.06146); 1 for one rate.
-        class_weights: ``auto`` balances when the largest class has over 1.5 times the samples of the smallest.
+        mode: ``features`` trains a linear head on the frozen backbone; ``full`` then trains everything from
+            there.
+        layer_decay: Factor of the learning rate from each layer to the one below it (arXiv:1801.06146); 1 for
+            one rate.
+        class_weights: ``auto`` balances when the largest class has over 1.5 times the samples of the
+            smallest.
     """
 
     mode: Literal["features", "full"] = "full"
@@ -209,7 +227,8 @@ class TextFinetune(Finetune):
     """How a text encoder learns.
 
     Attributes:
-        batching: ``buckets`` puts texts of similar length together, so that little is padded; ``random`` does not.
+        batching: ``buckets`` puts texts of similar length together, so that little is padded; ``random`` does
+            not.
     """
 
     epochs: int = Field(default=1, ge=1, le=1000)
@@ -244,7 +263,8 @@ class LimitChanges(Section):
         min_cosine: Least cosine of any sample's two probability vectors.
         max_mean_kl: Largest mean Kullback-Leibler divergence, in nats.
         max_metric_drop: Largest loss of accuracy or macro F1.
-        min_speedup: Least speed, in times that of ``onnx-fp32`` on one thread; 0 publishes a format that is not faster.
+        min_speedup: Least speed, in times that of ``onnx-fp32`` on one thread; 0 publishes a format that is
+            not faster.
     """
 
     min_agreement: float | None = Field(default=None, ge=0, le=1)
@@ -258,9 +278,9 @@ class Export(Section):
     """What is made for serving: each format is published only with a passed receipt, and when it is faster.
 
     Attributes:
-        formats: Beside ``onnx-fp32``, which is always made: half precision (``onnx-fp16``), 8 bits (``onnx-int8``: static for
-            convolutional networks, dynamic for transformers), the same file by OpenVINO (``openvino-fp32``, ``openvino-bf16``), and on
-            NVIDIA GPUs by CUDA or TensorRT.
+        formats: Beside ``onnx-fp32``, which is always made: half precision (``onnx-fp16``), 8 bits
+            (``onnx-int8``: static for convolutional networks, dynamic for transformers), the same file by
+            OpenVINO (``openvino-fp32``, ``openvino-bf16``), and on NVIDIA GPUs by CUDA or TensorRT.
         limits: By format, what to publish it under instead of the limits of its precision.
     """
 
@@ -275,7 +295,9 @@ class Export(Section):
     @model_validator(mode="after")
     def _source_is_exact(self) -> Export:
         if "onnx-fp32" in self.limits:
-            raise ValueError("limits: onnx-fp32 is what everything else is made from, and keeps its own limits")
+            raise ValueError(
+                "limits: onnx-fp32 is what everything else is made from, and keeps its own limits"
+            )
         return self
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from pipeline.data.intake import read_labelled, read_rows
 from pipeline.errors import DataError
 from pipeline.modalities.modality import Readable
-from pipeline.progress import track
 from pipeline.recipe.reading import load_recipe
 from pipeline.recipe.sections import Table
+from pipeline.reporting.progress import track
 from pipeline.verify.scoring import Originals
 
 RECIPES = {".yaml", ".yml"}
@@ -45,8 +45,8 @@ def find_originals(data: Path, wanted: Iterable[str]) -> Originals:
     """The samples with these content hashes.
 
     Args:
-        data: A folder whose files are the samples, at any depth; a table with a header (.csv or .tsv) whose values are the texts or
-            name the files; or a recipe, for its ``data`` section.
+        data: A folder whose files are the samples, at any depth; a table with a header (.csv or .tsv) whose
+            values are the texts or name the files; or a recipe, for its ``data`` section.
         wanted: SHA-256, in hex, of each sample's bytes.
 
     Raises:
@@ -87,7 +87,9 @@ def _candidates(data: Path) -> Iterator[Readable]:
     elif data.suffix in TABLES and data.is_file():
         yield from _in_table(data)
     else:
-        raise DataError(f"{data}: is neither a folder, nor a .csv or .tsv table, nor a recipe. Name where the held-out samples are.")
+        raise DataError(
+            f"{data}: is neither a folder, nor a .csv or .tsv table, nor a recipe. Name where the held-out samples are."
+        )
 
 
 def _in_table(path: Path) -> Iterator[Readable]:

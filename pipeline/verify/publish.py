@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import atomic
-from pipeline.evaluate.reference import Reference
-from pipeline.export.formats import FORMATS
-from pipeline.export.limits import limits_for
-from pipeline.layout import RunFolder
+from pipeline.artifacts.formats import FORMATS
+from pipeline.artifacts.limits import limits_for
+from pipeline.artifacts.states import State
+from pipeline.files import atomic
+from pipeline.files.layout import RunFolder
+from pipeline.measures.reference import Reference
 from pipeline.recipe.sections import Export, Format
 from pipeline.verify.receipt import allowances, build_receipt, failures
 from pipeline.verify.scoring import Originals
 from pipeline.verify.speed import measure_speedup
-from pipeline.verify.states import State
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.errors import ServingError
 from serving.model.files import hash_file
@@ -105,11 +105,17 @@ class Publisher:
     def _refuse(self, receipt: dict[str, Any], reasons: Sequence[str]) -> State:
         atomic.write_json(self.run.refused / f"{receipt['artifact']}.json", receipt)
         speedup = receipt.get("speedup")
-        return State(published=False, why="; ".join(reasons) + (f" ({_said(speedup)})" if speedup else ""), speedup=speedup)
+        return State(
+            published=False,
+            why="; ".join(reasons) + (f" ({_said(speedup)})" if speedup else ""),
+            speedup=speedup,
+        )
 
 
 def _said(speedup: dict[str, float]) -> str:
-    return f"{speedup['median']:.2f} [{speedup['low']:.2f}, {speedup['high']:.2f}] times as fast, on one thread"
+    return (
+        f"{speedup['median']:.2f} [{speedup['low']:.2f}, {speedup['high']:.2f}] times as fast, on one thread"
+    )
 
 
 def enter(bundle: Bundle, artifact: Artifact, receipt: dict[str, Any], place: Path) -> None:
@@ -118,7 +124,9 @@ def enter(bundle: Bundle, artifact: Artifact, receipt: dict[str, Any], place: Pa
     if place != target:
         atomic.write_bytes(target, place.read_bytes())
         if artifact.plan:
-            atomic.write_bytes(bundle.path_of(artifact.plan), (place.parent / artifact.plan.file).read_bytes())
+            atomic.write_bytes(
+                bundle.path_of(artifact.plan), (place.parent / artifact.plan.file).read_bytes()
+            )
     name = f"receipts/{artifact.name}.json"
     atomic.write_json(bundle.folder / name, receipt)
     ref = ReceiptRef(file=name, sha256=hash_file(bundle.folder / name), passed=receipt["passed"])

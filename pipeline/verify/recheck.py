@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts.formats import SOURCE
+from pipeline.artifacts.limits import LIMITS, Limits
 from pipeline.errors import GateFailedError
-from pipeline.evaluate.reference import Reference, read_reference
-from pipeline.export.formats import SOURCE
-from pipeline.export.limits import LIMITS, Limits
-from pipeline.layout import RunFolder
+from pipeline.files.layout import find_bundle
+from pipeline.measures.reference import Reference, read_reference
 from pipeline.verify.originals import find_originals
 from pipeline.verify.receipt import allowances, build_receipt, failures
 from pipeline.verify.report import to_text
@@ -44,8 +44,12 @@ class Rechecked:
     def to_text(self) -> str:
         """As a table."""
         lines = [to_text(self.receipts)] if self.receipts else []
-        lines += [f"{receipt['artifact']}: {said}" for receipt in self.receipts for said in allowances(receipt)]
-        return "\n".join([*lines, *(f"{name} was not checked: {reason}" for name, reason in self.unchecked.items())])
+        lines += [
+            f"{receipt['artifact']}: {said}" for receipt in self.receipts for said in allowances(receipt)
+        ]
+        return "\n".join(
+            [*lines, *(f"{name} was not checked: {reason}" for name, reason in self.unchecked.items())]
+        )
 
     @property
     def passed(self) -> bool:
@@ -54,13 +58,19 @@ class Rechecked:
 
     def require_passed(self, folder: Path) -> None:
         """Raise GateFailedError unless it passed."""
-        failed = [f"{receipt['artifact']}: {'; '.join(failures(receipt))}" for receipt in self.receipts if not receipt["passed"]]
+        failed = [
+            f"{receipt['artifact']}: {'; '.join(failures(receipt))}"
+            for receipt in self.receipts
+            if not receipt["passed"]
+        ]
         if failed:
             raise GateFailedError(
                 f"{folder}: does not predict here what the checkpoint predicted. {'. '.join(failed)}. Do not serve it here."
             )
         if self.default in self.unchecked:
-            raise GateFailedError(f"{folder}: serves {self.default} by default, which cannot be run here, so it was not checked.")
+            raise GateFailedError(
+                f"{folder}: serves {self.default} by default, which cannot be run here, so it was not checked."
+            )
 
 
 def recheck(folder: Path, data: Path) -> Rechecked:
@@ -74,8 +84,7 @@ def recheck(folder: Path, data: Path) -> Rechecked:
         BundleError: The bundle has changed, or is not proven.
         DataError: Samples are missing.
     """
-    inside = RunFolder(folder).bundle
-    bundle = open_bundle(inside if inside.is_dir() else folder)
+    bundle = open_bundle(find_bundle(folder))
     reference = read_reference(bundle.path_of(bundle.manifest.reference))
     originals = find_originals(data, reference.samples())
     receipts, unchecked = [], {}
@@ -87,7 +96,9 @@ def recheck(folder: Path, data: Path) -> Rechecked:
     return Rechecked(receipts, unchecked, bundle.artifact().name)
 
 
-def _recheck(bundle: Bundle, artifact: Artifact, originals: Originals, reference: Reference) -> dict[str, Any]:
+def _recheck(
+    bundle: Bundle, artifact: Artifact, originals: Originals, reference: Reference
+) -> dict[str, Any]:
     assert artifact.receipt is not None  # open_bundle has seen to it
     published = json.loads(bundle.path_of(artifact.receipt).read_bytes())
     predictor = load_predictor(bundle.folder, artifact=artifact.name, threads=1)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.page import render_page
-from pipeline.verify.states import State
+from pipeline.artifacts.states import State
+from pipeline.reporting.page import render_page
 
 FLIPS_SHOWN = 50
 Receipt = Mapping[str, Any]
@@ -39,14 +39,18 @@ def _difference(key: str) -> Callable[[Receipt], str]:
         found = receipt.get("metrics_difference", {}).get(key)
         if found is None:
             return "-"
-        value, low, high = (round(number, 4) + 0.0 for number in (found["value"], *found["interval_95"]))  # no -0.0000
+        value, low, high = (
+            round(number, 4) + 0.0 for number in (found["value"], *found["interval_95"])
+        )  # no -0.0000
         return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
 
     return show
 
 
 def _speed(receipt: Receipt) -> str:
-    return "{median:.2f} [{low:.2f}, {high:.2f}]".format(**receipt["speedup"]) if "speedup" in receipt else "-"
+    return (
+        "{median:.2f} [{low:.2f}, {high:.2f}]".format(**receipt["speedup"]) if "speedup" in receipt else "-"
+    )
 
 
 # What is shown: its name, the check that limits it, and how.
@@ -54,11 +58,19 @@ FIGURES: tuple[tuple[str, str | None, Callable[[Receipt], str]], ...] = (
     ("passed", None, lambda receipt: "yes" if receipt["passed"] else "NO"),
     ("run by", None, lambda receipt: receipt["in_use"]["runtime"]),
     ("on", None, lambda receipt: receipt["in_use"]["provider"]),
-    ("answers that agree", "agreement", lambda receipt: f"{receipt.get('agreeing', 0)} of {receipt['samples']}"),
+    (
+        "answers that agree",
+        "agreement",
+        lambda receipt: f"{receipt.get('agreeing', 0)} of {receipt['samples']}",
+    ),
     ("largest difference of a logit", "max_abs_logits", _plain("max_abs_logits", "{:.2g}")),
     ("99th percentile of it", None, _plain("p99_abs_logits", "{:.2g}")),
     ("least cosine", "min_cosine", _plain("min_cosine", "{:.6f}")),
-    ("mean KL, nats", "mean_kl", lambda receipt: f"{max(receipt['mean_kl'], 0.0):.2g}" if "mean_kl" in receipt else "-"),
+    (
+        "mean KL, nats",
+        "mean_kl",
+        lambda receipt: f"{max(receipt['mean_kl'], 0.0):.2g}" if "mean_kl" in receipt else "-",
+    ),
     ("accuracy, difference", "metric_drop", _difference("accuracy")),
     ("macro F1, difference", "metric_drop", _difference("macro_f1")),
     ("AUROC, difference", None, _difference("auroc")),
@@ -68,7 +80,11 @@ FIGURES: tuple[tuple[str, str | None, Callable[[Receipt], str]], ...] = (
     ("ECE after that", None, _plain("ece_refitted", "{:.4f}")),
     ("between batch sizes", "batch_difference", _plain("batch_difference", "{:.2g}")),
     ("NaN or infinite", "not_finite", _plain("not_finite", "{}")),
-    ("layers left in fp32", None, lambda receipt: ", ".join(receipt.get("made", {}).get("kept_fp32", [])) or "-"),
+    (
+        "layers left in fp32",
+        None,
+        lambda receipt: ", ".join(receipt.get("made", {}).get("kept_fp32", [])) or "-",
+    ),
     ("times as fast as onnx-fp32", None, _speed),
 )
 
@@ -80,15 +96,22 @@ def table_of(receipts: Sequence[Receipt]) -> list[Row]:
 
 def _cell(receipt: Receipt, check: str | None, show: Callable[[Receipt], str]) -> Cell:
     found = next((item for item in receipt["checks"] if item["name"] == check), None)
-    return Cell(show(receipt), failed=found is not None and not found["passed"], limit=found and found["limit"])
+    return Cell(
+        show(receipt), failed=found is not None and not found["passed"], limit=found and found["limit"]
+    )
 
 
 def to_text(receipts: Sequence[Receipt]) -> str:
     """The table for a terminal; what is past its limit has an exclamation mark."""
     rows = [("", *(str(receipt["artifact"]) for receipt in receipts))]
-    rows += [(row.name, *(f"{'! ' if cell.failed else ''}{cell.text}" for cell in row.cells)) for row in table_of(receipts)]
+    rows += [
+        (row.name, *(f"{'! ' if cell.failed else ''}{cell.text}" for cell in row.cells))
+        for row in table_of(receipts)
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def render_receipts(title: str, states: Mapping[str, State], receipts: Sequence[Receipt]) -> str:

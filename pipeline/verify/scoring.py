@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.samples import evenly
+from pipeline.files.samples import evenly
 from pipeline.modalities.modality import Readable
-from pipeline.progress import track
+from pipeline.reporting.progress import track
 from serving.model.predictor import Predictor
 from serving.model.runtimes.machine import cpu_limit
 
@@ -27,7 +27,8 @@ class Scores:
 
     Attributes:
         single: Of every sample, one a run, as the service runs them.
-        batched: Of some of them, in batches of each size that the artifact runs; texts among others of other lengths, and so padded.
+        batched: Of some of them, in batches of each size that the artifact runs; texts among others of other
+            lengths, and so padded.
         chosen: The indices of those, shape (samples in batches,).
     """
 
@@ -44,9 +45,13 @@ def score(predictor: Predictor, samples: Sequence[Readable]) -> Scores:
     single = score_alone(predictor, samples, "verify")
     with ThreadPoolExecutor(cpu_limit()) as pool:
         for start in range(0, len(chosen) if batched else 0, CHUNK):
-            arrays = [predictor.decode(samples[index].read()).array for index in chosen[start : start + CHUNK]]
+            arrays = [
+                predictor.decode(samples[index].read()).array for index in chosen[start : start + CHUNK]
+            ]
             for size in batched:
-                batched[size] += pool.map(predictor.score, (arrays[first : first + size] for first in range(0, len(arrays), size)))
+                batched[size] += pool.map(
+                    predictor.score, (arrays[first : first + size] for first in range(0, len(arrays), size))
+                )
     return Scores(single, {size: np.concatenate(parts) for size, parts in batched.items()}, chosen)
 
 
@@ -57,4 +62,6 @@ def score_alone(predictor: Predictor, samples: Sequence[Readable], what: str) ->
         return predictor.score([predictor.decode(sample.read()).array])
 
     with ThreadPoolExecutor(cpu_limit()) as pool:
-        return np.concatenate(list(track(pool.map(alone, samples), total=len(samples), what=what, unit="samples")))
+        return np.concatenate(
+            list(track(pool.map(alone, samples), total=len(samples), what=what, unit="samples"))
+        )

@@ -26,4 +26,9 @@ def measure_speedup(source: Predictor, other: Predictor, samples: Sequence[Reada
     for predictor in (source, other):
         seconds(predictor)
     ratios = [seconds(source) / seconds(other) for _ in range(ROUNDS)]
-    return {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios), "samples": len(arrays)}
+    return {
+        "median": statistics.median(ratios),
+        "low": min(ratios),
+        "high": max(ratios),
+        "samples": len(arrays),
+    }

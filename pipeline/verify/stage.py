@@ -6,20 +6,20 @@ import json
 import logging
 import shutil
 
-from pipeline import atomic
-from pipeline.data.samples import read_samples
+from pipeline.artifacts.checkpoint import read_card
+from pipeline.artifacts.formats import SOURCE
+from pipeline.artifacts.limits import LIMITS
+from pipeline.artifacts.states import State
 from pipeline.errors import GateFailedError, GraftError
-from pipeline.evaluate.reference import Reference, read_reference
-from pipeline.export.formats import SOURCE
-from pipeline.export.limits import LIMITS
-from pipeline.finetune.checkpoint import read_card
-from pipeline.layout import RunFolder
+from pipeline.files import atomic
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import read_samples
+from pipeline.measures.reference import Reference, read_reference
 from pipeline.recipe.sections import Recipe
 from pipeline.verify.publish import Publisher, enter
 from pipeline.verify.receipt import build_receipt, failures
 from pipeline.verify.report import render_receipts
 from pipeline.verify.scoring import Originals
-from pipeline.verify.states import State
 from serving.model.bundle import open_bundle
 from serving.model.manifest import DEFAULTS_FILE, MANIFEST_FILE
 from serving.model.predictor import Predictor, load_predictor
@@ -31,17 +31,26 @@ def verify(recipe: Recipe, run: RunFolder) -> None:
     """Compare each artifact with the checkpoint on the whole test split; write the receipts, and publish what passes.
 
     Raises:
-        GateFailedError: The fp32 artifact misses a limit. The receipt says which; the bundle stays unservable.
+        GateFailedError: The fp32 artifact misses a limit. The receipt says which; the bundle stays
+            unservable.
     """
     reference = read_reference(run.reference)
     originals = {sample.sha256: sample for sample in read_samples(run)}
     tested = [sample.sha256 for sample in originals.values() if sample.split == "test"]
     if tested != list(reference.test.sha256):
-        raise GraftError(f"{run.reference}: is of another test split than {run.samples}. Evaluate again: graft evaluate {run.root} --force")
+        raise GraftError(
+            f"{run.reference}: is of another test split than {run.samples}. Evaluate again: graft evaluate {run.root} --force"
+        )
     shutil.rmtree(run.artifacts.parent, ignore_errors=True)  # what an earlier verification found
     predictor = _open_source(run)
     states: dict[str, State] = {SOURCE: _prove_source(recipe, run, predictor, originals, reference)}
-    publisher = Publisher(run, recipe.export, predictor, {sha256: originals[sha256] for sha256 in reference.samples()}, reference)
+    publisher = Publisher(
+        run,
+        recipe.export,
+        predictor,
+        {sha256: originals[sha256] for sha256 in reference.samples()},
+        reference,
+    )
     for name in recipe.export.further:
         states[name] = publisher.publish(name)
         log.info("verify: %s: %s", name, states[name].to_text())
@@ -60,7 +69,10 @@ def _open_source(run: RunFolder) -> Predictor:
     bundle = open_bundle(run.bundle, require_receipts=False)
     source = bundle.manifest.artifacts[0].model_copy(update={"receipt": None})
     (run.bundle / DEFAULTS_FILE).unlink(missing_ok=True)
-    atomic.write_json(run.bundle / MANIFEST_FILE, bundle.manifest.model_copy(update={"artifacts": (source,)}).model_dump(mode="json"))
+    atomic.write_json(
+        run.bundle / MANIFEST_FILE,
+        bundle.manifest.model_copy(update={"artifacts": (source,)}).model_dump(mode="json"),
+    )
     for artifact in bundle.manifest.artifacts[1:]:  # only now, when nothing names them any more
         for ref in (artifact, artifact.plan):
             if ref and ref.file != source.file:
@@ -70,11 +82,15 @@ def _open_source(run: RunFolder) -> Predictor:
     predictor = load_predictor(run.bundle, artifact=SOURCE, require_receipts=False)
     card = read_card(run.checkpoint)
     if (predictor.manifest.labels, predictor.manifest.input) != (card.labels, card.input):
-        raise GraftError(f"{run.bundle}: labels or input are not the checkpoint's. Export again: graft export {run.root} --force")
+        raise GraftError(
+            f"{run.bundle}: labels or input are not the checkpoint's. Export again: graft export {run.root} --force"
+        )
     return predictor
 
 
-def _prove_source(recipe: Recipe, run: RunFolder, predictor: Predictor, originals: Originals, reference: Reference) -> State:
+def _prove_source(
+    recipe: Recipe, run: RunFolder, predictor: Predictor, originals: Originals, reference: Reference
+) -> State:
     receipt = build_receipt(predictor, originals, reference, LIMITS["fp32"])
     bundle = open_bundle(run.bundle, require_receipts=False)
     enter(bundle, bundle.manifest.artifacts[0], receipt, run.model)
@@ -84,5 +100,10 @@ def _prove_source(recipe: Recipe, run: RunFolder, predictor: Predictor, original
             f"{run.model}: does not predict what the checkpoint predicts: {'; '.join(failures(receipt))}. "
             f"Nothing is packaged. The receipt is {run.receipt}; export again: graft export {run.root} --force"
         )
-    log.info("verify: %d of %d answers agree, max abs %.1e", receipt["agreeing"], receipt["samples"], receipt["max_abs_logits"])
+    log.info(
+        "verify: %d of %d answers agree, max abs %.1e",
+        receipt["agreeing"],
+        receipt["samples"],
+        receipt["max_abs_logits"],
+    )
     return State(published=True, why=f"{receipt['agreeing']} of {receipt['samples']} answers agree")

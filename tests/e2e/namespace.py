@@ -1,7 +1,8 @@
 """What processes say to the network: they run in a network namespace of their own, in which every IPv4 address is their machine's.
 
-:func:`listen_to` starts this file once more, as a script inside. There a name server gives every name the same address, every route
-leads to ``lo``, and what is sent to another address than ``127.0.0.0/8`` is noted, whatever its port. IPv6 has no route.
+:func:`listen_to` starts this file once more, as a script inside. There a name server gives every name the
+same address, every route leads to ``lo``, and what is sent to another address than ``127.0.0.0/8`` is noted,
+whatever its port. IPv6 has no route.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Command:
         arguments: The program and its arguments.
         environment: All of its environment variables but for PATH.
         log: The file for its standard output and its standard error.
-        ready: The URL that answers 200 when a service is up, which is then ended by SIGTERM; None for a command that ends by itself.
+        ready: The URL that answers 200 when a service is up, which is then ended by SIGTERM; None for a
+            command that ends by itself.
     """
 
     arguments: tuple[str, ...]
@@ -54,7 +56,8 @@ class Heard:
 
     Attributes:
         names: The names that were looked up: seconds since the start, and the name.
-        targets: What was sent to other machines, each target once: seconds since the start, and such as ``tcp 10.9.9.9:443``.
+        targets: What was sent to other machines, each target once: seconds since the start, and such as ``tcp
+            10.9.9.9:443``.
         exit_codes: Of the commands, in their order; None for a service that did not come up.
     """
 
@@ -66,7 +69,9 @@ class Heard:
 def why_not() -> str | None:
     """Why there can be no such namespace here; None where there can."""
     try:
-        done = subprocess.run([*NAMESPACES, "ip", "link", "set", "lo", "up"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*NAMESPACES, "ip", "link", "set", "lo", "up"], capture_output=True, text=True, check=False
+        )
     except OSError as error:
         return str(error)
     return done.stderr.strip() or None if done.returncode else None
@@ -80,9 +85,15 @@ def listen_to(commands: Sequence[Command], seconds: float, read_only: Sequence[P
         seconds: How long all services live together at least.
         read_only: Empty folders into which nobody can write.
     """
-    order = {"commands": [asdict(command) for command in commands], "seconds": seconds, "read_only": [str(path) for path in read_only]}
+    order = {
+        "commands": [asdict(command) for command in commands],
+        "seconds": seconds,
+        "read_only": [str(path) for path in read_only],
+    }
     script = [*NAMESPACES, sys.executable, str(Path(__file__))]
-    done = subprocess.run(script, input=json.dumps(order), capture_output=True, text=True, timeout=300 + seconds, check=False)
+    done = subprocess.run(
+        script, input=json.dumps(order), capture_output=True, text=True, timeout=300 + seconds, check=False
+    )
     assert done.returncode == 0, done.stderr
     return Heard(**json.loads(done.stdout))
 
@@ -155,7 +166,9 @@ def _make_network() -> None:
 def _start(command: dict[str, Any]) -> subprocess.Popen[bytes]:
     with Path(command["log"]).open("wb") as log:
         environment = {"PATH": os.environ["PATH"]} | command["environment"]
-        return subprocess.Popen(command["arguments"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=environment)
+        return subprocess.Popen(
+            command["arguments"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=environment
+        )
 
 
 def _is_up(url: str, process: subprocess.Popen[bytes], deadline_s: float = 60) -> bool:

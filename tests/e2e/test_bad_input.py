@@ -35,12 +35,18 @@ CASES = {
         spoil(lambda p: ((p / "rare").mkdir(), (p / "rare" / "1.png").write_bytes(make_picture("bars", 99)))),
         ["`rare` has 1"],
     ),
-    "an empty file": (spoil(lambda p: (p / "bars" / "000.png").write_bytes(b"")), ["bars/000.png", "empty", "on_unreadable: skip"]),
+    "an empty file": (
+        spoil(lambda p: (p / "bars" / "000.png").write_bytes(b"")),
+        ["bars/000.png", "empty", "on_unreadable: skip"],
+    ),
     "a truncated file": (
         spoil(lambda p: (p / "bars" / "001.png").write_bytes(make_picture("bars", 1)[:3000])),
         ["bars/001.png", "truncated"],
     ),
-    "no picture": (spoil(lambda p: (p / "plain" / "notes.txt").write_text("hello")), ["plain/notes.txt", "on_unreadable: skip"]),
+    "no picture": (
+        spoil(lambda p: (p / "plain" / "notes.txt").write_text("hello")),
+        ["plain/notes.txt", "on_unreadable: skip"],
+    ),
     "a conflict": (
         spoil(lambda p: shutil.copy(p / "bars" / "000.png", p / "plain" / "copy.png")),
         ["bars/000.png", "plain/copy.png", "on_conflict: skip"],
@@ -52,7 +58,9 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_data_refuses_when(name: str, tmp_path: Path) -> None:
     make, words = CASES[name]
-    done = run_graft("run", recipe(tmp_path, make(tmp_path), tmp_path / "w"), "--run", tmp_path / "out", check=1)
+    done = run_graft(
+        "run", recipe(tmp_path, make(tmp_path), tmp_path / "w"), "--run", tmp_path / "out", check=1
+    )
     assert all(word in done.stderr for word in words), done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out" / "data").exists()
@@ -97,15 +105,23 @@ def test_finetune_refuses_when_weights_do_not_fit(
     assert not (tmp_path / "out" / "checkpoint").exists()
 
 
-def test_run_names_the_place_when_it_is_not_a_folder(pictures: Path, tiny_weights: Path, tmp_path: Path) -> None:
+def test_run_names_the_place_when_it_is_not_a_folder(
+    pictures: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
-    done = run_graft("run", recipe(tmp_path, pictures, tiny_weights), "--run", tmp_path / "file" / "out", check=1)
+    done = run_graft(
+        "run", recipe(tmp_path, pictures, tiny_weights), "--run", tmp_path / "file" / "out", check=1
+    )
     assert str(tmp_path / "file") in done.stderr
     assert "--run DIR" in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="needs a user without root's rights")
-def test_run_names_the_place_when_it_may_not_be_written(pictures: Path, tiny_weights: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not shutil.which("setpriv"), reason="needs a user without root's rights"
+)
+def test_run_names_the_place_when_it_may_not_be_written(
+    pictures: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
     read_only = tmp_path / "read-only"
     read_only.mkdir(mode=0o555)
     path = recipe(tmp_path, pictures, tiny_weights)
@@ -120,16 +136,24 @@ def _as_nobody_if_root(path: Path, out: Path) -> subprocess.CompletedProcess[str
     """Root may write anywhere; without the right to override permissions it is like any other user."""
     import sys
 
-    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    drop = (
+        ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all"]
+        if os.geteuid() == 0
+        else []
+    )
     command = [*drop, sys.executable, "-m", "pipeline.cli", "data", str(path), "--run", str(out)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system can only be mounted by root")
-def test_run_says_so_and_goes_on_later_when_the_disk_is_full(pictures: Path, tiny_weights: Path, tmp_path: Path) -> None:
+def test_run_says_so_and_goes_on_later_when_the_disk_is_full(
+    pictures: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("this machine does not allow mounts")
     try:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline import atomic
 from pipeline.benchmark.stage import Options, benchmark
-from pipeline.run import open_run
+from pipeline.files import atomic
+from pipeline.run.runner import open_run
 from serving.model.bundle import open_bundle
 from serving.model.files import hash_file
 from serving.model.predictor import load_predictor
@@ -37,7 +37,11 @@ def publish(run: Path, **changes: str | int) -> None:
     manifest = json.loads(path.read_text())
     artifact = manifest["artifacts"][0] | changes
     source = json.loads((run / "bundle" / artifact["receipt"]["file"]).read_text())
-    receipt = source | {"artifact": artifact["name"], "runtime": artifact["runtime"], "precision": artifact["precision"]}
+    receipt = source | {
+        "artifact": artifact["name"],
+        "runtime": artifact["runtime"],
+        "precision": artifact["precision"],
+    }
     place = run / "bundle" / "receipts" / f"{artifact['name']}.json"
     atomic.write_json(place, receipt)
     artifact["receipt"] = artifact["receipt"] | {"file": f"receipts/{place.name}", "sha256": hash_file(place)}
@@ -57,17 +61,25 @@ def test_benchmark_measures_every_published_artifact_and_serving_follows_it(copi
         plot.load()
         assert plot.width > 500
     defaults = json.loads((copied / "bundle" / "defaults.json").read_text())
-    assert defaults == {key: found["recommended"].get(key, found["measured_on"]) for key in ("artifact", "threads", "measured_on")}
+    assert defaults == {
+        key: found["recommended"].get(key, found["measured_on"])
+        for key in ("artifact", "threads", "measured_on")
+    }
     assert load_predictor(copied / "bundle").artifact.name == defaults["artifact"]
 
 
 def _check(row: dict[str, Any], run: Path) -> None:
     receipt = json.loads((run / "bundle" / "receipts" / f"{row['artifact']}.json").read_text())
-    assert (row["accuracy"], row["macro_f1"]) == tuple(receipt["metrics_artifact"][name] for name in ("accuracy", "macro_f1"))
+    assert (row["accuracy"], row["macro_f1"]) == tuple(
+        receipt["metrics_artifact"][name] for name in ("accuracy", "macro_f1")
+    )
     assert 0 < row["p50_ms_low"] <= row["p50_ms_high"]
     assert row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"]
     assert 0 < row["samples_per_s_low"] <= row["samples_per_s"] <= row["samples_per_s_high"]
-    assert row["file_mb"] == pytest.approx((run / "bundle" / "model.onnx").stat().st_size / 1e6) or row["artifact"] != "onnx-fp32"
+    assert (
+        row["file_mb"] == pytest.approx((run / "bundle" / "model.onnx").stat().st_size / 1e6)
+        or row["artifact"] != "onnx-fp32"
+    )
     assert 0 < row["cold_start_s"] < 60
     assert 30 < row["peak_rss_mb"] < 350, "more is torch, or memory of the process that started it"
 
@@ -101,7 +113,10 @@ def test_an_artifact_that_cannot_be_run_here_is_a_row_that_says_why(copied: Path
 
 def test_serving_uses_the_threads_and_the_artifact_that_were_found_best(copied: Path) -> None:
     publish(copied, name="again")
-    atomic.write_json(copied / "bundle" / "defaults.json", {"artifact": "again", "threads": cpu_limit(), "measured_on": "a test"})
+    atomic.write_json(
+        copied / "bundle" / "defaults.json",
+        {"artifact": "again", "threads": cpu_limit(), "measured_on": "a test"},
+    )
     assert load_predictor(copied / "bundle").artifact.name == "again"
     session = load_predictor(copied / "bundle").session
     assert session._session.get_session_options().intra_op_num_threads == cpu_limit()
@@ -121,11 +136,23 @@ def test_benchmark_names_the_remedy_when_the_recipe_is_not_the_runs_own(copied: 
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "tiny").symlink_to(copied)
     command = [sys.executable, "-m", "pipeline.cli", "benchmark", str(other)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
     assert done.returncode == 1
-    assert "This recipe is not the run's own: name the run's folder, or carry the recipe out first: graft run RECIPE" in done.stderr
+    assert (
+        "This recipe is not the run's own: name the run's folder, or carry the recipe out first: graft run RECIPE"
+        in done.stderr
+    )
 
 
-@pytest.mark.parametrize("arguments", [["--threads", "two"], ["--batches", "0,1"], ["--rounds", "1"], ["--seconds", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [["--threads", "two"], ["--batches", "0,1"], ["--rounds", "1"], ["--seconds", "0"]]
+)
 def test_benchmark_refuses_settings_that_make_no_sense(arguments: list[str], tmp_path: Path) -> None:
     assert arguments[0] in run_graft("benchmark", tmp_path, *arguments, check=2).stderr

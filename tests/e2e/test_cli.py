@@ -37,7 +37,9 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
         f"try: main({arguments!r})\nexcept SystemExit as end: assert end.code == 0\n"
         f"print('LOADED', sorted(set({HEAVY!r}) & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.splitlines()[-1] == "LOADED []"
     assert len(done.stdout.splitlines()) > 1
 
@@ -49,7 +51,10 @@ def test_every_command_has_help_that_says_what_it_does() -> None:
         assert len(run_graft(name, "--help").stdout) > 100
 
 
-@pytest.mark.parametrize("arguments", [["fly"], ["run"], ["run", "x.yaml", "--nope"], ["serve", "x", "--port", "0"], ["predict", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["fly"], ["run"], ["run", "x.yaml", "--nope"], ["serve", "x", "--port", "0"], ["predict", "x"]],
+)
 def test_usage_errors_have_exit_code_2(arguments: list[str]) -> None:
     assert run_graft(*arguments, check=2).stdout == ""
 
@@ -66,7 +71,10 @@ def test_run_lists_all_errors_of_a_recipe_without_starting(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_run_reports_as_text_and_as_json(tiny_run: Path) -> None:
     text = run_graft("run", tiny_run)
-    assert "data skipped, finetune skipped, evaluate skipped, export skipped, verify skipped, package skipped" in text.stdout
+    assert (
+        "data skipped, finetune skipped, evaluate skipped, export skipped, verify skipped, package skipped"
+        in text.stdout
+    )
     document = json.loads(run_graft("run", tiny_run, "--json").stdout)
     assert [stage["skipped"] for stage in document["stages"]] == [True] * 6
     assert document["receipt"]["passed"] is True
@@ -89,7 +97,9 @@ def test_predict_answers_as_the_service_does_and_reports_bad_files(tiny_run: Pat
     (tmp_path / "bad.png").write_bytes(b"no")
     good = json.loads(run_graft("predict", tiny_run, tmp_path / "good.png", "--json").stdout)
     assert set(good[0]) == {"file", "label", "probability", "probabilities", "model"}
-    mixed = run_graft("predict", tiny_run, tmp_path / "bad.png", tmp_path / "good.png", tmp_path / "none.png", check=1)
+    mixed = run_graft(
+        "predict", tiny_run, tmp_path / "bad.png", tmp_path / "good.png", tmp_path / "none.png", check=1
+    )
     lines = mixed.stdout.splitlines()
     assert "error: Not a readable picture" in lines[0]
     assert good[0]["label"] in lines[1]
@@ -97,8 +107,12 @@ def test_predict_answers_as_the_service_does_and_reports_bad_files(tiny_run: Pat
 
 
 @pytest.mark.slow
-def test_a_missed_gate_has_exit_code_3_and_packages_nothing(pictures: Path, tiny_weights: Path, tmp_path: Path) -> None:
-    document = recipe_document(pictures, tiny_weights, evaluate={"bootstrap": 100, "require": {"accuracy": 1.01}})
+def test_a_missed_gate_has_exit_code_3_and_packages_nothing(
+    pictures: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    document = recipe_document(
+        pictures, tiny_weights, evaluate={"bootstrap": 100, "require": {"accuracy": 1.01}}
+    )
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(document))
     done = run_graft("run", tmp_path / "r.yaml", "--run", tmp_path / "out", check=3)
     assert "required 1.01" in done.stderr
@@ -146,7 +160,10 @@ def test_init_finds_the_columns_of_a_table(tmp_path: Path) -> None:
     ("make", "words"),
     [
         (lambda folder: folder / "none", "does not exist"),
-        (lambda folder: (folder / "t.csv", (folder / "t.csv").write_text("a,b\n1,2\n"))[0], "no column looks like"),
+        (
+            lambda folder: (folder / "t.csv", (folder / "t.csv").write_text("a,b\n1,2\n"))[0],
+            "no column looks like",
+        ),
         (lambda folder: (folder / "e", (folder / "e").mkdir())[0], "no labelled examples"),
     ],
 )
@@ -156,7 +173,9 @@ def test_init_refuses_what_it_cannot_read(tmp_path: Path, make: object, words: s
     assert not (tmp_path / "r.yaml").exists()
 
 
-def test_lines_replace_the_bar_when_not_a_terminal(pictures: Path, tiny_weights: Path, tmp_path: Path) -> None:
+def test_lines_replace_the_bar_when_not_a_terminal(
+    pictures: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe_document(pictures, tiny_weights)))
     done = run_graft("data", tmp_path / "r.yaml", "--run", tmp_path / "out")
     assert "80 samples of 2 labels; 48 train, 12 validation, 20 test" in done.stderr

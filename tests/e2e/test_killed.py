@@ -23,14 +23,17 @@ RESULT = (
     "bundle/manifest.json",
     "package/bento.json",
 )
-# How long after the stage's first line it is killed: well before its end, even where nothing is left to import.
+# How long after the stage's first line it is killed: well before its end, even where nothing is left to
+# import.
 DELAYS_S = {"data": 0.02, "verify": 0.05, "package": 0.4}
 
 
 def kill_in(stage: str, folder: Path, delay_s: float) -> None:
     """Start the run, wait for the stage's first line, wait a little more, and kill the process."""
     command = [sys.executable, "-m", "pipeline.cli", "run", str(folder)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT, env=os.environ)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=ROOT, env=os.environ
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if f"{stage}: started" in line:

@@ -21,7 +21,11 @@ pytestmark = pytest.mark.slow
 # ONNX Runtime 1.31 looks up its maker's collector 8 to 9 s after it was imported.
 SECONDS = 20
 CONTROL = "control.example"
-PORTS = {"service": 20111, "read-only": 20112, "bento": 20113}  # of a namespace of their own, in which nobody else listens
+PORTS = {
+    "service": 20111,
+    "read-only": 20112,
+    "bento": 20113,
+}  # of a namespace of their own, in which nobody else listens
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,20 @@ class Place:
     def command(self, name: str, *arguments: object, ready: str | None = None) -> Command:
         """A command with nothing in its environment but where to keep things."""
         self.home(name).mkdir(parents=True)
-        environment = {"HOME": self.home(name), "GRAFT_CACHE": self.base / "cache", "BENTOML_HOME": self.base / "bentoml"}
+        environment = {
+            "HOME": self.home(name),
+            "GRAFT_CACHE": self.base / "cache",
+            "BENTOML_HOME": self.base / "bentoml",
+        }
         texts = {key: str(value) for key, value in environment.items()}
         return Command((sys.executable, *map(str, arguments)), texts, str(self.base / f"{name}.log"), ready)
 
 
 def start_service(place: Place, name: str) -> Command:
     port = PORTS[name]
-    return place.command(name, "-m", "serving", place.bundle, "--port", port, ready=f"http://127.0.0.1:{port}/readyz")
+    return place.command(
+        name, "-m", "serving", place.bundle, "--port", port, ready=f"http://127.0.0.1:{port}/readyz"
+    )
 
 
 def start_bento(place: Place, name: str) -> Command:
@@ -68,7 +78,9 @@ def examine_machine(place: Place, name: str) -> Command:
 
 
 def use_library(place: Place, name: str) -> Command:
-    script = "from pathlib import Path; from serving.model.predictor import load_predictor; import sys, time; "
+    script = (
+        "from pathlib import Path; from serving.model.predictor import load_predictor; import sys, time; "
+    )
     script += f"load_predictor(Path(sys.argv[1])); time.sleep({SECONDS})"
     return place.command(name, "-c", script, place.bundle)
 
@@ -91,7 +103,9 @@ COMMANDS: dict[str, Callable[[Place, str], Command]] = {
 
 
 @pytest.fixture(scope="module")
-def place(tiny_run: Path, pictures: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(
+    tiny_run: Path, pictures: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Place:
     base = tmp_path_factory.mktemp("nothing-leaves")
     recipe = base / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(recipe_document(pictures, tiny_weights)))
@@ -141,7 +155,11 @@ def test_log_of_a_service_is_json_even_where_home_is_read_only(name: str, place:
 def imports_of(path: Path) -> Iterator[str]:
     """The modules that a file imports, those for type checkers left out."""
     tree = ast.parse(path.read_bytes())
-    checked = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    checked = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
     skipped = {id(node) for block in checked for node in ast.walk(block)}
     for node in ast.walk(tree):
         if id(node) not in skipped and isinstance(node, ast.Import):
@@ -154,5 +172,10 @@ def imports_of(path: Path) -> Iterator[str]:
 def test_no_file_imports_onnxruntime_directly(package: str) -> None:
     """Its telemetry is on unless `load_onnxruntime`, which sets a variable first, is what imports it."""
     files = sorted((ROOT / package).rglob("*.py"))
-    found = {str(file.relative_to(ROOT)) for file in files for name in imports_of(file) if name.split(".")[0] == "onnxruntime"}
+    found = {
+        str(file.relative_to(ROOT))
+        for file in files
+        for name in imports_of(file)
+        if name.split(".")[0] == "onnxruntime"
+    }
     assert found == set()

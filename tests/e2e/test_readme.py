@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.sources import locate
+from pipeline.files.sources import locate
 from tests.conftest import ROOT, free_port, make_folder
 from tests.pipeline.modalities.test_image_weights import make_hub_cache
 
@@ -33,7 +33,9 @@ def block(words: str) -> str:
 
 def shell(script: str, cwd: Path, **env: str) -> str:
     """Run a block as a user with Graft's environment active would."""
-    script = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + script  # however it ends, what it started ends too
+    script = (
+        "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + script
+    )  # however it ends, what it started ends too
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
@@ -70,11 +72,15 @@ def test_make_test_is_the_suite_itself() -> None:
 
 
 def test_make_demo_ends_with_metrics_report_and_a_real_answer() -> None:
-    # Make's own environment, where the suite runs in it; else the same script, rather than installing into a stranger's.
+    # Make's own environment, where the suite runs in it; else the same script, rather than installing into a
+    # stranger's.
     made_here = Path(sys.prefix) == ROOT / ".venv"
-    printed = shell(block("make demo") if made_here else f"{sys.executable} examples/solar-cells/demo.py", ROOT)
+    printed = shell(
+        block("make demo") if made_here else f"{sys.executable} examples/solar-cells/demo.py", ROOT
+    )
     metrics = json.loads((SOLAR_CELLS / "evaluate" / "metrics.json").read_text())
-    # The floor of the recipe, one standard error below what is aimed at: another CPU's rounding ends in other weights.
+    # The floor of the recipe, one standard error below what is aimed at: another CPU's rounding ends in other
+    # weights.
     assert metrics["accuracy"] >= 0.85
     assert metrics["auroc"] >= 0.90
     assert metrics["samples"] == 656
@@ -89,7 +95,9 @@ def test_the_figures_shown_are_those_of_this_run() -> None:
     for key, name in (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("auroc", "AUROC")):
         shown = float(re.search(rf"^ +{name} +([\d.]+) ", README, re.MULTILINE).group(1))
         low, high = metrics["intervals_95"][key]
-        assert low <= shown <= high, f"the README shows {key} {shown}, this machine measured {metrics[key]:.3f}"
+        assert low <= shown <= high, (
+            f"the README shows {key} {shown}, this machine measured {metrics[key]:.3f}"
+        )
 
 
 def test_serving_the_demo_answers_what_the_readme_shows(tmp_path: Path) -> None:
@@ -134,7 +142,9 @@ def test_tweets_become_a_run_that_predicts(tmp_path: Path) -> None:
     finetune = example["finetune"] | {"epochs": 1, "device": "cpu"}
     changes = {"data": example["data"] | some, "finetune": finetune, "evaluate": {"bootstrap": 100}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(example | changes))
-    printed = shell(block("graft run examples/tweets").replace("examples/tweets/recipe.yaml", "recipe.yaml"), tmp_path)
+    printed = shell(
+        block("graft run examples/tweets").replace("examples/tweets/recipe.yaml", "recipe.yaml"), tmp_path
+    )
     assert "receipt   passed: 14" in printed
     assert "baseline  beats TF-IDF" in printed
     assert re.search(r"^onnx-int8 +(published: |not published, because )", printed, re.MULTILINE)
@@ -150,7 +160,10 @@ def test_faster_artifacts_are_made_proven_and_measured(tiny_run: Path, tmp_path:
     (tmp_path / "examples" / "solar-cells").mkdir(parents=True)
     shutil.copy(tiny_run / "recipe.yaml", tmp_path / "examples" / "solar-cells" / "recipe.yaml")
     said = shell(
-        block("graft benchmark").replace("graft benchmark models/solar-cells", "graft benchmark models/solar-cells --seconds 2"), tmp_path
+        block("graft benchmark").replace(
+            "graft benchmark models/solar-cells", "graft benchmark models/solar-cells --seconds 2"
+        ),
+        tmp_path,
     )
     assert "recommended" in said
     assert "answers that agree" in said

@@ -18,10 +18,17 @@ pytestmark = pytest.mark.slow
 
 def test_init_finds_texts_in_a_table_and_in_folders(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,Tweet,Sentiment\n1,so good,x\n2,so bad,y\n")
-    found = json.loads(run_graft("init", tmp_path / "t.csv", "--output", tmp_path / "r.yaml", "--json").stdout)
+    found = json.loads(
+        run_graft("init", tmp_path / "t.csv", "--output", tmp_path / "r.yaml", "--json").stdout
+    )
     recipe = yaml.safe_load((tmp_path / "r.yaml").read_text())
     assert (found["modality"], recipe["modality"], found["labels"]) == ("text", "text", {"x": 1, "y": 1})
-    assert recipe["data"]["table"] == {"separator": ",", "encoding": "utf-8", "text": "Tweet", "label": "Sentiment"}
+    assert recipe["data"]["table"] == {
+        "separator": ",",
+        "encoding": "utf-8",
+        "text": "Tweet",
+        "label": "Sentiment",
+    }
     for label in ("up", "down"):
         (tmp_path / "texts" / label).mkdir(parents=True)
         (tmp_path / "texts" / label / "a.txt").write_text(label)
@@ -87,7 +94,10 @@ def test_run_goes_on_below_the_baseline_when_told_to(losing: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ("text,label\n" + "".join(f"word {i},x\nwörter {i},y\n" for i in range(9)) + ",x\n", ["cannot be read", ":20: The text is empty"]),
+        (
+            "text,label\n" + "".join(f"word {i},x\nwörter {i},y\n" for i in range(9)) + ",x\n",
+            ["cannot be read", ":20: The text is empty"],
+        ),
         ("text,label\n" + "same,x\nSame,y\n" * 5, ["different labels", "on_conflict: skip"]),
         ("tweet,label\na,x\n", ["data.table.text: `text`", "tweet, label"]),
     ],
@@ -118,7 +128,9 @@ def test_data_of_the_tweets_are_cleaned_as_documented(tmp_path: Path) -> None:
     assert sum(audit["counts"]["test"].values()) == 7431
 
 
-@pytest.mark.parametrize("lost", ["checkpoint/tokenizer.json", "bundle/tokenizer.json", "bundle/receipts/onnx-fp32.json"])
+@pytest.mark.parametrize(
+    "lost", ["checkpoint/tokenizer.json", "bundle/tokenizer.json", "bundle/receipts/onnx-fp32.json"]
+)
 def test_run_mends_itself_when_a_file_was_lost(text_run: Path, tmp_path: Path, lost: str) -> None:
     run = Path(shutil.copytree(text_run, tmp_path / "run"))
     (run / lost).unlink()
@@ -129,7 +141,10 @@ def test_run_mends_itself_when_a_file_was_lost(text_run: Path, tmp_path: Path, l
 
 def test_init_names_the_key_when_a_table_is_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes("text,label\ncaf\u00e9,x\n".encode("latin-1"))
-    assert "data.table.encoding" in run_graft("init", tmp_path / "t.csv", "--output", tmp_path / "r.yaml", check=1).stderr
+    assert (
+        "data.table.encoding"
+        in run_graft("init", tmp_path / "t.csv", "--output", tmp_path / "r.yaml", check=1).stderr
+    )
 
 
 def test_predict_prints_one_line_for_a_text_of_any_bytes(text_run: Path) -> None:

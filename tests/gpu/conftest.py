@@ -11,15 +11,15 @@ from typing import Any
 import onnxruntime as ort
 import pytest
 
-from pipeline.data.samples import read_samples
-from pipeline.evaluate.reference import read_reference
+from pipeline.artifacts.checkpoint import load_checkpoint
+from pipeline.artifacts.limits import LIMITS
+from pipeline.artifacts.onnx import to_onnx
 from pipeline.export.classifier import ServedClassifier
 from pipeline.export.half import to_half
-from pipeline.export.limits import LIMITS
-from pipeline.finetune.checkpoint import load_checkpoint
-from pipeline.layout import RunFolder
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import read_samples
+from pipeline.measures.reference import read_reference
 from pipeline.modalities.modality import modality_of
-from pipeline.onnx import to_onnx
 from pipeline.recipe.reading import load_recipe
 from pipeline.verify.receipt import build_receipt
 from serving.model.bundle import open_bundle
@@ -34,7 +34,16 @@ from serving.model.runtimes.plan import load_tensorrt, read_machine
 from serving.model.runtimes.session import Precision, Runtime
 
 CUDA = "CUDAExecutionProvider"
-FIGURES = ("samples", "agreeing", "max_abs_logits", "p99_abs_logits", "min_cosine", "mean_kl", "batch_difference", "confidence_error")
+FIGURES = (
+    "samples",
+    "agreeing",
+    "max_abs_logits",
+    "p99_abs_logits",
+    "min_cosine",
+    "mean_kl",
+    "batch_difference",
+    "confidence_error",
+)
 SAID = pytest.StashKey[list[str]]()
 Receipt = dict[str, Any]
 Measure = Callable[[Path, Runtime, Precision], Receipt]
@@ -73,7 +82,9 @@ def tensorrt(_gpu: None) -> None:
 @pytest.fixture(scope="session", params=["tiny_run", "text_run"])
 def run(request: pytest.FixtureRequest, _gpu: None, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A copy of a finished run, on small pictures and on small texts; plans are built into its bundle."""
-    return RunFolder(Path(shutil.copytree(request.getfixturevalue(request.param), tmp_path_factory.mktemp("gpu") / "run")))
+    return RunFolder(
+        Path(shutil.copytree(request.getfixturevalue(request.param), tmp_path_factory.mktemp("gpu") / "run"))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +110,9 @@ def measure(run: RunFolder, request: pytest.FixtureRequest) -> Measure:
 
     def receipt_of(place: Path, runtime: Runtime, precision: Precision) -> Receipt:
         bundle = open_bundle(run.bundle)
-        artifact = Artifact.model_construct(name="measured", file=place.name, sha256=hash_file(place), runtime=runtime, precision=precision)
+        artifact = Artifact.model_construct(
+            name="measured", file=place.name, sha256=hash_file(place), runtime=runtime, precision=precision
+        )
         preprocessor = open_preprocessor(bundle.manifest.input, bundle.folder)
         predictor = warm(Predictor(bundle, preprocessor, artifact, open_session(place, runtime, precision)))
         originals = {sample.sha256: sample for sample in read_samples(run)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from pipeline.layout import RunFolder
+from pipeline.files.layout import RunFolder
 from pipeline.verify.receipt import failures
 from serving.model.errors import ProviderError
 from serving.model.runtimes.onnx import ON_SHAPES, OnnxSession
@@ -46,7 +46,11 @@ def make_unary(path: Path, operator: str) -> Path:
         helper.make_node("Add", ["middle", "middle"], ["y"]),
     ]
     graph = helper.make_graph(nodes, "graph", ends[:1], ends[1:])
-    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString())
+    path.write_bytes(
+        helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+        ).SerializeToString()
+    )
     return path
 
 
@@ -59,4 +63,6 @@ def test_session_refuses_a_model_that_needs_the_cpu(tmp_path: Path) -> None:
 
 def test_session_accepts_the_same_model_without_that_operator(tmp_path: Path) -> None:
     session = OnnxSession(make_unary(tmp_path / "exp.onnx", "Neg"), runtime="onnxruntime-cuda")
-    assert np.array_equal(session.run({"x": np.ones((2, 3, 3), np.float32)}), np.full((2, 3, 3), -4, np.float32))
+    assert np.array_equal(
+        session.run({"x": np.ones((2, 3, 3), np.float32)}), np.full((2, 3, 3), -4, np.float32)
+    )

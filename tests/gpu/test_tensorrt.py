@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import atomic
 from pipeline.export.tensorrt import MAX_BATCH_SIZE, make_plan, ranges_for, wrap_plan
-from pipeline.layout import RunFolder
+from pipeline.files import atomic
+from pipeline.files.layout import RunFolder
 from pipeline.verify.receipt import failures
 from serving.model.bundle import open_bundle
 from serving.model.errors import ProviderError
@@ -23,7 +23,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("tensorrt")]
 
 
 @pytest.fixture(scope="session", params=["fp32", "fp16"])
-def built(request: pytest.FixtureRequest, tensorrt: None, run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan]:
+def built(
+    request: pytest.FixtureRequest, tensorrt: None, run: RunFolder, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Plan]:
     """A plan in the bundle's folder, and the file beside it that wraps it."""
     precision: Precision = request.param
     source = (run.model if precision == "fp32" else request.getfixturevalue("half")).read_bytes()
@@ -54,15 +56,22 @@ def test_plan_refuses_a_batch_past_its_profile(built: tuple[Path, Plan], run: Ru
         session.run({name: np.concatenate([value, value[:1]]) for name, value in feeds.items()})
 
 
-@pytest.mark.parametrize(("field", "value"), [("compute_capability", "1.0"), ("tensorrt_version", "10.0.0.6"), ("gpu", "NVIDIA Other")])
-def test_plan_is_refused_when_its_record_names_another_machine(built: tuple[Path, Plan], run: RunFolder, field: str, value: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("compute_capability", "1.0"), ("tensorrt_version", "10.0.0.6"), ("gpu", "NVIDIA Other")],
+)
+def test_plan_is_refused_when_its_record_names_another_machine(
+    built: tuple[Path, Plan], run: RunFolder, field: str, value: str
+) -> None:
     other = Plan.model_validate(built[1].model_dump() | {field: value})
     with pytest.raises(ProviderError, match=value) as refused:
         require_match(run.bundle, other)
     assert refused.value.code == "plan_mismatch"
 
 
-def test_plan_is_refused_when_its_bytes_change(built: tuple[Path, Plan], run: RunFolder, tmp_path: Path) -> None:
+def test_plan_is_refused_when_its_bytes_change(
+    built: tuple[Path, Plan], run: RunFolder, tmp_path: Path
+) -> None:
     plan = built[1]
     (tmp_path / plan.file).write_bytes((run.bundle / plan.file).read_bytes() + b"\0")
     with pytest.raises(ProviderError, match="its bytes changed"):

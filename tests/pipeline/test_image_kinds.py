@@ -13,11 +13,11 @@ import torch
 import yaml
 from timm.models.vgg import VGG
 
-from pipeline.data.samples import Sample, labels_of, write_samples
-from pipeline.evaluate.reference import Answers, Reference, write_reference
+from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_checkpoint
 from pipeline.export.stage import export
-from pipeline.finetune.checkpoint import CheckpointCard, Validation, save_checkpoint
-from pipeline.layout import RunFolder
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import Sample, labels_of, write_samples
+from pipeline.measures.reference import Answers, Reference, write_reference
 from pipeline.modalities.image.network import ImageClassifier
 from pipeline.modalities.image.training import build_classifier
 from pipeline.recipe.reading import load_recipe
@@ -81,7 +81,14 @@ def make_checkpoint(run: RunFolder, folder: Path, name: str, size: int) -> None:
         return Answers(logits[chosen], targets[chosen], [samples[index].sha256 for index in chosen])
 
     test, validation = answers_of("test"), answers_of("validation")
-    save_checkpoint(run.checkpoint, classifier.saved().state_dict(), card, {}, Validation(validation.logits, validation.targets), {})
+    save_checkpoint(
+        run.checkpoint,
+        classifier.saved().state_dict(),
+        card,
+        {},
+        Validation(validation.logits, validation.targets),
+        {},
+    )
     write_reference(run.reference, Reference(test, validation, TEMPERATURE, labels))
 
 
@@ -93,14 +100,20 @@ def spread_logits(classifier: ImageClassifier, pixels: torch.Tensor) -> None:
     direction = torch.linalg.svd(centred, full_matrices=False).Vh[0]
     direction /= (centred @ direction).std()
     bias = float(-(features @ direction).mean())
-    classifier.set_head(torch.stack([direction, -direction]).float().numpy(), np.array([bias, -bias], np.float32))
+    classifier.set_head(
+        torch.stack([direction, -direction]).float().numpy(), np.array([bias, -bias], np.float32)
+    )
 
 
-def prove(folder: Path, pictures: Path, name: str, formats: list[str]) -> tuple[RunFolder, dict[str, dict[str, object]]]:
+def prove(
+    folder: Path, pictures: Path, name: str, formats: list[str]
+) -> tuple[RunFolder, dict[str, dict[str, object]]]:
     """A run with an artifact of each format, published however fast it is; and the receipts."""
     run = RunFolder(folder / "run")
     section = {"formats": formats, "limits": {name: {"min_speedup": 0} for name in formats[1:]}}
-    document = recipe_document(pictures, Path("weights"), name="kinds", backbone={"name": name, "weights": "weights"}, export=section)
+    document = recipe_document(
+        pictures, Path("weights"), name="kinds", backbone={"name": name, "weights": "weights"}, export=section
+    )
     document["data"] = {"source": str(pictures), "splits": {"calibration": 0.2}}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(document))
     recipe = load_recipe(folder / "recipe.yaml")
@@ -117,7 +130,10 @@ def test_network_goes_from_checkpoint_to_passed_receipts(tmp_path: Path, folder:
         assert receipt["passed"] is True
         assert receipt["agreeing"] == receipt["samples"] == 13
         assert receipt["logit_scale"] > 0.5, "the answers differ, so that a fault would show"
-    assert [artifact.name for artifact in open_bundle(run.bundle).manifest.artifacts] == ["onnx-fp32", "openvino-fp32"]
+    assert [artifact.name for artifact in open_bundle(run.bundle).manifest.artifacts] == [
+        "onnx-fp32",
+        "openvino-fp32",
+    ]
 
 
 @pytest.mark.parametrize(("name", "method"), [("test_resnet", "static"), ("test_vit", "dynamic")])

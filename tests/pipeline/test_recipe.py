@@ -28,14 +28,21 @@ def refusal(folder: Path, document: object) -> str:
 
 
 def test_load_recipe_counts_relative_paths_from_its_folder(tmp_path: Path) -> None:
-    recipe = load_recipe(write(tmp_path, GOOD | {"backbone": {"name": "resnet18", "weights": "../w.safetensors"}}))
+    recipe = load_recipe(
+        write(tmp_path, GOOD | {"backbone": {"name": "resnet18", "weights": "../w.safetensors"}})
+    )
     assert recipe.data.source == str(tmp_path / "pictures")
     assert Path(recipe.backbone.weights) == tmp_path / ".." / "w.safetensors"
 
 
 @pytest.mark.parametrize("weights", ["hub", "package:somewhere/w.pth"])
 def test_load_recipe_leaves_names_alone_when_they_are_no_paths(tmp_path: Path, weights: str) -> None:
-    assert load_recipe(write(tmp_path, GOOD | {"backbone": {"name": "resnet18", "weights": weights}})).backbone.weights == weights
+    assert (
+        load_recipe(
+            write(tmp_path, GOOD | {"backbone": {"name": "resnet18", "weights": weights}})
+        ).backbone.weights
+        == weights
+    )
 
 
 def test_load_recipe_lists_all_that_is_wrong_with_the_nearest_names(tmp_path: Path) -> None:
@@ -46,7 +53,12 @@ def test_load_recipe_lists_all_that_is_wrong_with_the_nearest_names(tmp_path: Pa
             "sed": 1,
             "data": {"splits": {"validaton": 0.1, "test": 2}},
             "backbone": {"name": "resnet18", "mappings": "order"},
-            "finetune": {"epochs": 0, "lerning_rate": 0.1, "mode": "ful", "augment": {"horizontal_flips": True}},
+            "finetune": {
+                "epochs": 0,
+                "lerning_rate": 0.1,
+                "mode": "ful",
+                "augment": {"horizontal_flips": True},
+            },
             "zzz": 1,
         },
     )
@@ -68,14 +80,19 @@ def test_load_recipe_lists_all_that_is_wrong_with_the_nearest_names(tmp_path: Pa
 
 
 def test_load_recipe_names_the_key_when_a_range_is_mistyped(tmp_path: Path) -> None:
-    message = refusal(tmp_path, GOOD | {"data": {"source": "x", "table": {"classes": {"low": {"bellow": 1}}}}})
+    message = refusal(
+        tmp_path, GOOD | {"data": {"source": "x", "table": {"classes": {"low": {"bellow": 1}}}}}
+    )
     assert "data.table.classes.low.bellow: unknown key; did you mean `below`?" in message
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"data": {"source": "x", "splits": {"validation": 0.5, "test": 0.5}}}, "must leave something to train on"),
+        (
+            {"data": {"source": "x", "splits": {"validation": 0.5, "test": 0.5}}},
+            "must leave something to train on",
+        ),
         ({"finetune": {"augment": {"crop_scale": [0.9, 0.5]}}}, "crop_scale"),
         ({"evaluate": {"require": {"acuracy": 0.9}}}, "evaluate.require.acuracy"),
         ({"seed": -1}, "seed"),
@@ -83,7 +100,9 @@ def test_load_recipe_names_the_key_when_a_range_is_mistyped(tmp_path: Path) -> N
         ({"evaluate": {"require": {"accuracy": float("nan")}}}, "evaluate.require.accuracy"),
     ],
 )
-def test_load_recipe_refuses_when_values_make_no_sense(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+def test_load_recipe_refuses_when_values_make_no_sense(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
     assert words in refusal(tmp_path, GOOD | changes)
 
 
@@ -127,7 +146,9 @@ def test_load_recipe_takes_the_defaults_and_keys_of_its_modality(tmp_path: Path)
     assert (recipe.finetune.epochs, recipe.finetune.learning_rate) == (1, 1e-4)
     assert "image: unknown key" in refusal(tmp_path, text | {"image": {"size": 64}})
     assert "text: unknown key" in refusal(tmp_path, GOOD | {"text": {"max_tokens": 64}})
-    assert "finetune.augment.vertical_flip: unknown key" in refusal(tmp_path, text | {"finetune": {"augment": {"vertical_flip": True}}})
+    assert "finetune.augment.vertical_flip: unknown key" in refusal(
+        tmp_path, text | {"finetune": {"augment": {"vertical_flip": True}}}
+    )
     assert "did you mean `max_tokens`" in refusal(tmp_path, text | {"text": {"max_token": 64}})
     assert "modality: is 'sound'; known are image, text" in refusal(tmp_path, text | {"modality": "sound"})
     assert "modality: is ['text']" in refusal(tmp_path, text | {"modality": ["text"]})

@@ -38,15 +38,32 @@ http {{
 
 
 @contextmanager
-def proxied(folder: Path, ports: Sequence[int], *, location: str = "/", target: str = "http://replicas", extra: str = "") -> Iterator[str]:
+def proxied(
+    folder: Path,
+    ports: Sequence[int],
+    *,
+    location: str = "/",
+    target: str = "http://replicas",
+    extra: str = "",
+) -> Iterator[str]:
     """Start nginx before services at these ports, wait until it answers, and yield its address."""
     folder.mkdir(exist_ok=True)
     user = "user root;" if os.geteuid() == 0 else ""  # or else its workers could not write into the folder
     port = free_port()
-    upstream = f"upstream replicas {{ {' '.join(f'server 127.0.0.1:{each};' for each in ports)} }}" if ports else ""
+    upstream = (
+        f"upstream replicas {{ {' '.join(f'server 127.0.0.1:{each};' for each in ports)} }}" if ports else ""
+    )
     file = folder / "nginx.conf"
     file.write_text(
-        CONFIGURATION.format(folder=folder, user=user, upstream=upstream, port=port, location=location, target=target, extra=extra)
+        CONFIGURATION.format(
+            folder=folder,
+            user=user,
+            upstream=upstream,
+            port=port,
+            location=location,
+            target=target,
+            extra=extra,
+        )
     )
     process = subprocess.Popen(["nginx", "-c", str(file)], stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"

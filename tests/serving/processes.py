@@ -38,7 +38,9 @@ class Service:
 
     def requests(self) -> list[dict[str, Any]]:
         """The lines of requests other than those by which it was waited for."""
-        return [line for line in self.lines() if line["logger"] == "graft.access" and line["route"] != "ready"]
+        return [
+            line for line in self.lines() if line["logger"] == "graft.access" and line["route"] != "ready"
+        ]
 
     def stop(self) -> None:
         """End it, and wait for its end."""
@@ -52,7 +54,9 @@ def logged_service(bundle: Path, log: Path, *options: str, **environment: str) -
     port = free_port()
     command = [sys.executable, "-m", "serving", str(bundle), "--port", str(port), *options]
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, cwd="/", env=os.environ | environment, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, cwd="/", env=os.environ | environment, start_new_session=True
+        )
     service = Service(f"http://127.0.0.1:{port}", process, log)
     try:
         _wait(service)
@@ -82,7 +86,9 @@ def serve_command(bundle: Path, *options: object) -> list[str]:
 def started(command: Sequence[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start any command with its log in a file, and end it unless it has ended; for what it does is waited by the caller."""
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, cwd="/", env=os.environ | environment, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, cwd="/", env=os.environ | environment, start_new_session=True
+        )
     try:
         yield process
     finally:
@@ -106,7 +112,11 @@ def wait_for(look: Callable[[], T], timeout_s: float = 30) -> T:
 def workers_of(process: subprocess.Popen[bytes]) -> dict[int, psutil.Process]:
     """The processes that answer for a service, by their ids."""
     children = psutil.Process(process.pid).children(recursive=True)
-    return {child.pid: child for child in children if {"spawn_main", "_bentoml_impl.worker.service"} & words_of(child)}
+    return {
+        child.pid: child
+        for child in children
+        if {"spawn_main", "_bentoml_impl.worker.service"} & words_of(child)
+    }
 
 
 def words_of(process: psutil.Process) -> set[str]:
@@ -126,6 +136,11 @@ def predict(url: str, times: int) -> set[int]:
 def may_mount() -> bool:
     """Whether a test may mount something in a namespace of its own."""
     try:
-        return subprocess.run([*UNSHARE, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(
+                [*UNSHARE, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
     except FileNotFoundError:
         return False

@@ -33,5 +33,7 @@ def test_serving_has_few_rooms_and_few_arrows() -> None:
 
 def test_serving_has_no_circle_of_files_deferred_imports_included() -> None:
     graph = grimp.build_graph("serving")
-    sorter = TopologicalSorter({module: graph.find_modules_directly_imported_by(module) for module in graph.modules})
+    sorter = TopologicalSorter(
+        {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    )
     sorter.prepare()  # raises CycleError, which names the circle

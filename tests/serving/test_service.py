@@ -27,13 +27,17 @@ def client(tiny_run: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-def test_predict_answers_like_the_predictor_when_raw_or_multipart(client: httpx.Client, tiny_run: Path) -> None:
+def test_predict_answers_like_the_predictor_when_raw_or_multipart(
+    client: httpx.Client, tiny_run: Path
+) -> None:
     picture = make_picture("bars", 910)
     expected = load_predictor(tiny_run / "bundle").predict(picture).to_json()
     raw = client.post("/predict", content=picture, headers={"content-type": "image/png"})
     form = client.post("/predict", files={"image": ("x.png", picture)})
     untyped = client.post("/predict", content=picture)
-    as_curl_does = client.post("/predict", content=picture, headers={"content-type": "application/x-www-form-urlencoded"})
+    as_curl_does = client.post(
+        "/predict", content=picture, headers={"content-type": "application/x-www-form-urlencoded"}
+    )
     assert raw.json() == form.json() == untyped.json() == as_curl_does.json() == expected
     assert list(raw.json()) == ["label", "probability", "probabilities", "model"]
     assert raw.headers["content-type"] == "application/json"
@@ -57,9 +61,24 @@ def test_predict_batch_answers_in_order_when_one_item_is_bad(client: httpx.Clien
         ("/predict", {"json": {"image": "http://127.0.0.1/x.png"}}, 415, "wrong_type"),
         ("/predict", {"files": {"other": b"x"}}, 400, "missing_field"),
         ("/predict", {"files": [("image", b"x"), ("image", b"y")]}, 400, "several_images"),
-        ("/predict", {"data": b"abc", "headers": {"content-type": "multipart/form-data"}}, 400, "broken_form"),
-        ("/predict", {"content": b"abc", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, "broken_form"),
-        ("/predict", {"content": b"x", "headers": {"content-type": "application/vnd.bentoml+pickle"}}, 415, "pickle_refused"),
+        (
+            "/predict",
+            {"data": b"abc", "headers": {"content-type": "multipart/form-data"}},
+            400,
+            "broken_form",
+        ),
+        (
+            "/predict",
+            {"content": b"abc", "headers": {"content-type": "multipart/form-data; boundary=x"}},
+            400,
+            "broken_form",
+        ),
+        (
+            "/predict",
+            {"content": b"x", "headers": {"content-type": "application/vnd.bentoml+pickle"}},
+            415,
+            "pickle_refused",
+        ),
         ("/predict_batch", {"content": b"x"}, 415, "not_multipart"),
         ("/predict_batch", {"files": [("images", b"x")] * 257}, 413, "too_many_items"),
         ("/predict", {"content": b"x" * (64 * 1024 * 1024 + 1)}, 413, "body_too_large"),
@@ -116,15 +135,21 @@ asyncio.run(work())
 heavy = {{"torch", "torchvision", "timm", "transformers", "sklearn", "scipy", "matplotlib", "onnx", "pipeline", "bentoml", "openvino"}}
 print(json.dumps(sorted(heavy & {{name.split(".")[0] for name in sys.modules}})))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
 def test_worker_process_maps_no_torch(client: httpx.Client) -> None:
     """The running service's own memory map: neither the process that holds the port nor its workers hold a torch library."""
-    parents = [process for process in psutil.process_iter() if str(client.base_url.port) in _arguments(process)]
+    parents = [
+        process for process in psutil.process_iter() if str(client.base_url.port) in _arguments(process)
+    ]
     maps = "".join(
-        Path(f"/proc/{process.pid}/maps").read_text() for parent in parents for process in [parent, *parent.children(recursive=True)]
+        Path(f"/proc/{process.pid}/maps").read_text()
+        for parent in parents
+        for process in [parent, *parent.children(recursive=True)]
     )
     assert "onnxruntime" in maps
     assert "libtorch" not in maps
@@ -137,7 +162,9 @@ def _arguments(process: psutil.Process) -> list[str]:
         return []
 
 
-def test_serve_refuses_when_port_is_taken_or_bundle_changed(client: httpx.Client, tiny_run: Path, tmp_path: Path) -> None:
+def test_serve_refuses_when_port_is_taken_or_bundle_changed(
+    client: httpx.Client, tiny_run: Path, tmp_path: Path
+) -> None:
     taken = run_graft("serve", tiny_run, "--port", client.base_url.port, check=1)
     assert "--port" in taken.stderr
     missing = run_graft("serve", tmp_path, check=1)
@@ -161,7 +188,8 @@ def test_predict_gives_the_most_probable_labels_when_asked(client: httpx.Client)
 def test_answers_say_where_the_time_went_and_to_which_request_they_belong(client: httpx.Client) -> None:
     answer = client.post("/predict", content=make_picture("bars", 915), headers={"X-Request-ID": "order-66"})
     parts = {
-        name: float(value.removeprefix("dur=")) for name, value in (part.split(";") for part in answer.headers["server-timing"].split(", "))
+        name: float(value.removeprefix("dur="))
+        for name, value in (part.split(";") for part in answer.headers["server-timing"].split(", "))
     }
     assert list(parts) == ["queue", "decode", "session", "total"]
     assert all(milliseconds > 0 for milliseconds in parts.values())

@@ -35,10 +35,16 @@ def test_predict_answers_like_the_predictor_when_json_or_plain(client: httpx.Cli
     answers = [
         client.post("/predict", json={"text": text}),
         client.post("/predict", content=text.encode(), headers={"content-type": "text/plain"}),
-        client.post("/predict", content=text.encode(), headers={"content-type": 'text/plain; charset="UTF-8"; format=flowed'}),
+        client.post(
+            "/predict",
+            content=text.encode(),
+            headers={"content-type": 'text/plain; charset="UTF-8"; format=flowed'},
+        ),
     ]
     assert all(answer.json() == expected for answer in answers)
-    assert list(expected) == ["label", "probability", "probabilities", "model"], "the shape that pictures have"
+    assert list(expected) == ["label", "probability", "probabilities", "model"], (
+        "the shape that pictures have"
+    )
 
 
 def test_predict_says_so_when_the_text_was_cut(client: httpx.Client) -> None:
@@ -50,7 +56,13 @@ def test_predict_says_so_when_the_text_was_cut(client: httpx.Client) -> None:
 def test_predict_batch_answers_in_order_when_items_are_bad(client: httpx.Client) -> None:
     texts = ["so good", "", "so bad", "x" * 401, "a\0b"]
     found = client.post("/predict_batch", json={"texts": texts}).json()["predictions"]
-    assert [item.get("error", {}).get("code") for item in found] == [None, "empty_input", None, "text_too_long", "nul_character"]
+    assert [item.get("error", {}).get("code") for item in found] == [
+        None,
+        "empty_input",
+        None,
+        "text_too_long",
+        "nul_character",
+    ]
     assert found[0] == client.post("/predict", json={"text": texts[0]}).json()
     assert found[2] == client.post("/predict", json={"text": texts[2]}).json()
 
@@ -72,18 +84,43 @@ def test_predict_batch_answers_in_order_when_items_are_bad(client: httpx.Client)
         ("/predict", {"content": b'{"text": "\\ud83d"}', "headers": JSON}, 400, "lone_surrogate"),
         ("/predict", {"content": b'{"text": "\xff"}', "headers": JSON}, 400, "not_utf8"),
         ("/predict", {"content": b"\xff\xfe", "headers": {"content-type": "text/plain"}}, 400, "not_utf8"),
-        ("/predict", {"content": b"\xed\xa0\x80", "headers": {"content-type": "text/plain"}}, 400, "not_utf8"),
+        (
+            "/predict",
+            {"content": b"\xed\xa0\x80", "headers": {"content-type": "text/plain"}},
+            400,
+            "not_utf8",
+        ),
         ("/predict", {"content": b"", "headers": JSON}, 400, "broken_json"),
         ("/predict", {"content": b"{", "headers": JSON}, 400, "broken_json"),
         ("/predict", {"content": b"[" * 100_000, "headers": JSON}, 400, "broken_json"),
         ("/predict", {"content": b'{"text": ' + b"9" * 5000 + b"}", "headers": JSON}, 400, "broken_json"),
-        ("/predict", {"content": b"text=a", "headers": {"content-type": "application/x-www-form-urlencoded"}}, 415, "wrong_type"),
+        (
+            "/predict",
+            {"content": b"text=a", "headers": {"content-type": "application/x-www-form-urlencoded"}},
+            415,
+            "wrong_type",
+        ),
         ("/predict", {"content": b"a"}, 415, "wrong_type"),
-        ("/predict", {"content": "a".encode("utf-16"), "headers": {"content-type": "text/plain; charset=utf-16"}}, 415, "wrong_charset"),
-        ("/predict", {"content": b"x", "headers": {"content-type": "application/vnd.bentoml+pickle"}}, 415, "pickle_refused"),
+        (
+            "/predict",
+            {"content": "a".encode("utf-16"), "headers": {"content-type": "text/plain; charset=utf-16"}},
+            415,
+            "wrong_charset",
+        ),
+        (
+            "/predict",
+            {"content": b"x", "headers": {"content-type": "application/vnd.bentoml+pickle"}},
+            415,
+            "pickle_refused",
+        ),
         ("/predict", {"json": {"text": "x" * 401}}, 413, "text_too_long"),
         ("/predict", {"json": {"text": "x" * 10_000_000}}, 413, "body_too_large"),
-        ("/predict", {"content": b"x" * 5_000_000, "headers": {"content-type": "text/plain"}}, 413, "text_too_long"),
+        (
+            "/predict",
+            {"content": b"x" * 5_000_000, "headers": {"content-type": "text/plain"}},
+            413,
+            "text_too_long",
+        ),
         ("/predict_batch", {"json": {"texts": []}}, 400, "empty_batch"),
         ("/predict_batch", {"json": {"texts": "a"}}, 400, "wrong_json_type"),
         ("/predict_batch", {"json": {"texts": ["a", 1]}}, 400, "wrong_json_type"),
@@ -109,7 +146,9 @@ def test_service_answers_all_when_many_ask_at_once(client: httpx.Client, text_ru
     texts = [f"{'so ' * (index % 9)}good day {index}" for index in range(64)]
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda text: client.post("/predict", json={"text": text}), texts))
-    assert [answer.json() for answer in answers] == [predictor.predict(text.encode()).to_json() for text in texts]
+    assert [answer.json() for answer in answers] == [
+        predictor.predict(text.encode()).to_json() for text in texts
+    ]
 
 
 def test_service_documents_texts(client: httpx.Client) -> None:
@@ -130,7 +169,9 @@ load_predictor(Path({str(text_run / "bundle")!r})).predict(b"so good")
 heavy = {{"torch", "torchvision", "timm", "transformers", "sklearn", "scipy", "matplotlib", "onnx", "pipeline"}}
 print(json.dumps(sorted(heavy & {{name.split(".")[0] for name in sys.modules}})))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 

@@ -64,17 +64,32 @@ def installed(packages: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def make_bundle(folder: Path) -> Path:
     """A bundle of rows: a softmax over a product, and a receipt."""
     folder.mkdir()
-    nodes = [helper.make_node("MatMul", ["row", "weights"], ["logits"]), helper.make_node("Softmax", ["logits"], ["probabilities"])]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in ("row", "probabilities")]
+    nodes = [
+        helper.make_node("MatMul", ["row", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"]),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3])
+        for name in ("row", "probabilities")
+    ]
     weights = onnx.numpy_helper.from_array(WEIGHTS, "weights")
     graph = helper.make_graph(nodes, "rows", ends[:1], ends[1:], [weights])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), folder / "model.onnx")
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10),
+        folder / "model.onnx",
+    )
     (folder / "reference.npz").write_bytes(b"")
     proven = {"artifact": "onnx-fp32", "runtime": "onnxruntime-cpu", "precision": "fp32"}
     sha256 = hash_file(folder / "model.onnx")
     receipt = folder / "receipt.json"
     receipt.write_text(json.dumps(proven | {"passed": True, "artifact_sha256": sha256}))
-    artifact = {"name": "onnx-fp32", "file": "model.onnx", "sha256": sha256, "runtime": "onnxruntime-cpu", "precision": "fp32"}
+    artifact = {
+        "name": "onnx-fp32",
+        "file": "model.onnx",
+        "sha256": sha256,
+        "runtime": "onnxruntime-cpu",
+        "precision": "fp32",
+    }
     hashes = dict.fromkeys(("recipe_sha256", "data_sha256", "weights_sha256", "checkpoint_sha256"), "0" * 64)
     manifest = {
         "schema_version": 2,
@@ -83,7 +98,9 @@ def make_bundle(folder: Path) -> Path:
         "labels": LABELS,
         "labels_sha256": hash_labels(LABELS),
         "input": {"modality": "row", "columns": 3},
-        "artifacts": [artifact | {"receipt": {"file": "receipt.json", "sha256": hash_file(receipt), "passed": True}}],
+        "artifacts": [
+            artifact | {"receipt": {"file": "receipt.json", "sha256": hash_file(receipt), "passed": True}}
+        ],
         "reference": {"file": "reference.npz", "sha256": hash_file(folder / "reference.npz")},
         "lineage": hashes | {"versions": {}},
     }
@@ -116,7 +133,9 @@ def test_predict_takes_rows(url: str) -> None:
     one = httpx.post(f"{url}/predict", json={"row": ROWS[0]}).json()
     assert list(one["probabilities"].values()) == pytest.approx(expected(ROWS[:1])[0])
     many = httpx.post(f"{url}/predict_batch", json={"rows": [*ROWS, [1.0]]}).json()["predictions"]
-    assert [answer["label"] for answer in many[:3]] == [LABELS[index] for index in expected(ROWS).argmax(axis=1)]
+    assert [answer["label"] for answer in many[:3]] == [
+        LABELS[index] for index in expected(ROWS).argmax(axis=1)
+    ]
     assert many[3]["error"]["code"] == "not_a_row"
 
 
@@ -127,13 +146,30 @@ def test_predict_takes_rows(url: str) -> None:
         ({"json": {"row": "1, 2"}}, 400, "wrong_json_type"),
         ({"json": {"rows": ROWS}}, 400, "missing_field"),
         ({"json": {"row": ["a", "b", "c"]}}, 400, "not_a_row"),
-        ({"content": b'{"row": [NaN, 1, 1]}', "headers": {"content-type": "application/json"}}, 400, "not_a_row"),
-        ({"content": b'{"row": [1e999, 1, 1]}', "headers": {"content-type": "application/json"}}, 400, "not_a_row"),
+        (
+            {"content": b'{"row": [NaN, 1, 1]}', "headers": {"content-type": "application/json"}},
+            400,
+            "not_a_row",
+        ),
+        (
+            {"content": b'{"row": [1e999, 1, 1]}', "headers": {"content-type": "application/json"}},
+            400,
+            "not_a_row",
+        ),
         ({"content": b"1,2,3", "headers": {"content-type": "text/plain"}}, 415, "wrong_type"),
-        ({"content": b'{"row": [' + b"1," * 600_000 + b"1]}", "headers": {"content-type": "application/json"}}, 413, "body_too_large"),
+        (
+            {
+                "content": b'{"row": [' + b"1," * 600_000 + b"1]}",
+                "headers": {"content-type": "application/json"},
+            },
+            413,
+            "body_too_large",
+        ),
     ],
 )
-def test_predict_refuses_what_is_no_row(url: str, request_: dict[str, object], status: int, code: str) -> None:
+def test_predict_refuses_what_is_no_row(
+    url: str, request_: dict[str, object], status: int, code: str
+) -> None:
     answer = httpx.post(f"{url}/predict", **request_)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
@@ -157,14 +193,18 @@ def test_clients_send_rows(url: str) -> None:
 @pytest.mark.parametrize("binary", [True, False])
 def test_tritonclient_sends_rows_as_numbers(url: str, binary: bool) -> None:
     with triton.InferenceServerClient(url.removeprefix("http://")) as client:
-        assert client.get_model_metadata("trends")["inputs"] == [{"name": "row", "datatype": "FP32", "shape": [-1, 3]}]
+        assert client.get_model_metadata("trends")["inputs"] == [
+            {"name": "row", "datatype": "FP32", "shape": [-1, 3]}
+        ]
         array = np.array(ROWS, np.float32)
         tensor = triton.InferInput("row", array.shape, "FP32").set_data_from_numpy(array, binary)
         assert client.infer("trends", [tensor]).as_numpy("probabilities") == pytest.approx(expected(ROWS))
         wrong = triton.InferInput("row", (1, 2), "FP32").set_data_from_numpy(np.zeros((1, 2), np.float32))
         with pytest.raises(triton.InferenceServerException, match=r"must be \[n, 3\]: the numbers of a row"):
             client.infer("trends", [wrong])
-        infinite = triton.InferInput("row", (1, 3), "FP32").set_data_from_numpy(np.array([[1, np.inf, 1]], np.float32))
+        infinite = triton.InferInput("row", (1, 3), "FP32").set_data_from_numpy(
+            np.array([[1, np.inf, 1]], np.float32)
+        )
         with pytest.raises(triton.InferenceServerException, match="finite"):
             client.infer("trends", [infinite])
 
@@ -212,7 +252,11 @@ def test_find_kind_finds_own_and_installed_kinds() -> None:
 @pytest.mark.parametrize(
     ("points", "name", "message"),
     [
-        ({"row": "graft_rows:RowInputSpec"}, "row", "is not the kind of input `row`, but is a ModelMetaclass"),
+        (
+            {"row": "graft_rows:RowInputSpec"},
+            "row",
+            "is not the kind of input `row`, but is a ModelMetaclass",
+        ),
         ({"line": "graft_rows:ROW"}, "line", "is not the kind of input `line`, but is called `row`"),
         ({}, "column", "No installed package brings the kind of input `column`"),
         ({"row": "graft_rows:NOTHING"}, "row", "cannot be loaded from graft_rows:NOTHING"),

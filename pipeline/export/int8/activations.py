@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.onnx import create_session
 from pipeline.export.int8.products import Products
-from pipeline.onnx import create_session
-from pipeline.progress import track
+from pipeline.reporting.progress import track
 from serving.model.inputs.item import Feeds
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ class Activation:
             self._waiting.clear()
 
 
-def measure_activations(document: onnx.ModelProto, products: Products, inputs: Sequence[Feeds]) -> dict[str, Activation]:
+def measure_activations(
+    document: onnx.ModelProto, products: Products, inputs: Sequence[Feeds]
+) -> dict[str, Activation]:
     """Run some of the inputs and look at every activation of the products, by its name."""
     import onnx
 
@@ -63,7 +65,10 @@ def measure_activations(document: onnx.ModelProto, products: Products, inputs: S
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = create_session(probe.SerializeToString())
     channels = {name: len(own[0].matrix) for name, own in products.items()}
-    found = {name: Activation(np.zeros((size, size)), np.zeros(size, np.float32)) for name, size in channels.items()}
+    found = {
+        name: Activation(np.zeros((size, size)), np.zeros(size, np.float32))
+        for name, size in channels.items()
+    }
     chosen = inputs[:: max(1, len(inputs) // MEASURED_INPUTS)]
     every = max(1, len(chosen) // KEPT_INPUTS)
     for index, feeds in enumerate(track(chosen, total=len(chosen), what="int8", unit="inputs")):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.limits import Limits
+from pipeline.artifacts.onnx import answer
 from pipeline.export.int8.activations import measure_activations
 from pipeline.export.int8.gptq import Rounded, round_weights
 from pipeline.export.int8.harm import Quantised, is_close, keep_most_harmful
 from pipeline.export.int8.products import Products, read_products
 from pipeline.export.int8.smoothing import choose_factors
-from pipeline.export.limits import Limits
-from pipeline.onnx import answer
 from serving.model.inputs.item import Feeds
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class Quantisation:
 def make_int8(model: bytes, inputs: Sequence[Feeds], limits: Limits) -> Quantised:
     """Quantise an encoder so that it changes its answers to some real inputs as little as can be.
 
-    Only products with constant matrices are quantised: an embedding would lose accuracy without becoming faster.
+    Only products with constant matrices are quantised: an embedding would lose accuracy without becoming
+    faster.
 
     Args:
         model: The fp32 ONNX file's bytes.
@@ -75,7 +76,9 @@ def make_plan(model: bytes, inputs: Sequence[Feeds]) -> Quantisation:
     factors: dict[str, NDArray[np.float32] | None] = {}
     weights: dict[str, Rounded] = {}
     for name, own in products.items():
-        chosen = choose_factors(activations[name], np.concatenate([product.matrix for product in own], axis=1))
+        chosen = choose_factors(
+            activations[name], np.concatenate([product.matrix for product in own], axis=1)
+        )
         factors[name] = chosen
         even = np.ones(len(own[0].matrix), np.float32) if chosen is None else chosen
         gram = activations[name].gram / np.outer(even, even)
@@ -93,7 +96,11 @@ def write_int8(plan: Quantisation, kept: Collection[str]) -> bytes:
     import onnx
 
     document = onnx.ModelProto.FromString(plan.document.SerializeToString())
-    by_name = {product.name: (activation, product.weight) for activation, own in plan.products.items() for product in own}
+    by_name = {
+        product.name: (activation, product.weight)
+        for activation, own in plan.products.items()
+        for product in own
+    }
     nodes: list[onnx.NodeProto] = []
     prepared: set[str] = set()
     for node in document.graph.node:
@@ -114,20 +121,26 @@ def write_int8(plan: Quantisation, kept: Collection[str]) -> bytes:
     return document.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
-def _quantise_activation(document: onnx.ModelProto, name: str, factors: NDArray[np.float32] | None) -> list[onnx.NodeProto]:
+def _quantise_activation(
+    document: onnx.ModelProto, name: str, factors: NDArray[np.float32] | None
+) -> list[onnx.NodeProto]:
     from onnx import helper, numpy_helper
 
     parts = [f"{name}_q", f"{name}_scale", f"{name}_zero"]
     if factors is None:
         return [helper.make_node("DynamicQuantizeLinear", [name], parts, name=f"{name}_quantize")]
-    document.graph.initializer.append(numpy_helper.from_array((1 / factors).astype(np.float32), f"{name}_smoothing"))
+    document.graph.initializer.append(
+        numpy_helper.from_array((1 / factors).astype(np.float32), f"{name}_smoothing")
+    )
     return [
         helper.make_node("Mul", [name, f"{name}_smoothing"], [f"{name}_smoothed"], name=f"{name}_smooth"),
         helper.make_node("DynamicQuantizeLinear", [f"{name}_smoothed"], parts, name=f"{name}_quantize"),
     ]
 
 
-def _multiply(document: onnx.ModelProto, node: onnx.NodeProto, activation: str, weight: str, rounded: Rounded) -> list[onnx.NodeProto]:
+def _multiply(
+    document: onnx.ModelProto, node: onnx.NodeProto, activation: str, weight: str, rounded: Rounded
+) -> list[onnx.NodeProto]:
     """The nodes that onnxruntime fuses into one, MatMulIntegerToFloat or DynamicQuantizeMatMul."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -138,8 +151,12 @@ def _multiply(document: onnx.ModelProto, node: onnx.NodeProto, activation: str, 
     operands = [f"{activation}_q", f"{weight}_q", f"{activation}_zero", f"{weight}_zero"]
     return [
         helper.make_node("MatMulInteger", operands, [f"{out}_whole"], name=f"{name}_whole"),
-        helper.make_node("Cast", [f"{out}_whole"], [f"{out}_float"], name=f"{name}_float", to=TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{activation}_scale", f"{weight}_scale"], [f"{out}_scales"], name=f"{name}_scales"),
+        helper.make_node(
+            "Cast", [f"{out}_whole"], [f"{out}_float"], name=f"{name}_float", to=TensorProto.FLOAT
+        ),
+        helper.make_node(
+            "Mul", [f"{activation}_scale", f"{weight}_scale"], [f"{out}_scales"], name=f"{name}_scales"
+        ),
         helper.make_node("Mul", [f"{out}_float", f"{out}_scales"], [out], name=f"{name}_scaled"),
     ]
 

@@ -17,8 +17,8 @@ BLOCK = 128
 class Rounded:
     """A matrix in 7 bits.
 
-    The sum of two products of 255 and 64 is 32,640, which 16 bits hold: CPUs without VNNI add them in 16 bits and would overflow with 8-bit
-    weights, so that the same file would answer otherwise there.
+    The sum of two products of 255 and 64 is 32,640, which 16 bits hold: CPUs without VNNI add them in 16 bits
+    and would overflow with 8-bit weights, so that the same file would answer otherwise there.
 
     Attributes:
         whole: int8 of shape (channels, outputs), within ± 64.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluate.divergence import agreement, cosines, kl_divergences
-from pipeline.export.limits import Limits
-from pipeline.progress import track
+from pipeline.artifacts.limits import Limits
+from pipeline.measures.divergence import agreement, cosines, kl_divergences
+from pipeline.reporting.progress import track
 from serving.model.inputs.item import Feeds
 
 HARDEST = 128  # inputs on which the layers' harm is measured: those that quantisation changes most
@@ -37,8 +37,8 @@ class Quantised:
 def is_close(exact: NDArray[np.float64], found: NDArray[np.float64], limits: Limits) -> bool:
     """Whether answers to the inputs that a file is made with keep well within the limits that its receipt will be held to.
 
-    The test split holds other inputs, and often more: its extremes lie further out. So cosine and divergence must be four times as good,
-    and half as many answers may differ.
+    The test split holds other inputs, and often more: its extremes lie further out. So cosine and divergence
+    must be four times as good, and half as many answers may differ.
     """
     return bool(
         cosines(exact, found).min() >= 1 - (1 - limits.min_cosine) / 4

@@ -47,9 +47,15 @@ def read_products(model: bytes) -> tuple[onnx.ModelProto, Products]:
     wrapped.replace_gemm_with_matmul()
     document = wrapped.model
     uses = Counter(name for node in document.graph.node for name in node.input)
-    matrices = {tensor.name: tensor for tensor in document.graph.initializer if len(tensor.dims) == 2 and uses[tensor.name] == 1}
+    matrices = {
+        tensor.name: tensor
+        for tensor in document.graph.initializer
+        if len(tensor.dims) == 2 and uses[tensor.name] == 1
+    }
     nodes = [node for node in document.graph.node if node.op_type == "MatMul" and node.input[1] in matrices]
     found: dict[str, list[Product]] = defaultdict(list)
     for node in nodes[:-1]:
-        found[node.input[0]].append(Product(node.name, node.input[1], numpy_helper.to_array(matrices[node.input[1]])))
+        found[node.input[0]].append(
+            Product(node.name, node.input[1], numpy_helper.to_array(matrices[node.input[1]]))
+        )
     return document, dict(found)

@@ -1,7 +1,7 @@
 """Even out the channels of activations, so that 8 bits say more of each (SmoothQuant: Xiao et al., arXiv:2211.10438).
 
-One scale for a whole activation is as coarse as its largest channel needs. Dividing each channel by a factor, and multiplying its row
-of the weights by the same, leaves the product as it was.
+One scale for a whole activation is as coarse as its largest channel needs. Dividing each channel by a factor,
+and multiplying its row of the weights by the same, leaves the product as it was.
 """
 
 from __future__ import annotations
@@ -38,11 +38,15 @@ def choose_factors(activation: Activation, matrix: NDArray[np.float32]) -> NDArr
     return min((smoothing_factors(activation.peaks, matrix, strength) for strength in STRENGTHS), key=error)
 
 
-def smoothing_factors(peaks: NDArray[np.float32], matrix: NDArray[np.float32], strength: float | None) -> NDArray[np.float32] | None:
+def smoothing_factors(
+    peaks: NDArray[np.float32], matrix: NDArray[np.float32], strength: float | None
+) -> NDArray[np.float32] | None:
     """The factors of one strength: float32 of shape (channels,), with a geometric mean of 1; None for no strength."""
     if strength is None:
         return None
-    factors = np.maximum(peaks, TINY) ** strength / np.maximum(np.abs(matrix).max(axis=1), TINY) ** (1 - strength)
+    factors = np.maximum(peaks, TINY) ** strength / np.maximum(np.abs(matrix).max(axis=1), TINY) ** (
+        1 - strength
+    )
     return np.asarray(factors / np.exp(np.log(factors).mean()), np.float32)
 
 

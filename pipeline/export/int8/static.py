@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluate.divergence import kl_divergences
+from pipeline.artifacts.limits import Limits
+from pipeline.artifacts.onnx import answer
 from pipeline.export.int8.harm import Quantised, is_close, keep_most_harmful
-from pipeline.export.limits import Limits
-from pipeline.onnx import answer
-from pipeline.progress import track
+from pipeline.measures.divergence import kl_divergences
+from pipeline.reporting.progress import track
 from serving.model.inputs.item import Feeds
 from serving.model.runtimes.ort import load_onnxruntime
 
@@ -28,13 +28,22 @@ if TYPE_CHECKING:
 QUANTIZATION = "onnxruntime.quantization"
 METHODS: dict[str, dict[str, Any]] = {
     "MinMax": {},
-    "Percentile": {"percentile": 99.999, "symmetric": False},  # symmetric, as onnxruntime has it, wastes levels below zero
+    "Percentile": {
+        "percentile": 99.999,
+        "symmetric": False,
+    },  # symmetric, as onnxruntime has it, wastes levels below zero
     "Entropy": {},
 }
 JUDGED_EVERY = 4  # every fourth input does not calibrate, but judges how well the others did
-CALIBRATED = 128  # inputs at most: a range is known by then, and a histogram takes a tenth of a second an input
+CALIBRATED = (
+    128  # inputs at most: a range is known by then, and a histogram takes a tenth of a second an input
+)
 CHUNK = 8  # inputs whose every activation is held at once: a few hundred MB at 224 pixels
-EXACT = {"Add"}  # residuals carry every layer's rounding on: in fp32 they leave a seventh of the divergence, at hardly any time
+EXACT = {
+    "Add"
+    # residuals carry every layer's rounding on: in fp32 they leave a seventh of the divergence, at hardly any
+    # time
+}
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
@@ -55,14 +64,17 @@ class Prepared:
     def quantise(self, kept: Sequence[str], inputs: Sequence[Feeds]) -> Quantised:
         """The int8 model, and its answers to some inputs."""
         made = quantize_static(self.model, self.ranges, kept)
-        return Quantised(made, f"static: 7-bit weights, ranges by {self.method}", tuple(kept), answer(made, inputs))
+        return Quantised(
+            made, f"static: 7-bit weights, ranges by {self.method}", tuple(kept), answer(made, inputs)
+        )
 
 
 def make_int8(model: bytes, inputs: Sequence[Feeds], limits: Limits) -> Quantised:
     """Quantise a convolutional network with fixed scales, so that it changes its answers to some real inputs as little as can be.
 
-    Each calibration method measures the activations' ranges on most of the inputs; the one that changes the answers to the
-    others least is taken. Then the layers that hurt most go back to fp32, where that is needed.
+    Each calibration method measures the activations' ranges on most of the inputs; the one that changes the
+    answers to the others least is taken. Then the layers that hurt most go back to fp32, where that is
+    needed.
 
     Args:
         model: The fp32 ONNX file's bytes.
@@ -91,7 +103,10 @@ def _choose_method(prepared: bytes, inputs: Sequence[Feeds], exact: NDArray[np.f
     chosen = np.linspace(0, len(others) - 1, min(CALIBRATED, len(others))).round().astype(np.int64)
     seen = [others[index] for index in chosen]
     tried = [Prepared(prepared, measure_ranges(prepared, seen, method), method) for method in METHODS]
-    return min(tried, key=lambda each: kl_divergences(exact[::JUDGED_EVERY], each.quantise((), held_back).answers).mean())
+    return min(
+        tried,
+        key=lambda each: kl_divergences(exact[::JUDGED_EVERY], each.quantise((), held_back).answers).mean(),
+    )
 
 
 def layers_of(model: bytes) -> list[str]:
@@ -105,7 +120,11 @@ def layers_of(model: bytes) -> list[str]:
     document = onnx.load_from_string(model)
     weights = {tensor.name for tensor in document.graph.initializer}
     outside = set(_float_nodes(document))
-    return [node.name for node in document.graph.node if node.op_type in WEIGHTED and node.input[1] in weights and node.name not in outside]
+    return [
+        node.name
+        for node in document.graph.node
+        if node.op_type in WEIGHTED and node.input[1] in weights and node.name not in outside
+    ]
 
 
 def _float_nodes(document: onnx.ModelProto) -> list[str]:
@@ -142,7 +161,9 @@ def preprocess(model: bytes) -> bytes:
     for index, node in enumerate(prepared.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
     used = {node.domain for node in prepared.graph.node}
-    imports = [each for each in prepared.opset_import if each.domain in used]  # it names every domain that it knows
+    imports = [
+        each for each in prepared.opset_import if each.domain in used
+    ]  # it names every domain that it knows
     del prepared.opset_import[:]
     prepared.opset_import.extend(imports)
     _set_metadata(prepared, document)
@@ -192,8 +213,8 @@ class _Reader:
 def quantize_static(prepared: bytes, ranges: Any, kept: Sequence[str] = ()) -> bytes:  # noqa: ANN401 - onnxruntime is untyped
     """Weights of 7 bits, one scale an output channel; activations of 8 bits, with scales that are part of the file.
 
-    Weights use 7 bits, since on CPUs without VNNI the sum of two 8-bit products overflows 16 bits, and the answers would depend
-    on the CPU.
+    Weights use 7 bits, since on CPUs without VNNI the sum of two 8-bit products overflows 16 bits, and the
+    answers would depend on the CPU.
 
     Args:
         prepared: Of :func:`preprocess`.

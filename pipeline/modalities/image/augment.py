@@ -17,7 +17,8 @@ def augment(pixels: torch.Tensor, choice: ImageAugment, generator: torch.Generat
         generator: The source of chance; on the CPU, so that every device sees the same.
 
     Returns:
-        The same shape and range, uint8; float32 after a crop, which is resized back by bilinear interpolation.
+        The same shape and range, uint8; float32 after a crop, which is resized back by bilinear
+        interpolation.
     """
     count = len(pixels)
     for enabled, dimension in ((choice.horizontal_flip, 2), (choice.vertical_flip, 1)):
@@ -38,4 +39,6 @@ def _crop(pixels: torch.Tensor, low: float, high: float, generator: torch.Genera
     theta[:, :, 2] = ((torch.rand(2, count, generator=generator) * 2 - 1) * (1 - side)).T
     batch = pixels.to(torch.float32).permute(0, 3, 1, 2)
     grid = F.affine_grid(theta.to(batch.device), list(batch.shape), align_corners=False)
-    return F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
+    return F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False).permute(
+        0, 2, 3, 1
+    )

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.modalities.image.augment import augment
 from pipeline.modalities.modality import Batch, Readable
-from pipeline.progress import track
 from pipeline.recipe.sections import ImageAugment
+from pipeline.reporting.progress import track
 from serving.model.inputs.image.pixels import ImagePreprocessor
 from serving.model.runtimes.machine import cpu_limit
 
@@ -42,21 +42,27 @@ class ImageExamples:
         """Pictures are all of one size."""
         return
 
-    def batch(self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None) -> Batch:
+    def batch(
+        self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None
+    ) -> Batch:
         """``image``: uint8 of shape (batch, H, W, 3); changed by chance, and then perhaps float32, where a generator is given."""
         image = torch.from_numpy(self.pixels[indices]).to(device)
         return {"image": image if generator is None else augment(image, self.choice, generator)}
 
 
 def decode_examples(
-    samples: Sequence[Readable], preprocessor: ImagePreprocessor, scratch: Path, choice: ImageAugment | None = None
+    samples: Sequence[Readable],
+    preprocessor: ImagePreprocessor,
+    scratch: Path,
+    choice: ImageAugment | None = None,
 ) -> ImageExamples:
     """Decode pictures on all CPUs.
 
     Args:
         samples: What to decode.
         preprocessor: How.
-        scratch: A file for the pixels when they would take over a quarter of the free memory; removed when they are closed.
+        scratch: A file for the pixels when they would take over a quarter of the free memory; removed when
+            they are closed.
         choice: What a training batch may change.
     """
     spec = preprocessor.spec
@@ -66,7 +72,9 @@ def decode_examples(
         pixels[index] = preprocessor.decode(samples[index].read()).array
 
     with ThreadPoolExecutor(cpu_limit()) as pool:
-        for _ in track(pool.map(decode, range(len(samples))), total=len(samples), what="decode", unit="pictures"):
+        for _ in track(
+            pool.map(decode, range(len(samples))), total=len(samples), what="decode", unit="pictures"
+        ):
             pass
     return ImageExamples(pixels, choice or ImageAugment())
 

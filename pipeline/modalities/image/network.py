@@ -43,7 +43,9 @@ def create_network(name: str, classes: int | None = None) -> nn.Module:
         GraftError: timm has no such network; the nearest names are listed.
     """
     try:
-        model: nn.Module = timm.create_model(name) if classes is None else timm.create_model(name, num_classes=classes)
+        model: nn.Module = (
+            timm.create_model(name) if classes is None else timm.create_model(name, num_classes=classes)
+        )
     except (RuntimeError, ValueError) as error:
         near = timm.list_models(f"*{name.partition('.')[0][:12]}*")[:5]
         raise GraftError(
@@ -144,7 +146,9 @@ class ImageClassifier(nn.Module):
         """The network, under timm's names."""
         return self.network
 
-    def parameter_groups(self, learning_rate: float, layer_decay: float, weight_decay: float) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self, learning_rate: float, layer_decay: float, weight_decay: float
+    ) -> list[dict[str, Any]]:
         """Timm's groups."""
         if layer_decay == 1:
             groups = param_groups_weight_decay(self.network, weight_decay)
@@ -157,5 +161,7 @@ class ImageClassifier(nn.Module):
         self._memory_format = torch.channels_last
         self.network.to(memory_format=torch.channels_last)
         for module in self.network.modules():
-            if isinstance(module, nn.Hardtanh):  # ReLU6 is one: in place, autograd first clones its input, for the same bits
+            if isinstance(
+                module, nn.Hardtanh
+            ):  # ReLU6 is one: in place, autograd first clones its input, for the same bits
                 module.inplace = False

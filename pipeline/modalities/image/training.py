@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.examples import decode_examples as decode_pictures
-from pipeline.modalities.image.network import ImageClassifier, Normalisation, create_network, create_pretrained, describe_input
+from pipeline.modalities.image.network import (
+    ImageClassifier,
+    Normalisation,
+    create_network,
+    create_pretrained,
+    describe_input,
+)
 from pipeline.modalities.modality import Pretrained, Readable, Shown
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.recipe.sections import ImageAugment, ImageRecipe
@@ -33,7 +39,11 @@ def load_pretrained(recipe: ImageRecipe) -> Pretrained:
     spec, normalisation = describe_input(network, recipe.image)
     return Pretrained(
         classifier=ImageClassifier(network, normalisation).eval(),
-        network={"architecture": recipe.backbone.name, "mean": list(normalisation.mean), "std": list(normalisation.std)},
+        network={
+            "architecture": recipe.backbone.name,
+            "mean": list(normalisation.mean),
+            "std": list(normalisation.std),
+        },
         input=spec,
         files={},
         preprocessor=ImagePreprocessor(spec),
@@ -48,7 +58,10 @@ def build_classifier(network: dict[str, Any], classes: int) -> ImageClassifier:
 
 
 def decode_examples(
-    samples: Sequence[Readable], preprocessor: Preprocessor, scratch: Path, augment: ImageAugment | None = None
+    samples: Sequence[Readable],
+    preprocessor: Preprocessor,
+    scratch: Path,
+    augment: ImageAugment | None = None,
 ) -> ImageExamples:
     """Decode pictures on all CPUs."""
     assert isinstance(preprocessor, ImagePreprocessor)

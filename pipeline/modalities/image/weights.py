@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import GraftError
-from pipeline.sources import locate
+from pipeline.files.sources import locate
 
 Tensors = Mapping[str, torch.Tensor]
 COUNTER = "num_batches_tracked"  # a counter, not a weight: older files lack it
@@ -39,9 +39,13 @@ def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> d
     # On bytes that are no weights, torch and safetensors raise types of half a dozen libraries.
     except Exception as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise GraftError(f"backbone.weights: {path} cannot be read as weights ({reason}). {THREE_WAYS}") from error
+        raise GraftError(
+            f"backbone.weights: {path} cannot be read as weights ({reason}). {THREE_WAYS}"
+        ) from error
     tensors = document.get("state_dict", document) if isinstance(document, dict) else document
-    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+    if not isinstance(tensors, dict) or not all(
+        isinstance(value, torch.Tensor) for value in tensors.values()
+    ):
         raise GraftError(f"backbone.weights: {path} does not hold named tensors. {THREE_WAYS}")
     return tensors
 
@@ -52,8 +56,9 @@ def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "o
     Args:
         model: The network, with the head that the weights were trained with.
         tensors: What the file holds.
-        mapping: ``names``: the names are the network's. ``order``: the names differ, but the tensors stand in the same
-            order; then every pair must agree in shape and in kind (weight, bias, running mean or variance).
+        mapping: ``names``: the names are the network's. ``order``: the names differ, but the tensors stand in
+            the same order; then every pair must agree in shape and in kind (weight, bias, running mean or
+            variance).
         source: Where they come from, for the error.
 
     Raises:

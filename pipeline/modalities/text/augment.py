@@ -25,7 +25,9 @@ class Augmenter:
         rng = np.random.default_rng(seed)
         words = text.split()
         if self.synonyms is not None:
-            words = [self._replaced(word, rng) if rng.random() < self.choice.synonym else word for word in words]
+            words = [
+                self._replaced(word, rng) if rng.random() < self.choice.synonym else word for word in words
+            ]
         for place in np.flatnonzero(rng.random(len(words)) < self.choice.swap):
             other = int(rng.integers(len(words)))
             words[place], words[other] = words[other], words[place]

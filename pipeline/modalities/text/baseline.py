@@ -34,7 +34,8 @@ def fit_words(samples: Sequence[Readable], targets: NDArray[np.int64], seed: int
     from sklearn.pipeline import make_pipeline
 
     model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True), LogisticRegression(C=4.0, max_iter=200, random_state=seed)
+        TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True),
+        LogisticRegression(C=4.0, max_iter=200, random_state=seed),
     )
     try:
         return WordBaseline(model.fit(read_texts(samples), targets))

@@ -16,7 +16,8 @@ def check(data: bytes, max_characters: int) -> None:
 def identity(data: bytes) -> str:
     """Two texts are the same when they differ in nothing but case, spacing and compatible forms of characters (NFKC).
 
-    A person reads them as one, and an encoder nearly so: a copy in another split would be a test that was trained on.
+    A person reads them as one, and an encoder nearly so: a copy in another split would be a test that was
+    trained on.
     """
     text = unicodedata.normalize("NFKC", data.decode("utf-8-sig", errors="replace"))
     return hashlib.sha256(" ".join(text.casefold().split()).encode()).hexdigest()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.modalities.modality import Batch, Readable
 from pipeline.modalities.text.augment import Augmenter
-from pipeline.progress import track
+from pipeline.reporting.progress import track
 from serving.model.errors import InputRefusedError
 from serving.model.inputs.text.tokens import TextPreprocessor
 
@@ -38,13 +38,18 @@ class TextExamples:
         """Tokens of each text."""
         return np.array([len(ids) for ids in self.ids])
 
-    def batch(self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None) -> Batch:
+    def batch(
+        self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None
+    ) -> Batch:
         """``input_ids`` and ``attention_mask``, int64 of shape (batch, longest)."""
         if generator is None or self.augmenter is None:
             arrays: list[NDArray[Any]] = [self.ids[index] for index in indices]
         else:
             arrays = [self._changed(index, generator, self.augmenter) for index in indices]
-        return {name: torch.from_numpy(array).to(device) for name, array in self.preprocessor.collate(arrays).items()}
+        return {
+            name: torch.from_numpy(array).to(device)
+            for name, array in self.preprocessor.collate(arrays).items()
+        }
 
     def _changed(self, index: int, generator: torch.Generator, augmenter: Augmenter) -> NDArray[Any]:
         seed = int(torch.randint(2**31, (1,), generator=generator))
@@ -54,7 +59,9 @@ class TextExamples:
             return self.ids[index]
 
 
-def tokenise(samples: Sequence[Readable], preprocessor: TextPreprocessor, augmenter: Augmenter | None) -> TextExamples:
+def tokenise(
+    samples: Sequence[Readable], preprocessor: TextPreprocessor, augmenter: Augmenter | None
+) -> TextExamples:
     """Tokenise texts."""
     ids, texts = [], []
     for sample in track(samples, total=len(samples), what="tokenise", unit="texts"):

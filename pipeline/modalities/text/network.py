@@ -53,7 +53,9 @@ class TextClassifier(nn.Module):
         """All of it: ``encoder.*`` under the encoder's own names, and ``head.*``."""
         return self
 
-    def parameter_groups(self, learning_rate: float, layer_decay: float, weight_decay: float) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self, learning_rate: float, layer_decay: float, weight_decay: float
+    ) -> list[dict[str, Any]]:
         """A rate for each layer, the head's the highest (discriminative fine-tuning, arXiv:1801.06146)."""
         depths = layer_depths([name for name, _ in self.named_parameters()])
         top = max(depths)
@@ -84,14 +86,18 @@ def layer_depths(names: list[str]) -> list[int]:
     """How far each parameter is from the input: 0 for embeddings, then the layers, then what follows them.
 
     Args:
-        names: The parameters', in the network's order. Where no layers are numbered in them, all but the head are at 0.
+        names: The parameters', in the network's order. Where no layers are numbered in them, all but the head
+            are at 0.
     """
     found = [LAYER.search(name) for name in names]
     layers = [int(match.group(1)) for match in found if match]
     if not layers:  # shared or named otherwise: the head alone is above the rest
         return [int(name.startswith("head.")) for name in names]
     last = max(index for index, match in enumerate(found) if match)
-    return [int(match.group(1)) + 1 if match else (max(layers) + 2 if index > last else 0) for index, match in enumerate(found)]
+    return [
+        int(match.group(1)) + 1 if match else (max(layers) + 2 if index > last else 0)
+        for index, match in enumerate(found)
+    ]
 
 
 def build_encoder(config: dict[str, Any]) -> nn.Module:
@@ -102,7 +108,9 @@ def build_encoder(config: dict[str, Any]) -> nn.Module:
     try:
         return cast("nn.Module", AutoModel.from_config(AutoConfig.for_model(kind.pop("model_type"), **kind)))
     except (KeyError, ValueError) as error:
-        raise GraftError(f"checkpoint: transformers cannot build its encoder ({error}). Install the version that trained it.") from error
+        raise GraftError(
+            f"checkpoint: transformers cannot build its encoder ({error}). Install the version that trained it."
+        ) from error
 
 
 def _without_pooler(encoder: nn.Module) -> nn.Module:

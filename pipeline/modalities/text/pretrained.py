@@ -13,10 +13,10 @@ from typing import Any, cast
 from torch import nn
 
 from pipeline.errors import GraftError
-from pipeline.extras import require
+from pipeline.files.sources import locate
+from pipeline.machine.extras import require
 from pipeline.modalities.text.network import Pooling
 from pipeline.recipe.sections import TextBackbone
-from pipeline.sources import locate
 
 THREE_WAYS = (
     "Three ways to give an encoder in the recipe: `weights: hub` with a network or a filled cache, `weights: FOLDER` with config.json, "
@@ -54,7 +54,8 @@ def load_encoder(backbone: TextBackbone) -> Encoder:
     """The recipe's encoder.
 
     Raises:
-        GraftError: It is not there, lacks weights, needs pickled files or code of its own, or its tokenizer is another model's.
+        GraftError: It is not there, lacks weights, needs pickled files or code of its own, or its tokenizer
+            is another model's.
     """
     require("transformers")
     place = backbone.name if backbone.weights == "hub" else str(locate(backbone.weights, "backbone.weights"))
@@ -69,7 +70,14 @@ def load_encoder(backbone: TextBackbone) -> Encoder:
         raise GraftError(
             f"backbone: the tokenizer of {place} has {len(tokenizer)} tokens, but the encoder only {rows}: it is another model's."
         )
-    pad = next((i for i in (tokenizer.pad_token_id, config.pad_token_id, tokenizer.eos_token_id) if isinstance(i, int)), 0)
+    pad = next(
+        (
+            i
+            for i in (tokenizer.pad_token_id, config.pad_token_id, tokenizer.eos_token_id)
+            if isinstance(i, int)
+        ),
+        0,
+    )
     return Encoder(
         model=model.eval(),
         config=json.loads(config.to_json_string(use_diff=True)),
@@ -87,12 +95,18 @@ def _load_model(place: str) -> Any:  # noqa: ANN401 - transformers is untyped he
     try:
         with _quiet():
             model, loaded = AutoModel.from_pretrained(
-                place, use_safetensors=True, trust_remote_code=False, dtype=torch.float32, output_loading_info=True
+                place,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
             )
     except Exception as error:  # the hub's client and transformers raise many unrelated types
         raise _explain(place, error) from error
     missing = sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler."))
-    wrong = [f"`{name}` is missing" for name in missing] + [f"`{item[0]}` has another shape" for item in loaded["mismatched_keys"]]
+    wrong = [f"`{name}` is missing" for name in missing] + [
+        f"`{item[0]}` has another shape" for item in loaded["mismatched_keys"]
+    ]
     if wrong:
         raise GraftError(
             f"backbone.weights: {place} does not fit its own configuration: {'; '.join(wrong[:5])}"
@@ -110,18 +124,25 @@ def _load_tokenizer(place: str) -> Any:  # noqa: ANN401 - transformers is untype
     except Exception as error:  # as above
         raise _explain(place, error) from error
     if not getattr(tokenizer, "is_fast", False):
-        raise GraftError(f"backbone: {place} has no tokenizer that the `tokenizers` library can run, and serving needs one.")
+        raise GraftError(
+            f"backbone: {place} has no tokenizer that the `tokenizers` library can run, and serving needs one."
+        )
     return tokenizer
 
 
 def _explain(place: str, error: Exception) -> GraftError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return GraftError(f"backbone.weights: {place} did not give an encoder and its tokenizer ({reason}). {THREE_WAYS}")
+    return GraftError(
+        f"backbone.weights: {place} did not give an encoder and its tokenizer ({reason}). {THREE_WAYS}"
+    )
 
 
 def _pooling(place: str, model_type: str) -> Pooling:
     """What the folder says, in the layout of sentence-transformers; else by the kind of model."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
     from transformers.utils import cached_file
 
     with _quiet():
@@ -134,15 +155,24 @@ def _pooling(place: str, model_type: str) -> Pooling:
         )
     if path:
         return _stated_pooling(Path(path))
-    causal = model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    causal = (
+        model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        and model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    )
     return "last" if causal else "mean"
 
 
 def _stated_pooling(path: Path) -> Pooling:
     try:
-        stated = {key for key, value in json.loads(path.read_bytes()).items() if key.startswith("pooling_mode_") and value is True}
+        stated = {
+            key
+            for key, value in json.loads(path.read_bytes()).items()
+            if key.startswith("pooling_mode_") and value is True
+        }
     except (OSError, ValueError, AttributeError) as error:
-        raise GraftError(f"{path}: cannot be read ({error}). Say it in the recipe: backbone.pooling") from error
+        raise GraftError(
+            f"{path}: cannot be read ({error}). Say it in the recipe: backbone.pooling"
+        ) from error
     if len(stated) != 1 or not stated <= POOLINGS.keys():
         raise GraftError(
             f"{path}: says {', '.join(sorted(stated)) or 'nothing'}, which is not one of Graft's poolings. "

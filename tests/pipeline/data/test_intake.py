@@ -21,7 +21,11 @@ def test_read_labelled_takes_subfolders_as_labels(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     found = read_labelled(Data(source=str(tmp_path)), texts=False)
-    assert [(file.path.name, file.label) for file in found] == [("a.png", "cat"), ("b.png", "cat"), ("c.png", "dog")]
+    assert [(file.path.name, file.label) for file in found] == [
+        ("a.png", "cat"),
+        ("b.png", "cat"),
+        ("c.png", "dog"),
+    ]
 
 
 def test_read_labelled_reads_a_csv_with_quotes_and_a_byte_order_mark(tmp_path: Path) -> None:
@@ -42,13 +46,21 @@ def test_read_labelled_makes_classes_of_numbers_when_ranges_are_given(tmp_path: 
         classes={"low": {"below": 0.5}, "high": {"from": 0.5}},
         stratify_by=("kind",),
     )
-    assert [(f.label, f.strata) for f in read_labelled(data, texts=False)] == [("low", ("mono",)), ("low", ("poly",)), ("high", ("poly",))]
+    assert [(f.label, f.strata) for f in read_labelled(data, texts=False)] == [
+        ("low", ("mono",)),
+        ("low", ("poly",)),
+        ("high", ("poly",)),
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        ("file,kind\na.png,cat\n", {}, ["data.table.path: `path`", "data.table.label: `label`", "file, kind"]),
+        (
+            "file,kind\na.png,cat\n",
+            {},
+            ["data.table.path: `path`", "data.table.label: `label`", "file, kind"],
+        ),
         ("path,label\na.png,cat\n", {"stratify_by": ("type",)}, ["data.stratify_by[0]: `type`"]),
         ("path,label\na.png\n", {}, ["line 2", "1 values, but 2 columns"]),
         ("", {}, ["empty"]),
@@ -56,10 +68,16 @@ def test_read_labelled_makes_classes_of_numbers_when_ranges_are_given(tmp_path: 
         ("path,label\na.png,\n", {}, ["no value in the label column"]),
         ("path,label\na.png,x\n", {"classes": {"low": {"below": 1}}}, ["needs numbers", "'x'"]),
         ("path,label\na.png,2\n", {"classes": {"low": {"below": 1}}}, ["no class"]),
-        ("path,label\na.png,0\n", {"classes": {"a": {"below": 1}, "b": {"below": 2}}}, ["more than one class (a, b)"]),
+        (
+            "path,label\na.png,0\n",
+            {"classes": {"a": {"below": 1}, "b": {"below": 2}}},
+            ["more than one class (a, b)"],
+        ),
     ],
 )
-def test_read_labelled_refuses_when_the_table_is_wrong(tmp_path: Path, text: str, options: dict[str, object], words: list[str]) -> None:
+def test_read_labelled_refuses_when_the_table_is_wrong(
+    tmp_path: Path, text: str, options: dict[str, object], words: list[str]
+) -> None:
     with pytest.raises(DataError) as refused:
         read_labelled(table(tmp_path, text, **options), texts=False)
     assert all(word in str(refused.value) for word in [str(tmp_path), *words])
@@ -87,7 +105,9 @@ def test_read_labelled_keeps_texts_as_they_are_with_their_lines(tmp_path: Path) 
     data = table(tmp_path, 'label,text\nx," two\nlines "\ny,plain\n')
     found = read_labelled(data, texts=True)
     assert [(e.text, e.label) for e in found] == [(" two\nlines ", "x"), ("plain", "y")]
-    assert [e.source for e in found] == [f"{tmp_path / 'samples.csv'}:{line}" for line in (2, 4)], "a text of two lines is counted as two"
+    assert [e.source for e in found] == [f"{tmp_path / 'samples.csv'}:{line}" for line in (2, 4)], (
+        "a text of two lines is counted as two"
+    )
 
 
 def test_read_labelled_reads_another_encoding_when_told_and_names_the_key_when_not(tmp_path: Path) -> None:
@@ -95,7 +115,9 @@ def test_read_labelled_reads_another_encoding_when_told_and_names_the_key_when_n
     path.write_bytes("text,label\ncafé,x\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"data\.table\.encoding \(utf-8\)"):
         read_labelled(Data(source=str(path)), texts=True)
-    assert read_labelled(Data(source=str(path), table=Table(encoding="latin-1")), texts=True)[0].text == "café"
+    assert (
+        read_labelled(Data(source=str(path), table=Table(encoding="latin-1")), texts=True)[0].text == "café"
+    )
     with pytest.raises(DataError, match="no-such-code"):
         read_labelled(Data(source=str(path), table=Table(encoding="no-such-code")), texts=True)
 

@@ -24,7 +24,10 @@ def test_assign_splits_keeps_the_mix_of_labels_and_strata(sizes: list[int], kind
     labels = [f"label{i}" for i, size in enumerate(sizes) for _ in range(size)]
     strata = [(str(i % kinds),) for i in range(len(labels))]
     splits = assign_splits(labels, strata, SHARES, seed)
-    total, joint = Counter(zip(labels, strata, strict=True)), Counter(zip(labels, strata, splits, strict=True))
+    total, joint = (
+        Counter(zip(labels, strata, strict=True)),
+        Counter(zip(labels, strata, splits, strict=True)),
+    )
     assert set(splits) == THREE
     for (label, stratum), count in total.items():
         for split, share in (("validation", 0.15), ("test", 0.25), ("train", 0.6)):
@@ -37,8 +40,14 @@ def test_assign_splits_sets_calibration_aside_from_training_alone() -> None:
     three = assign_splits(labels, [()] * 200, SHARES, 0)
     four = assign_splits(labels, [()] * 200, SHARES.model_copy(update={"calibration": 0.1}), 0)
     assert Counter(four) == {"train": 100, "validation": 30, "test": 50, "calibration": 20}
-    assert all(before == after or (before, after) == ("train", "calibration") for before, after in zip(three, four, strict=True))
-    assert Counter(label for label, split in zip(labels, four, strict=True) if split == "calibration") == {"a": 10, "b": 10}
+    assert all(
+        before == after or (before, after) == ("train", "calibration")
+        for before, after in zip(three, four, strict=True)
+    )
+    assert Counter(label for label, split in zip(labels, four, strict=True) if split == "calibration") == {
+        "a": 10,
+        "b": 10,
+    }
 
 
 def test_assign_splits_differs_when_the_seed_differs() -> None:

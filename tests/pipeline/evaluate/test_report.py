@@ -47,16 +47,34 @@ def test_report_shows_the_metrics_of_the_run(page: Page, tiny_run: Path) -> None
         assert f"{metrics[name]:.3f}" in page.text
     assert f"{metrics['samples']} held-out samples" in page.text
     assert "0 unreadable, 0 repeated, 0 under different labels (0 contents)" in page.text
-    wrong = sum(n for i, row in enumerate(metrics["confusion_matrix"]["counts"]) for j, n in enumerate(row) if i != j)
+    wrong = sum(
+        n for i, row in enumerate(metrics["confusion_matrix"]["counts"]) for j, n in enumerate(row) if i != j
+    )
     assert page.text.count("%, is ") == min(wrong, 24)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_report_renders_in_a_browser_without_a_network(tiny_run: Path, tmp_path: Path) -> None:
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-sync",
+    ]
     shot = tmp_path / "page.png"
     page = (tiny_run / "evaluate" / "report.html").as_uri()
-    command = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1100,1800", f"--screenshot={shot}", page]
+    command = [
+        CHROMIUM,
+        *flags,
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1100,1800",
+        f"--screenshot={shot}",
+        page,
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     pixels = np.asarray(Image.open(shot).convert("RGB"))
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500, "plots have many colours; an empty page has few"
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500, (
+        "plots have many colours; an empty page has few"
+    )

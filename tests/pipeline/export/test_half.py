@@ -10,13 +10,13 @@ import numpy as np
 import onnx
 import pytest
 
-from pipeline.data.samples import read_samples
-from pipeline.evaluate.reference import read_reference
+from pipeline.artifacts.checkpoint import load_checkpoint
+from pipeline.artifacts.limits import LIMITS
 from pipeline.export import stage
-from pipeline.export.limits import LIMITS
 from pipeline.export.stage import export
-from pipeline.finetune.checkpoint import load_checkpoint
-from pipeline.layout import RunFolder
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import read_samples
+from pipeline.measures.reference import read_reference
 from pipeline.recipe.reading import load_recipe
 from pipeline.verify.receipt import build_receipt
 from serving.model.bundle import open_bundle
@@ -34,12 +34,17 @@ def half_of(finished: Path, folder: Path) -> RunFolder:
     """A copy of a run with its fp16 file made."""
     run = RunFolder(Path(shutil.copytree(finished, folder / "run")))
     recipe = load_recipe(run.recipe)
-    export(recipe.model_copy(update={"export": recipe.export.model_copy(update={"formats": ("onnx-fp16",)})}), run)
+    export(
+        recipe.model_copy(update={"export": recipe.export.model_copy(update={"formats": ("onnx-fp16",)})}),
+        run,
+    )
     return run
 
 
 @pytest.mark.parametrize("fixture", ["tiny_run", "text_run"])
-def test_half_has_half_the_size_and_passes_its_receipt(fixture: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_half_has_half_the_size_and_passes_its_receipt(
+    fixture: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     run = half_of(request.getfixturevalue(fixture), tmp_path)
     file = run.candidates / "model-fp16.onnx"
     types = {
@@ -49,9 +54,14 @@ def test_half_has_half_the_size_and_passes_its_receipt(fixture: str, request: py
     }
     assert onnx.TensorProto.FLOAT not in types
     bundle = open_bundle(run.bundle, require_receipts=False)
-    artifact = Artifact(name="onnx-fp16", file=file.name, sha256=hash_file(file), runtime="onnxruntime-cpu", precision="fp16")
+    artifact = Artifact(
+        name="onnx-fp16", file=file.name, sha256=hash_file(file), runtime="onnxruntime-cpu", precision="fp16"
+    )
     predictor = Predictor(
-        bundle, open_preprocessor(bundle.manifest.input, bundle.folder), artifact, open_session(file, "onnxruntime-cpu", "fp16")
+        bundle,
+        open_preprocessor(bundle.manifest.input, bundle.folder),
+        artifact,
+        open_session(file, "onnxruntime-cpu", "fp16"),
     )
     originals = {sample.sha256: sample for sample in read_samples(run)}
     receipt = build_receipt(predictor, originals, read_reference(run.reference), LIMITS["fp16"])
@@ -62,7 +72,9 @@ def test_half_has_half_the_size_and_passes_its_receipt(fixture: str, request: py
     assert made["temperature"] == pytest.approx(read_reference(run.reference).temperature, rel=0.02)
 
 
-def test_half_is_not_made_when_it_overflows(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_is_not_made_when_it_overflows(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A head whose weights fp32 holds and fp16 does not."""
 
     def load_large(folder: Path):
@@ -75,5 +87,10 @@ def test_half_is_not_made_when_it_overflows(tiny_run: Path, tmp_path: Path, monk
     monkeypatch.setattr(stage, "load_checkpoint", load_large)
     run = half_of(tiny_run, tmp_path)
     assert not (run.candidates / "model-fp16.onnx").exists()
-    assert json.loads(run.made.read_text())["model-fp16.onnx"]["because"] == "its answers are not finite: a value overflows"
-    assert np.isfinite(load_predictor(run.bundle, require_receipts=False).predict(make_picture("bars", 1)).probability), "fp32 holds it"
+    assert (
+        json.loads(run.made.read_text())["model-fp16.onnx"]["because"]
+        == "its answers are not finite: a value overflows"
+    )
+    assert np.isfinite(
+        load_predictor(run.bundle, require_receipts=False).predict(make_picture("bars", 1)).probability
+    ), "fp32 holds it"

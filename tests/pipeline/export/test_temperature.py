@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluate.calibration import softmax
-from pipeline.evaluate.reference import Answers
-from pipeline.export.temperature import correction, scale_temperature
+from pipeline.export.temperature import scale_temperature
+from pipeline.measures.calibration import softmax
+from pipeline.measures.reference import Answers
+from pipeline.measures.temperature import correction
 from tests.pipeline.export.int8.models import make_model, run
 
 
@@ -21,7 +22,9 @@ def make_answers(seed: int, scale: float = 3.0) -> Answers:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), factor=st.floats(0.6, 1.6), temperature=st.floats(0.8, 2))
-def test_correction_finds_by_how_much_confidence_was_compressed(seed: int, factor: float, temperature: float) -> None:
+def test_correction_finds_by_how_much_confidence_was_compressed(
+    seed: int, factor: float, temperature: float
+) -> None:
     exact = make_answers(seed)
     served = softmax(exact.logits * factor, temperature)
     assert correction(served, exact, temperature) == pytest.approx(factor, rel=1e-3)
@@ -36,11 +39,16 @@ def divided(temperature: float) -> bytes:
     """The small model, with a division by a constant before its softmax, which another node uses too."""
     document = onnx.load_from_string(make_model())
     last = next(node for node in document.graph.node if node.op_type == "Softmax")
-    document.graph.initializer.append(onnx.numpy_helper.from_array(np.array(temperature, np.float32), "shared"))
+    document.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.array(temperature, np.float32), "shared")
+    )
     division = onnx.helper.make_node("Div", [last.input[0], "shared"], ["calibrated"], name="division")
     other = onnx.helper.make_node("Identity", ["shared"], ["unused"], name="other")
     last.input[0] = "calibrated"
-    copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in (*list(document.graph.node)[:-1], other, division, last)]
+    copies = [
+        onnx.NodeProto.FromString(n.SerializeToString())
+        for n in (*list(document.graph.node)[:-1], other, division, last)
+    ]
     del document.graph.node[:]
     document.graph.node.extend(copies)
     return document.SerializeToString()

@@ -19,7 +19,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.errors import GraftError
 from pipeline.export import tensorrt as module
-from pipeline.export.tensorrt import MAX_BATCH_SIZE, Range, build_plan, compute_profiles, make_plan, ranges_for, require_tensorrt, wrap_plan
+from pipeline.export.tensorrt import (
+    MAX_BATCH_SIZE,
+    Range,
+    build_plan,
+    compute_profiles,
+    make_plan,
+    ranges_for,
+    require_tensorrt,
+    wrap_plan,
+)
 from serving.model.bundle import open_bundle
 from serving.model.errors import ProviderError
 from serving.model.inputs.image.spec import ImageInputSpec
@@ -28,7 +37,10 @@ from serving.model.runtimes.plan import Plan
 from tests.serving.model.runtimes.test_plan import HERE, describe
 
 IMAGE = {"image": (TensorProto.UINT8, ("batch", 8, 8, 3))}
-TEXT = {"input_ids": (TensorProto.INT64, ("batch", "sequence")), "attention_mask": (TensorProto.INT64, ("batch", "sequence"))}
+TEXT = {
+    "input_ids": (TensorProto.INT64, ("batch", "sequence")),
+    "attention_mask": (TensorProto.INT64, ("batch", "sequence")),
+}
 BATCH = {"batch": Range(1, 1, 32)}
 
 
@@ -61,7 +73,9 @@ def plan_of(source: bytes, **changes: object) -> Plan:
 
 
 def ends(model: onnx.ModelProto) -> list[bytes]:
-    return [value.SerializeToString(deterministic=True) for value in [*model.graph.input, *model.graph.output]]
+    return [
+        value.SerializeToString(deterministic=True) for value in [*model.graph.input, *model.graph.output]
+    ]
 
 
 image_spec = ImageInputSpec.model_construct(modality="image")
@@ -85,7 +99,12 @@ def test_range_is_refused_when_it_is_out_of_order(lengths: tuple[int, int, int])
 
 def test_profile_of_an_image_keeps_what_is_fixed() -> None:
     (profile,) = compute_profiles(make_model(IMAGE), ranges_for(image_spec))
-    assert (profile.input, profile.min, profile.opt, profile.max) == ("image", (1, 8, 8, 3), (1, 8, 8, 3), (32, 8, 8, 3))
+    assert (profile.input, profile.min, profile.opt, profile.max) == (
+        "image",
+        (1, 8, 8, 3),
+        (1, 8, 8, 3),
+        (32, 8, 8, 3),
+    )
 
 
 def test_profiles_of_a_text_are_the_same_for_ids_and_mask() -> None:
@@ -100,28 +119,46 @@ def test_profiles_and_wrapper_suit_what_a_run_exports(run: str, request: pytest.
     bundle = open_bundle(request.getfixturevalue(run) / "bundle")
     source = bundle.path_of(bundle.artifact("onnx-fp32")).read_bytes()
     profiles = compute_profiles(source, ranges_for(bundle.manifest.input))
-    assert [profile.input for profile in profiles] == [value.name for value in onnx.load_from_string(source).graph.input]
-    assert all(profile.min[0] == profile.opt[0] == 1 and profile.max[0] == MAX_BATCH_SIZE for profile in profiles)
-    onnx.checker.check_model(onnx.load_from_string(wrap_plan(source, plan_of(source, profiles=profiles))), full_check=True)
+    assert [profile.input for profile in profiles] == [
+        value.name for value in onnx.load_from_string(source).graph.input
+    ]
+    assert all(
+        profile.min[0] == profile.opt[0] == 1 and profile.max[0] == MAX_BATCH_SIZE for profile in profiles
+    )
+    onnx.checker.check_model(
+        onnx.load_from_string(wrap_plan(source, plan_of(source, profiles=profiles))), full_check=True
+    )
 
 
 @given(st.lists(st.tuples(*[st.integers(1, 64)] * 3).map(sorted), min_size=1, max_size=4), st.integers(1, 9))
 def test_profile_holds_the_lengths_that_were_given(lengths: list[list[int]], fixed: int) -> None:
     ranges = {f"axis{index}": Range(*triple) for index, triple in enumerate(lengths)} | BATCH
-    source = make_model({"x": (TensorProto.FLOAT, ("batch", fixed, *(name for name in ranges if name != "batch")))})
+    source = make_model(
+        {"x": (TensorProto.FLOAT, ("batch", fixed, *(name for name in ranges if name != "batch")))}
+    )
     (profile,) = compute_profiles(source, ranges)
-    assert list(zip(profile.min, profile.opt, profile.max, strict=True)) == [(1, 1, 32), (fixed,) * 3, *map(tuple, lengths)]
+    assert list(zip(profile.min, profile.opt, profile.max, strict=True)) == [
+        (1, 1, 32),
+        (fixed,) * 3,
+        *map(tuple, lengths),
+    ]
 
 
 def test_profiles_are_refused_when_axes_have_no_range() -> None:
     with pytest.raises(GraftError) as refused:
         compute_profiles(make_model(TEXT | {"extra": (TensorProto.FLOAT, ("batch", None))}), BATCH)
-    for part in ("axis 1 of input_ids (sequence)", "axis 1 of attention_mask (sequence)", "axis 1 of extra (without a name)"):
+    for part in (
+        "axis 1 of input_ids (sequence)",
+        "axis 1 of attention_mask (sequence)",
+        "axis 1 of extra (without a name)",
+    ):
         assert part in str(refused.value)
 
 
 @pytest.mark.parametrize("inputs", [IMAGE, TEXT])
-def test_wrapper_has_inputs_outputs_and_metadata_of_its_source(inputs: dict[str, tuple[int, tuple[object, ...]]]) -> None:
+def test_wrapper_has_inputs_outputs_and_metadata_of_its_source(
+    inputs: dict[str, tuple[int, tuple[object, ...]]],
+) -> None:
     source = make_model(inputs)
     plan = plan_of(source)
     wrapped = onnx.load_from_string(wrap_plan(source, plan))
@@ -135,7 +172,11 @@ def test_wrapper_has_inputs_outputs_and_metadata_of_its_source(inputs: dict[str,
 def test_wrapper_is_one_node_that_names_the_plan() -> None:
     source = make_model(TEXT)
     (node,) = onnx.load_from_string(wrap_plan(source, plan_of(source))).graph.node
-    assert (node.op_type, node.domain, list(node.input)) == ("EPContext", "com.microsoft", ["input_ids", "attention_mask"])
+    assert (node.op_type, node.domain, list(node.input)) == (
+        "EPContext",
+        "com.microsoft",
+        ["input_ids", "attention_mask"],
+    )
     assert {item.name: helper.get_attribute_value(item) for item in node.attribute} == {
         "main_context": 1,
         "embed_mode": 0,
@@ -168,7 +209,7 @@ def test_require_tensorrt_says_everything_in_one_message(monkeypatch: pytest.Mon
         raise ProviderError("provider_missing", "libcuda.so.1 is not here.")
 
     monkeypatch.setattr(module, "read_machine", fail)
-    monkeypatch.setattr("pipeline.extras._is_found", lambda _: False)
+    monkeypatch.setattr("pipeline.machine.extras._is_found", lambda _: False)
     with pytest.raises(GraftError) as refused:
         require_tensorrt()
     for part in ("cannot be built here", "libcuda.so.1", "pip install 'graft-ml[tensorrt]'"):
@@ -200,7 +241,9 @@ class FakeTensorRT(SimpleNamespace):
                     clear_flag=lambda flag: calls.setdefault("cleared", []).append(flag),
                     add_optimization_profile=lambda _: 0,
                     create_timing_cache=lambda content: (
-                        None if content == stale_cache else SimpleNamespace(content=content, serialize=lambda: b"timings")
+                        None
+                        if content == stale_cache
+                        else SimpleNamespace(content=content, serialize=lambda: b"timings")
                     ),
                     set_timing_cache=attach,
                 ),
@@ -211,13 +254,19 @@ class FakeTensorRT(SimpleNamespace):
         calls: dict[str, object] = {}
         severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3)
         errors = [
-            SimpleNamespace(node_operator=lambda op=op: op, node_name=lambda op=op: f"node_{op}", desc=lambda: "not supported")
+            SimpleNamespace(
+                node_operator=lambda op=op: op,
+                node_name=lambda op=op: f"node_{op}",
+                desc=lambda: "not supported",
+            )
             for op in ("Det", "Unique")
         ]
         super().__init__(
             calls=calls,
             Builder=start,
-            OnnxParser=lambda *_: SimpleNamespace(parse=lambda _: readable, num_errors=2, get_error=errors.__getitem__),
+            OnnxParser=lambda *_: SimpleNamespace(
+                parse=lambda _: readable, num_errors=2, get_error=errors.__getitem__
+            ),
             ILogger=type("ILogger", (), {"Severity": severity}),
             NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
             BuilderFlag=SimpleNamespace(TF32="TF32"),
@@ -238,7 +287,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeTensorRT]:
     return put
 
 
-@pytest.mark.parametrize(("precision", "weights", "cleared"), [("fp32", np.float32, ["TF32"]), ("fp16", np.float16, None)])
+@pytest.mark.parametrize(
+    ("precision", "weights", "cleared"), [("fp32", np.float32, ["TF32"]), ("fp16", np.float16, None)]
+)
 def test_build_plan_is_strongly_typed_and_keeps_tf32_off_in_fp32(
     install: Callable[..., FakeTensorRT], precision: str, weights: type, cleared: list[str] | None
 ) -> None:
@@ -250,7 +301,9 @@ def test_build_plan_is_strongly_typed_and_keeps_tf32_off_in_fp32(
     assert trt.calls.get("cleared") == cleared
 
 
-@pytest.mark.parametrize(("precision", "weights"), [("fp16", np.float32), ("fp32", np.float16), ("int8", np.float32)])
+@pytest.mark.parametrize(
+    ("precision", "weights"), [("fp16", np.float32), ("fp32", np.float16), ("int8", np.float32)]
+)
 def test_build_plan_refuses_when_the_file_is_of_another_precision(
     install: Callable[..., FakeTensorRT], precision: str, weights: type
 ) -> None:
@@ -262,7 +315,9 @@ def test_build_plan_refuses_when_the_file_is_of_another_precision(
 
 def test_build_plan_says_every_error_of_the_parser(install: Callable[..., FakeTensorRT]) -> None:
     install(readable=False)
-    with pytest.raises(GraftError, match="Det `node_Det`: not supported; Unique `node_Unique`: not supported"):
+    with pytest.raises(
+        GraftError, match="Det `node_Det`: not supported; Unique `node_Unique`: not supported"
+    ):
         build_plan(make_model(IMAGE), "fp32", compute_profiles(make_model(IMAGE), BATCH))
 
 
@@ -284,7 +339,9 @@ def test_build_plan_keeps_its_timings_and_begins_anew_when_they_do_not_fit(
     assert cache.read_bytes() == b"timings"
 
 
-def test_make_plan_writes_the_plan_and_records_the_machine(install: Callable[..., FakeTensorRT], tmp_path: Path) -> None:
+def test_make_plan_writes_the_plan_and_records_the_machine(
+    install: Callable[..., FakeTensorRT], tmp_path: Path
+) -> None:
     install()
     source = make_model(TEXT, np.float16)
     plan = make_plan(source, "fp16", tmp_path, "model-tensorrt-fp16", ranges_for(text_spec))
@@ -297,8 +354,10 @@ def test_make_plan_writes_the_plan_and_records_the_machine(install: Callable[...
     assert wrap_plan(source, plan)
 
 
-def test_make_plan_leaves_nothing_when_tensorrt_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.extras._is_found", lambda _: False)
+def test_make_plan_leaves_nothing_when_tensorrt_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.machine.extras._is_found", lambda _: False)
     with pytest.raises(GraftError, match="cannot be built here"):
         make_plan(make_model(IMAGE), "fp32", tmp_path, "model", BATCH)
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,9 @@ def generator(seed: int) -> torch.Generator:
 
 
 @given(lengths, sizes, st.integers(0, 2**31))
-def test_bucketed_meets_the_samples_that_shuffled_meets_once_each(found: np.ndarray, size: int, seed: int) -> None:
+def test_bucketed_meets_the_samples_that_shuffled_meets_once_each(
+    found: np.ndarray, size: int, seed: int
+) -> None:
     plain, buckets = shuffled(len(found), size, generator(seed)), bucketed(found, size, generator(seed))
     assert sorted(np.concatenate(plain)) == sorted(np.concatenate(buckets))
     assert len(set(np.concatenate(buckets))) == len(np.concatenate(buckets))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.finetune.features import Extractor, features_key
-from pipeline.machine import Settings
+from pipeline.machine.settings import Settings
 from pipeline.modalities.image import training as image
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.network import ImageClassifier, Normalisation, create_network
@@ -36,7 +36,9 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def examples() -> ImageExamples:
-    return ImageExamples(np.random.default_rng(0).integers(0, 256, (6, 48, 48, 3), dtype=np.uint8), ImageAugment())
+    return ImageExamples(
+        np.random.default_rng(0).integers(0, 256, (6, 48, 48, 3), dtype=np.uint8), ImageAugment()
+    )
 
 
 @pytest.mark.slow
@@ -54,7 +56,9 @@ def test_extract_computes_only_what_is_new_and_goes_on_when_the_cache_is_broken(
 ) -> None:
     computed: list[list[int]] = []
     original = Extractor._run_onnx
-    monkeypatch.setattr(Extractor, "_run_onnx", lambda self, e, new: (computed.append(list(new)), original(self, e, new))[1])
+    monkeypatch.setattr(
+        Extractor, "_run_onnx", lambda self, e, new: (computed.append(list(new)), original(self, e, new))[1]
+    )
     extractor = Extractor(pretrained, CPU, image)
     first = extractor.extract(examples, np.arange(3), list("abc"))
     again = extractor.extract(examples, np.array([2, 0, 1]), list("cab"))

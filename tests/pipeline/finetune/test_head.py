@@ -39,8 +39,15 @@ def test_class_weights_have_a_mean_of_one_over_the_samples() -> None:
 
 @pytest.mark.parametrize(
     ("sizes", "choice", "weighted"),
-    [((60, 40), "auto", False), ((61, 40), "auto", True), ((90, 10), "none", False), ((50, 50), "balanced", True)],
+    [
+        ((60, 40), "auto", False),
+        ((61, 40), "auto", True),
+        ((90, 10), "none", False),
+        ((50, 50), "balanced", True),
+    ],
 )
-def test_class_weights_are_given_when_unbalanced_or_asked_for(sizes: tuple[int, int], choice: str, weighted: bool) -> None:
+def test_class_weights_are_given_when_unbalanced_or_asked_for(
+    sizes: tuple[int, int], choice: str, weighted: bool
+) -> None:
     targets = np.repeat([0, 1], sizes)
     assert (class_weights(targets, 2, choice) is not None) is weighted

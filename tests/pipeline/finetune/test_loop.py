@@ -9,7 +9,7 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.finetune.loop import Split, Trainer, warmup_cosine
-from pipeline.machine import Settings
+from pipeline.machine.settings import Settings
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.network import ImageClassifier, Normalisation
 from pipeline.modalities.tensors import hash_tensors
@@ -24,7 +24,9 @@ class Small(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
         self.head = nn.Linear(4, 2)
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
@@ -34,14 +36,18 @@ class Small(nn.Module):
 def split(count: int, seed: int) -> Split:
     rng = np.random.default_rng(seed)
     targets = np.arange(count) % 2
-    pixels = np.clip(rng.normal(80 + 90 * targets[:, None, None, None], 30, (count, 8, 8, 3)), 0, 255).astype(np.uint8)
+    pixels = np.clip(rng.normal(80 + 90 * targets[:, None, None, None], 30, (count, 8, 8, 3)), 0, 255).astype(
+        np.uint8
+    )
     return Split(ImageExamples(pixels, ImageAugment()), targets)
 
 
 def trainer(seed: int = 0, **changes: object) -> Trainer:
     torch.manual_seed(0)
     options = {"epochs": 4, "batch_size": 8, "learning_rate": 0.02} | changes
-    return Trainer(ImageClassifier(Small(), HALF), ImageFinetune.model_validate(options), CPU, seed, None, "pictures")
+    return Trainer(
+        ImageClassifier(Small(), HALF), ImageFinetune.model_validate(options), CPU, seed, None, "pictures"
+    )
 
 
 def fit(built: Trainer, validation: Split | None = None):
@@ -67,7 +73,9 @@ def test_fit_returns_the_weights_and_logits_of_the_best_epoch() -> None:
 def test_fit_keeps_the_start_when_training_makes_it_worse() -> None:
     built = trainer(learning_rate=50.0, warmup=0.0)
     before = hash_tensors(built.model.state_dict())
-    wrong = Split(split(32, 2).examples, 1 - split(32, 2).targets)  # the better it learns, the worse it is on these
+    wrong = Split(
+        split(32, 2).examples, 1 - split(32, 2).targets
+    )  # the better it learns, the worse it is on these
     outcome = fit(built, wrong)
     assert outcome.best_epoch == 0
     assert hash_tensors(outcome.state) == before
@@ -84,7 +92,9 @@ def test_fit_gives_the_same_weights_when_seed_is_the_same_and_others_when_not() 
 
 
 def test_fit_leaves_batch_statistics_alone_when_frozen() -> None:
-    frozen, trained = (fit(trainer(batch_norm=choice)).state["body.1.running_mean"] for choice in ("frozen", "train"))
+    frozen, trained = (
+        fit(trainer(batch_norm=choice)).state["body.1.running_mean"] for choice in ("frozen", "train")
+    )
     assert torch.equal(frozen, torch.zeros(4))
     assert not torch.equal(trained, torch.zeros(4))
 

@@ -14,7 +14,9 @@ IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def pictures(count: int, size: int = 24) -> torch.Tensor:
-    return torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0, 256, (count, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def test_to_input_equals_timm_normalisation() -> None:
@@ -28,7 +30,9 @@ def test_to_input_equals_timm_normalisation() -> None:
 
 def test_augment_flips_about_half_and_nothing_else() -> None:
     pixels = pictures(400, 8)
-    flipped = augment(pixels, ImageAugment(horizontal_flip=True, crop_scale=(1.0, 1.0)), torch.Generator().manual_seed(0))
+    flipped = augment(
+        pixels, ImageAugment(horizontal_flip=True, crop_scale=(1.0, 1.0)), torch.Generator().manual_seed(0)
+    )
     same = (flipped == pixels).flatten(1).all(dim=1)
     mirrored = (flipped == pixels.flip(2)).flatten(1).all(dim=1)
     assert bool((same ^ mirrored).all())
@@ -43,7 +47,9 @@ def test_augment_changes_nothing_when_all_is_off() -> None:
 
 def test_augment_crops_inside_the_picture_and_keeps_the_range() -> None:
     pixels = pictures(16)
-    cropped = augment(pixels, ImageAugment(horizontal_flip=False, crop_scale=(0.5, 0.6)), torch.Generator().manual_seed(0))
+    cropped = augment(
+        pixels, ImageAugment(horizontal_flip=False, crop_scale=(0.5, 0.6)), torch.Generator().manual_seed(0)
+    )
     assert cropped.shape == pixels.shape
     assert cropped.dtype == torch.float32
     assert 0 <= cropped.min() < cropped.max() <= 255
@@ -51,18 +57,29 @@ def test_augment_crops_inside_the_picture_and_keeps_the_range() -> None:
 
 
 def test_augment_repeats_itself_when_the_seed_is_the_same() -> None:
-    first, second = (augment(pictures(8), ImageAugment(vertical_flip=True), torch.Generator().manual_seed(5)) for _ in range(2))
+    first, second = (
+        augment(pictures(8), ImageAugment(vertical_flip=True), torch.Generator().manual_seed(5))
+        for _ in range(2)
+    )
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize(("name", "size", "crop_pct"), [("tf_efficientnet_lite0", 224, 0.875), ("test_vit", 160, 0.95)])
-def test_describe_input_takes_timm_configuration_unless_the_recipe_says_otherwise(name: str, size: int, crop_pct: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "size", "crop_pct"), [("tf_efficientnet_lite0", 224, 0.875), ("test_vit", 160, 0.95)]
+)
+def test_describe_input_takes_timm_configuration_unless_the_recipe_says_otherwise(
+    name: str, size: int, crop_pct: float
+) -> None:
     model = create_network(name)
     spec, _ = describe_input(model, Image())
     assert (spec.height, spec.width, spec.crop_pct, spec.interpolation) == (size, size, crop_pct, "bicubic")
     if name == "test_vit":
-        with pytest.raises(GraftError, match=r"image\.size: 64, but this backbone takes pictures of 160 pixels only"):
+        with pytest.raises(
+            GraftError, match=r"image\.size: 64, but this backbone takes pictures of 160 pixels only"
+        ):
             describe_input(model, Image(size=64))
         return
-    spec, _ = describe_input(model, Image(size=64, crop_pct=1.0, interpolation="bilinear", crop_mode="squash"))
+    spec, _ = describe_input(
+        model, Image(size=64, crop_pct=1.0, interpolation="bilinear", crop_mode="squash")
+    )
     assert (spec.height, spec.crop_pct, spec.interpolation, spec.crop_mode) == (64, 1.0, "bilinear", "squash")

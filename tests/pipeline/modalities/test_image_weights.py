@@ -44,18 +44,31 @@ def test_pretrained_backbone_knows_a_real_cat_when_weights_come_from_another_imp
 
 def test_fit_weights_takes_every_tensor_of_the_other_implementation() -> None:
     backbone = load_recipe(SOLAR_CELLS).backbone
-    theirs = [value for name, value in read_weights(backbone.weights).items() if not name.endswith("num_batches_tracked")]
-    ours = [value for name, value in create_pretrained(backbone).state_dict().items() if not name.endswith("num_batches_tracked")]
+    theirs = [
+        value
+        for name, value in read_weights(backbone.weights).items()
+        if not name.endswith("num_batches_tracked")
+    ]
+    ours = [
+        value
+        for name, value in create_pretrained(backbone).state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    ]
     assert len(theirs) == len(ours) == 247
     assert all(torch.equal(a, b) for a, b in zip(theirs, ours, strict=True))
 
 
 def small() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)
+    )
 
 
 def renamed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {f"their_{index:03d}.{name.rpartition('.')[2]}": value for index, (name, value) in enumerate(tensors.items())}
+    return {
+        f"their_{index:03d}.{name.rpartition('.')[2]}": value
+        for index, (name, value) in enumerate(tensors.items())
+    }
 
 
 @settings(max_examples=50, deadline=None)
@@ -83,7 +96,12 @@ def test_fit_weights_refuses_when_anything_is_missing_left_over_or_misshapen() -
     tensors["4.weight"] = torch.zeros(5, 4)
     with pytest.raises(GraftError) as refused:
         fit_weights(small(), tensors, "names", "x.pth")
-    for words in ("`0.bias` is missing", "`extra` is not in the network", "`4.weight` is (5, 4), the network's (2, 4)", "x.pth"):
+    for words in (
+        "`0.bias` is missing",
+        "`extra` is not in the network",
+        "`4.weight` is (5, 4), the network's (2, 4)",
+        "x.pth",
+    ):
         assert words in str(refused.value)
 
 
@@ -115,7 +133,9 @@ def test_read_weights_runs_no_code_of_the_file(tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
-def test_create_pretrained_names_the_three_ways_when_the_hub_is_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_create_pretrained_names_the_three_ways_when_the_hub_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
@@ -127,7 +147,9 @@ def test_create_pretrained_names_the_three_ways_when_the_hub_is_out_of_reach(tmp
         assert way in str(refused.value)
 
 
-def test_create_pretrained_reads_the_hub_from_a_local_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_create_pretrained_reads_the_hub_from_a_local_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import huggingface_hub.constants
 
     weights = make_hub_cache(tmp_path, TINY)

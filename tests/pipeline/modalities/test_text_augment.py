@@ -11,7 +11,9 @@ from pipeline.modalities.text.augment import Augmenter, create_augmenter
 from pipeline.modalities.text.wordnet import load_wordnet
 from pipeline.recipe.sections import TextAugment
 
-texts = st.lists(st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=8), min_size=1, max_size=30).map(" ".join)
+texts = st.lists(
+    st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=8), min_size=1, max_size=30
+).map(" ".join)
 TEN = " ".join(f"w{i}" for i in range(10))
 
 
@@ -55,6 +57,6 @@ def test_load_wordnet_knows_synonyms_of_common_words() -> None:
 
 
 def test_load_wordnet_names_the_extra_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("pipeline.machine.extras.find_spec", lambda name: None)
     with pytest.raises(GraftError, match=r"graft-ml\[wordnet\]"):
         create_augmenter(TextAugment(synonym=0.1))

@@ -25,7 +25,9 @@ class Text:
 def examples(folder: Path, augment: TextAugment | None) -> TextExamples:
     encoder = load_encoder(TextBackbone(name="tiny", weights=str(make_encoder(folder / "encoder"))))
     tokenizer = FileRef(file="tokenizer.json", sha256=hashlib.sha256(encoder.tokenizer_json).hexdigest())
-    preprocessor = TextPreprocessor(TextInputSpec(tokenizer=tokenizer, max_tokens=20, pad_id=0), encoder.tokenizer_json)
+    preprocessor = TextPreprocessor(
+        TextInputSpec(tokenizer=tokenizer, max_tokens=20, pad_id=0), encoder.tokenizer_json
+    )
     return decode_examples([Text("the sun was so very good"), Text("bad")], preprocessor, folder, augment)
 
 

@@ -11,7 +11,9 @@ from tests.encoders import _config
 
 
 @given(st.sampled_from(["mean", "cls", "last"]), st.integers(1, 6), st.integers(0, 5), st.integers(0, 2**31))
-def test_pool_gives_the_same_whatever_stands_in_the_padding(pooling: Pooling, tokens: int, padding: int, seed: int) -> None:
+def test_pool_gives_the_same_whatever_stands_in_the_padding(
+    pooling: Pooling, tokens: int, padding: int, seed: int
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     states = torch.randn(1, tokens, 3, generator=generator)
     padded = torch.cat([states, torch.randn(1, padding, 3, generator=generator) * 1e3], dim=1)
@@ -36,14 +38,23 @@ def test_parameter_groups_give_each_layer_its_rate_and_hold_every_parameter_once
 
 
 def test_layer_depths_count_from_the_embeddings_to_what_follows_the_layers() -> None:
-    names = ["embeddings.word.weight", "encoder.layer.0.a", "encoder.layer.11.a", "final_norm.weight", "head.weight"]
+    names = [
+        "embeddings.word.weight",
+        "encoder.layer.0.a",
+        "encoder.layer.11.a",
+        "final_norm.weight",
+        "head.weight",
+    ]
     assert layer_depths(names) == [0, 1, 12, 13, 13]
     assert layer_depths(["a", "b", "head.weight"]) == [0, 0, 1]
 
 
 def test_set_head_gives_its_logits() -> None:
     model = TextClassifier(build_encoder(_config("bert", 50).to_diff_dict()), "mean", 2).eval()
-    weight, bias = np.random.default_rng(0).normal(size=(4, 32)).astype(np.float32), np.arange(4, dtype=np.float32)
+    weight, bias = (
+        np.random.default_rng(0).normal(size=(4, 32)).astype(np.float32),
+        np.arange(4, dtype=np.float32),
+    )
     model.set_head(weight, bias)
     feeds = {"input_ids": torch.tensor([[2, 7, 3]]), "attention_mask": torch.ones(1, 3, dtype=torch.int64)}
     with torch.inference_mode():

@@ -35,7 +35,9 @@ def bert(encoders: dict[str, Path], tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("kind", "pooling", "pad", "longest"), [
     ("bert", "mean", 0, 64), ("distilbert", "mean", 0, 64), ("roberta", "mean", 1, 64), ("modernbert", "mean", 1, 64), ("gpt2", "last", 2, 64),
 ])  # fmt: skip
-def test_load_encoder_finds_pooling_padding_and_length(encoders: dict[str, Path], kind: str, pooling: str, pad: int, longest: int) -> None:
+def test_load_encoder_finds_pooling_padding_and_length(
+    encoders: dict[str, Path], kind: str, pooling: str, pad: int, longest: int
+) -> None:
     encoder = load(encoders[kind])
     assert (encoder.pooling, encoder.pad_id, encoder.longest) == (pooling, pad, longest)
     document = json.loads(encoder.tokenizer_json)
@@ -44,7 +46,9 @@ def test_load_encoder_finds_pooling_padding_and_length(encoders: dict[str, Path]
 
 def test_load_encoder_follows_the_pooling_noted_beside_the_model(bert: Path) -> None:
     (bert / "1_Pooling").mkdir()
-    (bert / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}))
+    (bert / "1_Pooling" / "config.json").write_text(
+        json.dumps({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False})
+    )
     assert load(bert).pooling == "cls"
     assert load(bert, pooling="last").pooling == "last"
 
@@ -53,7 +57,10 @@ def test_load_encoder_follows_the_pooling_noted_beside_the_model(bert: Path) -> 
     ("content", "words"),
     [
         ('{"pooling_mode_max_tokens": true}', "pooling_mode_max_tokens, which is not one"),
-        ('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}', "pooling_mode_cls_token, pooling_mode_mean_tokens"),
+        (
+            '{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}',
+            "pooling_mode_cls_token, pooling_mode_mean_tokens",
+        ),
         ("{", "cannot be read"),
         ("[]", "cannot be read"),
     ],
@@ -70,7 +77,9 @@ def test_load_pretrained_refuses_what_is_not_an_encoder(encoders: dict[str, Path
     from transformers import AutoModel, T5Config
 
     folder = Path(shutil.copytree(encoders["bert"], tmp_path / "t5"))
-    config = T5Config(vocab_size=100, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    config = T5Config(
+        vocab_size=100, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0
+    )
     AutoModel.from_config(config).save_pretrained(folder)
     with pytest.raises(GraftError, match="cannot encode token ids and their mask alone"):
         load_pretrained(parse_recipe(text_recipe(Path("t.csv"), folder)))
@@ -82,7 +91,9 @@ def test_load_encoder_refuses_when_weights_are_missing(bert: Path) -> None:
     tensors = load_file(bert / "model.safetensors")
     tensors.pop("encoder.layer.1.output.dense.weight")
     save_file(tensors, bert / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(GraftError, match=r"encoder\.layer\.1\.output\.dense\.weight` is missing.*Random weights are never"):
+    with pytest.raises(
+        GraftError, match=r"encoder\.layer\.1\.output\.dense\.weight` is missing.*Random weights are never"
+    ):
         load(bert)
 
 
@@ -118,13 +129,17 @@ def test_load_encoder_refuses_when_a_file_is_broken(bert: Path, broken: str) -> 
         load(bert)
 
 
-def test_load_encoder_names_three_ways_when_the_hub_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_load_encoder_names_three_ways_when_the_hub_cannot_be_reached(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     offline(monkeypatch, tmp_path)
     with pytest.raises(GraftError, match="Three ways"):
         load_encoder(TextBackbone(name="nobody/nothing"))
 
 
-def test_load_encoder_reads_the_hub_from_a_filled_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoders: dict[str, Path]) -> None:
+def test_load_encoder_reads_the_hub_from_a_filled_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, encoders: dict[str, Path]
+) -> None:
     offline(monkeypatch, tmp_path)
     repository = tmp_path / "models--me--tiny"
     shutil.copytree(encoders["bert"], repository / "snapshots" / "abc")

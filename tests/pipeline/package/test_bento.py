@@ -31,7 +31,10 @@ def tags(tiny_run: Path) -> dict[str, str]:
 
 def test_bento_holds_the_service_and_no_training_code(tags: dict[str, str]) -> None:
     bento = bentoml.get(tags["bento"])
-    files = {path.relative_to(Path(bento.path) / "src").as_posix() for path in (Path(bento.path) / "src").rglob("*.py")}
+    files = {
+        path.relative_to(Path(bento.path) / "src").as_posix()
+        for path in (Path(bento.path) / "src").rglob("*.py")
+    }
     assert {"service.py", "serving/service/__init__.py"} <= files
     assert not any(name.startswith("pipeline") for name in files)
     requirements = (Path(bento.path) / "env" / "python" / "requirements.txt").read_text()
@@ -78,7 +81,11 @@ def test_tracing_and_its_exporter_are_in_a_bento() -> None:
 def test_bento_carries_just_the_files_that_packaging_looks_at(tags: dict[str, str]) -> None:
     """One that it looked at and a Bento left out would make each run package again."""
     source = Path(bentoml.get(tags["bento"]).path) / "src" / "serving"
-    carried = {path.relative_to(source) for path in source.rglob("*") if path.is_file() and path.suffix not in {".txt", ".pyc"}}
+    carried = {
+        path.relative_to(source)
+        for path in source.rglob("*")
+        if path.is_file() and path.suffix not in {".txt", ".pyc"}
+    }
     assert carried == {path.relative_to(ROOT / "serving") for path in _carried_files()}
 
 
@@ -94,10 +101,14 @@ def with_artifacts(bundle: Bundle, *runtimes: str) -> Bundle:
     return replace(bundle, manifest=bundle.manifest.model_copy(update={"artifacts": (first, *others)}))
 
 
-def test_requirements_follow_the_runtimes_of_what_is_published(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requirements_follow_the_runtimes_of_what_is_published(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundle = open_bundle(tiny_run / "bundle")
     assert _requirements(bundle) == (ROOT / "serving" / "requirements.txt").read_text().rstrip("\n") + "\n"
-    assert f"openvino=={metadata.version('openvino')}\n" in _requirements(with_artifacts(bundle, "openvino-cpu"))
+    assert f"openvino=={metadata.version('openvino')}\n" in _requirements(
+        with_artifacts(bundle, "openvino-cpu")
+    )
     on_gpu = _requirements(with_artifacts(bundle, "onnxruntime-cuda"))
     assert "\nonnxruntime-gpu[cuda,cudnn]==" in on_gpu
     assert "\nonnxruntime==" not in on_gpu, "both own the module onnxruntime"
@@ -114,7 +125,11 @@ def test_version_tells_bundles_apart_that_serve_otherwise(tiny_run: Path) -> Non
 
 
 def test_service_requirements_are_pinned_as_tested() -> None:
-    pinned = [line for line in (ROOT / "serving" / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+    pinned = [
+        line
+        for line in (ROOT / "serving" / "requirements.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     tested = (ROOT / "constraints.txt").read_text().splitlines()
     assert set(pinned) <= set(tested)
     assert yaml.safe_load((ROOT / "bentofile.yaml").read_text())["service"] == "serving.service:GraftService"

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.export import tensorrt
 from pipeline.export.stage import export
-from pipeline.layout import RunFolder
+from pipeline.files.layout import RunFolder
 from pipeline.recipe.reading import load_recipe
 from pipeline.recipe.sections import Recipe
 from pipeline.verify import publish
@@ -38,7 +38,9 @@ def run(tiny_run: Path, tmp_path: Path) -> RunFolder:
 
 def recipe_of(run: RunFolder, *formats: str) -> Recipe:
     recipe = load_recipe(run.recipe)
-    return recipe.model_copy(update={"export": recipe.export.model_copy(update={"formats": ("onnx-fp32", *formats)})})
+    return recipe.model_copy(
+        update={"export": recipe.export.model_copy(update={"formats": ("onnx-fp32", *formats)})}
+    )
 
 
 @pytest.fixture
@@ -96,16 +98,24 @@ def test_plan_is_refused_on_another_gpu_and_the_onnx_serves_where_that_is_allowe
     with pytest.raises(ProviderError, match=r"8\.0") as refused:
         load_predictor(published.bundle, artifact="tensorrt-fp32")
     assert refused.value.code == "plan_mismatch"
-    assert load_predictor(published.bundle, artifact="tensorrt-fp32", fallback="onnx-fp32").artifact.name == "onnx-fp32"
+    assert (
+        load_predictor(published.bundle, artifact="tensorrt-fp32", fallback="onnx-fp32").artifact.name
+        == "onnx-fp32"
+    )
     assert "serving onnx-fp32 instead of tensorrt-fp32" in caplog.text
 
 
-def test_plan_is_refused_when_its_bytes_change_and_the_onnx_serves_where_that_is_allowed(published: RunFolder) -> None:
+def test_plan_is_refused_when_its_bytes_change_and_the_onnx_serves_where_that_is_allowed(
+    published: RunFolder,
+) -> None:
     with (published.bundle / "model-tensorrt-fp32.plan").open("ab") as file:
         file.write(b"\0")
     with pytest.raises(ProviderError, match="its bytes changed"):
         load_predictor(published.bundle, artifact="tensorrt-fp32")
-    assert load_predictor(published.bundle, artifact="tensorrt-fp32", fallback="onnx-fp32").artifact.name == "onnx-fp32"
+    assert (
+        load_predictor(published.bundle, artifact="tensorrt-fp32", fallback="onnx-fp32").artifact.name
+        == "onnx-fp32"
+    )
 
 
 def test_another_plan_under_its_own_hash_is_unproven(published: RunFolder) -> None:
@@ -126,4 +136,7 @@ def test_a_plan_whose_record_was_edited_is_unproven(published: RunFolder, field:
 
 def test_verify_begins_anew_where_a_plan_was_published(published: RunFolder) -> None:
     verify(recipe_of(published, "tensorrt-fp32"), published)
-    assert [artifact.name for artifact in open_bundle(published.bundle).manifest.artifacts] == ["onnx-fp32", "tensorrt-fp32"]
+    assert [artifact.name for artifact in open_bundle(published.bundle).manifest.artifacts] == [
+        "onnx-fp32",
+        "tensorrt-fp32",
+    ]

@@ -14,12 +14,12 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from pipeline.data.samples import read_samples
-from pipeline.evaluate.calibration import softmax
-from pipeline.evaluate.reference import Answers, Reference, read_reference
-from pipeline.export.limits import LIMITS
+from pipeline.artifacts.limits import LIMITS
 from pipeline.export.temperature import scale_temperature
-from pipeline.layout import RunFolder
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import read_samples
+from pipeline.measures.calibration import softmax
+from pipeline.measures.reference import Answers, Reference, read_reference
 from pipeline.verify.receipt import build_receipt, compare
 from pipeline.verify.scoring import BATCH_SIZES, Scores
 from serving.model.bundle import open_bundle
@@ -85,7 +85,9 @@ def train_otherwise(model: onnx.ModelProto) -> None:
     for tensor in model.graph.initializer:
         value = numpy_helper.to_array(tensor)
         if value.dtype == np.float32 and value.ndim > 1:
-            tensor.CopyFrom(numpy_helper.from_array(rng.permutation(value.ravel()).reshape(value.shape), tensor.name))
+            tensor.CopyFrom(
+                numpy_helper.from_array(rng.permutation(value.ravel()).reshape(value.shape), tensor.name)
+            )
 
 
 def pixel_scale(model: onnx.ModelProto) -> onnx.TensorProto:
@@ -170,7 +172,10 @@ def test_receipt_fails_when_the_file_is_faulty(run: RunFolder, name: str) -> Non
     assert noticed_by <= failed(receipt_of(run))
 
 
-@pytest.mark.parametrize(("tier", "factor"), [("fp32", 0.99), ("fp32", 1.01), ("fp16", 1.05), ("bf16", 0.95), ("int8", 0.9), ("int8", 2.0)])
+@pytest.mark.parametrize(
+    ("tier", "factor"),
+    [("fp32", 0.99), ("fp32", 1.01), ("fp16", 1.05), ("bf16", 0.95), ("int8", 0.9), ("int8", 2.0)],
+)
 def test_receipt_fails_when_the_temperature_is_wrong(run: RunFolder, tier: str, factor: float) -> None:
     put_model(run, scale_temperature(run.model.read_bytes(), factor))
     receipt = receipt_of(run, tier=tier)
@@ -196,16 +201,28 @@ GROSS = (
 
 @pytest.mark.parametrize("tier", ["fp16", "bf16", "int8"])
 @pytest.mark.parametrize("name", GROSS)
-def test_receipt_of_a_rounded_artifact_fails_too_when_the_file_is_faulty(run: RunFolder, name: str, tier: str) -> None:
+def test_receipt_of_a_rounded_artifact_fails_too_when_the_file_is_faulty(
+    run: RunFolder, name: str, tier: str
+) -> None:
     rewrite(run, FILE_FAULTS[name][0])
     assert failed(receipt_of(run, tier=tier))
 
 
 @pytest.mark.parametrize("tier", ["fp16", "bf16", "int8"])
 @pytest.mark.parametrize(
-    "name", ["labels permuted", "a label missing", "logits instead of probabilities", "not normalised", "NaN", "constant"]
+    "name",
+    [
+        "labels permuted",
+        "a label missing",
+        "logits instead of probabilities",
+        "not normalised",
+        "NaN",
+        "constant",
+    ],
 )
-def test_receipt_of_a_rounded_artifact_fails_too_when_serving_is_faulty(run: RunFolder, name: str, tier: str) -> None:
+def test_receipt_of_a_rounded_artifact_fails_too_when_serving_is_faulty(
+    run: RunFolder, name: str, tier: str
+) -> None:
     assert failed(receipt_of(run, faulty(run, **SERVING_FAULTS[name]), tier=tier))
 
 
@@ -240,7 +257,10 @@ def test_receipt_fails_when_serving_is_faulty(run: RunFolder, name: str) -> None
     assert failed(receipt_of(run, faulty(run, **SERVING_FAULTS[name])))
 
 
-@pytest.mark.parametrize("change", [{"interpolation": "lanczos"}, {"interpolation": "nearest"}, {"crop_pct": 0.8}, {"crop_mode": "squash"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"interpolation": "lanczos"}, {"interpolation": "nearest"}, {"crop_pct": 0.8}, {"crop_mode": "squash"}],
+)
 def test_receipt_fails_when_pictures_are_resized_otherwise(run: RunFolder, change: dict[str, object]) -> None:
     predictor = load_predictor(run.bundle)
     assert all(getattr(predictor.manifest.input, key) != value for key, value in change.items())
@@ -299,12 +319,16 @@ def test_compare_finds_no_difference_when_there_is_none() -> None:
 
 def test_compare_lets_a_tie_fall_either_way() -> None:
     """A flip below the margin is no loss, though the label happened to be the one that is lost."""
-    logits = np.concatenate([np.array([[1e-6, 0.0]]), np.tile([[3.0, -3.0], [-3.0, 3.0]], (10, 1))]).astype(np.float32)
+    logits = np.concatenate([np.array([[1e-6, 0.0]]), np.tile([[3.0, -3.0], [-3.0, 3.0]], (10, 1))]).astype(
+        np.float32
+    )
     targets = logits.argmax(axis=1)
     rows = softmax(logits, 1.0)
     rows[0] = rows[0, ::-1]
     answers = Answers(logits, targets, ["00" * 32] * len(logits))
-    measured = compare(same(rows.astype(np.float32)), Reference(answers, answers, 1.0, ("a", "b")), LIMITS["fp32"])
+    measured = compare(
+        same(rows.astype(np.float32)), Reference(answers, answers, 1.0, ("a", "b")), LIMITS["fp32"]
+    )
     assert measured["agreeing"] == len(logits) - 1
     assert (measured["agreement"], measured["ties"], measured["metric_drop"]) == (1.0, 1, 0.0)
     assert measured["metrics_difference"]["accuracy"]["value"] < 0, "it is reported all the same"
@@ -313,7 +337,11 @@ def test_compare_lets_a_tie_fall_either_way() -> None:
 def test_compare_finds_batches_of_another_length() -> None:
     logits = np.random.default_rng(0).normal(0, 4, (50, 3)).astype(np.float32)
     rows = softmax(logits, 1.7).astype(np.float32)
-    measured = compare(replace(same(rows), batched={2: rows[::2]}), as_reference(logits, np.arange(50) % 3, 1.7), LIMITS["fp32"])
+    measured = compare(
+        replace(same(rows), batched={2: rows[::2]}),
+        as_reference(logits, np.arange(50) % 3, 1.7),
+        LIMITS["fp32"],
+    )
     assert (measured["shape"], measured["expected_shape"]) == ([25, 3], [50, 3])
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.layout import RunFolder
+from pipeline.artifacts.states import State
+from pipeline.files.layout import RunFolder
 from pipeline.verify.report import render_receipts, table_of, to_text
-from pipeline.verify.states import State
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,10 @@ def receipt(tiny_run: Path) -> dict[str, object]:
 
 def test_table_marks_what_is_past_its_limit(receipt: dict[str, object]) -> None:
     checks = [check | {"passed": check["name"] != "min_cosine"} for check in receipt["checks"]]
-    rows = {row.name: row.cells for row in table_of([receipt, receipt | {"checks": checks, "min_cosine": 0.5, "artifact": "broken"}])}
+    rows = {
+        row.name: row.cells
+        for row in table_of([receipt, receipt | {"checks": checks, "min_cosine": 0.5, "artifact": "broken"}])
+    }
     assert [cell.failed for cell in rows["least cosine"]] == [False, True]
     assert [cell.text for cell in rows["least cosine"]] == ["1.000000", "0.500000"]
     assert not any(cell.failed for name, cells in rows.items() for cell in cells if name != "least cosine")
@@ -45,7 +48,10 @@ def test_receipt_of_an_artifact_that_does_not_run_is_shown_too(receipt: dict[str
 
 def test_page_shows_verdicts_figures_and_flips_and_escapes_them(receipt: dict[str, object]) -> None:
     flips = [{"sha256": "ab" * 32, "checkpoint": "<b>bars", "artifact": "plain"}]
-    states = {"onnx-fp32": State(published=True, why="all agree"), "onnx-int8": State(published=False, why="it is <slow>")}
+    states = {
+        "onnx-fp32": State(published=True, why="all agree"),
+        "onnx-int8": State(published=False, why="it is <slow>"),
+    }
     page = render_receipts("tiny", states, [receipt, receipt | {"artifact": "onnx-int8", "flips": flips}])
     for words in (
         "tiny: receipts",

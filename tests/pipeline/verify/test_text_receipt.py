@@ -12,11 +12,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from pipeline.data.samples import read_samples
-from pipeline.evaluate.reference import read_reference
-from pipeline.export.limits import LIMITS
+from pipeline.artifacts.limits import LIMITS
 from pipeline.export.stage import export
-from pipeline.layout import RunFolder
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import read_samples
+from pipeline.measures.reference import read_reference
 from pipeline.recipe.reading import load_recipe
 from pipeline.recipe.sections import Export
 from pipeline.verify import publish as publishing
@@ -51,7 +51,9 @@ def failed(receipt: dict[str, object]) -> set[str]:
 class Changed:
     """A preprocessor with a fault."""
 
-    def __init__(self, inner: TextPreprocessor, decode=lambda item: item, collate=lambda feeds: feeds) -> None:
+    def __init__(
+        self, inner: TextPreprocessor, decode=lambda item: item, collate=lambda feeds: feeds
+    ) -> None:
         self.inner, self.change_item, self.change_feeds = inner, decode, collate
 
     def decode(self, data: bytes) -> Item:
@@ -75,18 +77,28 @@ def test_receipt_does_not_depend_on_what_fills_the_padding(run: RunFolder) -> No
     predictor = load_predictor(run.bundle)
     predictor.preprocessor = Changed(
         predictor.preprocessor,
-        collate=lambda feeds: feeds | {"input_ids": np.where(feeds["attention_mask"] == 0, 7, feeds["input_ids"])},
+        collate=lambda feeds: (
+            feeds | {"input_ids": np.where(feeds["attention_mask"] == 0, 7, feeds["input_ids"])}
+        ),
     )
     assert receipt_of(run, predictor)["passed"] is True
 
 
 FAULTS = {
-    "the attention mask dropped": {"collate": lambda feeds: feeds | {"attention_mask": np.ones_like(feeds["attention_mask"])}},
-    "padded on the left": {"collate": lambda feeds: {name: array[:, ::-1].copy() for name, array in feeds.items()}},
+    "the attention mask dropped": {
+        "collate": lambda feeds: feeds | {"attention_mask": np.ones_like(feeds["attention_mask"])}
+    },
+    "padded on the left": {
+        "collate": lambda feeds: {name: array[:, ::-1].copy() for name, array in feeds.items()}
+    },
     "the last special token dropped": {"decode": lambda item: Item(item.array[:-1])},
     "cut at another length": {"decode": lambda item: Item(item.array[:8])},
-    "one id off": {"decode": lambda item: Item(np.concatenate([item.array[:1], item.array[1:-1] + 1, item.array[-1:]]))},
-    "words in another order": {"decode": lambda item: Item(np.concatenate([item.array[:1], item.array[1:-1][::-1], item.array[-1:]]))},
+    "one id off": {
+        "decode": lambda item: Item(np.concatenate([item.array[:1], item.array[1:-1] + 1, item.array[-1:]]))
+    },
+    "words in another order": {
+        "decode": lambda item: Item(np.concatenate([item.array[:1], item.array[1:-1][::-1], item.array[-1:]]))
+    },
 }
 
 
@@ -101,7 +113,9 @@ def other_tokenizer(run: RunFolder) -> bytes:
     """The same vocabulary in another order, as another model's of the same size would have it."""
     document = json.loads((run.bundle / "tokenizer.json").read_bytes())
     words = [word for word in document["model"]["vocab"] if not word.startswith("[")]
-    document["model"]["vocab"] |= {word: index for index, word in zip(range(4, 4 + len(words)), reversed(words), strict=True)}
+    document["model"]["vocab"] |= {
+        word: index for index, word in zip(range(4, 4 + len(words)), reversed(words), strict=True)
+    }
     return json.dumps(document).encode()
 
 
@@ -122,24 +136,34 @@ def test_receipt_fails_when_the_tokenizer_is_another_models_under_its_own_hash(r
 
 
 def published(run: RunFolder, monkeypatch: pytest.MonkeyPatch, speed: float, **limits: float) -> str:
-    monkeypatch.setattr(publishing, "measure_speedup", lambda *_: {"median": speed, "low": speed, "high": speed})
+    monkeypatch.setattr(
+        publishing, "measure_speedup", lambda *_: {"median": speed, "low": speed, "high": speed}
+    )
     manifest = json.loads((run.bundle / "manifest.json").read_text())
     manifest["artifacts"] = manifest["artifacts"][:1]
     (run.bundle / "manifest.json").write_text(json.dumps(manifest))
-    (run.bundle / "model-int8.onnx").unlink(missing_ok=True)  # the run itself may have published it: that depends on what it measured
+    (run.bundle / "model-int8.onnx").unlink(
+        missing_ok=True
+    )  # the run itself may have published it: that depends on what it measured
     export = Export.model_validate({"formats": ["onnx-fp32", "onnx-int8"], "limits": {"onnx-int8": limits}})
-    publisher = Publisher(run, export, load_predictor(run.bundle), originals_of(run), read_reference(run.reference))
+    publisher = Publisher(
+        run, export, load_predictor(run.bundle), originals_of(run), read_reference(run.reference)
+    )
     return publisher.publish("onnx-int8").to_text()
 
 
-def test_int8_is_published_with_its_receipt_and_runs_one_at_a_time(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_is_published_with_its_receipt_and_runs_one_at_a_time(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = published(run, monkeypatch, 2.0)
     assert said.startswith("published: ")
     assert "2.00 [2.00, 2.00] times as fast" in said
     predictor = load_predictor(run.bundle, artifact="onnx-int8")
     assert predictor.artifact.max_batch_size == 1
     arrays = [predictor.decode(text).array for text in (b"good", b"the sun was so very bad", b"a day")]
-    assert np.array_equal(predictor.score(arrays), np.concatenate([predictor.score([array]) for array in arrays]))
+    assert np.array_equal(
+        predictor.score(arrays), np.concatenate([predictor.score([array]) for array in arrays])
+    )
     receipt = json.loads((run.bundle / predictor.artifact.receipt.file).read_text())
     assert receipt["passed"] is True
     assert receipt["artifact_sha256"] == predictor.artifact.sha256
@@ -147,7 +171,9 @@ def test_int8_is_published_with_its_receipt_and_runs_one_at_a_time(run: RunFolde
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.05])
-def test_int8_is_not_published_when_it_is_hardly_faster(run: RunFolder, monkeypatch: pytest.MonkeyPatch, speed: float) -> None:
+def test_int8_is_not_published_when_it_is_hardly_faster(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, speed: float
+) -> None:
     said = published(run, monkeypatch, speed)
     measured = f"{speed:.2f} [{speed:.2f}, {speed:.2f}] times as fast, on one thread"
     assert said == f"not published, because it is not 1.1 times as fast as onnx-fp32 ({measured})"
@@ -155,7 +181,9 @@ def test_int8_is_not_published_when_it_is_hardly_faster(run: RunFolder, monkeypa
     assert not list(run.bundle.glob("*int8*"))
 
 
-def test_int8_is_published_though_slower_when_the_recipe_says_so(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_is_published_though_slower_when_the_recipe_says_so(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert published(run, monkeypatch, 0.9, min_speedup=0).startswith("published: ")
     artifact = open_bundle(run.bundle).artifact("onnx-int8")
     receipt = json.loads((run.bundle / artifact.receipt.file).read_text())
@@ -163,23 +191,33 @@ def test_int8_is_published_though_slower_when_the_recipe_says_so(run: RunFolder,
     assert receipt["made"]["calibrated_on"].endswith("samples of validation")
 
 
-def test_int8_is_not_published_under_a_stricter_limit_of_the_recipe(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert published(run, monkeypatch, 2.0, max_mean_kl=1e-12).startswith("not published, because mean_kl is ")
+def test_int8_is_not_published_under_a_stricter_limit_of_the_recipe(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert published(run, monkeypatch, 2.0, max_mean_kl=1e-12).startswith(
+        "not published, because mean_kl is "
+    )
     assert json.loads((run.refused / "onnx-int8.json").read_text())["limits"]["max_mean_kl"] == 1e-12
 
 
-def test_int8_is_not_published_when_it_cannot_be_loaded(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_is_not_published_when_it_cannot_be_loaded(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (run.candidates / "model-int8.onnx").write_bytes(b"no model")
     assert published(run, monkeypatch, 2.0).startswith("not published, because it cannot be run: ")
     assert [artifact.name for artifact in open_bundle(run.bundle).manifest.artifacts] == ["onnx-fp32"]
 
 
-def test_int8_is_not_published_when_it_answers_otherwise(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_is_not_published_when_it_answers_otherwise(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = run.candidates / "model-int8.onnx"
     model = onnx.load(path)
     for tensor in model.graph.initializer:
         if tensor.name.endswith("_scale"):
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(3), tensor.name))
+            tensor.CopyFrom(
+                numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(3), tensor.name)
+            )
     onnx.save(model, path)
     said = published(run, monkeypatch, 2.0)
     assert said.startswith("not published, because ")
@@ -192,7 +230,9 @@ def test_export_gives_the_same_files_twice_and_keeps_the_metadata(run: RunFolder
     export(load_recipe(run.recipe), run)
     assert {path.name: path.read_bytes() for path in (run.model, *run.candidates.iterdir())} == before
     source, made = (onnx.load_from_string(before[name]) for name in ("model.onnx", "model-int8.onnx"))
-    assert {item.key: item.value for item in source.metadata_props}.items() <= {i.key: i.value for i in made.metadata_props}.items()
+    assert {item.key: item.value for item in source.metadata_props}.items() <= {
+        i.key: i.value for i in made.metadata_props
+    }.items()
     assert {"MatMulInteger", "DynamicQuantizeLinear"} <= {node.op_type for node in made.graph.node}
 
 

@@ -94,7 +94,14 @@ def server() -> Iterator[ThreadingHTTPServer]:
         def answer(self) -> None:
             script: Script = self.server.script
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            script.asked.append(Asked(self.path, {name.lower(): value for name, value in self.headers.items()}, body, time.monotonic()))
+            script.asked.append(
+                Asked(
+                    self.path,
+                    {name.lower(): value for name, value in self.headers.items()},
+                    body,
+                    time.monotonic(),
+                )
+            )
             step = script.answers.pop(0) if script.answers else (200, {}, predictions(self.path, body))
             if step == RESET:
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -146,8 +153,15 @@ def predictions(path: str, body: bytes) -> Any:
     if body.startswith(b"{"):
         items = json.loads(body)["texts"]
     else:
-        items = [part.split(b"\r\n\r\n")[1].removesuffix(b"\r\n").decode() for part in body.split(body.split(b"\r\n")[0])[1:-1]]
-    return {"predictions": [error("empty_input", "Nothing.") if not item else PREDICTION | {"label": item} for item in items]}
+        items = [
+            part.split(b"\r\n\r\n")[1].removesuffix(b"\r\n").decode()
+            for part in body.split(body.split(b"\r\n")[0])[1:-1]
+        ]
+    return {
+        "predictions": [
+            error("empty_input", "Nothing.") if not item else PREDICTION | {"label": item} for item in items
+        ]
+    }
 
 
 @dataclass
@@ -156,14 +170,18 @@ class Caller:
 
     kind: str
 
-    def __call__(self, url: str, method: str, *arguments: Any, call: dict[str, Any] | None = None, **options: Any) -> Any:
+    def __call__(
+        self, url: str, method: str, *arguments: Any, call: dict[str, Any] | None = None, **options: Any
+    ) -> Any:
         options = {"retries": QUICK, **options}
         if self.kind == "async":
             return asyncio.run(self.call_async(url, method, arguments, call or {}, options))
         with Client(url, **options) as client:
             return getattr(client, method)(*arguments, **(call or {}))
 
-    async def call_async(self, url: str, method: str, arguments: tuple[Any, ...], call: dict[str, Any], options: dict[str, Any]) -> Any:
+    async def call_async(
+        self, url: str, method: str, arguments: tuple[Any, ...], call: dict[str, Any], options: dict[str, Any]
+    ) -> Any:
         async with AsyncClient(url, **options) as client:
             return await getattr(client, method)(*arguments, **call)
 
@@ -173,11 +191,20 @@ def call(request: pytest.FixtureRequest) -> Caller:
     return Caller(request.param)
 
 
-def test_predict_image_sends_the_bytes_however_they_are_given(script: Script, call: Caller, tmp_path: Path) -> None:
+def test_predict_image_sends_the_bytes_however_they_are_given(
+    script: Script, call: Caller, tmp_path: Path
+) -> None:
     path = tmp_path / "cat.png"
     path.write_bytes(b"picture")
     with path.open("rb") as opened:
-        for picture in (b"picture", bytearray(b"picture"), memoryview(b"picture"), path, opened, io.BytesIO(b"picture")):
+        for picture in (
+            b"picture",
+            bytearray(b"picture"),
+            memoryview(b"picture"),
+            path,
+            opened,
+            io.BytesIO(b"picture"),
+        ):
             assert call(script.url, "predict_image", picture) == Prediction.model_validate(PREDICTION)
     assert {(asked.path, asked.body) for asked in script.asked} == {("/predict", b"picture")}
     assert script.asked[0].headers["content-type"] == "application/octet-stream"
@@ -210,7 +237,11 @@ def test_requests_go_below_a_path_and_carry_key_and_id(script: Script, call: Cal
     call(f"{script.url}/pets/", "predict_text", "a", api_key="secret\n", call={"request_id": "mine"})
     call(script.url, "predict_text", "a")
     first, second = script.asked
-    assert (first.path, first.headers["authorization"], first.headers["x-request-id"]) == ("/pets/predict", "Bearer secret", "mine")
+    assert (first.path, first.headers["authorization"], first.headers["x-request-id"]) == (
+        "/pets/predict",
+        "Bearer secret",
+        "mine",
+    )
     assert len(second.headers["x-request-id"]) == 32
 
 
@@ -218,7 +249,9 @@ def test_requests_go_below_a_path_and_carry_key_and_id(script: Script, call: Cal
 def test_predict_texts_splits_what_one_request_cannot_carry(script: Script, call: Caller, count: int) -> None:
     texts = [f"text {index}" for index in range(count)]
     assert [answer.label for answer in call(script.url, "predict_texts", texts)] == texts
-    assert [len(json.loads(asked.body)["texts"]) for asked in script.asked] == [min(256, count - start) for start in range(0, count, 256)]
+    assert [len(json.loads(asked.body)["texts"]) for asked in script.asked] == [
+        min(256, count - start) for start in range(0, count, 256)
+    ]
 
 
 def test_predict_images_splits_and_keeps_the_order(script: Script, call: Caller) -> None:
@@ -226,12 +259,16 @@ def test_predict_images_splits_and_keeps_the_order(script: Script, call: Caller)
     answers = call(script.url, "predict_images", pictures, call={"top_k": 2, "request_id": "mine"})
     assert answers[7] == ErrorBody.model_validate(error("empty_input", "Nothing."))
     assert [answer.label for answer in answers[8:]] == [f"picture {index}" for index in range(8, 300)]
-    assert [(asked.path, asked.headers["x-request-id"]) for asked in script.asked] == [("/predict_batch?top_k=2", "mine")] * 2
+    assert [(asked.path, asked.headers["x-request-id"]) for asked in script.asked] == [
+        ("/predict_batch?top_k=2", "mine")
+    ] * 2
 
 
 def test_batches_split_by_size_too(script: Script, call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("client", "async_client"):
-        monkeypatch.setattr(f"serving.client.{module}.find_kind", lambda name: replace(find_kind(name), max_body_bytes=20))
+        monkeypatch.setattr(
+            f"serving.client.{module}.find_kind", lambda name: replace(find_kind(name), max_body_bytes=20)
+        )
     assert len(call(script.url, "predict_images", [b"1234", b"5678", b"9", b"a" * 11, b"b"])) == 5
     assert len(script.asked) == 3
     assert len(call(script.url, "predict_texts", ["\U0001f600", "a", "b"])) == 3
@@ -250,7 +287,9 @@ def test_a_batch_with_fewer_answers_than_items_is_refused(script: Script, call: 
 
 
 @pytest.mark.parametrize("failure", [busy(503), busy(429), busy(502), (503, {}, b"<html>"), RESET], ids=str)
-def test_a_failure_that_passes_is_tried_again_with_the_same_request(script: Script, call: Caller, failure: Any) -> None:
+def test_a_failure_that_passes_is_tried_again_with_the_same_request(
+    script: Script, call: Caller, failure: Any
+) -> None:
     script.answers = [failure] * 3
     assert call(script.url, "predict_image", io.BytesIO(b"picture")).label == "cat"
     assert len(script.asked) == 4
@@ -268,7 +307,13 @@ def test_retries_end_after_their_attempts(script: Script, call: Caller) -> None:
         call(script.url, "predict_text", "a", retries=Retries(attempts=3, first_wait_s=0.001))
     assert len(script.asked) == 3
     assert (raised.value.code, raised.value.status, raised.value.request_id) == ("overloaded", 503, "theirs")
-    for part in (script.url, "The queue is full.", "Try later", "Tried 3 times", "HTTP 503, overloaded, request theirs"):
+    for part in (
+        script.url,
+        "The queue is full.",
+        "Try later",
+        "Tried 3 times",
+        "HTTP 503, overloaded, request theirs",
+    ):
         assert part in str(raised.value)
 
 
@@ -317,7 +362,9 @@ def test_a_refusal_by_something_else_says_what_is_known(script: Script, call: Ca
         ((200, {"Content-Encoding": "gzip"}, b"not gzip"), "request"),
     ],
 )
-def test_an_answer_of_another_program_is_an_error(script: Script, call: Caller, answer: Any, says: str) -> None:
+def test_an_answer_of_another_program_is_an_error(
+    script: Script, call: Caller, answer: Any, says: str
+) -> None:
     script.answers = [answer]
     with pytest.raises(UnexpectedAnswerError) as raised:
         call(script.url, "predict_text", "a", api_key="secret")
@@ -336,20 +383,29 @@ def test_an_answer_that_takes_too_long_is_given_up(script: Script, call: Caller)
 
 def test_the_reason_outlives_a_last_attempt_that_time_cuts_short(script: Script, call: Caller) -> None:
     script.answers = [busy(), 0.4]
-    with pytest.raises(ServiceUnavailableError, match=r"The queue is full\..*Tried 2 times.*HTTP 503, overloaded"):
+    with pytest.raises(
+        ServiceUnavailableError, match=r"The queue is full\..*Tried 2 times.*HTTP 503, overloaded"
+    ):
         call(script.url, "predict_text", "a", timeout_s=0.1)
 
 
 def test_an_attempt_that_takes_too_long_gives_way_to_the_next(script: Script, call: Caller) -> None:
     script.answers = [0.4]
     started = time.monotonic()
-    assert call(script.url, "predict_text", "a", retries=Retries(first_wait_s=0.002, attempt_timeout_s=0.1)).label == "cat"
+    assert (
+        call(
+            script.url, "predict_text", "a", retries=Retries(first_wait_s=0.002, attempt_timeout_s=0.1)
+        ).label
+        == "cat"
+    )
     assert time.monotonic() - started < 0.39
 
 
 def test_a_service_that_is_not_there_is_named(call: Caller) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(ServiceUnavailableError, match=f"{url} cannot be reached.*Check the address.*Tried 5 times") as raised:
+    with pytest.raises(
+        ServiceUnavailableError, match=f"{url} cannot be reached.*Check the address.*Tried 5 times"
+    ) as raised:
         call(url, "predict_text", "a")
     assert raised.value.status is None
     assert not call(url, "is_ready")
@@ -376,12 +432,21 @@ def test_wait_until_ready_says_why_when_time_is_over(script: Script, call: Calle
 
 def test_on_answer_sees_the_timings(script: Script, call: Caller) -> None:
     timing = 'decode;dur=1.2, queue;dur=0.1, session;desc="a";dur=7, total;dur="8.5", cache'
-    script.answers = [busy(), (200, {"Server-Timing": timing, "X-Request-ID": "theirs"}, PREDICTION), (400, {}, error())]
+    script.answers = [
+        busy(),
+        (200, {"Server-Timing": timing, "X-Request-ID": "theirs"}, PREDICTION),
+        (400, {}, error()),
+    ]
     seen: list[RoundTrip] = []
     call(script.url, "predict_text", "a", on_answer=seen.append)
     with pytest.raises(RequestRefusedError):
         call(script.url, "predict_text", "a", on_answer=seen.append)
-    assert (seen[0].path, seen[0].status, seen[0].attempts, seen[0].request_id) == ("/predict", 200, 2, "theirs")
+    assert (seen[0].path, seen[0].status, seen[0].attempts, seen[0].request_id) == (
+        "/predict",
+        200,
+        2,
+        "theirs",
+    )
     assert seen[0].server_ms == {"decode": 1.2, "queue": 0.1, "session": 7.0, "total": 8.5}
     assert 0 < seen[0].elapsed_s < 5
     assert (seen[1].status, seen[1].server_ms) == (400, {})
@@ -390,7 +455,9 @@ def test_on_answer_sees_the_timings(script: Script, call: Caller) -> None:
 def test_one_client_serves_several_threads_and_tasks(script: Script) -> None:
     labels: list[str] = []
     with Client(script.url, retries=QUICK) as client:
-        threads = [threading.Thread(target=lambda: labels.append(client.predict_text("a").label)) for _ in range(8)]
+        threads = [
+            threading.Thread(target=lambda: labels.append(client.predict_text("a").label)) for _ in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -405,7 +472,16 @@ def test_one_client_serves_several_threads_and_tasks(script: Script) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:3000", "ftp://host", "http://", "", "http://host:port", "http://user:secret@host", "http://user:secret@host:port"]
+    "url",
+    [
+        "localhost:3000",
+        "ftp://host",
+        "http://",
+        "",
+        "http://host:port",
+        "http://user:secret@host",
+        "http://user:secret@host:port",
+    ],
 )
 def test_an_address_that_is_none_is_refused_at_once(call: Caller, url: str) -> None:
     with pytest.raises(ValueError, match="address") as raised:
@@ -414,9 +490,12 @@ def test_an_address_that_is_none_is_refused_at_once(call: Caller, url: str) -> N
 
 
 @pytest.mark.parametrize(
-    "options", [{"api_key": "se\ncret"}, {"api_key": " "}, {"api_key": "sécret"}, {"call": {"request_id": "se\ncret"}}]
+    "options",
+    [{"api_key": "se\ncret"}, {"api_key": " "}, {"api_key": "sécret"}, {"call": {"request_id": "se\ncret"}}],
 )
-def test_what_no_header_can_carry_is_refused_and_not_shown(script: Script, call: Caller, options: dict[str, Any]) -> None:
+def test_what_no_header_can_carry_is_refused_and_not_shown(
+    script: Script, call: Caller, options: dict[str, Any]
+) -> None:
     with pytest.raises(ValueError, match="no HTTP header can carry") as raised:
         call(script.url, "predict_text", "a", **options)
     assert "cret" not in str(raised.value)
@@ -429,7 +508,9 @@ def test_retries_refuse_what_means_nothing(options: dict[str, Any]) -> None:
 
 
 @given(st.integers(1, 10**6), st.floats(0, 100), st.floats(0, 100), st.floats(0, 1000))
-def test_waits_stay_within_the_back_off(failures: int, first_wait_s: float, longest_wait_s: float, asked_s: float) -> None:
+def test_waits_stay_within_the_back_off(
+    failures: int, first_wait_s: float, longest_wait_s: float, asked_s: float
+) -> None:
     wait_s = Retries(first_wait_s=first_wait_s, longest_wait_s=longest_wait_s).wait_s(failures, asked_s)
     ceiling_s = min(longest_wait_s, first_wait_s * 2.0 ** min(failures - 1, 62))
     assert asked_s <= wait_s <= asked_s + ceiling_s
@@ -445,13 +526,16 @@ def test_waits_are_spread_over_the_whole_back_off(failures: int) -> None:
 
 @given(st.text(st.characters(codec="latin-1", exclude_categories=["Cc"])))
 def test_headers_that_mean_nothing_are_ignored(value: str) -> None:
-    response = httpx.Response(503, headers=[(b"Retry-After", value.encode("latin-1")), (b"Server-Timing", value.encode("latin-1"))])
+    response = httpx.Response(
+        503, headers=[(b"Retry-After", value.encode("latin-1")), (b"Server-Timing", value.encode("latin-1"))]
+    )
     assert retry_after_s(response) >= 0
     assert all(isinstance(duration, float) for duration in server_ms(response).values())
 
 
 @pytest.mark.parametrize(
-    ("value", "expected_s"), [("3", 3), ("-3", 0), ("inf", 0), ("nan", 0), ("Mon, 01 Jan 2024 00:00:00 GMT", 0), ("soon", 0), ("", 0)]
+    ("value", "expected_s"),
+    [("3", 3), ("-3", 0), ("inf", 0), ("nan", 0), ("Mon, 01 Jan 2024 00:00:00 GMT", 0), ("soon", 0), ("", 0)],
 )
 def test_retry_after_s_reads_seconds(value: str, expected_s: float) -> None:
     assert retry_after_s(httpx.Response(503, headers={"Retry-After": value})) == expected_s
@@ -465,7 +549,11 @@ def test_retry_after_s_reads_a_date() -> None:
 @pytest.mark.parametrize("kind", [RequestRefusedError, ServiceUnavailableError, UnexpectedAnswerError])
 def test_errors_survive_a_process_pool(kind: type[ClientError]) -> None:
     carried = pickle.loads(pickle.dumps(kind("code", "message", 400, "id")))
-    assert (type(carried), str(carried), carried.status) == (kind, "message (HTTP 400, code, request id)", 400)
+    assert (type(carried), str(carried), carried.status) == (
+        kind,
+        "message (HTTP 400, code, request id)",
+        400,
+    )
 
 
 def test_the_client_imports_nothing_of_the_service() -> None:

@@ -103,8 +103,12 @@ def test_open_bundle_refuses_when_the_receipt_is_of_another_file(bundle: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", [{"runtime": "onnxruntime-cuda"}, {"precision": "fp16"}, {"name": "onnx-fp16"}])
-def test_open_bundle_refuses_when_the_receipt_is_of_another_runtime(bundle: Path, change: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "change", [{"runtime": "onnxruntime-cuda"}, {"precision": "fp16"}, {"name": "onnx-fp16"}]
+)
+def test_open_bundle_refuses_when_the_receipt_is_of_another_runtime(
+    bundle: Path, change: dict[str, str]
+) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["artifacts"][0] |= change
     edit(bundle, **manifest)
@@ -128,7 +132,9 @@ def test_open_bundle_refuses_when_the_receipt_cannot_be_read(bundle: Path, conte
 
 @pytest.mark.slow
 def test_bundle_takes_the_defaults_of_a_benchmark(bundle: Path) -> None:
-    (bundle / "defaults.json").write_text(json.dumps({"artifact": "onnx-fp32", "threads": 2, "measured_on": "a CPU"}))
+    (bundle / "defaults.json").write_text(
+        json.dumps({"artifact": "onnx-fp32", "threads": 2, "measured_on": "a CPU"})
+    )
     opened = open_bundle(bundle)
     assert opened.defaults is not None
     assert (opened.artifact().name, opened.defaults.threads) == ("onnx-fp32", 2)

@@ -16,7 +16,11 @@ def test_predict_gives_probabilities_of_every_label(tiny_run: Path) -> None:
     prediction = load_predictor(tiny_run / "bundle").predict(make_picture("bars", 900))
     assert set(prediction.probabilities) == {"bars", "plain"}
     assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
-    assert prediction.probability == max(prediction.probabilities.values()) == prediction.probabilities[prediction.label]
+    assert (
+        prediction.probability
+        == max(prediction.probabilities.values())
+        == prediction.probabilities[prediction.label]
+    )
     assert prediction.model.name == "tiny"
 
 

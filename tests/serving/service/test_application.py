@@ -101,7 +101,15 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(script: str, tag: str, picture: Path, **environment: str) -> dict[str, Any]:
     """What a user's script says; BentoML's configuration is one for a whole process."""
     command = [sys.executable, "-c", START + script + END, tag, str(picture)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd="/", env=os.environ | environment)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd="/",
+        env=os.environ | environment,
+    )
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return said
@@ -137,8 +145,14 @@ def test_bentomls_configuration_of_probes_and_origins_counts(tag: str, picture: 
     assert [said["cors"], said["foreign"]] == ["https://app.example.org", None]
 
 
-def test_what_cannot_be_kept_of_bentomls_configuration_is_said(tag: str, picture: Path, tmp_path: Path) -> None:
-    cors = {"enabled": True, "access_control_allow_origins": "https://a.example.org", "access_control_allow_credentials": True}
+def test_what_cannot_be_kept_of_bentomls_configuration_is_said(
+    tag: str, picture: Path, tmp_path: Path
+) -> None:
+    cors = {
+        "enabled": True,
+        "access_control_allow_origins": "https://a.example.org",
+        "access_control_allow_credentials": True,
+    }
     said = run(CONFIGURED, tag, picture, BENTOML_CONFIG=configure(tmp_path, http={"cors": cors}))
     assert said["probes"] == [404, 404, 200, 503]
     assert said["ready"]["error"]["code"] == "wrong_cors"
@@ -154,7 +168,8 @@ said["paths"] = sorted(service.openapi_spec["paths"])[:3]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "code"), [("GRAFT_API_KEYS", "short", "weak_key"), ("GRAFT_ROOT_PATH", "/v2", "invalid_settings")]
+    ("name", "value", "code"),
+    [("GRAFT_API_KEYS", "short", "weak_key"), ("GRAFT_ROOT_PATH", "/v2", "invalid_settings")],
 )
 def test_a_mistake_leaves_it_alive_not_ready_and_saying_why_where_nothing_checked_before(
     tag: str, picture: Path, name: str, value: str, code: str
@@ -171,9 +186,18 @@ with TestClient(service.to_asgi(), headers={"x-api-key": "a-key-0123456789abc"})
 """
 
 
-def test_a_root_path_holds_for_bentomls_clients_and_documentation_is_protected(tag: str, picture: Path) -> None:
-    settings = {"GRAFT_ROOT_PATH": "/cells", "GRAFT_API_KEYS": "a-key-0123456789abc", "GRAFT_PROTECT_ALL": "1"}
-    assert run(BELOW_A_PREFIX, tag, picture, **settings) == {"with": [200, 200, 200, 405, 200], "without a key": [401, 401]}
+def test_a_root_path_holds_for_bentomls_clients_and_documentation_is_protected(
+    tag: str, picture: Path
+) -> None:
+    settings = {
+        "GRAFT_ROOT_PATH": "/cells",
+        "GRAFT_API_KEYS": "a-key-0123456789abc",
+        "GRAFT_PROTECT_ALL": "1",
+    }
+    assert run(BELOW_A_PREFIX, tag, picture, **settings) == {
+        "with": [200, 200, 200, 405, 200],
+        "without a key": [401, 401],
+    }
 
 
 @contextmanager
@@ -181,18 +205,33 @@ def gateway(folder: Path, depends: str, call: str, *arguments: str) -> Iterator[
     """A user's service that depends on ours."""
     (folder / "gateway.py").write_text(GATEWAY.format(depends=depends, call=call))
     port = free_port()
-    command = [sys.executable, "-m", "bentoml", "serve", "gateway:Gateway", "--working-dir", str(folder), "--port", str(port), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "serve",
+        "gateway:Gateway",
+        "--working-dir",
+        str(folder),
+        "--port",
+        str(port),
+        *arguments,
+    ]
     with serving(command, port) as url:
         yield url
 
 
-def test_depends_works_by_address_and_is_refused_with_the_reason_by_pickle(tag: str, picture: Path, tiny_run: Path, tmp_path: Path) -> None:
+def test_depends_works_by_address_and_is_refused_with_the_reason_by_pickle(
+    tag: str, picture: Path, tiny_run: Path, tmp_path: Path
+) -> None:
     port = free_port()
     with serving([sys.executable, "-m", "bentoml", "serve", tag, "--port", str(port)], port) as url:
         body = {"path": str(picture)}
         with gateway(tmp_path, f"url={url!r}", "self.model.to_sync.predict(image=Path(path))") as front:
             assert httpx.post(f"{front}/ask", json=body).text == "bars"
-        with gateway(tmp_path, f"on=GraftService, url={url!r}", "self.model.predict(open(path, 'rb'))") as front:
+        with gateway(
+            tmp_path, f"on=GraftService, url={url!r}", "self.model.predict(open(path, 'rb'))"
+        ) as front:
             assert httpx.post(f"{front}/ask", json=body).text == "bars"
     arguments = ["--arg", f"bundle={tiny_run / 'bundle'}"]
     with gateway(tmp_path, "on=GraftService", "self.model.predict(image=Path(path))", *arguments) as front:

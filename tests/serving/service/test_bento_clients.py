@@ -31,7 +31,8 @@ WAYS: dict[str, Callable[[Path], Any]] = {
     "PIL": Image.open,
     "upload": lambda path: Upload.of(path.read_bytes()),
 }
-# BentoML's client asserts a class of which neither is an instance (bentoml 1.4.40); without asserts it takes both.
+# BentoML's client asserts a class of which neither is an instance (bentoml 1.4.40); without asserts it takes
+# both.
 ASSERTED: dict[str, Callable[[Path], Any]] = {"bytes": Path.read_bytes, "file": lambda path: path.open("rb")}
 
 
@@ -80,7 +81,9 @@ def test_sync_client_sends_pictures(url: str, path: Path, expected: dict[str, An
     with bentoml.SyncHTTPClient(url, token=KEY) as client:
         assert client.predict(image=WAYS[way](path)) == expected
         assert client.predict(WAYS[way](path)) == expected
-        assert client.predict_batch(images=[WAYS[way](path), WAYS[way](path)]) == {"predictions": [expected, expected]}
+        assert client.predict_batch(images=[WAYS[way](path), WAYS[way](path)]) == {
+            "predictions": [expected, expected]
+        }
         assert client.request("POST", "/predict", content=path.read_bytes()).json() == expected
 
 
@@ -94,7 +97,9 @@ def test_async_client_sends_pictures(url: str, path: Path, expected: dict[str, A
     asyncio.run(call())
 
 
-def test_clients_send_bytes_and_open_files_where_their_assertion_is_off(url: str, path: Path, expected: dict[str, Any]) -> None:
+def test_clients_send_bytes_and_open_files_where_their_assertion_is_off(
+    url: str, path: Path, expected: dict[str, Any]
+) -> None:
     script = f"""
 import asyncio, json, bentoml
 path, answers = {str(path)!r}, []
@@ -109,16 +114,22 @@ async def call():
 asyncio.run(call())
 print(json.dumps(answers))
 """
-    done = subprocess.run([sys.executable, "-O", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-O", "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
     assert json.loads(done.stdout.splitlines()[-1]) == [expected] * 12
 
 
 @pytest.mark.parametrize("way", WAYS | ASSERTED)
-def test_client_that_knows_the_service_sends_pictures(url: str, path: Path, expected: dict[str, Any], way: str) -> None:
+def test_client_that_knows_the_service_sends_pictures(
+    url: str, path: Path, expected: dict[str, Any], way: str
+) -> None:
     give = (WAYS | ASSERTED)[way]
     with SpecifiedClient(url, service=GraftService, token=KEY) as client:
         assert client.predict(image=give(path)).to_json() == expected
-        assert [each.to_json() for each in client.predict_batch(images=[give(path)]).predictions] == [expected]
+        assert [each.to_json() for each in client.predict_batch(images=[give(path)]).predictions] == [
+            expected
+        ]
 
 
 def test_clients_send_texts(text_url: str, text_run: Path) -> None:
@@ -195,6 +206,19 @@ def test_documents_are_true(url: str, tiny_run: Path) -> None:
 
 def test_service_of_the_source_answers_too(tiny_run: Path, path: Path, expected: dict[str, Any]) -> None:
     port = free_port()
-    service = [sys.executable, "-m", "bentoml", "serve", "serving.service:GraftService", "--working-dir", str(ROOT), "--port", str(port)]
-    with serving([*service, "--arg", f"bundle={tiny_run / 'bundle'}"], port) as url, bentoml.SyncHTTPClient(url, token=KEY) as client:
+    service = [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "serve",
+        "serving.service:GraftService",
+        "--working-dir",
+        str(ROOT),
+        "--port",
+        str(port),
+    ]
+    with (
+        serving([*service, "--arg", f"bundle={tiny_run / 'bundle'}"], port) as url,
+        bentoml.SyncHTTPClient(url, token=KEY) as client,
+    ):
         assert client.predict(image=path) == expected

@@ -22,13 +22,18 @@ LENGTH = b"content-length: %d\r\n" % len(PICTURE)
 REQUESTS = {
     "prediction": HEAD + LENGTH + b"connection: close\r\n\r\n" + PICTURE,
     "HTTP/1.0": HEAD.replace(b"1.1", b"1.0") + LENGTH + b"\r\n" + PICTURE,
-    "upgrade to HTTP/2": HEAD + LENGTH + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAA\r\n\r\n" + PICTURE,
+    "upgrade to HTTP/2": HEAD
+    + LENGTH
+    + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAA\r\n\r\n"
+    + PICTURE,
     "upgrade to WebSocket": b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
     b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
     "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "CONNECT": b"CONNECT example.org:443 HTTP/1.1\r\nhost: example.org\r\n\r\n",
-    "large headers": HEAD + b"".join(b"x-%d: %s\r\n" % (index, b"x" * 1000) for index in range(100)) + b"\r\n",
+    "large headers": HEAD
+    + b"".join(b"x-%d: %s\r\n" % (index, b"x" * 1000) for index in range(100))
+    + b"\r\n",
     "an endless header": HEAD + b"x: " + b"x" * 300_000,
     "two lengths": HEAD + b"content-length: 1\r\ncontent-length: 2\r\n\r\nx",
     "a proxy's client": b"GET /v2/health/ready HTTP/1.1\r\nhost: localhost\r\nx-forwarded-for: 10.9.8.7\r\nconnection: close\r\n\r\n",

@@ -73,14 +73,17 @@ def test_read_picture_keeps_the_orientation() -> None:
     assert Image.open(io.BytesIO(read_picture(picture))).getexif()[0x0112] == 6
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x.png", "HTTPS://example.org/x", "ftp://x/y", "data:image/png;base64,AA=="])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/x.png", "HTTPS://example.org/x", "ftp://x/y", "data:image/png;base64,AA=="]
+)
 def test_read_picture_fetches_no_url(url: str) -> None:
     with pytest.raises(InputRefusedError, match="no URL is fetched"):
         read_picture(url)
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [("/nowhere/x.png", "No such file"), (7, "A int is no picture"), (io.StringIO("x"), "StringIO")]
+    ("value", "message"),
+    [("/nowhere/x.png", "No such file"), (7, "A int is no picture"), (io.StringIO("x"), "StringIO")],
 )
 def test_read_picture_says_what_it_cannot_read(value: object, message: str) -> None:
     with pytest.raises(InputRefusedError, match=message):

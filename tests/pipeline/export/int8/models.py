@@ -17,9 +17,15 @@ def make_model(*, gemm: bool = False) -> bytes:
     if gemm:
         values = {name: np.ascontiguousarray(value.T) for name, value in values.items()}
     values |= {name: rng.normal(size=HIDDEN).astype(np.float32) for name in ("a_bias", "b_bias")}
-    values |= {"head": rng.normal(size=(HIDDEN, CLASSES)).astype(np.float32), "head_bias": np.zeros(CLASSES, np.float32)}
+    values |= {
+        "head": rng.normal(size=(HIDDEN, CLASSES)).astype(np.float32),
+        "head_bias": np.zeros(CLASSES, np.float32),
+    }
     if gemm:
-        first = [helper.make_node("Gemm", ["x", n, f"{n}_bias"], [f"x{n}"], name=f"product_{n}", transB=1) for n in ("a", "b")]
+        first = [
+            helper.make_node("Gemm", ["x", n, f"{n}_bias"], [f"x{n}"], name=f"product_{n}", transB=1)
+            for n in ("a", "b")
+        ]
     else:
         first = [helper.make_node("MatMul", ["x", n], [f"x{n}"], name=f"product_{n}") for n in ("a", "b")]
     nodes = [
@@ -29,8 +35,13 @@ def make_model(*, gemm: bool = False) -> bytes:
         helper.make_node("Gemm", ["hidden", "head", "head_bias"], ["logits"], name="head"),
         helper.make_node("Softmax", ["logits"], ["y"], name="softmax"),
     ]
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", size]) for n, size in (("x", CHANNELS), ("y", CLASSES))]
-    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [numpy_helper.from_array(v, n) for n, v in values.items()])
+    ends = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", size])
+        for n, size in (("x", CHANNELS), ("y", CLASSES))
+    ]
+    graph = helper.make_graph(
+        nodes, "g", ends[:1], ends[1:], [numpy_helper.from_array(v, n) for n, v in values.items()]
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     model.metadata_props.add(key="graft.name", value="small")
     return model.SerializeToString()

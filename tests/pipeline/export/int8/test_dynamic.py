@@ -8,14 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluate.divergence import cosines, kl_divergences
+from pipeline.artifacts.limits import LIMITS
 from pipeline.export.int8.activations import measure_activations
 from pipeline.export.int8.dynamic import make_int8, make_plan, write_int8
 from pipeline.export.int8.gptq import LEVELS, round_weights
 from pipeline.export.int8.harm import is_close
 from pipeline.export.int8.products import read_products
-from pipeline.export.int8.smoothing import choose_factors, round_dynamically, round_to_nearest, smoothing_factors, weight_scales
-from pipeline.export.limits import LIMITS
+from pipeline.export.int8.smoothing import (
+    choose_factors,
+    round_dynamically,
+    round_to_nearest,
+    smoothing_factors,
+    weight_scales,
+)
+from pipeline.measures.divergence import cosines, kl_divergences
 from tests.pipeline.export.int8.models import CHANNELS, OUTLIER, make_inputs, make_model, run
 
 INT8 = LIMITS["int8"]
@@ -55,13 +61,21 @@ def test_choose_factors_evens_out_an_outlier() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), channels=st.integers(2, 300), outputs=st.integers(1, 8), rank=st.integers(1, 40))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    channels=st.integers(2, 300),
+    outputs=st.integers(1, 8),
+    rank=st.integers(1, 40),
+)
 def test_round_weights_stays_in_7_bits_and_never_changes_products_much_more_than_rounding_to_the_nearest(
     seed: int, channels: int, outputs: int, rank: int
 ) -> None:
     rng = np.random.default_rng(seed)
     matrix = rng.normal(size=(channels, outputs)).astype(np.float32)
-    inputs = (rng.normal(size=(200, rank)) @ rng.normal(size=(rank, channels)) + 0.1 * rng.normal(size=(200, channels))).astype(np.float32)
+    inputs = (
+        rng.normal(size=(200, rank)) @ rng.normal(size=(rank, channels))
+        + 0.1 * rng.normal(size=(200, channels))
+    ).astype(np.float32)
     rounded = round_weights(matrix, inputs.T.astype(np.float64) @ inputs)
     assert np.abs(rounded.whole.astype(int)).max() <= LEVELS
     assert np.array_equal(rounded.scales, weight_scales(matrix))
@@ -72,10 +86,15 @@ def test_round_weights_stays_in_7_bits_and_never_changes_products_much_more_than
 
 def test_round_weights_changes_products_of_correlated_channels_less() -> None:
     rng = np.random.default_rng(0)
-    inputs = (rng.normal(size=(500, 12)) @ rng.normal(size=(12, 200)) + 0.05 * rng.normal(size=(500, 200))).astype(np.float32)
+    inputs = (
+        rng.normal(size=(500, 12)) @ rng.normal(size=(12, 200)) + 0.05 * rng.normal(size=(500, 200))
+    ).astype(np.float32)
     matrix = rng.normal(size=(200, 8)).astype(np.float32)
     rounded = round_weights(matrix, inputs.T.astype(np.float64) @ inputs)
-    ours, plain = (np.linalg.norm(inputs @ m - inputs @ matrix) for m in (rounded.whole * rounded.scales, round_to_nearest(matrix)))
+    ours, plain = (
+        np.linalg.norm(inputs @ m - inputs @ matrix)
+        for m in (rounded.whole * rounded.scales, round_to_nearest(matrix))
+    )
     assert ours < 0.5 * plain
 
 
@@ -99,18 +118,29 @@ def test_make_int8_changes_answers_little_and_less_than_plain_rounding(gemm: boo
     made = make_int8(model, inputs, replace(INT8, min_agreement=0.9))
     document = onnx.load_from_string(made.model)
     assert sum(node.op_type == "MatMulInteger" for node in document.graph.node) == 2
-    assert sum(node.op_type == "DynamicQuantizeLinear" for node in document.graph.node) == 1, "both products share it"
+    assert sum(node.op_type == "DynamicQuantizeLinear" for node in document.graph.node) == 1, (
+        "both products share it"
+    )
     assert {item.key: item.value for item in document.metadata_props}["graft.name"] == "small"
     exact = run(model, inputs)
     assert np.abs(made.answers - run(made.model, inputs)).max() == 0
     assert cosines(exact, made.answers).min() > 0.995
     plan = make_plan(model, inputs)
-    uneven = write_int8(type(plan)(plan.document, plan.products, dict.fromkeys(plan.factors), _rounded_as_they_are(plan)), ())
-    assert kl_divergences(exact, made.answers).mean() < 0.3 * kl_divergences(exact, run(uneven, inputs).astype(np.float64)).mean()
+    uneven = write_int8(
+        type(plan)(plan.document, plan.products, dict.fromkeys(plan.factors), _rounded_as_they_are(plan)), ()
+    )
+    assert (
+        kl_divergences(exact, made.answers).mean()
+        < 0.3 * kl_divergences(exact, run(uneven, inputs).astype(np.float64)).mean()
+    )
 
 
 def _rounded_as_they_are(plan):
-    return {p.weight: round_weights(p.matrix, np.eye(len(p.matrix))) for own in plan.products.values() for p in own}
+    return {
+        p.weight: round_weights(p.matrix, np.eye(len(p.matrix)))
+        for own in plan.products.values()
+        for p in own
+    }
 
 
 def test_write_int8_leaves_the_answers_as_they_are_when_everything_is_kept() -> None:

@@ -14,12 +14,12 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.evaluate.divergence import kl_divergences
+from pipeline.artifacts.limits import LIMITS
+from pipeline.artifacts.onnx import answer
 from pipeline.export.int8 import static
 from pipeline.export.int8.harm import Quantised
 from pipeline.export.int8.static import layers_of, make_int8, measure_ranges, preprocess, quantize_static
-from pipeline.export.limits import LIMITS
-from pipeline.onnx import answer
+from pipeline.measures.divergence import kl_divergences
 
 SIZE, CLASSES = 12, 3
 EXACT = replace(LIMITS["int8"], min_cosine=1.0)
@@ -58,7 +58,14 @@ def build(bias: np.ndarray, temperature: float, *, depthwise: bool) -> bytes:
         kernel[3] *= 6 if index == 1 else 1  # a channel that leaves the others few of the next layer's levels
         tensors.append(numpy_helper.from_array(kernel.astype(np.float32), f"w{index}"))
         nodes += [
-            helper.make_node("Conv", [f"c{index}", f"w{index}"], [f"x{index}"], name=f"conv{index}", pads=[1, 1, 1, 1], group=group),
+            helper.make_node(
+                "Conv",
+                [f"c{index}", f"w{index}"],
+                [f"x{index}"],
+                name=f"conv{index}",
+                pads=[1, 1, 1, 1],
+                group=group,
+            ),
             helper.make_node("Relu", [f"x{index}"], [f"c{index + 1}"], name=f"relu{index}"),
         ]
     nodes += [
@@ -73,7 +80,9 @@ def build(bias: np.ndarray, temperature: float, *, depthwise: bool) -> bytes:
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", SIZE, SIZE, 3])
     probabilities = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", CLASSES])
     model = helper.make_model(
-        helper.make_graph(nodes, "g", [image], [probabilities], tensors), opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+        helper.make_graph(nodes, "g", [image], [probabilities], tensors),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
     )
     model.metadata_props.add(key="graft.labels", value='["a", "b", "c"]')
     return model.SerializeToString()
@@ -81,7 +90,10 @@ def build(bias: np.ndarray, temperature: float, *, depthwise: bool) -> bytes:
 
 def make_inputs(count: int = 24) -> Inputs:
     pictures = np.random.default_rng(1).integers(0, 256, (count, 1, SIZE, SIZE, 3))
-    return [{"image": (picture * (0.2 + 0.8 * index / count)).astype(np.uint8)} for index, picture in enumerate(pictures)]
+    return [
+        {"image": (picture * (0.2 + 0.8 * index / count)).astype(np.uint8)}
+        for index, picture in enumerate(pictures)
+    ]
 
 
 def run(model: bytes, feeds: dict[str, np.ndarray]) -> np.ndarray:
@@ -92,7 +104,11 @@ def float_layers(model: bytes) -> list[str]:
     """The layers with weights that are not quantised."""
     document = onnx.load_from_string(model)
     weights = {tensor.name for tensor in document.graph.initializer}
-    return [node.name for node in document.graph.node if node.op_type in static.WEIGHTED and node.input[1] in weights]
+    return [
+        node.name
+        for node in document.graph.node
+        if node.op_type in static.WEIGHTED and node.input[1] in weights
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +124,9 @@ def test_make_int8_answers_nearly_as_before(made: Quantised) -> None:
     assert np.array_equal(made.answers, np.concatenate([run(made.model, feeds) for feeds in make_inputs()]))
 
 
-def test_make_int8_leaves_the_pixels_the_first_convolution_and_the_classifier_in_fp32(made: Quantised) -> None:
+def test_make_int8_leaves_the_pixels_the_first_convolution_and_the_classifier_in_fp32(
+    made: Quantised,
+) -> None:
     document = onnx.load_from_string(made.model)
     onnx.checker.check_model(document, full_check=True)
     assert float_layers(made.model) == ["conv0", "classifier"]
@@ -136,16 +154,23 @@ def test_quantize_static_leaves_sums_to_fp32(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_make_int8_uses_7_bits_for_weights(made: Quantised) -> None:
-    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load_from_string(made.model).graph.initializer}
+    tensors = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in onnx.load_from_string(made.model).graph.initializer
+    }
     weights = {name: value for name, value in tensors.items() if value.dtype == np.int8 and value.ndim == 4}
     assert len(weights) == 5
     assert all(np.abs(value.astype(int)).max() <= 64 for value in weights.values())
-    assert all(tensors[name.replace("_quantized", "_scale")].shape == (8,) for name in weights), "one scale a channel"
+    assert all(tensors[name.replace("_quantized", "_scale")].shape == (8,) for name in weights), (
+        "one scale a channel"
+    )
 
 
 def test_make_int8_keeps_the_metadata_and_adds_none(made: Quantised) -> None:
     document = onnx.load_from_string(made.model)
-    assert [(item.key, item.value) for item in document.metadata_props] == [("graft.labels", '["a", "b", "c"]')]
+    assert [(item.key, item.value) for item in document.metadata_props] == [
+        ("graft.labels", '["a", "b", "c"]')
+    ]
     assert [item.domain for item in document.opset_import] == [""]
 
 
@@ -164,7 +189,9 @@ def test_make_int8_gives_the_same_bytes_in_another_process(monkeypatch: pytest.M
         "sys.stdout.buffer.write(t.make_int8(t.make_model(), t.make_inputs(8), t.EXACT).model)"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(static.__file__).parents[3])}
-    other = subprocess.run([sys.executable, "-c", code, __file__], capture_output=True, check=True, env=environment)
+    other = subprocess.run(
+        [sys.executable, "-c", code, __file__], capture_output=True, check=True, env=environment
+    )
     assert other.stdout == make_int8(make_model(), make_inputs(8), EXACT).model, "and nothing else is printed"
     assert other.stderr == b""
 
@@ -172,22 +199,32 @@ def test_make_int8_gives_the_same_bytes_in_another_process(monkeypatch: pytest.M
 def scaled(ranges: object, factor: float) -> object:
     from onnxruntime.quantization import CalibrationMethod, TensorsData
 
-    pairs = {name: tuple(np.float32(edge * factor).reshape(()) for edge in ranges[name].range_value) for name in ranges.keys()}  # noqa: SIM118
+    pairs = {
+        name: tuple(np.float32(edge * factor).reshape(()) for edge in ranges[name].range_value)
+        for name in ranges.keys()  # noqa: SIM118
+    }
     return TensorsData(CalibrationMethod.MinMax, pairs)
 
 
 @pytest.mark.parametrize("best", ["MinMax", "Percentile", "Entropy"])
-def test_make_int8_takes_the_calibration_that_changes_unseen_answers_least(best: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_int8_takes_the_calibration_that_changes_unseen_answers_least(
+    best: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: Inputs = []
 
     def measure(prepared: bytes, inputs: Inputs, method: str) -> object:
         seen.extend(inputs)
-        return scaled(measure_ranges(prepared, inputs, "MinMax"), 1 if method == best else 0.1 if method == "Entropy" else 30)
+        return scaled(
+            measure_ranges(prepared, inputs, "MinMax"),
+            1 if method == best else 0.1 if method == "Entropy" else 30,
+        )
 
     monkeypatch.setattr(static, "measure_ranges", measure)
     inputs = make_inputs()
     assert make_int8(make_model(), inputs, ANY).method.endswith(f"ranges by {best}")
-    assert {id(feeds) for feeds in seen} == {id(feeds) for index, feeds in enumerate(inputs) if index % static.JUDGED_EVERY}
+    assert {id(feeds) for feeds in seen} == {
+        id(feeds) for index, feeds in enumerate(inputs) if index % static.JUDGED_EVERY
+    }
 
 
 @pytest.mark.parametrize("method", static.METHODS)
@@ -200,7 +237,9 @@ def test_measure_ranges_covers_what_the_activations_reach(method: str) -> None:
         assert most / 4 < high <= most + 1e-6, name
 
 
-def test_make_int8_puts_the_most_harmful_layer_back_when_the_limit_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_int8_puts_the_most_harmful_layer_back_when_the_limit_is_near(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(static, "METHODS", {"MinMax": {}})
     model, inputs = make_model(), make_inputs()
     made = make_int8(model, inputs, EXACT)
@@ -209,9 +248,14 @@ def test_make_int8_puts_the_most_harmful_layer_back_when_the_limit_is_near(monke
         ["conv0", *made.kept, "classifier"], key=[f"conv{i}" for i in range(6)].__add__(["classifier"]).index
     )
     prepared = preprocess(model)
-    ranges = measure_ranges(prepared, [feeds for index, feeds in enumerate(inputs) if index % static.JUDGED_EVERY], "MinMax")
+    ranges = measure_ranges(
+        prepared, [feeds for index, feeds in enumerate(inputs) if index % static.JUDGED_EVERY], "MinMax"
+    )
     exact = answer(model, inputs)
-    left = {name: kl_divergences(exact, answer(quantize_static(prepared, ranges, [name]), inputs)).mean() for name in layers_of(prepared)}
+    left = {
+        name: kl_divergences(exact, answer(quantize_static(prepared, ranges, [name]), inputs)).mean()
+        for name in layers_of(prepared)
+    }
     assert made.kept == (min(left, key=left.__getitem__),)
 
 

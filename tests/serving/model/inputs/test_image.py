@@ -35,11 +35,16 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
     crop_pct=st.sampled_from([0.875, 0.9, 0.95, 1.0]),
     size=st.sampled_from([24, 32, 56]),
 )
-def test_decode_image_equals_torchvision_when_resized_and_cropped(width: int, height: int, crop_pct: float, size: int) -> None:
+def test_decode_image_equals_torchvision_when_resized_and_cropped(
+    width: int, height: int, crop_pct: float, size: int
+) -> None:
     picture = noise(width, height)
     spec = ImageInputSpec(height=size, width=size, crop_pct=crop_pct)
     reference = transforms.Compose(
-        [transforms.Resize(int(size / crop_pct), transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(size)]
+        [
+            transforms.Resize(int(size / crop_pct), transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(size),
+        ]
     )
     assert np.array_equal(decode_image(encode(picture), spec), np.asarray(reference(picture)))
 
@@ -50,7 +55,9 @@ def test_decode_image_equals_timm_transform_when_real_photograph() -> None:
 
     photo = Image.fromarray(data.chelsea())
     spec = ImageInputSpec(height=224, width=224, crop_pct=0.875)
-    theirs = create_transform((3, 224, 224), interpolation="bicubic", crop_pct=0.875, mean=(0, 0, 0), std=(1, 1, 1))(photo)
+    theirs = create_transform(
+        (3, 224, 224), interpolation="bicubic", crop_pct=0.875, mean=(0, 0, 0), std=(1, 1, 1)
+    )(photo)
     ours = torch.from_numpy(decode_image(encode(photo), spec)).permute(2, 0, 1) / 255
     assert torch.equal(ours, theirs)
 
@@ -81,7 +88,9 @@ def test_decode_image_scales_when_16_bit_grey() -> None:
 
 
 def test_decode_image_turns_upright_when_exif_says_so() -> None:
-    picture = Image.fromarray(np.concatenate([np.zeros((40, 20, 3), np.uint8), np.full((40, 20, 3), 255, np.uint8)], axis=1))
+    picture = Image.fromarray(
+        np.concatenate([np.zeros((40, 20, 3), np.uint8), np.full((40, 20, 3), 255, np.uint8)], axis=1)
+    )
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90 degrees clockwise
     upright = decode_image(encode(picture, "PNG", exif=exif), SPEC)
@@ -121,7 +130,10 @@ def test_decode_image_refuses_when_resizing_would_make_too_many_pixels() -> None
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=400), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"BM", b"GIF89a", b"RIFF", b"II*\0"]))
+@given(
+    st.binary(max_size=400),
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"BM", b"GIF89a", b"RIFF", b"II*\0"]),
+)
 def test_decode_image_refuses_or_decodes_when_random_bytes(body: bytes, magic: bytes) -> None:
     with contextlib.suppress(InputRefusedError):  # any other error fails the test
         assert decode_image(magic + body, SPEC).shape == (32, 32, 3)
@@ -138,7 +150,9 @@ def test_grey_pictures_become_what_they_would_as_colour_ones(
     """A grey picture is resized in one channel; the same picture saved in colour, in three."""
     grey = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8))
     spec = ImageInputSpec(height=24, width=20, crop_pct=0.9, interpolation=interpolation, crop_mode=crop_mode)
-    np.testing.assert_array_equal(decode_image(_png(grey), spec), decode_image(_png(grey.convert("RGB")), spec))
+    np.testing.assert_array_equal(
+        decode_image(_png(grey), spec), decode_image(_png(grey.convert("RGB")), spec)
+    )
 
 
 def _png(image: Image.Image) -> bytes:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.files.sources import locate
 from pipeline.modalities.text.pretrained import load_encoder
 from pipeline.recipe.sections import TextBackbone
-from pipeline.sources import locate
 from serving.model.errors import BundleError, InputRefusedError
 from serving.model.files import FileRef
 from serving.model.inputs.text.spec import TextInputSpec
@@ -31,7 +31,9 @@ TRICKY = [
 
 def preprocessor(tokenizer_json: bytes, pad_id: int = 0, max_tokens: int = MAX_TOKENS) -> TextPreprocessor:
     reference = FileRef(file="tokenizer.json", sha256=hashlib.sha256(tokenizer_json).hexdigest())
-    return TextPreprocessor(TextInputSpec(tokenizer=reference, max_tokens=max_tokens, pad_id=pad_id), tokenizer_json)
+    return TextPreprocessor(
+        TextInputSpec(tokenizer=reference, max_tokens=max_tokens, pad_id=pad_id), tokenizer_json
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,10 @@ def pairs(tmp_path_factory: pytest.TempPathFactory):
     made = {}
     for name, folder in folders.items():
         encoder = load_encoder(TextBackbone(name=name, weights=str(folder)))
-        made[name] = preprocessor(encoder.tokenizer_json, encoder.pad_id), AutoTokenizer.from_pretrained(folder)
+        made[name] = (
+            preprocessor(encoder.tokenizer_json, encoder.pad_id),
+            AutoTokenizer.from_pretrained(folder),
+        )
     return made
 
 

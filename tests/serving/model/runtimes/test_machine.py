@@ -38,19 +38,31 @@ CASES = {
     "v2 without a limit": ("0::/\n", {"memory.max": "max", "cpu.max": "max 100000"}, 8, 16384),
     "v2 outside a namespace": (
         "0::/system.slice/graft.service\n",
-        {"system.slice/graft.service/memory.max": str(300 * MIB), "system.slice/graft.service/cpu.max": "400000 100000"},
+        {
+            "system.slice/graft.service/memory.max": str(300 * MIB),
+            "system.slice/graft.service/cpu.max": "400000 100000",
+        },
         4,
         300,
     ),
     "v2 limited further up": (
         "0::/a/b\n",
-        {"a/b/memory.max": str(900 * MIB), "a/memory.max": str(400 * MIB), "a/cpu.max": "200000 100000", "a/b/cpu.max": "max 100000"},
+        {
+            "a/b/memory.max": str(900 * MIB),
+            "a/memory.max": str(400 * MIB),
+            "a/cpu.max": "200000 100000",
+            "a/b/cpu.max": "max 100000",
+        },
         2,
         400,
     ),
     "v1 in a container": (
         "5:memory:/docker/1f\n4:cpu,cpuacct:/docker/1f\n0::/docker/1f\n",
-        {"memory/memory.limit_in_bytes": str(256 * MIB), "cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"},
+        {
+            "memory/memory.limit_in_bytes": str(256 * MIB),
+            "cpu/cpu.cfs_quota_us": "300000",
+            "cpu/cpu.cfs_period_us": "100000",
+        },
         3,
         256,
     ),
@@ -66,9 +78,19 @@ CASES = {
         2,
         700,
     ),
-    "v1 without a limit": ("4:memory:/\n", {"memory/memory.limit_in_bytes": NONE_OF_V1, "cpu/cpu.cfs_quota_us": "-1"}, 8, 16384),
+    "v1 without a limit": (
+        "4:memory:/\n",
+        {"memory/memory.limit_in_bytes": NONE_OF_V1, "cpu/cpu.cfs_quota_us": "-1"},
+        8,
+        16384,
+    ),
     "v2 beside v1": ("4:memory:/\n0::/x\n", {"unified/x/memory.max": str(100 * MIB)}, 8, 100),
-    "more than the machine has": ("0::/\n", {"memory.max": str(99999 * MIB), "cpu.max": "9900000 100000"}, 8, 16384),
+    "more than the machine has": (
+        "0::/\n",
+        {"memory.max": str(99999 * MIB), "cpu.max": "9900000 100000"},
+        8,
+        16384,
+    ),
     "nonsense": ("?\n:::\n0::/../..\n", {"memory.max": "much", "cpu.max": "1"}, 8, 16384),
 }
 
@@ -80,7 +102,9 @@ def test_limits_are_the_least_of_all_cgroups_around_this_process(make_machine: M
     assert (cpu_limit(), memory_limit()) == (cpus, mebibytes * MIB)
 
 
-def test_memory_limit_is_none_when_the_system_does_not_say(make_machine: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_limit_is_none_when_the_system_does_not_say(
+    make_machine: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_machine(None, {})
     monkeypatch.setattr(machine, "_machine_memory", lambda: None)
     assert memory_limit() is None

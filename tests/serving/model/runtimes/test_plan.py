@@ -40,7 +40,13 @@ REFUSED = [
 
 
 def describe(**changes: object) -> Plan:
-    values = {"file": "model.plan", "sha256": "1" * 64, "onnx_sha256": "0" * 64, "precision": "fp16", "profiles": (IMAGE,)}
+    values = {
+        "file": "model.plan",
+        "sha256": "1" * 64,
+        "onnx_sha256": "0" * 64,
+        "precision": "fp16",
+        "profiles": (IMAGE,),
+    }
     return Plan(**asdict(HERE) | values | changes)
 
 
@@ -65,13 +71,19 @@ def test_plan_and_machine_name_the_same_facts() -> None:
     assert {name for name, _, _ in REFUSED} == {field.name for field in fields(Machine)}
 
 
-@pytest.mark.parametrize("changes", [{"file": "../other.plan"}, {"onnx_sha256": "x"}, {"profiles": ()}, {"compute_capability": "sm_90"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"file": "../other.plan"}, {"onnx_sha256": "x"}, {"profiles": ()}, {"compute_capability": "sm_90"}],
+)
 def test_plan_is_refused_when_it_says_nonsense(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         describe(**changes)
 
 
-@pytest.mark.parametrize("shapes", [((1, 8), (1, 8), (4,)), ((2, 8), (1, 8), (4, 8)), ((1, 8), (5, 8), (4, 8)), ((0, 8), (1, 8), (4, 8))])
+@pytest.mark.parametrize(
+    "shapes",
+    [((1, 8), (1, 8), (4,)), ((2, 8), (1, 8), (4, 8)), ((1, 8), (5, 8), (4, 8)), ((0, 8), (1, 8), (4, 8))],
+)
 def test_profile_is_refused_when_its_shapes_are_out_of_order(shapes: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(ValidationError, match="x: the shapes must be"):
         Profile(input="x", min=shapes[0], opt=shapes[1], max=shapes[2])
@@ -88,7 +100,13 @@ def test_mismatches_names_one_reason_when_one_fact_differs(field: str, value: st
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("driver", "580.105.08"), ("driver", "600.0"), ("cuda_version", "13.1"), ("onnxruntime_version", "1.31.2")]
+    ("field", "value"),
+    [
+        ("driver", "580.105.08"),
+        ("driver", "600.0"),
+        ("cuda_version", "13.1"),
+        ("onnxruntime_version", "1.31.2"),
+    ],
 )
 def test_mismatches_allows_what_a_plan_is_not_bound_to(field: str, value: str) -> None:
     assert mismatches(describe(), replace(HERE, **{field: value})) == []
@@ -150,7 +168,11 @@ class NVMLError(Exception):
 
 
 def fake_nvml(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
-    functions = {"nvmlInit": lambda: None, "nvmlShutdown": lambda: None, "nvmlSystemGetDriverVersion": lambda: HERE.driver}
+    functions = {
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlSystemGetDriverVersion": lambda: HERE.driver,
+    }
     monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(NVMLError=NVMLError, **functions | changes))
 
 
@@ -202,13 +224,17 @@ def test_read_machine_refuses_when_onnxruntime_has_no_tensorrt(monkeypatch: pyte
 
 
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine may have CUDA")
-def test_read_machine_names_the_missing_library_when_there_is_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_machine_names_the_missing_library_when_there_is_no_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: [module.TENSORRT])
     with pytest.raises(ProviderError, match=r"libcuda\.so\.1"):
         read_machine()
 
 
-def test_place_of_prefers_pips_package_when_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_place_of_prefers_pips_package_when_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "tensorrt_libs"
     package.mkdir()
     (package / "__init__.py").write_text("raise AssertionError('not to be imported')")

@@ -23,7 +23,11 @@ def doubler(tmp_path: Path) -> Path:
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "double", value[:1], value[1:])
     path = tmp_path / "double.onnx"
-    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString())
+    path.write_bytes(
+        helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+        ).SerializeToString()
+    )
     return path
 
 
@@ -41,17 +45,24 @@ def test_onnx_session_refuses_when_cuda_does_not_load(doubler: Path) -> None:
         OnnxSession(doubler, runtime="onnxruntime-cuda")
     assert refused.value.code == "provider_failed"
     assert "CUDAExecutionProvider was asked for" in refused.value.message
-    assert "libcuda.so.1, the NVIDIA driver's, is not here. Run on a machine with an NVIDIA GPU" in refused.value.message
+    assert (
+        "libcuda.so.1, the NVIDIA driver's, is not here. Run on a machine with an NVIDIA GPU"
+        in refused.value.message
+    )
 
 
-def test_onnx_session_refuses_when_provider_is_not_compiled_in(doubler: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onnx_session_refuses_when_provider_is_not_compiled_in(
+    doubler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(ProviderError, match="pip install"):
         OnnxSession(doubler, runtime="onnxruntime-cuda")
 
 
 @pytest.mark.parametrize(("quota", "expected"), [(None, 8), (2.5, 2), (0.5, 1), (64.0, 8)])
-def test_cpu_limit_follows_the_container_when_it_has_a_quota(monkeypatch: pytest.MonkeyPatch, quota: float | None, expected: int) -> None:
+def test_cpu_limit_follows_the_container_when_it_has_a_quota(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, expected: int
+) -> None:
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(machine, "_cgroup_quota", lambda: quota)
     assert cpu_limit() == expected
@@ -66,7 +77,10 @@ def test_onnx_session_refuses_when_another_provider_runs_part_of_it(doubler: Pat
         (cuda, {cuda: Counter(Conv=3), cpu: Counter(Shape=2, Softmax=1)}),
         (cuda, {cpu: Counter(Shape=2)}),
         (cuda, {}),
-        ("TensorrtExecutionProvider", {"TensorrtExecutionProvider": Counter(EPContext=1), cpu: Counter(Shape=1)}),
+        (
+            "TensorrtExecutionProvider",
+            {"TensorrtExecutionProvider": Counter(EPContext=1), cpu: Counter(Shape=1)},
+        ),
     ):
         with pytest.raises(ProviderError) as refused:
             _require_assignment(doubler, provider, assigned)
@@ -80,7 +94,10 @@ def test_onnx_session_refuses_when_another_provider_runs_part_of_it(doubler: Pat
             "libcudnn.so.9: cannot open shared object file: No such file or directory",
             "libcudnn.so.9, cuDNN's, is not here. Try: pip install",
         ),
-        ("libcublasLt.so.13: cannot open shared object file", "libcublasLt.so.13, the CUDA toolkit's, is not here."),
+        (
+            "libcublasLt.so.13: cannot open shared object file",
+            "libcublasLt.so.13, the CUDA toolkit's, is not here.",
+        ),
         (
             "libnvinfer.so.10: cannot open shared object file",
             "libnvinfer.so.10, TensorRT's, is not here. Try: pip install 'graft-ml[tensorrt]'",
@@ -88,16 +105,24 @@ def test_onnx_session_refuses_when_another_provider_runs_part_of_it(doubler: Pat
         ("undefined symbol: abc", "The loader says: undefined symbol: abc"),
     ],
 )
-def test_missing_libraries_are_named_with_a_remedy(monkeypatch: pytest.MonkeyPatch, reason: str, said: str) -> None:
-    monkeypatch.setattr(libraries, "_load_error", lambda library: None if library == "libcuda.so.1" else reason)
+def test_missing_libraries_are_named_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, reason: str, said: str
+) -> None:
+    monkeypatch.setattr(
+        libraries, "_load_error", lambda library: None if library == "libcuda.so.1" else reason
+    )
     assert said in (libraries.explain_missing("CUDAExecutionProvider") or "")
 
 
 def test_missing_cudnn_is_named_though_the_provider_loads_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     load = libraries._load_error
     monkeypatch.setattr(libraries, "LOADED_LATER", ("libcudnn_that_is_missing.so.9",))
-    monkeypatch.setattr(libraries, "_load_error", lambda library: load(library) if library.startswith("libcudnn") else None)
-    assert (libraries.explain_missing("CUDAExecutionProvider") or "").startswith("libcudnn_that_is_missing.so.9, cuDNN's, is not here.")
+    monkeypatch.setattr(
+        libraries, "_load_error", lambda library: load(library) if library.startswith("libcudnn") else None
+    )
+    assert (libraries.explain_missing("CUDAExecutionProvider") or "").startswith(
+        "libcudnn_that_is_missing.so.9, cuDNN's, is not here."
+    )
 
 
 def test_openvino_session_gives_the_same_answers_from_many_threads(doubler: Path) -> None:

@@ -44,7 +44,9 @@ from tests.conftest import free_port, make_picture, serving
 
 PICTURE = make_picture("bars", 970)
 PART = b'--x\r\ncontent-disposition: form-data; name="%b"; filename="x"\r\n\r\n%b\r\n'
-INFER = {"inputs": [{"name": "image", "shape": [3], "datatype": "BYTES", "parameters": {"content_type": "base64"}}]}
+INFER = {
+    "inputs": [{"name": "image", "shape": [3], "datatype": "BYTES", "parameters": {"content_type": "base64"}}]
+}
 INFER["inputs"][0]["data"] = [base64.b64encode(PICTURE).decode()] * 3
 MOST_BYTES = 400_000
 CANCELS = 10_000
@@ -65,8 +67,20 @@ class Asked:
     def scope(self) -> dict[str, Any]:
         length = {} if "transfer-encoding" in self.headers else {"content-length": str(len(self.body))}
         headers = [(name.encode(), value.encode()) for name, value in (length | self.headers).items()]
-        shared = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http", "root_path": ""}
-        server = {"client": ("127.0.0.1", 5000), "server": ("127.0.0.1", 3000), "query_string": b"", "raw_path": self.path.encode()}
+        shared = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "root_path": "",
+        }
+        server = {
+            "client": ("127.0.0.1", 5000),
+            "server": ("127.0.0.1", 3000),
+            "query_string": b"",
+            "raw_path": self.path.encode(),
+        }
         return shared | server | {"path": self.path, "headers": headers, "state": {}}
 
     @functools.cached_property
@@ -90,7 +104,9 @@ ASKED = {
     "packed": Asked("/predict", gzip.compress(PICTURE), headers={"content-encoding": "gzip"}),
     "declared too large": Asked("/predict", bytes(MOST_BYTES + 1), 413),
     "found too large": Asked("/predict", bytes(MOST_BYTES + 1), 413, headers=CHUNKED),
-    "unpacked too large": Asked("/predict", gzip.compress(bytes(MOST_BYTES + 1)), 413, headers={"content-encoding": "gzip"}),
+    "unpacked too large": Asked(
+        "/predict", gzip.compress(bytes(MOST_BYTES + 1)), 413, headers={"content-encoding": "gzip"}
+    ),
     "no picture": Asked("/predict", b"x" * 1000, 400),
     "unauthorized": Asked("/predict", PICTURE, 401, headers={"host": "elsewhere"}),
     "unauthorized, large": Asked("/predict", bytes(2_000_000), 401, headers={"host": "elsewhere"}, parts=20),
@@ -126,7 +142,9 @@ class Wire:
 
 
 @types.coroutine
-def suspending(inner: Coroutine[Any, Any, None], at: int, act: Callable[[], None]) -> Generator[Any, Any, None]:
+def suspending(
+    inner: Coroutine[Any, Any, None], at: int, act: Callable[[], None]
+) -> Generator[Any, Any, None]:
     """Run a coroutine, and act when it suspends for that time, counted from 1."""
     error: BaseException | None = None
     for count in itertools.count(1):
@@ -152,7 +170,9 @@ class Rig:
         self.asked = 0
         self.cancelled = 0
 
-    async def ask(self, asked: Asked, cancel_at: int = NEVER, turns: int = 1, delay: int = 0) -> tuple[bool, int | None]:
+    async def ask(
+        self, asked: Asked, cancel_at: int = NEVER, turns: int = 1, delay: int = 0
+    ) -> tuple[bool, int | None]:
         """Ask, and cancel at an await or some turns later; tell whether that came before the end, and the status."""
         wire, loop, is_cancelled = Wire(asked, turns), asyncio.get_running_loop(), False
 
@@ -182,7 +202,9 @@ class Rig:
 
     def noted(self) -> int:
         """Number of requests in the metrics."""
-        counts = re.findall(r"^graft_requests_total\{.*\} (.*)$", self.parts.metrics.render().decode(), re.MULTILINE)
+        counts = re.findall(
+            r"^graft_requests_total\{.*\} (.*)$", self.parts.metrics.render().decode(), re.MULTILINE
+        )
         return int(sum(map(float, counts)))
 
     async def require_nothing_left(self, tasks: set[asyncio.Task[Any]]) -> None:
@@ -190,7 +212,12 @@ class Rig:
         assert (self.buffered, engine.admission.admitted, engine.admission.waiting) == (0, 0, 0)
         await self._require_idle_batcher()
         all_free = threading.Barrier(engine.admission.threads, timeout=5)
-        await asyncio.gather(*(engine.admission.run(all_free.wait, Timings(), engine.patience()) for _ in range(all_free.parties)))
+        await asyncio.gather(
+            *(
+                engine.admission.run(all_free.wait, Timings(), engine.patience())
+                for _ in range(all_free.parties)
+            )
+        )
         assert asyncio.all_tasks() == tasks
         assert self.noted() == self.asked
         for asked in (ASKED["raw"], ASKED["batch"]):
@@ -206,7 +233,9 @@ class Rig:
 
 @asynccontextmanager
 async def rig(bundle: Path, *, accelerated: bool = False) -> AsyncIterator[Rig]:
-    parts = open_components(Settings(bundle=bundle, watch_s=3600, max_body_bytes=MOST_BYTES, max_queue=1000, deadline_s=60))
+    parts = open_components(
+        Settings(bundle=bundle, watch_s=3600, max_body_bytes=MOST_BYTES, max_queue=1000, deadline_s=60)
+    )
     rig = Rig(parts)
     async with rig.app.router.lifespan_context(rig.app):
         if accelerated:
@@ -227,7 +256,9 @@ async def cancel_everywhere(rig: Rig, asked: Asked, turns: int = 1, delay: int =
 
 @pytest.mark.parametrize("accelerated", [False, True], ids=["cpu", "accelerator"])
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
-def test_nothing_is_left_of_a_request_wherever_it_is_cancelled(tiny_run: Path, asked: Asked, accelerated: bool) -> None:
+def test_nothing_is_left_of_a_request_wherever_it_is_cancelled(
+    tiny_run: Path, asked: Asked, accelerated: bool
+) -> None:
     async def work() -> None:
         async with rig(tiny_run / "bundle", accelerated=accelerated) as made:
             tasks = asyncio.all_tasks()
@@ -242,7 +273,11 @@ def test_nothing_is_left_of_a_request_wherever_it_is_cancelled(tiny_run: Path, a
 @settings(max_examples=20, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(list(ASKED.values())), st.integers(1, 40), st.integers(1, 3), st.integers(0, 9)), min_size=1, max_size=24
+        st.tuples(
+            st.sampled_from(list(ASKED.values())), st.integers(1, 40), st.integers(1, 3), st.integers(0, 9)
+        ),
+        min_size=1,
+        max_size=24,
     ),
     st.booleans(),
 )
@@ -253,7 +288,10 @@ def test_nothing_is_left_of_requests_that_are_cancelled_among_others(
         async with rig(tiny_run / "bundle", accelerated=accelerated) as made:
             tasks = asyncio.all_tasks()
             answers = await asyncio.gather(*(made.ask(*each) for each in drawn))
-            assert all(is_cancelled or status == each[0].status for each, (is_cancelled, status) in zip(drawn, answers, strict=True))
+            assert all(
+                is_cancelled or status == each[0].status
+                for each, (is_cancelled, status) in zip(drawn, answers, strict=True)
+            )
             await made.require_nothing_left(tasks)
 
     asyncio.run(work())
@@ -269,7 +307,12 @@ def test_nothing_is_left_of_ten_thousand_cancelled_requests(tiny_run: Path) -> N
             awaits = [(asked, await cancel_everywhere(made, asked)) for asked in ASKED.values()]
             while made.cancelled < CANCELS:
                 chosen = chance.choices(awaits, k=64)
-                await asyncio.gather(*(made.ask(asked, chance.randint(1, most), delay=chance.randint(0, 2)) for asked, most in chosen))
+                await asyncio.gather(
+                    *(
+                        made.ask(asked, chance.randint(1, most), delay=chance.randint(0, 2))
+                        for asked, most in chosen
+                    )
+                )
             await made.require_nothing_left(tasks)
 
     asyncio.run(work())
@@ -307,7 +350,13 @@ async def drive(rig: Rig, asked: Asked, *, reads: bool) -> None:
         (Asked("/nowhere", bytes(2_000_000), leaves=True), True, 404, "unknown_path"),
         (Asked("/nowhere", PICTURE, leaves=True), True, 499, "cancelled"),
     ],
-    ids=["while its body arrives", "while its answer is sent", "while its refusal is sent", "while it lingers", "while it is read away"],
+    ids=[
+        "while its body arrives",
+        "while its answer is sent",
+        "while its refusal is sent",
+        "while it lingers",
+        "while it is read away",
+    ],
 )
 def test_a_cancelled_request_is_noted_once(
     tiny_run: Path, caplog: pytest.LogCaptureFixture, asked: Asked, reads: bool, status: int, code: str | None
@@ -383,7 +432,9 @@ def test_a_batch_counts_until_the_last_of_its_items_has_ended(tiny_run: Path) ->
     async def work() -> None:
         async with rig(tiny_run / "bundle") as made:
             engine, held, lanes = made.parts.engine, Held(), made.parts.engine.admission.threads
-            predictor = types.SimpleNamespace(artifact=made.parts.live.predictor.artifact, predict=lambda *_: held())
+            predictor = types.SimpleNamespace(
+                artifact=made.parts.live.predictor.artifact, predict=lambda *_: held()
+            )
             task = asyncio.create_task(engine.predict_many(predictor, [b""] * 50, Timings()))  # type: ignore[arg-type]
             await asyncio.to_thread(held.begun.wait, 10)
             task.cancel()
@@ -409,7 +460,9 @@ def test_bentomls_time_limit_takes_nothing_from_those_who_come_after(
     with serving([sys.executable, "-m", "bentoml", "serve", tag, "--port", str(port)], port) as url:
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(trickle, [port] * 4)) == [b"HTTP/1.1 504"] * 4
-        answers = [httpx.post(f"{url}/predict", content=picture).status_code for picture in (PICTURE, large) * 3]
+        answers = [
+            httpx.post(f"{url}/predict", content=picture).status_code for picture in (PICTURE, large) * 3
+        ]
         metrics = httpx.get(f"{url}/metrics").text
     assert answers == [200] * 6
     assert 'graft_requests_total{route="predict",status="499"} 4.0' in metrics
@@ -427,5 +480,7 @@ def make_large_picture() -> bytes:
 def trickle(port: int) -> bytes:
     """How an answer begins to a body of which a third comes, and then no more; four of them fill the memory for bodies."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
-        raw.sendall(b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1500000\r\n\r\n" + bytes(480_000))
+        raw.sendall(
+            b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1500000\r\n\r\n" + bytes(480_000)
+        )
         return raw.recv(4096)[:12]

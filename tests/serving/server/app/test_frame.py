@@ -42,7 +42,10 @@ async def ignore(_: Request) -> Response:
 def make_app(path: Path) -> tuple[Components, Callable[..., Awaitable[None]]]:
     parts = open_components(Settings(bundle=path))
     handlers = {"/fail": fail, "/late": fail_late, "/v2/fail": fail, "/echo": echo, "/ignore": ignore}
-    rows = [Endpoint("POST", place, place.rpartition("/")[2], handler, "probe", "", "text/plain") for place, handler in handlers.items()]
+    rows = [
+        Endpoint("POST", place, place.rpartition("/")[2], handler, "probe", "", "text/plain")
+        for place, handler in handlers.items()
+    ]
     return parts, frame(parts, rows)
 
 
@@ -51,17 +54,25 @@ def ask(path: Path, place: str, **options: Any) -> tuple[httpx.Response, str]:
     parts, app = make_app(path)
 
     async def exchange() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
+        ) as client:
             return await client.post(place, **options)
 
     return asyncio.run(exchange()), parts.metrics.render().decode()
 
 
 @pytest.mark.parametrize("place", ["/fail", "/late"])
-def test_a_fault_is_answered_noted_and_counted(tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_is_answered_noted_and_counted(
+    tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.ERROR):
         answer, metrics = ask(tmp_path, place, content=b"x" * 100, headers={"x-request-id": "mine"})
-    assert (answer.status_code, answer.json()["error"]["code"], answer.headers["x-request-id"]) == (500, "internal", "mine")
+    assert (answer.status_code, answer.json()["error"]["code"], answer.headers["x-request-id"]) == (
+        500,
+        "internal",
+        "mine",
+    )
     assert "fault of ours" not in answer.text
     assert "request mine failed" in caplog.text
     assert "a fault of ours" in caplog.text
@@ -77,7 +88,9 @@ def test_a_fault_below_v2_is_answered_in_the_protocols_shape(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("place", "status"), [("/fail", 500), ("/ignore", 200), ("/nowhere", 404)])
-def test_a_connection_is_closed_when_a_large_body_was_not_read(tmp_path: Path, place: str, status: int) -> None:
+def test_a_connection_is_closed_when_a_large_body_was_not_read(
+    tmp_path: Path, place: str, status: int
+) -> None:
     answer, _ = ask(tmp_path, place, content=b"x" * 2_000_000)
     assert (answer.status_code, answer.headers["connection"]) == (status, "close")
 
@@ -86,7 +99,9 @@ def test_bodies_are_counted_as_held_only_while_they_are(tmp_path: Path) -> None:
     _, app = make_app(tmp_path)
 
     async def exchange() -> None:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
+        ) as client:
             for place in ("/echo", "/ignore", "/fail", "/late", "/nowhere"):
                 await asyncio.gather(*(client.post(place, content=b"x" * 10_000) for _ in range(10)))
 
@@ -104,7 +119,9 @@ def test_a_path_is_known_only_without_a_newline_at_its_end(tmp_path: Path) -> No
 def test_what_is_noted_is_what_was_on_the_wire(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     body = gzip.compress(b"x" * 100_000)
     with caplog.at_level(logging.INFO, "graft.access"):
-        answer, _ = ask(tmp_path, "/echo", content=body, headers={"content-encoding": "gzip", "accept-encoding": "gzip"})
+        answer, _ = ask(
+            tmp_path, "/echo", content=body, headers={"content-encoding": "gzip", "accept-encoding": "gzip"}
+        )
     (line,) = [record for record in caplog.records if record.name == "graft.access"]
     assert len(answer.content) == 100_000
     noted = vars(line)["fields"]
@@ -112,7 +129,9 @@ def test_what_is_noted_is_what_was_on_the_wire(tmp_path: Path, caplog: pytest.Lo
     assert noted["bytes_out"] < 1000
 
 
-def test_variables_that_others_name_after_the_service_are_none_of_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_others_name_after_the_service_are_none_of_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in (
         "GRAFT_SERVICE_HOST",
         "GRAFT_PORT_3000_TCP_ADDR",
@@ -137,13 +156,17 @@ def test_no_prefix_can_hide_a_path_of_the_service(tmp_path: Path) -> None:
         read_settings({"bundle": tmp_path, "root_path": "/cells/"})
 
 
-@pytest.mark.parametrize(("path", "status"), [("/cells/echo", 200), ("/echo", 200), ("/cells", 307), ("/cellsx/echo", 404)])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/cells/echo", 200), ("/echo", 200), ("/cells", 307), ("/cellsx/echo", 404)]
+)
 def test_a_prefix_may_be_there_or_not(tmp_path: Path, path: str, status: int) -> None:
     parts = open_components(Settings(bundle=tmp_path, root_path="/cells"))
     app = frame(parts, [Endpoint("POST", "/echo", "echo", echo, "probe", "", "text/plain")])
 
     async def post() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
+        ) as client:
             return await client.post(path, content=b"x")
 
     answer = asyncio.run(post())

@@ -46,7 +46,13 @@ def make_manifest(modality: str) -> Manifest:
             "labels_sha256": hash_labels(LABELS),
             "input": INPUTS[modality].model_dump(),
             "artifacts": [
-                {"name": "onnx-fp32", "runtime": "onnxruntime-cpu", "precision": "fp32", "file": "model.onnx", "sha256": "0" * 64}
+                {
+                    "name": "onnx-fp32",
+                    "runtime": "onnxruntime-cpu",
+                    "precision": "fp32",
+                    "file": "model.onnx",
+                    "sha256": "0" * 64,
+                }
             ],
             "reference": {"file": "reference.npz", "sha256": "0" * 64},
             "lineage": hashes | {"versions": {}},
@@ -119,16 +125,26 @@ def test_descriptions_are_for_readers_of_the_api(document: dict[str, Any], marku
 def test_schema_of_requests_says_what_the_model_takes(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     name = schemas["RequestTensor"]["properties"]["name"]["const"]
-    assert schemas["RequestTensor"]["properties"]["datatype"]["enum"] == {"image": ["BYTES", "UINT8"], "text": ["BYTES"]}[name]
+    assert (
+        schemas["RequestTensor"]["properties"]["datatype"]["enum"]
+        == {"image": ["BYTES", "UINT8"], "text": ["BYTES"]}[name]
+    )
     assert schemas["InferRequest"]["properties"]["inputs"]["maxItems"] == 1
     assert schemas["RequestOutput"]["properties"]["name"]["enum"] == ["probabilities", "label"]
 
 
 def test_document_says_that_every_body_may_come_packed(document: dict[str, Any]) -> None:
     for _, method, operation in operations(document):
-        parameters = {parameter["name"]: parameter for parameter in (resolve(document, value) for value in operation["parameters"])}
+        parameters = {
+            parameter["name"]: parameter
+            for parameter in (resolve(document, value) for value in operation["parameters"])
+        }
         assert ("Content-Encoding" in parameters) == (method == "post")
-        assert method != "post" or parameters["Content-Encoding"]["schema"]["enum"] == ["identity", "gzip", "x-gzip"]
+        assert method != "post" or parameters["Content-Encoding"]["schema"]["enum"] == [
+            "identity",
+            "gzip",
+            "x-gzip",
+        ]
 
 
 def test_references_lead_somewhere(document: dict[str, Any]) -> None:
@@ -158,14 +174,19 @@ def test_examples_keep_to_their_schemas(document: dict[str, Any]) -> None:
 
 def test_every_json_message_has_an_example(document: dict[str, Any]) -> None:
     for path, _, operation in operations(document):
-        messages = [operation["responses"]["200"]["content"], operation.get("requestBody", {"content": {}})["content"]]
+        messages = [
+            operation["responses"]["200"]["content"],
+            operation.get("requestBody", {"content": {}})["content"],
+        ]
         for content in messages:
             if path != "/docs.json" and "application/json" in content:
                 assert "example" in content["application/json"], path
 
 
 def test_example_has_the_models_labels(document: dict[str, Any]) -> None:
-    example = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["example"]
+    example = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"][
+        "example"
+    ]
     assert list(example["probabilities"]) == list(LABELS)
     assert (example["label"], example["model"]["name"]) == ("cat", "pets")
 
@@ -181,7 +202,9 @@ def check_answer(document: dict[str, Any], path: str, answer: httpx.Response) ->
     known = {name.lower() for name in response["headers"]}
     assert set(answer.headers) - HTTP_HEADERS - PAGE_HEADERS <= known
     assert known - {"inference-header-content-length", "accept-encoding"} <= set(answer.headers)
-    assert ("accept-encoding" in answer.headers) == (answer.status_code == 415 and "wrong_encoding" in answer.text)
+    assert ("accept-encoding" in answer.headers) == (
+        answer.status_code == 415 and "wrong_encoding" in answer.text
+    )
 
 
 HTTP_HEADERS = {"content-type", "content-length", "content-encoding", "vary", "connection"}
@@ -196,13 +219,21 @@ ALWAYS_ANSWERED = {"/livez", "/healthz", "/v2/health/live"}
 WITHOUT_MODEL = ALWAYS_ANSWERED | {"/metrics", "/v2"}
 
 
-def ask_all(app: Starlette, manifest: Manifest | None, posts: list[tuple[str, dict[str, Any], int]], expect: Callable[[str], int]) -> None:
+def ask_all(
+    app: Starlette,
+    manifest: Manifest | None,
+    posts: list[tuple[str, dict[str, Any], int]],
+    expect: Callable[[str], int],
+) -> None:
     """Ask every GET route, and what else is given; every answer must keep to the document."""
     document = describe(manifest or make_manifest("image"))
 
     async def ask() -> None:
         transport = httpx.ASGITransport(app)
-        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+        ):
             for path, method, _ in operations(document):
                 if method == "get":
                     answer = await client.get(fill(document, path))
@@ -225,7 +256,9 @@ def test_answers_about_pictures_keep_to_the_document(tiny_run: Path) -> None:
     app = build_app(Settings(bundle=tiny_run / "bundle"))
     manifest = Manifest.model_validate_json((tiny_run / "bundle" / "manifest.json").read_bytes())
     picture = make_picture("bars", 960)
-    example = describe(manifest)["paths"][INFER]["post"]["requestBody"]["content"]["application/json"]["example"]
+    example = describe(manifest)["paths"][INFER]["post"]["requestBody"]["content"]["application/json"][
+        "example"
+    ]
     tensor = triton.InferInput("image", [1], "BYTES").set_data_from_numpy(np.array([picture], np.object_))
     body, length = triton.InferenceServerClient.generate_request_body([tensor])
     posts: list[tuple[str, dict[str, Any], int]] = [
@@ -264,13 +297,25 @@ def test_answers_about_texts_keep_to_the_document(text_run: Path) -> None:
 
 
 def test_answers_without_a_model_keep_to_the_document(tmp_path: Path) -> None:
-    posts: list[tuple[str, dict[str, Any], int]] = [(path, {"content": b"x"}, 503) for path in ("/predict", "/predict_batch", INFER)]
-    ask_all(build_app(Settings(bundle=tmp_path)), None, posts, lambda path: 200 if path in WITHOUT_MODEL else 503)
+    posts: list[tuple[str, dict[str, Any], int]] = [
+        (path, {"content": b"x"}, 503) for path in ("/predict", "/predict_batch", INFER)
+    ]
+    ask_all(
+        build_app(Settings(bundle=tmp_path)), None, posts, lambda path: 200 if path in WITHOUT_MODEL else 503
+    )
 
 
 def test_answers_without_a_key_keep_to_the_document(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("not-the-key-that-comes\n")
     app = build_app(Settings(bundle=tmp_path, api_keys_file=tmp_path / "keys", protect_all=True))
-    posts: list[tuple[str, dict[str, Any], int]] = [(path, {"content": b"x"}, 401) for path in ("/predict", "/predict_batch", INFER)]
-    probes = {"/", "/readyz", "/v2/health/ready", "/v2/models/{name}/ready", "/v2/models/{name}/versions/{version}/ready"}
+    posts: list[tuple[str, dict[str, Any], int]] = [
+        (path, {"content": b"x"}, 401) for path in ("/predict", "/predict_batch", INFER)
+    ]
+    probes = {
+        "/",
+        "/readyz",
+        "/v2/health/ready",
+        "/v2/models/{name}/ready",
+        "/v2/models/{name}/versions/{version}/ready",
+    }
     ask_all(app, None, posts, lambda path: 200 if path in ALWAYS_ANSWERED else 503 if path in probes else 401)

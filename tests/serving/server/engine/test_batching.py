@@ -134,8 +134,13 @@ def test_an_input_is_not_run_when_its_request_is_cancelled_in_the_turn_in_which_
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 1000), st.none() | st.integers(0, 4)), min_size=1, max_size=40), st.integers(1, 8))
-def test_everyone_else_gets_an_answer_whoever_is_cancelled_and_whenever(asked: list[tuple[int, int | None]], most: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 1000), st.none() | st.integers(0, 4)), min_size=1, max_size=40),
+    st.integers(1, 8),
+)
+def test_everyone_else_gets_an_answer_whoever_is_cancelled_and_whenever(
+    asked: list[tuple[int, int | None]], most: int
+) -> None:
     async def ask_for(batcher: Batcher, value: int, turns: int | None) -> float | None:
         task = asyncio.create_task(ask(batcher, model, value))
         if turns is not None:
@@ -150,8 +155,12 @@ def test_everyone_else_gets_an_answer_whoever_is_cancelled_and_whenever(asked: l
         batcher = Batcher(most)
         answers = await asyncio.gather(*(ask_for(batcher, *each) for each in asked))
         expected = [2 * value for value, _ in asked]
-        assert all(answer == twice for answer, twice in zip(answers, expected, strict=True) if answer is not None)
-        assert all(answer is not None for answer, (_, turns) in zip(answers, asked, strict=True) if turns is None)
+        assert all(
+            answer == twice for answer, twice in zip(answers, expected, strict=True) if answer is not None
+        )
+        assert all(
+            answer is not None for answer, (_, turns) in zip(answers, asked, strict=True) if turns is None
+        )
         assert not batcher._waiting
         assert (await ask(batcher, model, 4))[0] == 8
         batcher.close()

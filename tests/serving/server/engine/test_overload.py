@@ -55,7 +55,9 @@ class Service:
         try:
             connection.request("POST", path, body, {"content-type": content_type})
             answer = connection.getresponse()
-            return Answer(answer.status, answer.read(), answer.getheader("retry-after"), began, time.monotonic())
+            return Answer(
+                answer.status, answer.read(), answer.getheader("retry-after"), began, time.monotonic()
+            )
         except ConnectionRefusedError:
             return Answer(-1, b"", None, began, time.monotonic())
         except (OSError, HTTPException):
@@ -75,12 +77,26 @@ class Service:
 def serve(run: Path, log: Path, *options: str, workers: int = 1) -> Iterator[Service]:
     """A service, once all of its workers answer. Its processes are all ended, however the test went."""
     port = free_port()
-    command = [sys.executable, "-m", "pipeline.cli", "serve", str(run), "--port", str(port), "--workers", str(workers), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli",
+        "serve",
+        str(run),
+        "--port",
+        str(port),
+        "--workers",
+        str(workers),
+        *options,
+    ]
     with log.open("w") as file:
         service = Service(port, psutil.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd="/"))
         processes: list[psutil.Process] = []
         try:
-            until(lambda: log.read_text().count('"serving tiny') == workers and service.is_up(), f"it did not start; {log} says why")
+            until(
+                lambda: log.read_text().count('"serving tiny') == workers and service.is_up(),
+                f"it did not start; {log} says why",
+            )
             processes = service.parent.children()
             yield service
         finally:
@@ -103,12 +119,19 @@ def make_batch(count: int) -> bytes:
     """A form of so many pictures of nine megapixels, in few bytes: about a twentieth of a second of work each."""
     buffer = io.BytesIO()
     Image.new("L", (3000, 3000)).save(buffer, "PNG")
-    part = b'--x\r\ncontent-disposition: form-data; name="images"; filename="x"\r\n\r\n' + buffer.getvalue() + b"\r\n"
+    part = (
+        b'--x\r\ncontent-disposition: form-data; name="images"; filename="x"\r\n\r\n'
+        + buffer.getvalue()
+        + b"\r\n"
+    )
     return part * count + b"--x--\r\n"
 
 
 def ask_many(service: Service, pool: ThreadPoolExecutor, requests: int, batch: bytes) -> list[Future[Answer]]:
-    return [pool.submit(service.ask, "/predict_batch", batch, "multipart/form-data; boundary=x") for _ in range(requests)]
+    return [
+        pool.submit(service.ask, "/predict_batch", batch, "multipart/form-data; boundary=x")
+        for _ in range(requests)
+    ]
 
 
 def code_of(answer: Answer) -> str:
@@ -127,16 +150,23 @@ def test_service_refuses_at_once_when_the_queue_is_full(tiny_run: Path, tmp_path
         answers = [future.result() for future in ask_many(service, pool, 24, make_batch(12))]
         require_recovered(service)
     accepted, refused = ([answer for answer in answers if answer.status == status] for status in (200, 503))
-    print(f"{len(accepted)} answered, {len(refused)} refused within {max(a.ended - a.began for a in refused):.2f} s")  # noqa: T201
+    print(  # noqa: T201
+        f"{len(accepted)} answered, {len(refused)} refused within {max(a.ended - a.began for a in refused):.2f} s"
+    )
     assert len(accepted) + len(refused) == 24
     assert len(accepted) >= 3
     assert {code_of(answer) for answer in refused} == {"overloaded"}
     assert all(int(answer.retry_after) >= 1 for answer in refused)
-    assert sorted(answer.ended for answer in refused)[len(refused) // 2] < max(answer.ended for answer in accepted), "others still wait"
+    assert sorted(answer.ended for answer in refused)[len(refused) // 2] < max(
+        answer.ended for answer in accepted
+    ), "others still wait"
 
 
 def test_service_refuses_when_a_request_waited_past_its_deadline(tiny_run: Path, tmp_path: Path) -> None:
-    with serve(tiny_run, tmp_path / "log", "--max-queue", "64", "--deadline", "0.5") as service, ThreadPoolExecutor(16) as pool:
+    with (
+        serve(tiny_run, tmp_path / "log", "--max-queue", "64", "--deadline", "0.5") as service,
+        ThreadPoolExecutor(16) as pool,
+    ):
         answers = [future.result() for future in ask_many(service, pool, 16, make_batch(8))]
         ended = time.monotonic()
         require_recovered(service)
@@ -149,8 +179,12 @@ def test_service_refuses_when_a_request_waited_past_its_deadline(tiny_run: Path,
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_service_answers_what_it_accepted_when_told_to_end(tiny_run: Path, tmp_path: Path, workers: int) -> None:
-    with serve(tiny_run, tmp_path / "log", "--max-queue", "64", "--deadline", "60", workers=workers) as service:
+def test_service_answers_what_it_accepted_when_told_to_end(
+    tiny_run: Path, tmp_path: Path, workers: int
+) -> None:
+    with serve(
+        tiny_run, tmp_path / "log", "--max-queue", "64", "--deadline", "60", workers=workers
+    ) as service:
         with ThreadPoolExecutor(32) as pool:
             accepted = ask_many(service, pool, 16, make_batch(3))
             wait(accepted, timeout=0.7)
@@ -171,7 +205,9 @@ def test_service_replaces_a_worker_when_it_is_killed(tiny_run: Path, tmp_path: P
         killed = time.monotonic()
         before[0].kill()
         before[0].wait()
-        answers = [future.result() for future in [pool.submit(service.ask) for _ in range(8)]]  # at once, while it is dead
+        answers = [
+            future.result() for future in [pool.submit(service.ask) for _ in range(8)]
+        ]  # at once, while it is dead
         took = max(answer.ended for answer in answers) - killed
         print(f"{workers} workers: all that came while one was dead were answered after {took:.1f} s")  # noqa: T201
         assert [answer.status for answer in answers] == [200] * 8
@@ -184,4 +220,8 @@ def test_workers_end_when_their_parent_is_killed(tiny_run: Path, tmp_path: Path)
         (worker,) = service.workers()
         os.kill(service.parent.pid, signal.SIGKILL)
         service.parent.wait()
-        until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, "it lives on, and holds the port", within_s=5)
+        until(
+            lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE,
+            "it lives on, and holds the port",
+            within_s=5,
+        )

@@ -21,7 +21,10 @@ __all__ = ["bundle"]
 @pytest.fixture(params=[1])
 def url(bundle: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     port = free_port()
-    with serving([sys.executable, "-m", "serving", str(bundle), "--port", str(port), "--workers", str(request.param)], port) as url:
+    with serving(
+        [sys.executable, "-m", "serving", str(bundle), "--port", str(port), "--workers", str(request.param)],
+        port,
+    ) as url:
         yield url
 
 
@@ -62,7 +65,11 @@ def test_a_bad_version_is_refused_at_readyz_and_the_old_one_goes_on(url: str, bu
     while "refused_update" not in (state := httpx.get(f"{url}/readyz").json()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert (state["ready"], state["model"]["version"], state["refused_update"]["code"]) == (True, first, "hash_mismatch")
+    assert (state["ready"], state["model"]["version"], state["refused_update"]["code"]) == (
+        True,
+        first,
+        "hash_mismatch",
+    )
     with httpx.Client(base_url=url, timeout=30) as client:
         assert {version_of(client) for _ in range(20)} == {(200, first)}
         assert 'graft_swaps_total{result="refused"} 1.0' in client.get("/metrics").text

@@ -45,13 +45,20 @@ def client(tiny_run: Path, keys_file: Path) -> Iterator[httpx.Client]:
 
 def ask(client: httpx.Client, **headers: str) -> httpx.Response:
     return client.post(
-        "/predict", content=make_picture("bars", 1), headers={name.replace("_", "-"): value for name, value in headers.items()}
+        "/predict",
+        content=make_picture("bars", 1),
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
     )
 
 
 @pytest.mark.slow
 def test_a_key_is_asked_for_and_accepted_in_either_header(client: httpx.Client) -> None:
-    refused = [ask(client), ask(client, authorization="Bearer wrong"), ask(client, authorization=OLD), ask(client, x_api_key=OLD[:-1])]
+    refused = [
+        ask(client),
+        ask(client, authorization="Bearer wrong"),
+        ask(client, authorization=OLD),
+        ask(client, x_api_key=OLD[:-1]),
+    ]
     assert [answer.status_code for answer in refused] == [401] * 4
     assert {answer.json()["error"]["code"] for answer in refused} == {"unauthorized"}
     assert refused[0].headers["www-authenticate"] == "Bearer"
@@ -73,11 +80,22 @@ def test_one_valid_key_is_enough_where_two_are_sent(client: httpx.Client) -> Non
 
 
 @pytest.mark.slow
-def test_probes_and_the_page_need_no_key_and_metrics_and_documentation_do_when_told_to(client: httpx.Client) -> None:
+def test_probes_and_the_page_need_no_key_and_metrics_and_documentation_do_when_told_to(
+    client: httpx.Client,
+) -> None:
     status = {
-        path: client.get(path).status_code for path in ("/livez", "/readyz", "/", "/metrics", "/docs.json", "/v2/health/ready", "/v2")
+        path: client.get(path).status_code
+        for path in ("/livez", "/readyz", "/", "/metrics", "/docs.json", "/v2/health/ready", "/v2")
     }
-    assert status == {"/livez": 200, "/readyz": 200, "/": 200, "/metrics": 401, "/docs.json": 401, "/v2/health/ready": 200, "/v2": 401}
+    assert status == {
+        "/livez": 200,
+        "/readyz": 200,
+        "/": 200,
+        "/metrics": 401,
+        "/docs.json": 401,
+        "/v2/health/ready": 200,
+        "/v2": 401,
+    }
     assert client.get("/metrics", headers={"authorization": f"Bearer {OLD}"}).status_code == 200
 
 
@@ -139,9 +157,17 @@ def check(
     **more: object,
 ) -> None:
     """What a guard says to a request without a key that came in at an address."""
-    guard = Guard(keys or Keys(), protect_all=False, is_keyless=not (keys or allow_anonymous), require_model=lambda: None)
+    guard = Guard(
+        keys or Keys(),
+        protect_all=False,
+        is_keyless=not (keys or allow_anonymous),
+        require_model=lambda: None,
+    )
     sent = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-    guard.check({"type": "http", "path": "/predict", "method": "POST", "headers": sent, "server": server, **more}, access)
+    guard.check(
+        {"type": "http", "path": "/predict", "method": "POST", "headers": sent, "server": server, **more},
+        access,
+    )
 
 
 @pytest.mark.parametrize("address", LOOPBACK)
@@ -165,10 +191,18 @@ def test_a_key_is_asked_for_everywhere_where_there_is_one() -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"host": "example.org"}, {"host": "example.org:3000"}, {"host": "127.0.0.1.example.org"}, {"host": "[fe80::1]:3000"}, {"host": "a@b"}]
+    [
+        {"host": "example.org"},
+        {"host": "example.org:3000"},
+        {"host": "127.0.0.1.example.org"},
+        {"host": "[fe80::1]:3000"},
+        {"host": "a@b"},
+    ]
     + [{"host": "localhost", name: "10.0.0.1"} for name in PROXIES],
 )
-def test_what_came_through_a_proxy_or_by_another_name_is_not_from_this_machine(headers: dict[str, str]) -> None:
+def test_what_came_through_a_proxy_or_by_another_name_is_not_from_this_machine(
+    headers: dict[str, str],
+) -> None:
     with pytest.raises(InputRefusedError, match="not through a proxy"):
         check(("127.0.0.1", 3000), headers=headers)
     with pytest.raises(InputRefusedError, match="GRAFT_API_KEYS") as unready:
@@ -204,4 +238,8 @@ def test_http_1_0_with_a_host_is_nginxs_and_without_one_a_persons() -> None:
 def test_starlettes_client_for_tests_is_this_process() -> None:
     check(("testserver", 80), headers={"host": "testserver"}, client=("testclient", 50000))
     with pytest.raises(InputRefusedError, match="not through a proxy"):
-        check(("testserver", 80), headers={"host": "testserver", "x-forwarded-for": "testclient"}, client=("testclient", 50000))
+        check(
+            ("testserver", 80),
+            headers={"host": "testserver", "x-forwarded-for": "testclient"},
+            client=("testclient", 50000),
+        )

@@ -29,7 +29,10 @@ async def never() -> AsyncGenerator[bytes]:
 
 def make_form(*parts: tuple[bytes, bytes]) -> bytes:
     head = b"--x\r\ncontent-disposition: "
-    return b"".join(head + disposition + b"\r\n\r\n" + content + b"\r\n" for disposition, content in parts) + b"--x--\r\n"
+    return (
+        b"".join(head + disposition + b"\r\n\r\n" + content + b"\r\n" for disposition, content in parts)
+        + b"--x--\r\n"
+    )
 
 
 def make_request(body: bytes, media_type: str = TYPE, size: int = 1 << 20) -> Request:
@@ -56,20 +59,28 @@ def refusal_of(*parts: tuple[bytes, bytes]) -> InputRefusedError:
 def test_parser_has_the_names_of_starlette_that_are_used() -> None:
     tree = ast.parse(inspect.getsource(bodies))
     (own,) = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    used = {node.attr for node in ast.walk(own) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"}
+    used = {
+        node.attr
+        for node in ast.walk(own)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
+    }
     parser = MultiPartParser(Headers(), never())
     assert used - {"files", "has_url", "_field", "_is_wanted", "_has_name", "_arriving"} == {"_current_part"}
     assert parser._current_part.field_name == ""
     assert parser._current_part.file is None
     for name in ("on_headers_finished", "on_part_data", "on_part_end"):
-        assert inspect.signature(getattr(bodies._FormParser, name)) == inspect.signature(getattr(MultiPartParser, name))
+        assert inspect.signature(getattr(bodies._FormParser, name)) == inspect.signature(
+            getattr(MultiPartParser, name)
+        )
 
 
 @given(
     st.lists(st.tuples(st.sampled_from([NAMED, NAMELESS]), st.binary(max_size=60)), min_size=1, max_size=6),
     st.integers(1, 50),
 )
-def test_form_gives_back_each_byte_whether_or_not_a_part_is_named(parts: list[tuple[bytes, bytes]], size: int) -> None:
+def test_form_gives_back_each_byte_whether_or_not_a_part_is_named(
+    parts: list[tuple[bytes, bytes]], size: int
+) -> None:
     sent = [(name, content) for name, content in parts if b"\r\n--x" not in b"\r\n" + content]
     if sent:
         assert read(*sent, size=size) == [content for _, content in sent]
@@ -83,7 +94,9 @@ def test_form_holds_no_limit_of_its_own_on_a_file(disposition: bytes) -> None:
 
 def test_form_leaves_other_fields_as_they_were() -> None:
     other = b'form-data; name="note"'
-    assert read((other, b"\xff"), (NAMELESS, b"a"), (b'form-data; name="file"; filename="x"', b"c"), (NAMED, b"b")) == [b"a", b"b"]
+    assert read(
+        (other, b"\xff"), (NAMELESS, b"a"), (b'form-data; name="file"; filename="x"', b"c"), (NAMED, b"b")
+    ) == [b"a", b"b"]
     assert refusal_of((other, b"x" * 2_000_000), (NAMED, b"a")).code == "broken_form"
     assert refusal_of((other, b"x")).code == "missing_field"
 

@@ -30,7 +30,11 @@ from tests.conftest import free_port, make_picture, serving
 
 HERE, THERE = "https://app.example.org", "https://elsewhere.example.org"
 KEY = "a-key-of-sixteen-characters"
-ASKED = {"origin": HERE, "access-control-request-method": "POST", "access-control-request-headers": "content-type,x-api-key"}
+ASKED = {
+    "origin": HERE,
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "content-type,x-api-key",
+}
 
 
 async def refuse(request: Request) -> Response:
@@ -48,14 +52,28 @@ async def answer(request: Request) -> Response:
 def make_app(path: Path, *origins: str) -> Starlette:
     parts = open_components(Settings(bundle=path, allow_origin=origins))
     handlers = {"/refuse": refuse, "/fail": fail, "/answer": answer, "/v2/answer": answer}
-    return frame(parts, [Endpoint("POST", place, place[1:], handler, "probe", "", "text/plain") for place, handler in handlers.items()])
+    return frame(
+        parts,
+        [
+            Endpoint("POST", place, place[1:], handler, "probe", "", "text/plain")
+            for place, handler in handlers.items()
+        ],
+    )
 
 
-def ask(app: Starlette, *requests: tuple[str, str, dict[str, str]], content: bytes = b"") -> list[httpx.Response]:
+def ask(
+    app: Starlette, *requests: tuple[str, str, dict[str, str]], content: bytes = b""
+) -> list[httpx.Response]:
     async def exchange() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)
-        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            return [await client.request(method, path, headers=headers, content=content) for method, path, headers in requests]
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+        ):
+            return [
+                await client.request(method, path, headers=headers, content=content)
+                for method, path, headers in requests
+            ]
 
     return asyncio.run(exchange())
 
@@ -70,7 +88,9 @@ def listed(response: httpx.Response, name: str) -> set[str]:
 
 def test_a_preflight_is_answered_without_a_key(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(KEY)
-    settings = Settings(bundle=tmp_path, api_keys_file=tmp_path / "keys", protect_all=True, allow_origin=(HERE,))
+    settings = Settings(
+        bundle=tmp_path, api_keys_file=tmp_path / "keys", protect_all=True, allow_origin=(HERE,)
+    )
     app = build_app(settings)
     for path in ("/predict", "/v2/models/a/infer", "/metrics"):
         (told,) = ask(app, ("OPTIONS", path, ASKED))
@@ -90,7 +110,11 @@ def test_preflights_are_counted_by_a_name_and_are_not_unknown(tmp_path: Path) ->
     app = build_app(Settings(bundle=tmp_path, allow_origin=(HERE,)))
     refused = ASKED | {"origin": THERE}
     *_, metrics = ask(
-        app, ("OPTIONS", "/predict", ASKED), ("OPTIONS", "/predict", refused), ("OPTIONS", "/no", {}), ("GET", "/metrics", {})
+        app,
+        ("OPTIONS", "/predict", ASKED),
+        ("OPTIONS", "/predict", refused),
+        ("OPTIONS", "/no", {}),
+        ("GET", "/metrics", {}),
     )
     assert 'graft_requests_total{route="preflight",status="200"} 1.0' in metrics.text
     assert 'graft_requests_total{route="preflight",status="400"} 1.0' in metrics.text
@@ -98,10 +122,14 @@ def test_preflights_are_counted_by_a_name_and_are_not_unknown(tmp_path: Path) ->
     assert 'graft_refusals_total{code="preflight_refused"} 1.0' in metrics.text
 
 
-@pytest.mark.parametrize("origin", [THERE, "null", "http://app.example.org", f"{HERE}:444", f"{HERE}.evil.org", HERE.upper(), ""])
+@pytest.mark.parametrize(
+    "origin", [THERE, "null", "http://app.example.org", f"{HERE}:444", f"{HERE}.evil.org", HERE.upper(), ""]
+)
 def test_another_origin_gets_no_header_at_all(tmp_path: Path, origin: str) -> None:
     asked, simple = ask(
-        make_app(tmp_path, HERE), ("OPTIONS", "/answer", ASKED | {"origin": origin}), ("POST", "/answer", {"origin": origin})
+        make_app(tmp_path, HERE),
+        ("OPTIONS", "/answer", ASKED | {"origin": origin}),
+        ("POST", "/answer", {"origin": origin}),
     )
     assert (asked.status_code, asked.json()["error"]["code"]) == (400, "preflight_refused")
     assert "--allow-origin" in asked.json()["error"]["message"]
@@ -111,16 +139,23 @@ def test_another_origin_gets_no_header_at_all(tmp_path: Path, origin: str) -> No
         assert "origin" in listed(response, "vary")
 
 
-@pytest.mark.parametrize("wish", [{"access-control-request-method": "DELETE"}, {"access-control-request-headers": "x-other"}])
+@pytest.mark.parametrize(
+    "wish", [{"access-control-request-method": "DELETE"}, {"access-control-request-headers": "x-other"}]
+)
 def test_a_chosen_origin_is_told_what_it_may_not(tmp_path: Path, wish: dict[str, str]) -> None:
-    first, second = ask(make_app(tmp_path, HERE), *(("OPTIONS", path, ASKED | wish) for path in ("/answer", "/v2/answer")))
+    first, second = ask(
+        make_app(tmp_path, HERE), *(("OPTIONS", path, ASKED | wish) for path in ("/answer", "/v2/answer"))
+    )
     assert first.json()["error"]["code"] == second.json()["code"] == "preflight_refused"
     assert first.headers["access-control-allow-origin"] == HERE
     assert listed(first, "access-control-allow-methods") == {"get", "head", "post"}
 
 
 def test_a_public_page_may_call_a_service_of_a_private_network(tmp_path: Path) -> None:
-    (told,) = ask(make_app(tmp_path, HERE), ("OPTIONS", "/answer", ASKED | {"access-control-request-private-network": "true"}))
+    (told,) = ask(
+        make_app(tmp_path, HERE),
+        ("OPTIONS", "/answer", ASKED | {"access-control-request-private-network": "true"}),
+    )
     assert (told.status_code, told.headers["access-control-allow-private-network"]) == (200, "true")
 
 
@@ -134,7 +169,11 @@ def test_a_public_page_may_call_a_service_of_a_private_network(tmp_path: Path) -
 )  # fmt: skip
 def test_a_chosen_origin_reads_every_answer(tmp_path: Path, method: str, path: str, status: int) -> None:
     (found,) = ask(make_app(tmp_path, THERE, HERE), (method, path, {"origin": HERE}))
-    assert (found.status_code, found.headers["access-control-allow-origin"], found.headers["vary"]) == (status, HERE, "Origin")
+    assert (found.status_code, found.headers["access-control-allow-origin"], found.headers["vary"]) == (
+        status,
+        HERE,
+        "Origin",
+    )
     assert "access-control-allow-credentials" not in found.headers
     ours = set(found.headers) - {"content-type", "content-length", "vary", "connection"} - of_origins(found)
     assert ours <= listed(found, "access-control-expose-headers")
@@ -142,26 +181,40 @@ def test_a_chosen_origin_reads_every_answer(tmp_path: Path, method: str, path: s
 
 def test_a_body_past_the_limit_is_a_readable_refusal(tmp_path: Path) -> None:
     app = build_app(Settings(bundle=tmp_path, allow_origin=(HERE,), max_body_bytes=1000))
-    found, asked = ask(app, ("POST", "/livez", {"origin": HERE}), ("OPTIONS", "/livez", ASKED), content=b"x" * 3_000_000)
+    found, asked = ask(
+        app, ("POST", "/livez", {"origin": HERE}), ("OPTIONS", "/livez", ASKED), content=b"x" * 3_000_000
+    )
     assert (found.status_code, found.headers["access-control-allow-origin"]) == (405, HERE)
     assert (asked.status_code, asked.headers["connection"]) == (200, "close")
 
 
 def test_a_packed_answer_varies_by_both(tmp_path: Path) -> None:
-    (found,) = ask(make_app(tmp_path, HERE), ("POST", "/answer?size=5000", {"origin": HERE, "accept-encoding": "gzip"}))
+    (found,) = ask(
+        make_app(tmp_path, HERE), ("POST", "/answer?size=5000", {"origin": HERE, "accept-encoding": "gzip"})
+    )
     assert listed(found, "vary") == {"origin", "accept-encoding"}
     assert found.headers["content-encoding"] == "gzip"
 
 
 def test_nothing_of_it_is_there_without_the_setting(tmp_path: Path) -> None:
-    asked, simple = ask(make_app(tmp_path), ("OPTIONS", "/answer", ASKED), ("POST", "/answer", {"origin": HERE}))
+    asked, simple = ask(
+        make_app(tmp_path), ("OPTIONS", "/answer", ASKED), ("POST", "/answer", {"origin": HERE})
+    )
     assert (asked.status_code, asked.json()["error"]["code"]) == (405, "wrong_method")
     assert of_origins(asked) | of_origins(simple) == set()
     assert "vary" not in simple.headers
 
 
 @pytest.mark.parametrize(
-    "origin", [HERE, "http://localhost:5173", "http://127.0.0.1:8080", "http://[::1]:3000", "chrome-extension://abcdef", "http://my_app:1"]
+    "origin",
+    [
+        HERE,
+        "http://localhost:5173",
+        "http://127.0.0.1:8080",
+        "http://[::1]:3000",
+        "chrome-extension://abcdef",
+        "http://my_app:1",
+    ],
 )
 def test_settings_take_an_origin(origin: str) -> None:
     assert read_settings({"bundle": "x", "allow_origin": (origin,)}, {}).allow_origin == (origin,)
@@ -174,7 +227,9 @@ def test_settings_take_an_origin(origin: str) -> None:
      f"{HERE}\n", "//app.example.org"],
 )  # fmt: skip
 def test_settings_refuse_what_no_browser_would_send(origin: str) -> None:
-    with pytest.raises(SettingsError, match=r"allow_origin \(GRAFT_ALLOW_ORIGIN\): .*such as https://app\.example\.org") as caught:
+    with pytest.raises(
+        SettingsError, match=r"allow_origin \(GRAFT_ALLOW_ORIGIN\): .*such as https://app\.example\.org"
+    ) as caught:
         read_settings({"bundle": "x", "allow_origin": (HERE, origin)}, {})
     assert repr(origin) in caught.value.message
 
@@ -182,7 +237,9 @@ def test_settings_refuse_what_no_browser_would_send(origin: str) -> None:
 def test_settings_come_from_the_environment_and_the_option_goes_first() -> None:
     environment = {"GRAFT_ALLOW_ORIGIN": f"{HERE}, {THERE},"}
     assert read_settings({"bundle": "x", "allow_origin": None}, environment).allow_origin == (HERE, THERE)
-    assert read_settings({"bundle": "x", "allow_origin": ("http://a",)}, environment).allow_origin == ("http://a",)
+    assert read_settings({"bundle": "x", "allow_origin": ("http://a",)}, environment).allow_origin == (
+        "http://a",
+    )
 
 
 def test_the_command_refuses_a_star(tmp_path: Path) -> None:
@@ -231,7 +288,9 @@ def upload(page: Page, origin: str, **arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_real_page_uploads_and_reads_only_from_a_chosen_origin(browser: Browser, tiny_run: Path, tmp_path: Path) -> None:
+def test_a_real_page_uploads_and_reads_only_from_a_chosen_origin(
+    browser: Browser, tiny_run: Path, tmp_path: Path
+) -> None:
     (tmp_path / "keys").write_text(KEY)
     page = browser.new_page()
     picture = base64.b64encode(make_picture("bars", 970)).decode()

@@ -91,8 +91,14 @@ STREAMS: dict[str, tuple[list[bytes], bytes]] = {
     "packed nothing": ([gzip.compress(b"")], b""),
     "nothing": ([b""], b""),
     "just a piece": ([gzip.compress(b"x" * PIECE_BYTES)], b"x" * PIECE_BYTES),
-    "pieces that end in the middle of a match": ([gzip.compress(b"x" * (3 * PIECE_BYTES + 7))], b"x" * (3 * PIECE_BYTES + 7)),
-    "header with a name": ([gzip.compress(b"", mtime=0)[:3] + b"\x08" + WHOLE[4:10] + b"name\0" + WHOLE[10:]], BODY),
+    "pieces that end in the middle of a match": (
+        [gzip.compress(b"x" * (3 * PIECE_BYTES + 7))],
+        b"x" * (3 * PIECE_BYTES + 7),
+    ),
+    "header with a name": (
+        [gzip.compress(b"", mtime=0)[:3] + b"\x08" + WHOLE[4:10] + b"name\0" + WHOLE[10:]],
+        BODY,
+    ),
 }
 
 
@@ -121,7 +127,9 @@ BROKEN: dict[str, list[bytes]] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_body_that_is_not_whole_gzip_is_refused(name: str) -> None:
-    with pytest.raises(InputRefusedError, match=r"^The body cannot be unpacked with gzip: .*\. Send ") as caught:
+    with pytest.raises(
+        InputRefusedError, match=r"^The body cannot be unpacked with gzip: .*\. Send "
+    ) as caught:
         asyncio.run(unpack(*BROKEN[name]))
     assert (caught.value.code, caught.value.status) == ("broken_encoding", 400)
 
@@ -130,7 +138,12 @@ def test_unpacked_bytes_count_and_are_counted_back() -> None:
     buffered = Buffered(5)
     body = limited(*cut(WHOLE), buffered=buffered)
     assert asyncio.run(read(body)) == BODY
-    assert (body.bytes, body.arrived, body.is_complete, buffered.bytes) == (len(BODY), len(WHOLE), True, len(BODY) + 5)
+    assert (body.bytes, body.arrived, body.is_complete, buffered.bytes) == (
+        len(BODY),
+        len(WHOLE),
+        True,
+        len(BODY) + 5,
+    )
     body.release()
     assert buffered.bytes == 5
 
@@ -204,10 +217,19 @@ def test_a_bomb_takes_little_memory_and_lets_others_go_on() -> None:
     ],
 )  # fmt: skip
 def test_read_encoding_reads_the_one_coding(given: list[bytes], expected: str) -> None:
-    assert read_encoding([(b"content-type", b"gzip"), *((b"content-encoding", value) for value in given)]) == expected
+    assert (
+        read_encoding([(b"content-type", b"gzip"), *((b"content-encoding", value) for value in given)])
+        == expected
+    )
 
 
-BODIES = [b"{}", b"x" * 4096, json.dumps(list(range(3000))).encode(), json.dumps(list(range(300_000))).encode(), os.urandom(5000)]
+BODIES = [
+    b"{}",
+    b"x" * 4096,
+    json.dumps(list(range(3000))).encode(),
+    json.dumps(list(range(300_000))).encode(),
+    os.urandom(5000),
+]
 
 
 async def echo(request: Request) -> Response:
@@ -232,14 +254,20 @@ def make_app(path: Path) -> Starlette:
 def ask(app: Starlette, *requests: tuple[str, str, dict[str, Any]]) -> list[httpx.Response]:
     async def exchange() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app)
-        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+        ):
             return [await client.request(method, path, **options) for method, path, options in requests]
 
     return asyncio.run(exchange())
 
 
 def test_an_endpoint_sees_the_unpacked_body(tmp_path: Path) -> None:
-    packed = [("POST", "/echo", {"content": WHOLE, "headers": {"content-encoding": name}}) for name in ("gzip", "x-gzip", "GZIP")]
+    packed = [
+        ("POST", "/echo", {"content": WHOLE, "headers": {"content-encoding": name}})
+        for name in ("gzip", "x-gzip", "GZIP")
+    ]
     plain = ("POST", "/echo", {"content": WHOLE, "headers": {"content-encoding": "identity"}})
     empty = ("POST", "/echo", {"content": b"", "headers": PACKED})
     answers = ask(make_app(tmp_path), *packed, plain, empty)
@@ -248,13 +276,20 @@ def test_an_endpoint_sees_the_unpacked_body(tmp_path: Path) -> None:
 
 def test_a_body_that_cannot_be_unpacked_gets_an_answer_at_once(tmp_path: Path) -> None:
     began = time.monotonic()
-    answers = ask(make_app(tmp_path), *(("POST", "/echo", {"content": b"".join(BROKEN[name]), "headers": PACKED}) for name in BROKEN))
-    assert {(answer.status_code, answer.json()["error"]["code"]) for answer in answers} == {(400, "broken_encoding")}
+    answers = ask(
+        make_app(tmp_path),
+        *(("POST", "/echo", {"content": b"".join(BROKEN[name]), "headers": PACKED}) for name in BROKEN),
+    )
+    assert {(answer.status_code, answer.json()["error"]["code"]) for answer in answers} == {
+        (400, "broken_encoding")
+    }
     assert time.monotonic() - began < 1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "compress", "gzip, gzip", "identity, gzip", "aws-chunked"])
+@pytest.mark.parametrize(
+    "encoding", ["br", "zstd", "deflate", "compress", "gzip, gzip", "identity, gzip", "aws-chunked"]
+)
 def test_another_coding_is_refused_with_the_one_that_is_read(tiny_run: Path, encoding: str) -> None:
     options = {"content": make_picture("bars", 1), "headers": {"content-encoding": encoding}}
     (answer,) = ask(build_app(Settings(bundle=tiny_run / "bundle")), ("POST", "/predict", options))
@@ -267,7 +302,8 @@ def test_another_coding_is_refused_with_the_one_that_is_read(tiny_run: Path, enc
 def test_pictures_come_packed_in_every_form(tiny_run: Path) -> None:
     picture, infer = make_picture("bars", 960), "/v2/models/tiny/infer"
     one, many = (
-        httpx.Request("POST", "http://a", files=files) for files in ({"image": picture}, [("images", picture), ("images", picture)])
+        httpx.Request("POST", "http://a", files=files)
+        for files in ({"image": picture}, [("images", picture), ("images", picture)])
     )
     tensor = triton.InferInput("image", [1], "BYTES").set_data_from_numpy(np.array([picture], np.object_))
     body, length = triton.InferenceServerClient.generate_request_body([tensor])
@@ -292,7 +328,10 @@ def test_pictures_come_packed_in_every_form(tiny_run: Path) -> None:
 def test_texts_come_packed(text_run: Path) -> None:
     headers = {"content-type": "application/json"} | PACKED
     contents = [("/predict", {"text": "good day"}), ("/predict_batch", {"texts": ["good day"] * 200})]
-    requests = [("POST", path, {"content": gzip.compress(json.dumps(body).encode()), "headers": headers}) for path, body in contents]
+    requests = [
+        ("POST", path, {"content": gzip.compress(json.dumps(body).encode()), "headers": headers})
+        for path, body in contents
+    ]
     answers = ask(build_app(Settings(bundle=text_run / "bundle")), *requests)
     assert [answer.status_code for answer in answers] == [200, 200]
     assert len(answers[1].json()["predictions"]) == 200
@@ -301,7 +340,16 @@ def test_texts_come_packed(text_run: Path) -> None:
 
 
 ACCEPTED = ["gzip", "GZIP", "x-gzip", "br, gzip;q=0.5", "gzip; q=0.001", "deflate,gzip ;q=1.0, *;q=0"]
-NOT_ACCEPTED = ["", "identity", "br", "gzip;q=0", "gzip; q=0.000", "br, GZIP ; Q=0.0, identity", "gzipped", "gzip;q=0, br"]
+NOT_ACCEPTED = [
+    "",
+    "identity",
+    "br",
+    "gzip;q=0",
+    "gzip; q=0.000",
+    "br, GZIP ; Q=0.0, identity",
+    "gzipped",
+    "gzip;q=0, br",
+]
 
 
 @pytest.mark.parametrize("accepted", [*ACCEPTED, *NOT_ACCEPTED])
@@ -344,7 +392,9 @@ def test_a_very_large_answer_is_packed_beside_the_event_loop(tmp_path: Path) -> 
             before = time.perf_counter()
 
     async def exchange() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
+        ) as client:
             other = asyncio.create_task(tick())
             answer = await client.post("/echo", content=body, headers={"accept-encoding": "gzip"})
             other.cancel()

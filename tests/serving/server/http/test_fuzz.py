@@ -23,7 +23,11 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from PIL import Image
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from tests.conftest import free_port, make_picture, serving
 
@@ -68,7 +72,19 @@ def find_worker(port: int) -> psutil.Process:
 @contextmanager
 def served(run: Path, log: Path) -> Iterator[Service]:
     port = free_port()
-    command = ["sh", "-c", 'exec "$@" > "$0" 2>&1', str(log), sys.executable, "-m", "pipeline.cli", "serve", str(run), "--port", str(port)]
+    command = [
+        "sh",
+        "-c",
+        'exec "$@" > "$0" 2>&1',
+        str(log),
+        sys.executable,
+        "-m",
+        "pipeline.cli",
+        "serve",
+        str(run),
+        "--port",
+        str(port),
+    ]
     with serving(command, port) as url:
         yield Service(url, port, find_worker(port))
 
@@ -106,7 +122,10 @@ def make_pictures() -> list[bytes]:
         encode(image, "WEBP", lossless=True, exif=exif),
         encode(image, "WEBP", save_all=True, append_images=[image.rotate(90)]),
         encode(image, "GIF", save_all=True, append_images=[image.rotate(90)]),
-        *(encode(image, "TIFF", compression=kind) for kind in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")),
+        *(
+            encode(image, "TIFF", compression=kind)
+            for kind in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")
+        ),
         encode(image.convert("1"), "TIFF", compression="group4"),
         encode(image.convert("P"), "BMP"),
     ]
@@ -123,7 +142,17 @@ def truncate(body: bytearray, rng: random.Random) -> None:
 
 def insert(body: bytearray, rng: random.Random) -> None:
     at = rng.randrange(len(body))
-    body[at:at] = rng.choice((rng.randbytes(rng.randrange(1, 40)), b"\0" * 64, b"\xff" * 64, b"\r\n--x\r\n", b'"', b"\\ud800", b"["))
+    body[at:at] = rng.choice(
+        (
+            rng.randbytes(rng.randrange(1, 40)),
+            b"\0" * 64,
+            b"\xff" * 64,
+            b"\r\n--x\r\n",
+            b'"',
+            b"\\ud800",
+            b"[",
+        )
+    )
 
 
 def splice(body: bytearray, rng: random.Random) -> None:
@@ -170,21 +199,46 @@ def damaged_picture(rng: random.Random) -> Damaged:
     if kind < 0.85:
         path, name = rng.choice((("/predict", "image"), ("/predict_batch", "images")))
         return Damaged(path, FORM_TYPE, damage(make_form(name, [picture]), rng), {})
-    head = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(picture) + 4}}]}
+    head = {
+        "inputs": [
+            {
+                "name": "image",
+                "datatype": "BYTES",
+                "shape": [1],
+                "parameters": {"binary_data_size": len(picture) + 4},
+            }
+        ]
+    }
     text = json.dumps(head).encode()
     length = len(text) + rng.choice((0, 0, 0, 1, -1, 10**9))
     body = damage(text + len(picture).to_bytes(4, "little") + picture, rng)
-    return Damaged("/v2/models/tiny/infer", "application/octet-stream", body, {"Inference-Header-Content-Length": str(length)})
+    return Damaged(
+        "/v2/models/tiny/infer",
+        "application/octet-stream",
+        body,
+        {"Inference-Header-Content-Length": str(length)},
+    )
 
 
 TEXTS = (
     ("/predict", {"text": "so good \U0001f600"}),
     ("/predict_batch", {"texts": ["so good", "", "so bad " * 9, "\0"]}),
-    ("/v2/models/tiny-text/infer", {"id": "1", "inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["so", "bad"]}]}),
+    (
+        "/v2/models/tiny-text/infer",
+        {"id": "1", "inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["so", "bad"]}]},
+    ),
     (
         "/v2/models/tiny-text/infer",
         {
-            "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1, 1], "data": ["so"], "parameters": {"binary_data_size": 0}}],
+            "inputs": [
+                {
+                    "name": "text",
+                    "datatype": "BYTES",
+                    "shape": [1, 1],
+                    "data": ["so"],
+                    "parameters": {"binary_data_size": 0},
+                }
+            ],
             "outputs": [{"name": "probabilities", "parameters": {"binary_data": True, "classification": 2}}],
         },
     ),
@@ -209,7 +263,11 @@ def find_fault(path: str, status: int, body: bytes) -> str | None:
     fields = document if path.startswith("/v2") else document.get("error", {})
     expected = {"error", "code"} if path.startswith("/v2") else {"code", "message"}
     whole = set(document) == (expected if path.startswith("/v2") else {"error"})
-    return None if whole and set(fields) == expected and all(isinstance(text, str) for text in fields.values()) else f"shape {body[:200]!r}"
+    return (
+        None
+        if whole and set(fields) == expected and all(isinstance(text, str) for text in fields.values())
+        else f"shape {body[:200]!r}"
+    )
 
 
 class Fuzzer:
@@ -232,7 +290,9 @@ class Fuzzer:
         if not hasattr(self._own, "connection"):
             self._own.connection = HTTPConnection("127.0.0.1", self.service.port, timeout=30)
         try:
-            self._own.connection.request("POST", damaged.path, damaged.body, {"content-type": damaged.type, **damaged.headers})
+            self._own.connection.request(
+                "POST", damaged.path, damaged.body, {"content-type": damaged.type, **damaged.headers}
+            )
             answer = self._own.connection.getresponse()
             status, body = answer.status, answer.read()
             fault = find_fault(damaged.path, status, body)
@@ -252,10 +312,15 @@ class Fuzzer:
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "count"), [("pictures_service", damaged_picture, PICTURE_REQUESTS), ("texts_service", damaged_text, TEXT_REQUESTS)]
+    ("name", "make", "count"),
+    [("pictures_service", damaged_picture, PICTURE_REQUESTS), ("texts_service", damaged_text, TEXT_REQUESTS)],
 )
 def test_service_answers_or_refuses_in_one_shape_when_bodies_are_damaged(
-    request: pytest.FixtureRequest, tmp_path: Path, name: str, make: Callable[[random.Random], Damaged], count: int
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    name: str,
+    make: Callable[[random.Random], Damaged],
+    count: int,
 ) -> None:
     service = request.getfixturevalue(name)
     fuzzer = Fuzzer(service, make, tmp_path)
@@ -272,7 +337,9 @@ def test_service_answers_or_refuses_in_one_shape_when_bodies_are_damaged(
 
 
 @pytest.mark.parametrize("name", ["pictures_service", "texts_service"])
-def test_service_keeps_to_its_own_document_when_asked_by_it(request: pytest.FixtureRequest, name: str) -> None:
+def test_service_keeps_to_its_own_document_when_asked_by_it(
+    request: pytest.FixtureRequest, name: str
+) -> None:
     service = request.getfixturevalue(name)
     document = schemathesis.openapi.from_url(f"{service.url}/docs.json")
     asked: Counter[int] = Counter()
@@ -287,9 +354,17 @@ def test_service_keeps_to_its_own_document_when_asked_by_it(request: pytest.Fixt
     assert find_worker(service.port).pid == service.worker.pid
 
 
-def ask_by_operation(operation: Any, mode: schemathesis.GenerationMode, session: requests.Session, asked: Counter[int]) -> None:
+def ask_by_operation(
+    operation: Any, mode: schemathesis.GenerationMode, session: requests.Session, asked: Counter[int]
+) -> None:
     @seed(SEED)
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: schemathesis.Case) -> None:
         asked[case.call_and_validate(session=session, checks=CHECKS, timeout=30).status_code] += 1

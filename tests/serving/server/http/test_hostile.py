@@ -55,7 +55,19 @@ def find_worker(port: int) -> psutil.Process:
 @contextmanager
 def served(run: Path, log: Path, good: bytes) -> Iterator[Service]:
     port = free_port()
-    command = ["sh", "-c", 'exec "$@" > "$0" 2>&1', str(log), sys.executable, "-m", "pipeline.cli", "serve", str(run), "--port", str(port)]
+    command = [
+        "sh",
+        "-c",
+        'exec "$@" > "$0" 2>&1',
+        str(log),
+        sys.executable,
+        "-m",
+        "pipeline.cli",
+        "serve",
+        str(run),
+        "--port",
+        str(port),
+    ]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
@@ -65,7 +77,12 @@ def served(run: Path, log: Path, good: bytes) -> Iterator[Service]:
 
 def request(start: str, *headers: str, body: bytes = b"") -> bytes:
     """The bytes of a request with its length."""
-    return "\r\n".join([f"{start} HTTP/1.1", "host: localhost", *headers, f"content-length: {len(body)}", "", ""]).encode("latin-1") + body
+    return (
+        "\r\n".join(
+            [f"{start} HTTP/1.1", "host: localhost", *headers, f"content-length: {len(body)}", "", ""]
+        ).encode("latin-1")
+        + body
+    )
 
 
 def post(body: bytes, *headers: str, path: str = "/predict") -> bytes:
@@ -78,7 +95,9 @@ def headed(*headers: str, body: bytes = b"") -> bytes:
 
 
 def form(*parts: bytes, boundary: bytes = b"x", path: str = "/predict") -> bytes:
-    body = b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + boundary + b"--\r\n"
+    body = (
+        b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + boundary + b"--\r\n"
+    )
     return post(body, "content-type: multipart/form-data; boundary=x", path=path)
 
 
@@ -93,7 +112,9 @@ def connect(port: int) -> socket.socket:
 def ask(port: int, data: bytes) -> tuple[int, dict[str, str], bytes]:
     """The first answer to these bytes: its status, headers and body."""
     with connect(port) as connection:
-        with suppress(ConnectionError):  # the answer may come, and the connection end, before all of it is sent
+        with suppress(
+            ConnectionError
+        ):  # the answer may come, and the connection end, before all of it is sent
             connection.sendall(data)
         return read_answer(connection)
 
@@ -142,7 +163,9 @@ def pictures_service(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def texts_service(text_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with served(text_run, tmp_path_factory.mktemp("log") / "texts", post(b'{"text": "so good"}', JSON)) as service:
+    with served(
+        text_run, tmp_path_factory.mktemp("log") / "texts", post(b'{"text": "so good"}', JSON)
+    ) as service:
         yield service
 
 
@@ -150,7 +173,10 @@ def texts_service(text_run: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 def bytes_before(pictures_service: Service, texts_service: Service) -> dict[int, int]:
     """The memory of each service once it has been asked all of it three times: what grows from then on is lost."""
     bodies = [b"x" * MOST_BODY_BYTES, *KINDS.values(), *(make() for make, *_ in BAD_PICTURES.values())]
-    requests = [*map(post, bodies), *(data for data, _, code in BAD_REQUESTS.values() if code != "body_timeout")]
+    requests = [
+        *map(post, bodies),
+        *(data for data, _, code in BAD_REQUESTS.values() if code != "body_timeout"),
+    ]
     for _ in range(3):
         for data in requests:
             ask(pictures_service.port, data)
@@ -160,7 +186,9 @@ def bytes_before(pictures_service: Service, texts_service: Service) -> dict[int,
 
 
 @pytest.fixture(autouse=True)
-def _goes_on(pictures_service: Service, texts_service: Service, bytes_before: dict[int, int]) -> Iterator[None]:
+def _goes_on(
+    pictures_service: Service, texts_service: Service, bytes_before: dict[int, int]
+) -> Iterator[None]:
     """After each test both services answer, and by the same process."""
     yield
     assert pictures_service.is_well()
@@ -182,12 +210,19 @@ def png_of(width: int, height: int) -> bytes:
         return struct.pack(">L", len(content) - 4) + content + struct.pack(">L", zlib.crc32(content))
 
     size = struct.pack(">LLBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR" + size) + chunk(b"IDAT" + zlib.compress(b"\0" * 1000)) + chunk(b"IEND")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR" + size)
+        + chunk(b"IDAT" + zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND")
+    )
 
 
 def webp_of(width: int, height: int) -> bytes:
     """A WebP animation on so large a canvas, with one frame of 8 x 8."""
-    frame = b"\0" * 6 + (7).to_bytes(3, "little") * 2 + b"\0" * 4 + encode(Image.new("RGB", (8, 8)), "WEBP")[12:]
+    frame = (
+        b"\0" * 6 + (7).to_bytes(3, "little") * 2 + b"\0" * 4 + encode(Image.new("RGB", (8, 8)), "WEBP")[12:]
+    )
     canvas = b"\x02\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     chunks = [(b"VP8X", canvas), (b"ANIM", b"\0" * 6), (b"ANMF", frame)]
     body = b"WEBP" + b"".join(name + struct.pack("<L", len(content)) + content for name, content in chunks)
@@ -208,7 +243,11 @@ BAD_PICTURES: dict[str, tuple[Callable[[], bytes], int, str]] = {
         if kind != "BMP"
     },
     **{
-        f"corrupt {kind}": (lambda data=data: data[:24] + bytes(byte ^ 0x55 for byte in data[24:]), 400, "not_an_image")
+        f"corrupt {kind}": (
+            lambda data=data: data[:24] + bytes(byte ^ 0x55 for byte in data[24:]),
+            400,
+            "not_an_image",
+        )
         for kind, data in KINDS.items()
         if kind in {"PNG", "JPEG", "WEBP"}
     },
@@ -216,7 +255,11 @@ BAD_PICTURES: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "PNG of 3.6 gigapixels": (lambda: png_of(60_000, 60_000), 413, "too_many_pixels"),
     "PNG just past the limit": (lambda: png_of(50_001, 1_000), 413, "too_many_pixels"),
     "WebP of 3.6 gigapixels": (lambda: webp_of(60_000, 60_000), 413, "too_many_pixels"),
-    "GIF of 3.6 gigapixels": (lambda: b"GIF89a\x60\xea\x60\xea\0\0\0,\0\0\0\0\x60\xea\x60\xea\0\x02\x01\0\0;", 413, "too_many_pixels"),
+    "GIF of 3.6 gigapixels": (
+        lambda: b"GIF89a\x60\xea\x60\xea\0\0\0,\0\0\0\0\x60\xea\x60\xea\0\x02\x01\0\0;",
+        413,
+        "too_many_pixels",
+    ),
     "strip that grows": (lambda: encode(Image.new("RGB", (1, 60_000))), 413, "too_many_pixels"),
     "JPEG of 10,000 scans": (lambda: jpeg_of_scans(10_000), 400, "not_an_image"),
     "JPEG of nothing but markers": (lambda: b"\xff\xd8" + b"\xff\xe1\0\x02" * 1_000_000, 400, "not_an_image"),
@@ -239,7 +282,12 @@ def with_orientation(kind: str) -> bytes:
     """The picture, turned by 90 degrees, and with the EXIF tag that turns it back."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    return encode(IMAGE.transpose(Image.Transpose.ROTATE_90), kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    return encode(
+        IMAGE.transpose(Image.Transpose.ROTATE_90),
+        kind,
+        exif=exif,
+        **({"lossless": True} if kind == "WEBP" else {}),
+    )
 
 
 def transparent_palette() -> bytes:
@@ -249,14 +297,21 @@ def transparent_palette() -> bytes:
 
 UNUSUAL_PICTURES: dict[str, Callable[[], bytes]] = {
     "GIF of 200 frames": lambda: encode(
-        IMAGE, "GIF", save_all=True, append_images=[Image.new("RGB", IMAGE.size, (i, 0, 0)) for i in range(199)]
+        IMAGE,
+        "GIF",
+        save_all=True,
+        append_images=[Image.new("RGB", IMAGE.size, (i, 0, 0)) for i in range(199)],
     ),
-    "TIFF of 200 frames": lambda: encode(IMAGE, "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 9))] * 199),
+    "TIFF of 200 frames": lambda: encode(
+        IMAGE, "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 9))] * 199
+    ),
     "turned JPEG": lambda: with_orientation("JPEG"),
     "turned PNG": lambda: with_orientation("PNG"),
     "turned WebP": lambda: with_orientation("WEBP"),
     "CMYK JPEG": lambda: encode(IMAGE.convert("CMYK"), "JPEG"),
-    "grey of 16 bits": lambda: encode(Image.fromarray(np.asarray(IMAGE.convert("L")).astype(np.uint16) * 257)),
+    "grey of 16 bits": lambda: encode(
+        Image.fromarray(np.asarray(IMAGE.convert("L")).astype(np.uint16) * 257)
+    ),
     "transparent palette": transparent_palette,
     "one pixel": lambda: encode(Image.new("RGB", (1, 1))),
 }
@@ -286,7 +341,9 @@ def test_predict_answers_as_training_reads_when_the_picture_is_unusual(
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_predict_answers_like_the_upright_picture_when_exif_turns_it(pictures_service: Service, kind: str) -> None:
+def test_predict_answers_like_the_upright_picture_when_exif_turns_it(
+    pictures_service: Service, kind: str
+) -> None:
     upright, turned = (ask(pictures_service.port, post(data)) for data in (PICTURE, with_orientation(kind)))
     assert json.loads(turned[2]) == json.loads(upright[2])
 
@@ -298,28 +355,60 @@ BAD_REQUESTS: dict[str, tuple[bytes, int, str]] = {
     "brotli": (post(PICTURE, "content-encoding: br"), 415, "wrong_encoding"),
     "gzip twice": (post(PICTURE, "content-encoding: gzip", "content-encoding: gzip"), 415, "wrong_encoding"),
     "gzip that is none": (post(zlib.compress(PICTURE), "content-encoding: gzip"), 400, "broken_encoding"),
-    "gzip that ends too early": (post(gzip.compress(PICTURE)[:-1], "content-encoding: gzip"), 400, "broken_encoding"),
-    "gzip with more behind it": (post(gzip.compress(PICTURE) + b"\0", "content-encoding: gzip"), 400, "broken_encoding"),
+    "gzip that ends too early": (
+        post(gzip.compress(PICTURE)[:-1], "content-encoding: gzip"),
+        400,
+        "broken_encoding",
+    ),
+    "gzip with more behind it": (
+        post(gzip.compress(PICTURE) + b"\0", "content-encoding: gzip"),
+        400,
+        "broken_encoding",
+    ),
     "gzip of nothing": (post(gzip.compress(b""), "content-encoding: gzip"), 400, "empty_input"),
     "gzip without a byte": (post(b"", "content-encoding: gzip"), 400, "empty_input"),
     "gzip of 200 MB": (post(BOMB, "content-encoding: gzip"), 413, "body_too_large"),
     "gzip of 200 MB for a probe": (post(BOMB, "content-encoding: gzip", path="/livez"), 405, "wrong_method"),
     "batch that is no form": (post(PICTURE, path="/predict_batch"), 415, "not_multipart"),
     "form without boundary": (post(b"x", MULTIPART), 400, "broken_form"),
-    "form of another boundary": (post(b"--y\r\n\r\n\r\n--y--", f"{MULTIPART}; boundary=x"), 400, "broken_form"),
-    "form with a boundary of 8-bit characters": (post(b"x", f"{MULTIPART}; boundary=\xff\xfe"), 400, "broken_form"),
-    "form that ends in a header": (post(b"--x\r\ncontent-disp", f"{MULTIPART}; boundary=x"), 400, "missing_field"),
-    "form that ends in a file": (post(b"--x\r\n" + part("image")[:300], f"{MULTIPART}; boundary=x"), 400, "missing_field"),
+    "form of another boundary": (
+        post(b"--y\r\n\r\n\r\n--y--", f"{MULTIPART}; boundary=x"),
+        400,
+        "broken_form",
+    ),
+    "form with a boundary of 8-bit characters": (
+        post(b"x", f"{MULTIPART}; boundary=\xff\xfe"),
+        400,
+        "broken_form",
+    ),
+    "form that ends in a header": (
+        post(b"--x\r\ncontent-disp", f"{MULTIPART}; boundary=x"),
+        400,
+        "missing_field",
+    ),
+    "form that ends in a file": (
+        post(b"--x\r\n" + part("image")[:300], f"{MULTIPART}; boundary=x"),
+        400,
+        "missing_field",
+    ),
     "form with a part without a name": (form(b"content-disposition: form-data\r\n\r\nx"), 400, "broken_form"),
     "form with a part without headers": (form(b"\r\nx"), 400, "broken_form"),
     "form with a header of 8-bit characters": (form(b"content-\xff: x\r\n\r\nx"), 400, "broken_form"),
-    "form with a field that is no picture": (form(b'content-disposition: form-data; name="image"\r\n\r\nx'), 400, "not_an_image"),
+    "form with a field that is no picture": (
+        form(b'content-disposition: form-data; name="image"\r\n\r\nx'),
+        400,
+        "not_an_image",
+    ),
     "form with another field of 2 MB": (
         form(b'content-disposition: form-data; name="note"\r\n\r\n' + b"x" * 2_000_000),
         400,
         "broken_form",
     ),
-    "form with a URL": (form(b'content-disposition: form-data; name="image"\r\n\r\nhttp://127.0.0.1/'), 400, "url_refused"),
+    "form with a URL": (
+        form(b'content-disposition: form-data; name="image"\r\n\r\nhttp://127.0.0.1/'),
+        400,
+        "url_refused",
+    ),
     "form of another field": (form(part("picture")), 400, "missing_field"),
     "form with the file twice": (form(part("image"), part("image")), 400, "several_images"),
     "form with 100,000 headers": (form(b"a: b\r\n" * 100_000), 400, "broken_form"),
@@ -352,7 +441,11 @@ BAD_REQUESTS: dict[str, tuple[bytes, int, str]] = {
     "40 KB of headers": (request("GET /livez", f"x: {'a' * 40_000}"), 431, "headers_too_large"),
     "64 KB of headers": (request("GET /livez", f"x: {'a' * 65_536}"), 431, "headers_too_large"),
     "10 MB in one header": (request("GET /livez", f"x: {'a' * 10_000_000}"), 431, "headers_too_large"),
-    "10 MB in many headers": (request("GET /livez", *["x: aaaaaaaaaaaaaaaa"] * 500_000), 431, "headers_too_large"),
+    "10 MB in many headers": (
+        request("GET /livez", *["x: aaaaaaaaaaaaaaaa"] * 500_000),
+        431,
+        "headers_too_large",
+    ),
     "a header without an end": (b"GET /livez HTTP/1.1\r\nx: " + b"a" * 1_000_000, 431, "headers_too_large"),
     "a URL of 100 KB": (request(f"GET /{'a' * 100_000}"), 431, "headers_too_large"),
     "a method of 1 MB": (b"A" * 1_000_000, 400, "bad_request"),
@@ -364,27 +457,59 @@ BAD_REQUESTS: dict[str, tuple[bytes, int, str]] = {
     "NUL in a header": (headed("x: a\0b", "content-length: 0"), 400, "bad_request"),
     "folded header": (headed("x: a", " b", "content-length: 0"), 400, "bad_request"),
     "space before a colon": (headed("content-length : 4", body=b"abcd"), 400, "bad_request"),
-    "length and chunks": (headed("content-length: 4", "transfer-encoding: chunked", body=b"0\r\n\r\nGET /"), 400, "bad_request"),
-    "chunks and length": (headed("transfer-encoding: chunked", "content-length: 4", body=b"0\r\n\r\nGET /"), 400, "bad_request"),
+    "length and chunks": (
+        headed("content-length: 4", "transfer-encoding: chunked", body=b"0\r\n\r\nGET /"),
+        400,
+        "bad_request",
+    ),
+    "chunks and length": (
+        headed("transfer-encoding: chunked", "content-length: 4", body=b"0\r\n\r\nGET /"),
+        400,
+        "bad_request",
+    ),
     "two lengths": (headed("content-length: 4", "content-length: 5", body=b"abcde"), 400, "bad_request"),
     "negative length": (headed("content-length: -1"), 400, "bad_request"),
     "length with a sign": (headed("content-length: +4", body=b"abcd"), 400, "bad_request"),
     "length in hexadecimal": (headed("content-length: 0x4", body=b"abcd"), 400, "bad_request"),
     "length of 26 digits": (headed(f"content-length: {'9' * 26}"), 400, "bad_request"),
     "unknown transfer coding": (headed("transfer-encoding: xchunked", body=b"0\r\n\r\n"), 400, "bad_request"),
-    "chunked is not the last coding": (headed("transfer-encoding: chunked, gzip", body=b"0\r\n\r\n"), 400, "bad_request"),
-    "chunk without a size": (headed("transfer-encoding: chunked", body=b"zz\r\nabc\r\n0\r\n\r\n"), 400, "bad_request"),
-    "chunk of 20 digits": (headed("transfer-encoding: chunked", body=b"f" * 20 + b"\r\nabc"), 400, "bad_request"),
+    "chunked is not the last coding": (
+        headed("transfer-encoding: chunked, gzip", body=b"0\r\n\r\n"),
+        400,
+        "bad_request",
+    ),
+    "chunk without a size": (
+        headed("transfer-encoding: chunked", body=b"zz\r\nabc\r\n0\r\n\r\n"),
+        400,
+        "bad_request",
+    ),
+    "chunk of 20 digits": (
+        headed("transfer-encoding: chunked", body=b"f" * 20 + b"\r\nabc"),
+        400,
+        "bad_request",
+    ),
     "body of 200 MB by its length": (headed("content-length: 209715200"), 413, "body_too_large"),
-    "body of 200 MB that waits for leave": (headed("content-length: 209715200", "expect: 100-continue"), 413, "body_too_large"),
+    "body of 200 MB that waits for leave": (
+        headed("content-length: 209715200", "expect: 100-continue"),
+        413,
+        "body_too_large",
+    ),
     "body past the limit in chunks": (
         headed("transfer-encoding: chunked", body=(b"100000\r\n" + b"x" * 0x100000 + b"\r\n") * 5),
         413,
         "body_too_large",
     ),
-    "body past the limit for a probe": (request("GET /livez", body=b"x" * (MOST_BODY_BYTES + 1)), 413, "body_too_large"),
+    "body past the limit for a probe": (
+        request("GET /livez", body=b"x" * (MOST_BODY_BYTES + 1)),
+        413,
+        "body_too_large",
+    ),
     "body that does not come": (headed("content-length: 100", body=b"abc"), 408, "body_timeout"),
-    "chunk that does not come": (headed("transfer-encoding: chunked", body=b"ff\r\nabc"), 408, "body_timeout"),
+    "chunk that does not come": (
+        headed("transfer-encoding: chunked", body=b"ff\r\nabc"),
+        408,
+        "body_timeout",
+    ),
 }
 
 
@@ -413,13 +538,29 @@ BAD_TEXTS: dict[str, tuple[bytes, int, str]] = {
     "NaN": (post(b'{"text": NaN}', JSON), 400, "wrong_json_type"),
     "a list": (post(b'["a"]', JSON), 400, "wrong_json_type"),
     "a batch for one": (post(b'{"texts": ["a"]}', JSON), 400, "missing_field"),
-    "a text past the limit": (post(json.dumps({"text": "a" * 1_000_000}).encode(), JSON), 413, "text_too_long"),
-    "batch of 10,000": (post(json.dumps({"texts": ["a"] * 10_000}).encode(), JSON, path="/predict_batch"), 413, "too_many_items"),
-    "batch of 1,000,000 numbers": (post(b'{"texts": [' + b"1," * 1_000_000 + b"1]}", JSON, path="/predict_batch"), 413, "too_many_items"),
+    "a text past the limit": (
+        post(json.dumps({"text": "a" * 1_000_000}).encode(), JSON),
+        413,
+        "text_too_long",
+    ),
+    "batch of 10,000": (
+        post(json.dumps({"texts": ["a"] * 10_000}).encode(), JSON, path="/predict_batch"),
+        413,
+        "too_many_items",
+    ),
+    "batch of 1,000,000 numbers": (
+        post(b'{"texts": [' + b"1," * 1_000_000 + b"1]}", JSON, path="/predict_batch"),
+        413,
+        "too_many_items",
+    ),
     "batch of none": (post(b'{"texts": []}', JSON, path="/predict_batch"), 400, "empty_batch"),
     "form": (form(part("text", b"a")), 415, "wrong_type"),
     "pickle": (post(b"\x80\x04.", "content-type: application/x-pickle"), 415, "pickle_refused"),
-    "gzip that is none": (post(zlib.compress(b'{"text": "a"}'), JSON, "content-encoding: gzip"), 400, "broken_encoding"),
+    "gzip that is none": (
+        post(zlib.compress(b'{"text": "a"}'), JSON, "content-encoding: gzip"),
+        400,
+        "broken_encoding",
+    ),
     "zstandard": (post(b'{"text": "a"}', JSON, "content-encoding: zstd"), 415, "wrong_encoding"),
     "bad top_k": (post(b'{"text": "a"}', JSON, path="/predict?top_k=none"), 400, "bad_top_k"),
 }
@@ -441,17 +582,34 @@ BAD_PROTOCOL_REQUESTS: dict[str, tuple[bytes, int]] = {
     "cut JSON": (post(b'{"inputs": [', JSON, path=INFER), 400),
     "2,000,000 brackets": (post(b"[" * 2_000_000, JSON, path=INFER), 400),
     "half of a surrogate pair": (post(b'{"inputs": [{"name": "\\ud800"}]}', JSON, path=INFER), 400),
-    "header length past the body": (post(b"{}", "inference-header-content-length: 999999999999", path=INFER), 400),
-    "negative header length": (post(b"{}", "inference-header-content-length: -1", path=INFER), 400),
-    "shape of 10^60": (
-        post(b'{"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1%s], "data": []}]}' % (b"0" * 60), JSON, path=INFER),
+    "header length past the body": (
+        post(b"{}", "inference-header-content-length: 999999999999", path=INFER),
         400,
     ),
-    "300,000 inputs that are none": (post(b'{"inputs": [' + b"{}," * 300_000 + b"{}]}", JSON, path=INFER), 400),
-    "300,000 outputs that are none": (post(b'{"inputs": [], "outputs": [' + b"1," * 300_000 + b"1]}", JSON, path=INFER), 400),
+    "negative header length": (post(b"{}", "inference-header-content-length: -1", path=INFER), 400),
+    "shape of 10^60": (
+        post(
+            b'{"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1%s], "data": []}]}' % (b"0" * 60),
+            JSON,
+            path=INFER,
+        ),
+        400,
+    ),
+    "300,000 inputs that are none": (
+        post(b'{"inputs": [' + b"{}," * 300_000 + b"{}]}", JSON, path=INFER),
+        400,
+    ),
+    "300,000 outputs that are none": (
+        post(b'{"inputs": [], "outputs": [' + b"1," * 300_000 + b"1]}", JSON, path=INFER),
+        400,
+    ),
     "shape of 300,000 texts": (
         post(
-            b'{"inputs": [{"name": "image", "datatype": "BYTES", "shape": [' + b'"a",' * 300_000 + b'"a"], "data": []}]}', JSON, path=INFER
+            b'{"inputs": [{"name": "image", "datatype": "BYTES", "shape": ['
+            + b'"a",' * 300_000
+            + b'"a"], "data": []}]}',
+            JSON,
+            path=INFER,
         ),
         400,
     ),
@@ -461,7 +619,13 @@ BAD_PROTOCOL_REQUESTS: dict[str, tuple[bytes, int]] = {
     ),
     "10,000 items": (
         post(
-            json.dumps({"inputs": [{"name": "image", "datatype": "BYTES", "shape": [10_000], "data": ["a"] * 10_000}]}).encode(),
+            json.dumps(
+                {
+                    "inputs": [
+                        {"name": "image", "datatype": "BYTES", "shape": [10_000], "data": ["a"] * 10_000}
+                    ]
+                }
+            ).encode(),
             JSON,
             path=INFER,
         ),
@@ -471,7 +635,9 @@ BAD_PROTOCOL_REQUESTS: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize("name", BAD_PROTOCOL_REQUESTS)
-def test_service_refuses_as_the_inference_protocol_says_when_the_request_is_bad(pictures_service: Service, name: str) -> None:
+def test_service_refuses_as_the_inference_protocol_says_when_the_request_is_bad(
+    pictures_service: Service, name: str
+) -> None:
     data, expected = BAD_PROTOCOL_REQUESTS[name]
     start = time.monotonic()
     status, _, body = ask(pictures_service.port, data)
@@ -485,9 +651,15 @@ GOOD_REQUESTS: dict[str, bytes] = {
     "HTTP/1.0": f"POST /predict HTTP/1.0\r\ncontent-length: {len(PICTURE)}\r\n\r\n".encode() + PICTURE,
     "absolute URL": request("POST http://example.com/predict", body=PICTURE),
     "client that waits for leave": post(PICTURE, "expect: 100-continue"),
-    "chunks of one byte": headed("transfer-encoding: chunked", body=b"".join(b"1\r\n%c\r\n" % byte for byte in PICTURE) + b"0\r\n\r\n"),
-    "leave to change to HTTP/2": post(PICTURE, UPGRADE, "upgrade: h2c", "http2-settings: AAMAAABkAARAAAAAAAIAAAAA"),
-    "websocket with a body": post(PICTURE, "connection: upgrade", "upgrade: websocket", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=="),
+    "chunks of one byte": headed(
+        "transfer-encoding: chunked", body=b"".join(b"1\r\n%c\r\n" % byte for byte in PICTURE) + b"0\r\n\r\n"
+    ),
+    "leave to change to HTTP/2": post(
+        PICTURE, UPGRADE, "upgrade: h2c", "http2-settings: AAMAAABkAARAAAAAAAIAAAAA"
+    ),
+    "websocket with a body": post(
+        PICTURE, "connection: upgrade", "upgrade: websocket", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=="
+    ),
     "a query of 20,000 fields": post(PICTURE, path=f"/predict?{'a&' * 20_000}top_k=1"),
     "a request id that is none": post(PICTURE, "x-request-id: \xff\xfe"),
 }
@@ -514,7 +686,9 @@ def test_service_ignores_what_comes_with_it_when_a_websocket_is_asked_for(pictur
     [headed("content-length: 209715200"), request("PUT /predict", body=b"x")[:-1], b"\0\r\n\r\n"],
     ids=["too large", "PUT", "no HTTP"],
 )
-def test_service_hangs_up_when_it_has_refused_what_it_did_not_read(pictures_service: Service, data: bytes) -> None:
+def test_service_hangs_up_when_it_has_refused_what_it_did_not_read(
+    pictures_service: Service, data: bytes
+) -> None:
     start = time.monotonic()
     with connect(pictures_service.port) as connection:
         connection.sendall(data)
@@ -523,13 +697,18 @@ def test_service_hangs_up_when_it_has_refused_what_it_did_not_read(pictures_serv
 
 
 def test_service_answers_in_order_when_requests_are_pipelined(pictures_service: Service) -> None:
-    bad, last = post(b"garbage", "x-request-id: bad"), request("GET /livez", "x-request-id: last", "connection: close")
-    with connect(pictures_service.port) as connection:
-        connection.sendall(post(PICTURE, "x-request-id: first") + bad + post(PICTURE, "x-request-id: third") + last)
-        found = read_to_end(connection)
-    assert [found.index(b"x-request-id: " + name) for name in (b"first", b"bad", b"third", b"last")] == sorted(
-        found.index(b"x-request-id: " + name) for name in (b"first", b"bad", b"third", b"last")
+    bad, last = (
+        post(b"garbage", "x-request-id: bad"),
+        request("GET /livez", "x-request-id: last", "connection: close"),
     )
+    with connect(pictures_service.port) as connection:
+        connection.sendall(
+            post(PICTURE, "x-request-id: first") + bad + post(PICTURE, "x-request-id: third") + last
+        )
+        found = read_to_end(connection)
+    assert [
+        found.index(b"x-request-id: " + name) for name in (b"first", b"bad", b"third", b"last")
+    ] == sorted(found.index(b"x-request-id: " + name) for name in (b"first", b"bad", b"third", b"last"))
     assert found.count(b"HTTP/1.1 200 OK") == 3
 
 
@@ -539,7 +718,9 @@ def test_service_goes_on_when_clients_hang_up(pictures_service: Service, share: 
     for _ in range(20):
         with connect(pictures_service.port) as connection:
             connection.sendall(data[: int(share * len(data))])
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset instead of an orderly end
+            connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )  # a reset instead of an orderly end
 
 
 def test_service_hangs_up_when_headers_never_end(dripping: tuple[socket.socket, float]) -> None:

@@ -81,7 +81,9 @@ def raw(body: bytes, *headers: str, path: str = "/predict") -> bytes:
 
 def form(boundary: str, *part: str, start: bytes = b"", end: bytes = b"\r\n") -> bytes:
     """A form of one part, the picture, with these headers."""
-    return start + f"--{boundary}\r\n".encode() + lines(*part) + PICTURE + f"\r\n--{boundary}--".encode() + end
+    return (
+        start + f"--{boundary}\r\n".encode() + lines(*part) + PICTURE + f"\r\n--{boundary}--".encode() + end
+    )
 
 
 def typed(boundary: str, *, before: str = "") -> str:
@@ -90,14 +92,27 @@ def typed(boundary: str, *, before: str = "") -> str:
 
 GO_HEADERS = ("Host: localhost:3000", "User-Agent: Go-http-client/1.1", "Accept-Encoding: gzip")
 GO_FORM = form("5a4d2f" * 10, 'Content-Disposition: form-data; name="image"; filename="cell.png"', OCTETS)
-RUST_FORM = form("9b1c-2e4f-77aa-01", 'Content-Disposition: form-data; name="image"; filename="cell.png"', "Content-Type: image/png")
+RUST_FORM = form(
+    "9b1c-2e4f-77aa-01",
+    'Content-Disposition: form-data; name="image"; filename="cell.png"',
+    "Content-Type: image/png",
+)
 GUID = "7d0e1b6a-7f9e-4c0f-9d3b-3f1c5f4f7d11"
-H2C = ("Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA", "Upgrade: h2c")
+H2C = (
+    "Connection: Upgrade, HTTP2-Settings",
+    "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+    "Upgrade: h2c",
+)
 UPLOAD = 'Content-Disposition: form-data; name="image"; filename="cell.png"'
 NAMELESS = 'Content-Disposition: form-data; name="image"'
 RAW: dict[str, bytes] = {
     "Java HttpClient, file": raw(
-        PICTURE, H2C[0], "Host: localhost:3000", *H2C[1:], "User-Agent: Java-http-client/21.0.2", "Content-Type: image/png"
+        PICTURE,
+        H2C[0],
+        "Host: localhost:3000",
+        *H2C[1:],
+        "User-Agent: Java-http-client/21.0.2",
+        "Content-Type: image/png",
     ),
     "Apache HttpClient 5, file": raw(
         form("hWkrBTqnSRbNQdDL0wC", UPLOAD, OCTETS, "Content-Transfer-Encoding: binary"),
@@ -108,7 +123,9 @@ RAW: dict[str, bytes] = {
         "User-Agent: Apache-HttpClient/5.3.1 (Java/17.0.10)",
     ),
     "Apache HttpClient 5, bytes": raw(
-        form("hWkrBTqnSRbNQdDL0wC", NAMELESS, OCTETS), typed("hWkrBTqnSRbNQdDL0wC; charset=UTF-8"), "Host: localhost:3000"
+        form("hWkrBTqnSRbNQdDL0wC", NAMELESS, OCTETS),
+        typed("hWkrBTqnSRbNQdDL0wC; charset=UTF-8"),
+        "Host: localhost:3000",
     ),
     "OkHttp, file": raw(
         form(GUID, UPLOAD, "Content-Type: image/png", f"Content-Length: {len(PICTURE)}"),
@@ -118,18 +135,32 @@ RAW: dict[str, bytes] = {
         "Accept-Encoding: gzip",
         "User-Agent: okhttp/4.12.0",
     ),
-    "OkHttp, bytes": raw(form(GUID, NAMELESS, f"Content-Length: {len(PICTURE)}"), typed(GUID), "Host: localhost:3000"),
+    "OkHttp, bytes": raw(
+        form(GUID, NAMELESS, f"Content-Length: {len(PICTURE)}"), typed(GUID), "Host: localhost:3000"
+    ),
     "C# HttpClient, file": raw(
-        form(GUID, "Content-Type: image/png", "Content-Disposition: form-data; name=image; filename=cell.png; filename*=utf-8''cell.png"),
+        form(
+            GUID,
+            "Content-Type: image/png",
+            "Content-Disposition: form-data; name=image; filename=cell.png; filename*=utf-8''cell.png",
+        ),
         "Host: localhost:3000",
         typed(f'"{GUID}"'),
     ),
-    "C# HttpClient, bytes": raw(form(GUID, "Content-Disposition: form-data; name=image"), "Host: localhost:3000", typed(f'"{GUID}"')),
+    "C# HttpClient, bytes": raw(
+        form(GUID, "Content-Disposition: form-data; name=image"), "Host: localhost:3000", typed(f'"{GUID}"')
+    ),
     "Go net/http, file": raw(GO_FORM, *GO_HEADERS, typed("5a4d2f" * 10)),
-    "Go net/http, a pipe": lines("POST /predict HTTP/1.1", *GO_HEADERS, typed("5a4d2f" * 10), "Transfer-Encoding: chunked")
+    "Go net/http, a pipe": lines(
+        "POST /predict HTTP/1.1", *GO_HEADERS, typed("5a4d2f" * 10), "Transfer-Encoding: chunked"
+    )
     + chunked(GO_FORM, 32 * 1024),
     "undici of Node, bytes": raw(
-        form("----formdata-undici-054320217864", 'Content-Disposition: form-data; name="image"; filename="blob"', OCTETS),
+        form(
+            "----formdata-undici-054320217864",
+            'Content-Disposition: form-data; name="image"; filename="blob"',
+            OCTETS,
+        ),
         "host: localhost:3000",
         "connection: keep-alive",
         typed("----formdata-undici-054320217864").lower(),
@@ -151,7 +182,10 @@ RAW: dict[str, bytes] = {
     )
     + chunked(form("-" * 26 + "104834511738542389122417", UPLOAD, "Content-Type: image/png"), 1000),
     "curl of PHP, a file": raw(
-        form("-" * 24 + "d74496d66958873e", UPLOAD, OCTETS), "Host: localhost:3000", "Accept: */*", typed("-" * 24 + "d74496d66958873e")
+        form("-" * 24 + "d74496d66958873e", UPLOAD, OCTETS),
+        "Host: localhost:3000",
+        "Accept: */*",
+        typed("-" * 24 + "d74496d66958873e"),
     ),
     "Guzzle of PHP, bytes": raw(
         form("0f1e2d3c4b5a" * 3, NAMELESS, f"Content-Length: {len(PICTURE)}"),
@@ -167,14 +201,26 @@ RAW: dict[str, bytes] = {
         "User-Agent: Ruby",
         "Host: localhost:3000",
     ),
-    "Net::HTTP of Ruby, bytes": raw(form("SnVzdCBhIGJvdW5k", NAMELESS), typed("SnVzdCBhIGJvdW5k"), "Host: localhost:3000"),
+    "Net::HTTP of Ruby, bytes": raw(
+        form("SnVzdCBhIGJvdW5k", NAMELESS), typed("SnVzdCBhIGJvdW5k"), "Host: localhost:3000"
+    ),
     "reqwest of Rust, a stream": lines(
-        "POST /predict HTTP/1.1", typed("9b1c-2e4f-77aa-01").lower(), "accept: */*", "host: localhost:3000", "transfer-encoding: chunked"
+        "POST /predict HTTP/1.1",
+        typed("9b1c-2e4f-77aa-01").lower(),
+        "accept: */*",
+        "host: localhost:3000",
+        "transfer-encoding: chunked",
     )
     + chunked(RUST_FORM, 8 * 1024),
-    "reqwest of Rust, bytes": raw(form("9b1c-2e4f", NAMELESS), typed("9b1c-2e4f").lower(), "accept: */*", "host: localhost:3000"),
+    "reqwest of Rust, bytes": raw(
+        form("9b1c-2e4f", NAMELESS), typed("9b1c-2e4f").lower(), "accept: */*", "host: localhost:3000"
+    ),
     "PowerShell 7, -Form": raw(
-        form(GUID, "Content-Disposition: form-data; name=image; filename=cell.png; filename*=utf-8''cell.png", OCTETS),
+        form(
+            GUID,
+            "Content-Disposition: form-data; name=image; filename=cell.png; filename*=utf-8''cell.png",
+            OCTETS,
+        ),
         "Host: localhost:3000",
         "User-Agent: Mozilla/5.0 (Windows NT 10.0; Microsoft Windows 10.0.22631; en-US) PowerShell/7.4.2",
         typed(f'"{GUID}"'),
@@ -206,12 +252,18 @@ RAW: dict[str, bytes] = {
         typed("-" * 24 + "f4f4ea6db6f0f0b1"),
         "Expect: 100-continue",
     ),
-    "part headers in lower case": raw(form("x", NAMELESS.lower(), OCTETS.lower()), typed("x"), "Host: localhost"),
+    "part headers in lower case": raw(
+        form("x", NAMELESS.lower(), OCTETS.lower()), typed("x"), "Host: localhost"
+    ),
     "part headers in upper case, without spaces": raw(
         form("x", "CONTENT-DISPOSITION:form-data;name=image;filename=a"), typed("x"), "Host: localhost"
     ),
-    "an encoding of the part": raw(form("x", UPLOAD, "Content-Transfer-Encoding: 8bit"), typed("x"), "Host: localhost"),
-    "a line before, and an epilogue": raw(form("x", UPLOAD, start=b"\r\n", end=b"\r\nepilogue\r\n"), typed("x"), "Host: localhost"),
+    "an encoding of the part": raw(
+        form("x", UPLOAD, "Content-Transfer-Encoding: 8bit"), typed("x"), "Host: localhost"
+    ),
+    "a line before, and an epilogue": raw(
+        form("x", UPLOAD, start=b"\r\n", end=b"\r\nepilogue\r\n"), typed("x"), "Host: localhost"
+    ),
     "no line at the end": raw(form("x", UPLOAD, end=b""), typed("x"), "Host: localhost"),
 }
 
@@ -235,7 +287,9 @@ def port_of(service: Service) -> int:
 
 
 @pytest.mark.parametrize("name", RAW)
-def test_predict_answers_the_bytes_that_a_client_writes(pictures_service: Service, predictor: Predictor, name: str) -> None:
+def test_predict_answers_the_bytes_that_a_client_writes(
+    pictures_service: Service, predictor: Predictor, name: str
+) -> None:
     status, body = ask(port_of(pictures_service), RAW[name])
     assert status == 200, body
     assert json.loads(body) == predictor.predict(PICTURE).to_json()
@@ -245,7 +299,14 @@ def with_curl(*options: str) -> Callable[[str, Path], str]:
     def run(url: str, files: Path) -> str:
         if not shutil.which("curl"):
             pytest.skip("curl is not installed")
-        command = ["curl", "-sS", "--max-time", "30", *(option.replace("FILES", str(files)) for option in options), f"{url}/predict"]
+        command = [
+            "curl",
+            "-sS",
+            "--max-time",
+            "30",
+            *(option.replace("FILES", str(files)) for option in options),
+            f"{url}/predict",
+        ]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     return run
@@ -270,7 +331,9 @@ public class Ask { public static void main(String[] given) throws Exception {
 def with_node(*arguments: str) -> Callable[[str, Path], str]:
     def run(url: str, files: Path) -> str:
         found = (
-            subprocess.run(["node", "-p", "typeof fetch"], capture_output=True, text=True, check=False) if shutil.which("node") else None
+            subprocess.run(["node", "-p", "typeof fetch"], capture_output=True, text=True, check=False)
+            if shutil.which("node")
+            else None
         )
         if found is None or found.stdout.strip() != "function":
             pytest.skip("no Node with fetch is installed")
@@ -302,18 +365,36 @@ def send_pieces(data: bytes) -> Iterator[bytes]:
 
 
 REAL: dict[str, tuple[bytes, Callable[[str, Path], str]]] = {
-    "requests, file": (PICTURE, lambda url, _: requests.post(f"{url}/predict", files={"image": ("a.png", PICTURE)}, timeout=30).text),
-    "requests, bytes": (PICTURE, lambda url, _: requests.post(f"{url}/predict", files={"image": (None, PICTURE)}, timeout=30).text),
+    "requests, file": (
+        PICTURE,
+        lambda url, _: requests.post(f"{url}/predict", files={"image": ("a.png", PICTURE)}, timeout=30).text,
+    ),
+    "requests, bytes": (
+        PICTURE,
+        lambda url, _: requests.post(f"{url}/predict", files={"image": (None, PICTURE)}, timeout=30).text,
+    ),
     "requests, raw": (PICTURE, lambda url, _: requests.post(f"{url}/predict", data=PICTURE, timeout=30).text),
-    "requests, a generator": (PICTURE, lambda url, _: requests.post(f"{url}/predict", data=send_pieces(PICTURE), timeout=30).text),
+    "requests, a generator": (
+        PICTURE,
+        lambda url, _: requests.post(f"{url}/predict", data=send_pieces(PICTURE), timeout=30).text,
+    ),
     "httpx, file": (PICTURE, lambda url, _: httpx.post(f"{url}/predict", files={"image": PICTURE}).text),
-    "httpx, bytes": (PICTURE, lambda url, _: httpx.post(f"{url}/predict", files={"image": (None, PICTURE)}).text),
-    "httpx, 1.2 MB of bytes": (LARGE, lambda url, _: httpx.post(f"{url}/predict", files={"image": (None, LARGE)}).text),
+    "httpx, bytes": (
+        PICTURE,
+        lambda url, _: httpx.post(f"{url}/predict", files={"image": (None, PICTURE)}).text,
+    ),
+    "httpx, 1.2 MB of bytes": (
+        LARGE,
+        lambda url, _: httpx.post(f"{url}/predict", files={"image": (None, LARGE)}).text,
+    ),
     "aiohttp, bytes": (PICTURE, with_aiohttp),
     "curl -F @": (PICTURE, with_curl("-F", "image=@FILES/small.png")),
     "curl -F <": (PICTURE, with_curl("-F", "image=<FILES/small.png")),
     "curl --data-binary": (PICTURE, with_curl("--data-binary", "@FILES/small.png")),
-    "curl -T": (PICTURE, with_curl("-X", "POST", "-T", "FILES/small.png", "-H", "Transfer-Encoding: chunked")),
+    "curl -T": (
+        PICTURE,
+        with_curl("-X", "POST", "-T", "FILES/small.png", "-H", "Transfer-Encoding: chunked"),
+    ),
     "curl -F @, with leave": (LARGE, with_curl("-F", "image=@FILES/large.png", "-H", "Expect: 100-continue")),
     "curl --data-binary, with leave": (LARGE, with_curl("--data-binary", "@FILES/large.png")),
     "curl over HTTP/2 if it can": (PICTURE, with_curl("--http2", "--data-binary", "@FILES/small.png")),
@@ -325,21 +406,29 @@ REAL: dict[str, tuple[bytes, Callable[[str, Path], str]]] = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_predict_answers_a_client_that_is_installed(pictures_service: Service, predictor: Predictor, files: Path, name: str) -> None:
+def test_predict_answers_a_client_that_is_installed(
+    pictures_service: Service, predictor: Predictor, files: Path, name: str
+) -> None:
     picture, ask_with = REAL[name]
     answer = ask_with(pictures_service.url, files)
     assert json.loads(answer) == predictor.predict(picture).to_json()
 
 
-def test_predict_batch_keeps_the_order_when_some_parts_have_no_file_name(pictures_service: Service, predictor: Predictor) -> None:
+def test_predict_batch_keeps_the_order_when_some_parts_have_no_file_name(
+    pictures_service: Service, predictor: Predictor
+) -> None:
     contents = [PICTURE, LARGE, make_picture("plain", 961), PICTURE]
     parts = [("images", (None if index % 2 else "a.png", content)) for index, content in enumerate(contents)]
     answer = requests.post(f"{pictures_service.url}/predict_batch", files=parts, timeout=30)
     assert answer.json() == {"predictions": [predictor.predict(content).to_json() for content in contents]}
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/a.png", "HTTPS://example.com/a?b=c\r\n", "http://169.254.169.254/latest"])
-def test_predict_fetches_nothing_when_a_url_comes_in_place_of_a_picture(pictures_service: Service, url: str) -> None:
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:{port}/a.png", "HTTPS://example.com/a?b=c\r\n", "http://169.254.169.254/latest"]
+)
+def test_predict_fetches_nothing_when_a_url_comes_in_place_of_a_picture(
+    pictures_service: Service, url: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as trap:
         text = url.format(port=trap.getsockname()[1])
         parts = {"image": (None, text)}
@@ -359,18 +448,26 @@ def test_predict_fetches_nothing_when_a_url_comes_in_place_of_a_picture(pictures
 
 OBJECT = {"text": TEXT}
 TEXT_IDIOMS: dict[str, tuple[bytes, str]] = {
-    "charset in upper case": (json.dumps(OBJECT, ensure_ascii=False).encode(), "application/json; charset=UTF-8"),
+    "charset in upper case": (
+        json.dumps(OBJECT, ensure_ascii=False).encode(),
+        "application/json; charset=UTF-8",
+    ),
     "all in upper case": (json.dumps(OBJECT).encode(), 'APPLICATION/JSON;CHARSET="UTF-8"'),
     "no charset": (json.dumps(OBJECT, ensure_ascii=False).encode(), "application/json"),
     "indented": (json.dumps(OBJECT, indent=2).replace("\n", "\r\n").encode() + b"\r\n", "application/json"),
-    "a byte order mark": (json.dumps(OBJECT, ensure_ascii=False).encode("utf-8-sig"), "application/json; charset=utf-8"),
+    "a byte order mark": (
+        json.dumps(OBJECT, ensure_ascii=False).encode("utf-8-sig"),
+        "application/json; charset=utf-8",
+    ),
     "plain text": (TEXT.encode(), "text/plain; charset=UTF-8"),
     "plain text without charset": (TEXT.encode(), "text/plain"),
 }
 
 
 @pytest.mark.parametrize("name", TEXT_IDIOMS)
-def test_predict_answers_a_text_as_clients_write_it(texts_service: Service, text_run: Path, name: str) -> None:
+def test_predict_answers_a_text_as_clients_write_it(
+    texts_service: Service, text_run: Path, name: str
+) -> None:
     content, media_type = TEXT_IDIOMS[name]
     answer = httpx.post(f"{texts_service.url}/predict", content=content, headers={"content-type": media_type})
     assert answer.status_code == 200, answer.text
@@ -379,13 +476,21 @@ def test_predict_answers_a_text_as_clients_write_it(texts_service: Service, text
 
 def test_predict_says_so_when_a_text_is_not_in_utf_8(texts_service: Service) -> None:
     body = json.dumps({"text": "caf\xe9"}, ensure_ascii=False).encode("latin-1")
-    answer = httpx.post(f"{texts_service.url}/predict", content=body, headers={"content-type": "application/json; charset=ISO-8859-1"})
+    answer = httpx.post(
+        f"{texts_service.url}/predict",
+        content=body,
+        headers={"content-type": "application/json; charset=ISO-8859-1"},
+    )
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "not_utf8")
 
 
-@pytest.mark.parametrize("fields", [("images[]", "images[]"), ("images[0]", "images[1]"), ("images", "images[]")])
+@pytest.mark.parametrize(
+    "fields", [("images[]", "images[]"), ("images[0]", "images[1]"), ("images", "images[]")]
+)
 def test_predict_batch_takes_lists_as_php_rails_and_axios_write_them(
     pictures_service: Service, predictor: Predictor, fields: tuple[str, str]
 ) -> None:
-    answer = httpx.post(f"{pictures_service.url}/predict_batch", files=[(field, ("x.png", PICTURE)) for field in fields])
+    answer = httpx.post(
+        f"{pictures_service.url}/predict_batch", files=[(field, ("x.png", PICTURE)) for field in fields]
+    )
     assert answer.json()["predictions"] == [predictor.predict(PICTURE).to_json()] * 2

@@ -38,7 +38,9 @@ def test_a_file_of_keys_is_read_again_when_it_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "# nothing\n", "short\n", None])
-def test_the_keys_stay_when_their_file_becomes_useless(tmp_path: Path, content: str | None, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_keys_stay_when_their_file_becomes_useless(
+    tmp_path: Path, content: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
     file = tmp_path / "keys"
     file.write_text(OLD)
     keys = Keys(file=file)
@@ -59,7 +61,9 @@ def test_the_keys_stay_when_their_file_becomes_useless(tmp_path: Path, content: 
         (b"secret-0123456789  # mine", "bad_key"),
     ],
 )
-def test_a_useless_file_of_keys_is_refused_at_the_start_without_showing_it(tmp_path: Path, content: bytes, code: str) -> None:
+def test_a_useless_file_of_keys_is_refused_at_the_start_without_showing_it(
+    tmp_path: Path, content: bytes, code: str
+) -> None:
     file = tmp_path / "keys"
     file.write_bytes(content)
     with pytest.raises(SettingsError) as refused:

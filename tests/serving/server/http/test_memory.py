@@ -31,10 +31,21 @@ TYPE = {"content-type": "multipart/form-data; boundary=x"}
 
 @pytest.mark.parametrize(
     ("limit_mib", "given", "most_mib", "buffered_mib"),
-    [(None, None, 8, 512), (65536, None, 8, 512), (512, None, 8, 64), (40, None, 5, 5), (512, 300 * MIB, 8, 300), (512, 2 * MIB, 2, 2)],
+    [
+        (None, None, 8, 512),
+        (65536, None, 8, 512),
+        (512, None, 8, 64),
+        (40, None, 5, 5),
+        (512, 300 * MIB, 8, 300),
+        (512, 2 * MIB, 2, 2),
+    ],
 )
 def test_body_limits_follow_the_memory_of_the_container(
-    monkeypatch: pytest.MonkeyPatch, limit_mib: int | None, given: int | None, most_mib: int, buffered_mib: int
+    monkeypatch: pytest.MonkeyPatch,
+    limit_mib: int | None,
+    given: int | None,
+    most_mib: int,
+    buffered_mib: int,
 ) -> None:
     monkeypatch.setattr(components, "memory_limit", lambda: None if limit_mib is None else limit_mib * MIB)
     limits = open_components(Settings(bundle=Path("nowhere"), max_buffered_bytes=given)).body_limits()
@@ -78,7 +89,18 @@ def limited(tiny_run: Path, tmp_path: Path) -> Iterator[tuple[int, psutil.Proces
     port = free_port()
     with control_group() as group:
         enter = f'echo $$ > "{group}/cgroup.procs" && exec "$@" > "{tmp_path}/log" 2>&1'
-        command = ["sh", "-c", enter, "sh", sys.executable, "-m", "serving", str(tiny_run / "bundle"), "--port", str(port)]
+        command = [
+            "sh",
+            "-c",
+            enter,
+            "sh",
+            sys.executable,
+            "-m",
+            "serving",
+            str(tiny_run / "bundle"),
+            "--port",
+            str(port),
+        ]
         with serving(command, port):
             (parent,) = [child for child in psutil.Process().children() if str(port) in child.cmdline()]
             (worker,) = [child for child in parent.children() if "--multiprocessing-fork" in child.cmdline()]
@@ -112,7 +134,9 @@ def ask(port: int, body: bytes) -> tuple[int, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has control groups")
-def test_service_lives_when_ten_batches_come_at_once_in_a_small_container(limited: tuple[int, psutil.Process, Path]) -> None:
+def test_service_lives_when_ten_batches_come_at_once_in_a_small_container(
+    limited: tuple[int, psutil.Process, Path],
+) -> None:
     port, worker, group = limited
     body, before = batch(59), peak_mib(worker)
     assert ask(port, body)[0] == 200
@@ -120,9 +144,13 @@ def test_service_lives_when_ten_batches_come_at_once_in_a_small_container(limite
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _: ask(port, body), range(10)))
     statuses = [status for status, _ in answers]
-    print(f"peak {before:.0f} MiB, {once:.0f} MiB after one batch, {peak_mib(worker):.0f} MiB after ten; {statuses}")  # noqa: T201 - with -s
+    print(  # noqa: T201 - with -s
+        f"peak {before:.0f} MiB, {once:.0f} MiB after one batch, {peak_mib(worker):.0f} MiB after ten; {statuses}"
+    )
     assert set(statuses) <= {200, 503}
-    assert all(json.loads(answer)["error"]["code"] == "overloaded" for status, answer in answers if status == 503)
+    assert all(
+        json.loads(answer)["error"]["code"] == "overloaded" for status, answer in answers if status == 503
+    )
     assert ask(port, body)[0] == 200
     assert worker.is_running()
     assert "oom_kill 0" in (group / "memory.oom_control").read_text()
@@ -131,7 +159,9 @@ def test_service_lives_when_ten_batches_come_at_once_in_a_small_container(limite
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has control groups")
-def test_service_names_the_true_limit_when_a_body_can_never_fit(limited: tuple[int, psutil.Process, Path]) -> None:
+def test_service_names_the_true_limit_when_a_body_can_never_fit(
+    limited: tuple[int, psutil.Process, Path],
+) -> None:
     port, *_ = limited
     status, answer = ask(port, batch(70))
     assert (status, json.loads(answer)["error"]["code"]) == (413, "body_too_large")

@@ -19,7 +19,10 @@ from tests.conftest import free_port, make_picture, serving
 from tests.serving.nginx import proxied
 from tests.serving.processes import logged_service
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed"),
+]
 KEY = "key-behind-a-proxy"
 HEADERS = {"x-api-key": KEY}
 SETTINGS = {"GRAFT_API_KEYS": KEY, "GRAFT_MAX_BODY_BYTES": "3000000", "GRAFT_MAX_QUEUE": "2"}
@@ -43,7 +46,10 @@ def ports(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Two replicas."""
     folder = tmp_path_factory.mktemp("replicas")
     with ExitStack() as stack:
-        services = [stack.enter_context(logged_service(tiny_run / "bundle", folder / name, **SETTINGS)) for name in "ab"]
+        services = [
+            stack.enter_context(logged_service(tiny_run / "bundle", folder / name, **SETTINGS))
+            for name in "ab"
+        ]
         yield [port_of(service.url) for service in services]
 
 
@@ -66,7 +72,9 @@ def valid_client(url: str) -> Iterator[Counter[int]]:
     def ask() -> None:
         with httpx.Client(base_url=url, timeout=30) as client:
             while not is_over.wait(0.02):
-                statuses[client.post("/predict", content=make_picture("bars", 3), headers=HEADERS).status_code] += 1
+                statuses[
+                    client.post("/predict", content=make_picture("bars", 3), headers=HEADERS).status_code
+                ] += 1
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -82,7 +90,9 @@ def flood(url: str, count: int) -> Counter[tuple[int, int]]:
 
     def send(index: int) -> tuple[int, int]:
         status, method, path, headers, body = [*REFUSED.values()][index % len(REFUSED)]
-        return status, httpx.request(method, url + path, content=body, headers=headers, timeout=30).status_code
+        return status, httpx.request(
+            method, url + path, content=body, headers=headers, timeout=30
+        ).status_code
 
     with ThreadPoolExecutor(4) as pool:
         return Counter(pool.map(send, range(count * len(REFUSED))))
@@ -97,7 +107,10 @@ def test_large_refused_bodies_are_refused_as_such_and_others_are_answered(
         with valid_client(url) as answered:
             statuses = flood(url, 10)
         error_log = (tmp_path / "nginx" / "error.log").read_text()
-    assert statuses == {(status, status): 10 * count for status, count in Counter(each[0] for each in REFUSED.values()).items()}
+    assert statuses == {
+        (status, status): 10 * count
+        for status, count in Counter(each[0] for each in REFUSED.values()).items()
+    }
     assert answered.keys() == {200}, error_log
     assert "upstream" not in error_log
 
@@ -106,7 +119,10 @@ def test_overload_with_large_bodies_is_503_and_no_502(ports: list[int], tmp_path
     """A batch of 2.5 MB takes its time, and of 24 clients eight are admitted at a time."""
     batch = [("images", ("x.png", make_picture("bars", index))) for index in range(200)]
     with proxied(tmp_path / "nginx", ports) as url, ThreadPoolExecutor(24) as pool:
-        calls = [pool.submit(httpx.post, f"{url}/predict_batch", files=batch, headers=HEADERS, timeout=60) for _ in range(96)]
+        calls = [
+            pool.submit(httpx.post, f"{url}/predict_batch", files=batch, headers=HEADERS, timeout=60)
+            for _ in range(96)
+        ]
         statuses = Counter(call.result().status_code for call in calls)
     assert statuses.keys() == {200, 503}, statuses
 
@@ -121,7 +137,9 @@ def test_no_keys_means_not_through_nginx(tiny_run: Path, tmp_path: Path) -> None
         logged_service(tiny_run / "bundle", tmp_path / "log", GRAFT_API_KEYS="") as service,
         proxied(tmp_path / "nginx", [], target=service.url) as url,
     ):
-        direct, through = (httpx.post(f"{each}/predict", content=make_picture("bars", 4)) for each in (service.url, url))
+        direct, through = (
+            httpx.post(f"{each}/predict", content=make_picture("bars", 4)) for each in (service.url, url)
+        )
         ready = httpx.get(f"{url}/readyz")
     assert direct.status_code == 200
     assert through.status_code == 401
@@ -139,7 +157,9 @@ def test_a_proxy_that_does_not_show_cannot_be_told_from_this_machine(tiny_run: P
 
 def test_what_bentoml_answers_early_is_no_502_either(bento_port: int, tmp_path: Path) -> None:
     with proxied(tmp_path / "nginx", [bento_port]) as url:
-        statuses = Counter(httpx.post(f"{url}/schema.json", content=JUNK, headers=HEADERS).status_code for _ in range(20))
+        statuses = Counter(
+            httpx.post(f"{url}/schema.json", content=JUNK, headers=HEADERS).status_code for _ in range(20)
+        )
     assert statuses == {405: 20}
 
 
@@ -148,8 +168,15 @@ def test_a_prefix_is_taken_with_and_without_its_removal(tiny_run: Path, tmp_path
     with logged_service(tiny_run / "bundle", tmp_path / "log", **settings) as service:
         for name, target in (("kept", service.url), ("removed", f"{service.url}/")):
             with proxied(tmp_path / name, [], location="/cells/", target=target) as url:
-                assert httpx.post(f"{url}/cells/predict", content=make_picture("bars", 5), headers=HEADERS).status_code == 200
+                assert (
+                    httpx.post(
+                        f"{url}/cells/predict", content=make_picture("bars", 5), headers=HEADERS
+                    ).status_code
+                    == 200
+                )
                 assert httpx.get(f"{url}/cells/docs.json").json()["servers"] == [{"url": "."}]
                 assert "code" in httpx.get(f"{url}/cells/v2/models/other").json()
-        with proxied(tmp_path / "whole", [], location="/cells", target=service.url) as url:  # what is sent on early is no 502 either
+        with proxied(
+            tmp_path / "whole", [], location="/cells", target=service.url
+        ) as url:  # what is sent on early is no 502 either
             assert {httpx.post(f"{url}/cells", content=JUNK).status_code for _ in range(10)} == {307}

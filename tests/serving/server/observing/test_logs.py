@@ -61,13 +61,25 @@ def logged(service: Service, request_id: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_request_is_one_line_with_its_fields_and_a_time_in_utc(service: Service) -> None:
-    picture, headers = make_picture("bars", 930), {"x-request-id": "a/b:c.d=1", "authorization": f"Bearer {KEY}"}
+    picture, headers = (
+        make_picture("bars", 930),
+        {"x-request-id": "a/b:c.d=1", "authorization": f"Bearer {KEY}"},
+    )
     answer = httpx.post(f"{service.url}/predict?top_k=1", content=picture, headers=headers)
     line = logged(service, "a/b:c.d=1")
     assert answer.headers["x-request-id"] == "a/b:c.d=1"
     assert set(line) == FIELDS | TIMES
-    assert (line["method"], line["path"], line["route"], line["status"]) == ("POST", "/predict", "predict", 200)
-    assert (line["bytes_in"], line["bytes_out"], line["client"]) == (len(picture), len(answer.content), "127.0.0.1")
+    assert (line["method"], line["path"], line["route"], line["status"]) == (
+        "POST",
+        "/predict",
+        "predict",
+        200,
+    )
+    assert (line["bytes_in"], line["bytes_out"], line["client"]) == (
+        len(picture),
+        len(answer.content),
+        "127.0.0.1",
+    )
     assert (line["level"], line["logger"], line["message"]) == ("info", "graft.access", "POST /predict 200")
     assert sum(line[name] for name in TIMES) <= line["duration_ms"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
@@ -97,7 +109,11 @@ def test_log_shows_no_key_wherever_it_was_sent(service: Service) -> None:
             client.post("/predict", content=KEY.encode(), headers={"x-api-key": KEY}),
             client.post("/predict", json={"key": KEY}, headers={"x-api-key": KEY}),
             client.post("/predict", files=file, headers={"x-api-key": KEY}),
-            client.post("/predict", content=b"x", headers={"x-api-key": KEY, "content-type": f"multipart/form-data; boundary={KEY}"}),
+            client.post(
+                "/predict",
+                content=b"x",
+                headers={"x-api-key": KEY, "content-type": f"multipart/form-data; boundary={KEY}"},
+            ),
             client.post("/predict", content=b"x", headers={"x-api-key": KEY, "content-encoding": KEY}),
         ]
     with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port)) as raw:
@@ -105,7 +121,20 @@ def test_log_shows_no_key_wherever_it_was_sent(service: Service) -> None:
         raw.recv(4096)
     for answer in answers:
         logged(service, answer.headers["x-request-id"])
-    assert [answer.status_code for answer in answers] == [200, 200, 401, 401, 401, 400, 404, 400, 415, 400, 400, 415]
+    assert [answer.status_code for answer in answers] == [
+        200,
+        200,
+        401,
+        401,
+        401,
+        400,
+        404,
+        400,
+        415,
+        400,
+        400,
+        415,
+    ]
     assert KEY not in service.log.read_text()
 
 
@@ -121,7 +150,9 @@ def test_log_shows_no_key_wherever_it_was_sent(service: Service) -> None:
 )
 def test_path_is_escaped_and_cut_when_it_is_hostile(service: Service, sent: str, path: str) -> None:
     with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port)) as raw:
-        raw.sendall(f"GET {sent} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {len(path)}{sent[1:9]}\r\nconnection: close\r\n\r\n".encode())
+        raw.sendall(
+            f"GET {sent} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {len(path)}{sent[1:9]}\r\nconnection: close\r\n\r\n".encode()
+        )
         identity = re.search(rb"x-request-id: (\S+)", raw.recv(4096))
     assert identity
     assert logged(service, identity[1].decode())["path"] == path

@@ -29,7 +29,11 @@ METHODS = ("GET", "PUT", "DELETE", "PATCH", "PROPFIND", "OPTIONS", "TRACE", "SEA
 
 def parse(text: str) -> Samples:
     families = text_string_to_metric_families(text)
-    return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for family in families for sample in family.samples}
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
 
 
 def scrape(url: str) -> Samples:
@@ -50,7 +54,10 @@ def service(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.mark.slow
 def test_counters_of_labels_move_as_the_predictions_do(service: Service) -> None:
-    before, pictures = scrape(service.url), [make_picture(label, 950 + index) for label in ("bars", "plain") for index in range(8)]
+    before, pictures = (
+        scrape(service.url),
+        [make_picture(label, 950 + index) for label in ("bars", "plain") for index in range(8)],
+    )
     with httpx.Client(base_url=service.url) as client:
         answers = [client.post("/predict", content=picture).json() for picture in pictures]
         form = [("images", ("x", picture)) for picture in (*pictures[:3], b"broken")]
@@ -66,12 +73,20 @@ def test_counters_of_labels_move_as_the_predictions_do(service: Service) -> None
     assert moved("graft_confidence_sum") == pytest.approx(sum(answer["probability"] for answer in answers))
     assert moved("graft_confidence_count") == 19
     assert moved("graft_refusals_total", code="not_an_image") == 1
-    assert moved("graft_requests_total", route="predict", status="200") == moved("graft_request_seconds_count", route="predict") == 16
+    assert (
+        moved("graft_requests_total", route="predict", status="200")
+        == moved("graft_request_seconds_count", route="predict")
+        == 16
+    )
     assert moved("graft_request_items_sum") == 20
     for name in ("queue_seconds", "decode_seconds", "session_seconds", "batch_size"):
         assert moved(f"graft_{name}_count") == 17
     parts = sum(moved(f"graft_{name}_seconds_sum") for name in ("queue", "decode", "session"))
-    assert 0 < parts < sum(moved("graft_request_seconds_sum", route=route) for route in ("predict", "predict_batch"))
+    assert (
+        0
+        < parts
+        < sum(moved("graft_request_seconds_sum", route=route) for route in ("predict", "predict_batch"))
+    )
 
 
 @pytest.mark.slow
@@ -89,8 +104,15 @@ def test_model_swaps_and_process_are_told(service: Service) -> None:
 def test_no_series_are_added_when_paths_and_methods_are_scanned(service: Service) -> None:
     def scan(index: int) -> int:
         method = METHODS[index % len(METHODS)]
-        path = ("/predict", "/metrics", f"/{index:x}", f"/predict/{index}", f"/%00{index}?code={index}")[index // 100]
-        headers = {"x-request-id": f"r{index}", "content-type": f"x/{index}", "host": f"h{index}", "authorization": f"k{index}"}
+        path = ("/predict", "/metrics", f"/{index:x}", f"/predict/{index}", f"/%00{index}?code={index}")[
+            index // 100
+        ]
+        headers = {
+            "x-request-id": f"r{index}",
+            "content-type": f"x/{index}",
+            "host": f"h{index}",
+            "authorization": f"k{index}",
+        }
         return client.request(method, path, headers=headers).status_code
 
     with httpx.Client(base_url=service.url) as client, ThreadPoolExecutor(4) as pool:
@@ -116,8 +138,12 @@ def test_docs_list_every_metric_and_no_other(service: Service) -> None:
 
 
 @pytest.mark.slow
-def test_workers_are_summed_and_what_a_killed_one_said_of_itself_is_gone(tiny_run: Path, tmp_path: Path) -> None:
-    with logged_service(tiny_run / "bundle", tmp_path / "log", "--workers", "2", TMPDIR=str(tmp_path)) as service:
+def test_workers_are_summed_and_what_a_killed_one_said_of_itself_is_gone(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    with logged_service(
+        tiny_run / "bundle", tmp_path / "log", "--workers", "2", TMPDIR=str(tmp_path)
+    ) as service:
         workers = wait_for_workers(service, tmp_path, 2)
         ask(service.url, 40)
         assert value(scrape(service.url), "graft_requests_total", route="predict", status="200") == 40
@@ -145,7 +171,9 @@ def wait_for_workers(service: Service, folder: Path, count: int, without: int | 
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         httpx.get(f"{service.url}/metrics")
-        found = {int(path.stem.rpartition("_")[2]) for path in folder.glob("graft-metrics-*/gauge_livemax_*.db")}
+        found = {
+            int(path.stem.rpartition("_")[2]) for path in folder.glob("graft-metrics-*/gauge_livemax_*.db")
+        }
         if len(found) == count and without not in found:
             return found
         time.sleep(0.1)
@@ -167,8 +195,15 @@ print(metrics.render().decode())
 
 def test_shared_metrics_forget_the_queue_of_the_dead_and_models_that_were_replaced(tmp_path: Path) -> None:
     def worker(*arguments: str) -> Samples:
-        command, environment = [sys.executable, "-c", SHARED, *arguments], os.environ | {"GRAFT_METRICS_FOLDER": str(tmp_path)}
-        return parse(subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout)
+        command, environment = (
+            [sys.executable, "-c", SHARED, *arguments],
+            os.environ | {"GRAFT_METRICS_FOLDER": str(tmp_path)},
+        )
+        return parse(
+            subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=True, timeout=60
+            ).stdout
+        )
 
     first, second = worker("7", "1", "2"), worker("3", "3")
     assert value(first, "graft_queue_length") == 7
@@ -189,13 +224,19 @@ def test_metrics_show_the_queue_of_the_moment_and_one_model(metrics: Metrics) ->
         metrics.show_model(ModelInfo(name="n", version=version, artifact="a"))
     samples = parse(metrics.render().decode())
     assert value(samples, "graft_queue_length") == 5
-    assert [labels for name, labels in samples if name == "graft_model_info"] == [(("artifact", "a"), ("name", "n"), ("version", "2"))]
+    assert [labels for name, labels in samples if name == "graft_model_info"] == [
+        (("artifact", "a"), ("name", "n"), ("version", "2"))
+    ]
 
 
 def test_metrics_have_a_bound_when_a_label_comes_from_a_client_after_all(metrics: Metrics) -> None:
     for index in range(3 * MOST_SERIES):
         metrics.count_refusal(f'hostile"\n{index}')
-    refusals = {labels: count for (name, labels), count in parse(metrics.render().decode()).items() if name == "graft_refusals_total"}
+    refusals = {
+        labels: count
+        for (name, labels), count in parse(metrics.render().decode()).items()
+        if name == "graft_refusals_total"
+    }
     assert len(refusals) == MOST_SERIES + 1
     assert refusals[("code", "other"),] == 2 * MOST_SERIES
 
@@ -204,18 +245,27 @@ def test_metrics_count_means_over_the_items_of_a_batch(metrics: Metrics) -> None
     model = ModelInfo(name="n", version="1", artifact="a")
     answer = Prediction(label="cat", probability=0.75, probabilities={"cat": 0.75, "dog": 0.25}, model=model)
     refusal = ErrorBody(error=ErrorDetail(code="not_an_image", message="x"))
-    metrics.count_predictions([answer, answer, refusal, answer], Timings(queue_s=4.0, decode_s=0.4, session_s=0.004, batch_size=2))
+    metrics.count_predictions(
+        [answer, answer, refusal, answer], Timings(queue_s=4.0, decode_s=0.4, session_s=0.004, batch_size=2)
+    )
     samples = parse(metrics.render().decode())
     sums = [value(samples, f"graft_{name}_seconds_sum") for name in ("queue", "decode", "session")]
     assert sums == pytest.approx([1.0, 0.1, 0.001])
-    assert value(samples, "graft_predictions_total", label="cat") == value(samples, "graft_confidence_count") == 3
+    assert (
+        value(samples, "graft_predictions_total", label="cat")
+        == value(samples, "graft_confidence_count")
+        == 3
+    )
     assert value(samples, "graft_batch_size_sum") == 2
     assert value(samples, "graft_request_items_sum") == 4
 
 
 def test_metrics_cost_little_a_request(metrics: Metrics) -> None:
     model = ModelInfo(name="n", version="1", artifact="a")
-    answer, timings = Prediction(label="cat", probability=0.75, probabilities={"cat": 0.75}, model=model), Timings(0.001, 0.002, 0.01)
+    answer, timings = (
+        Prediction(label="cat", probability=0.75, probabilities={"cat": 0.75}, model=model),
+        Timings(0.001, 0.002, 0.01),
+    )
     took = []
     for _ in range(20):
         start = time.perf_counter()

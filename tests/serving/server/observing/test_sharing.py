@@ -24,7 +24,17 @@ from serving.model.timings import Timings
 from serving.server.observing.metrics import MOST_SERIES, Metrics
 from serving.server.observing.sharing import FILE_BYTES, FOLDER, share_metrics
 from tests.conftest import free_port
-from tests.serving.processes import UNSHARE, WITH_TMPFS, Service, may_mount, predict, serve_command, started, wait_for, workers_of
+from tests.serving.processes import (
+    UNSHARE,
+    WITH_TMPFS,
+    Service,
+    may_mount,
+    predict,
+    serve_command,
+    started,
+    wait_for,
+    workers_of,
+)
 
 KIB = 1024
 REQUESTS, DEATHS = "graft_requests_total", "graft_worker_deaths_total"
@@ -39,7 +49,9 @@ def total(url: str, name: str = REQUESTS, **labels: str) -> float:
 
 def read(text: str, name: str, **labels: str) -> float:
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    return sum(sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items())
+    return sum(
+        sample.value for sample in samples if sample.name == name and labels.items() <= sample.labels.items()
+    )
 
 
 @contextmanager
@@ -75,7 +87,9 @@ def test_workers_that_find_no_room_count_for_themselves_and_live(tiny_run: Path,
 @pytest.mark.slow
 def test_workers_go_on_counting_when_the_disk_becomes_full(tiny_run: Path, tmp_path: Path) -> None:
     with on_small_disk(tiny_run / "bundle", tmp_path, "4m") as service:
-        disk = Path(f"/proc/{service.process.pid}/root") / tmp_path.relative_to("/") / "small"  # as its process sees it
+        disk = (
+            Path(f"/proc/{service.process.pid}/root") / tmp_path.relative_to("/") / "small"
+        )  # as its process sees it
         wait_for(lambda: len(list(disk.glob("*/*.db"))) == 2 * len(FILE_BYTES))
         workers = set(workers_of(service.process))
         fill(disk / "filler")
@@ -109,7 +123,11 @@ def fill(path: Path) -> None:
 def bento(tag: str, folder: Path) -> Iterator[Service]:
     folder.mkdir()
     port = free_port()
-    with started([sys.executable, "-m", "bentoml", "serve", tag, "--port", str(port)], folder / "log", TMPDIR=str(folder)) as process:
+    with started(
+        [sys.executable, "-m", "bentoml", "serve", tag, "--port", str(port)],
+        folder / "log",
+        TMPDIR=str(folder),
+    ) as process:
         service = Service(f"http://127.0.0.1:{port}", process, folder / "log")
         wait_for(lambda: httpx.get(f"{service.url}/readyz").status_code == 200, 60)
         yield service
@@ -128,7 +146,12 @@ def test_two_bentos_of_one_home_count_for_themselves(tiny_run: Path, tmp_path: P
         assert total(first.url) == 6
         (worker,) = workers_of(first.process)
         psutil.Process(worker).kill()
-        wait_for(lambda: worker not in workers_of(first.process) and httpx.get(f"{first.url}/readyz").status_code == 200)
+        wait_for(
+            lambda: (
+                worker not in workers_of(first.process)
+                and httpx.get(f"{first.url}/readyz").status_code == 200
+            )
+        )
         assert predict(first.url, 1) == {200}
         assert [total(first.url), total(first.url, DEATHS)] == [7, 1], "what a dead worker counted stays"
 
@@ -146,11 +169,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_files_are_written_in_full_before_they_are_used(folder: Path) -> None:
     assert share_metrics() == folder
     found = {path.name: path.stat() for path in folder.iterdir()}
-    assert {name: stat.st_size for name, stat in found.items()} == {f"{name}_{os.getpid()}.db": size for name, size in FILE_BYTES.items()}
+    assert {name: stat.st_size for name, stat in found.items()} == {
+        f"{name}_{os.getpid()}.db": size for name, size in FILE_BYTES.items()
+    }
     assert all(512 * stat.st_blocks >= stat.st_size for stat in found.values()), "a file with holes"
 
 
-def test_a_folder_that_is_gone_leaves_each_worker_to_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_gone_leaves_each_worker_to_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(FOLDER, str(folder / "gone"))
     assert share_metrics() is None
 
@@ -167,7 +194,14 @@ DIES = "os.kill(os.getpid(), signal.SIGKILL)"
 def worker(folder: Path, then: str) -> str:
     """What a worker prints that counts one request and then does something."""
     environment = os.environ | {FOLDER: str(folder)}
-    done = subprocess.run([sys.executable, "-c", WORKER + then], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER + then],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert done.stderr == ""
     return done.stdout
 
@@ -233,7 +267,9 @@ OWNER = "import os, signal, sys; from serving.server.process.workers import open
 def test_folders_of_killed_services_go_when_the_next_one_starts(tmp_path: Path) -> None:
     def own(then: str) -> subprocess.Popen[str]:
         command, environment = [sys.executable, "-c", OWNER + then], os.environ | {"TMPDIR": str(tmp_path)}
-        return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def folders() -> set[Path]:
         return set(tmp_path.glob("graft-metrics-*"))
@@ -255,7 +291,9 @@ def test_folders_of_killed_services_go_when_the_next_one_starts(tmp_path: Path) 
     assert [killed.returncode, living.returncode] == [-signal.SIGKILL, 0]
 
 
-def test_a_folder_stays_while_a_worker_of_a_killed_service_lives(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_stays_while_a_worker_of_a_killed_service_lives(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It answers what has been asked, and may be asked for the metrics."""
     shared = folder / "graft-metrics-x"
     shared.mkdir()

@@ -44,7 +44,13 @@ class Collector:
         return [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
 
     def spans(self) -> list[Any]:
-        return [span for request in self.requests() for of in request.resource_spans for scope in of.scope_spans for span in scope.spans]
+        return [
+            span
+            for request in self.requests()
+            for of in request.resource_spans
+            for scope in of.scope_spans
+            for span in scope.spans
+        ]
 
 
 @contextmanager
@@ -54,7 +60,9 @@ def collecting() -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            collector.bodies.append(gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body)
+            collector.bodies.append(
+                gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body
+            )
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -94,14 +102,34 @@ def attributes(span: Any) -> dict[str, Any]:
 def asked(service: Service) -> dict[str, tuple[httpx.Response, int, int]]:
     picture, key = make_picture("bars", 940), {"authorization": f"Bearer {KEY}"}
     wanted: dict[str, tuple[str, str, dict[str, Any]]] = {
-        "continued": ("POST", "/predict", {"content": picture, "headers": {"traceparent": f"00-{TRACE}-{PARENT}-01"}}),
-        "unsampled": ("POST", "/predict", {"content": picture, "headers": {"traceparent": f"00-{TRACE[::-1]}-{PARENT}-00"}}),
-        "own": ("POST", f"/predict?key={KEY}", {"content": picture, "headers": key | {"traceparent": KEY, "tracestate": KEY}}),
+        "continued": (
+            "POST",
+            "/predict",
+            {"content": picture, "headers": {"traceparent": f"00-{TRACE}-{PARENT}-01"}},
+        ),
+        "unsampled": (
+            "POST",
+            "/predict",
+            {"content": picture, "headers": {"traceparent": f"00-{TRACE[::-1]}-{PARENT}-00"}},
+        ),
+        "own": (
+            "POST",
+            f"/predict?key={KEY}",
+            {"content": picture, "headers": key | {"traceparent": KEY, "tracestate": KEY}},
+        ),
         "batch": ("POST", "/predict_batch", {"files": [("images", (KEY, picture))] * 12}),
-        "refused": ("POST", "/predict", {"content": KEY.encode(), "headers": {"x-api-key": KEY, "x-request-id": KEY}}),
+        "refused": (
+            "POST",
+            "/predict",
+            {"content": KEY.encode(), "headers": {"x-api-key": KEY, "x-request-id": KEY}},
+        ),
         "unknown": ("GET", f"/nowhere/{300 * 'x'}", {"headers": {"user-agent": KEY}}),
         "probe": ("GET", "/livez", {"headers": {"traceparent": f"00-{TRACE}-{PARENT}-01"}}),
-        "model's probe": ("GET", "/v2/models/tiny/ready", {"headers": {"traceparent": f"00-{TRACE}-{PARENT}-01"}}),
+        "model's probe": (
+            "GET",
+            "/v2/models/tiny/ready",
+            {"headers": {"traceparent": f"00-{TRACE}-{PARENT}-01"}},
+        ),
     }
     done = {}
     for name, (method, path, options) in wanted.items():
@@ -127,7 +155,11 @@ def traced(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[di
     told = {}
     for name, (answer, began, ended) in done.items():
         line = lines[answer.headers["x-request-id"]]
-        roots = [span for span in spans.values() if span.trace_id.hex() == line.get("trace_id") and span.kind == SERVER]
+        roots = [
+            span
+            for span in spans.values()
+            if span.trace_id.hex() == line.get("trace_id") and span.kind == SERVER
+        ]
         root = roots[0] if roots else None
         children = [span for span in spans.values() if root and span.parent_span_id == root.span_id]
         told[name] = Told(answer, began, ended, line, root, children)
@@ -135,7 +167,9 @@ def traced(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[di
 
 
 @pytest.mark.slow
-def test_trace_of_a_caller_goes_on_with_a_span_and_a_child_for_each_part(traced: tuple[dict[str, Told], Collector]) -> None:
+def test_trace_of_a_caller_goes_on_with_a_span_and_a_child_for_each_part(
+    traced: tuple[dict[str, Told], Collector],
+) -> None:
     told = traced[0]["continued"]
     assert told.answer.status_code == 200
     assert told.line["trace_id"] == told.root.trace_id.hex() == TRACE
@@ -157,23 +191,33 @@ def test_trace_of_a_caller_goes_on_with_a_span_and_a_child_for_each_part(traced:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["continued", "own", "batch"])
-def test_times_lie_within_the_request_and_children_follow_each_other(traced: tuple[dict[str, Told], Collector], name: str) -> None:
+def test_times_lie_within_the_request_and_children_follow_each_other(
+    traced: tuple[dict[str, Told], Collector], name: str
+) -> None:
     told = traced[0][name]
     moments = [told.began, told.root.start_time_unix_nano]
     for child in told.children:
         moments += [child.start_time_unix_nano, child.end_time_unix_nano]
     moments.append(told.root.end_time_unix_nano)
     assert moments == sorted(moments)
-    assert told.root.end_time_unix_nano < told.ended + NANOSECONDS // 10  # the client has its answer before the service notes it
+    assert (
+        told.root.end_time_unix_nano < told.ended + NANOSECONDS // 10
+    )  # the client has its answer before the service notes it
     measured = [told.line[f"{part}_ms"] / 1000 for part in ("queue", "decode", "session")]
-    assert [attributes(child)["graft.seconds"] for child in told.children] == pytest.approx(measured, abs=1e-6)
+    assert [attributes(child)["graft.seconds"] for child in told.children] == pytest.approx(
+        measured, abs=1e-6
+    )
     if name != "batch":  # whose items run at the same time
-        took = [(child.end_time_unix_nano - child.start_time_unix_nano) / NANOSECONDS for child in told.children]
+        took = [
+            (child.end_time_unix_nano - child.start_time_unix_nano) / NANOSECONDS for child in told.children
+        ]
         assert took == pytest.approx(measured, abs=1e-5)
 
 
 @pytest.mark.slow
-def test_trace_is_a_new_one_when_the_caller_has_none_or_a_broken_one(traced: tuple[dict[str, Told], Collector]) -> None:
+def test_trace_is_a_new_one_when_the_caller_has_none_or_a_broken_one(
+    traced: tuple[dict[str, Told], Collector],
+) -> None:
     told, _ = traced
     assert told["own"].root.parent_span_id == told["batch"].root.parent_span_id == b""
     traces = {told[name].line["trace_id"] for name in ("continued", "own", "batch", "refused", "unknown")}
@@ -191,9 +235,14 @@ def test_unsampled_trace_and_probe_send_no_span(traced: tuple[dict[str, Told], C
 
 
 @pytest.mark.slow
-def test_refusals_have_their_code_and_only_the_parts_that_ran(traced: tuple[dict[str, Told], Collector]) -> None:
+def test_refusals_have_their_code_and_only_the_parts_that_ran(
+    traced: tuple[dict[str, Told], Collector],
+) -> None:
     refused, unknown = traced[0]["refused"], traced[0]["unknown"]
-    assert (refused.attributes["http.response.status_code"], refused.attributes["graft.code"]) == (400, "not_an_image")
+    assert (refused.attributes["http.response.status_code"], refused.attributes["graft.code"]) == (
+        400,
+        "not_an_image",
+    )
     assert [child.name for child in refused.children] == ["queue", "decode"]
     assert refused.root.status.code == 0
     assert (unknown.root.name, unknown.attributes["http.response.status_code"]) == ("GET", 404)
@@ -211,18 +260,27 @@ def test_spans_hold_no_header_no_query_and_no_body(traced: tuple[dict[str, Told]
 
 @pytest.mark.slow
 def test_spans_come_from_the_service_by_its_name(traced: tuple[dict[str, Told], Collector]) -> None:
-    (resource,) = {of.resource.SerializeToString() for request in traced[1].requests() for of in request.resource_spans}
+    (resource,) = {
+        of.resource.SerializeToString() for request in traced[1].requests() for of in request.resource_spans
+    }
     assert b"service.name" in resource
     assert b"graft" in resource
 
 
 @pytest.mark.slow
-def test_requests_are_answered_and_the_service_ends_when_its_collector_hangs(tiny_run: Path, tmp_path: Path) -> None:
+def test_requests_are_answered_and_the_service_ends_when_its_collector_hangs(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "OTEL_BSP_SCHEDULE_DELAY": "50"}
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "OTEL_BSP_SCHEDULE_DELAY": "50",
+        }
         with logged_service(tiny_run / "bundle", tmp_path / "log", "--trace", **environment) as service:
             for _ in range(3):
-                assert httpx.post(f"{service.url}/predict", content=make_picture("bars", 941)).status_code == 200
+                assert (
+                    httpx.post(f"{service.url}/predict", content=make_picture("bars", 941)).status_code == 200
+                )
                 time.sleep(0.1)
             began = time.monotonic()
             service.stop()
@@ -245,7 +303,9 @@ def test_traces_fail_nobody_when_there_is_no_collector(monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-def test_command_says_what_to_install_or_to_change_when_it_cannot_trace(tiny_run: Path, tmp_path: Path) -> None:
+def test_command_says_what_to_install_or_to_change_when_it_cannot_trace(
+    tiny_run: Path, tmp_path: Path
+) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['opentelemetry.exporter'] = None\n")
     missing = run_graft("serve", tiny_run, "--trace", env={"PYTHONPATH": str(tmp_path)}, check=1)
     assert "pip install 'graft-ml[tracing]'" in missing.stderr
@@ -264,7 +324,11 @@ def test_command_says_what_to_install_or_to_change_when_it_cannot_trace(tiny_run
         ({"OTEL_TRACES_EXPORTER": "otlp,console"}, "OTEL_TRACES_EXPORTER"),
         ({"OTEL_TRACES_EXPORTER": "zipkin", "OTEL_SDK_DISABLED": "1"}, "OTEL_TRACES_EXPORTER"),
         (
-            {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_TRACES_EXPORTER": "otlp"},
+            {
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                "OTEL_TRACES_EXPORTER": "otlp",
+            },
             None,
         ),
     ],
@@ -285,15 +349,23 @@ def test_require_tracing_refuses_what_is_not_known_here(
     "environment",
     [
         {"OTEL_SDK_DISABLED": "true"},
-        {"OTEL_SDK_DISABLED": "TRUE", "OTEL_TRACES_EXPORTER": "zipkin", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        {
+            "OTEL_SDK_DISABLED": "TRUE",
+            "OTEL_TRACES_EXPORTER": "zipkin",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        },
         {"OTEL_TRACES_EXPORTER": "none"},
         {"OTEL_TRACES_EXPORTER": " None ", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
     ],
 )
-def test_traces_are_off_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+def test_traces_are_off_where_the_environment_says_so(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setitem(sys.modules, "serving.server.observing.spans", None)  # as where OpenTelemetry is not installed
+    monkeypatch.setitem(
+        sys.modules, "serving.server.observing.spans", None
+    )  # as where OpenTelemetry is not installed
     require_tracing()
     assert open_traces() is None
 
@@ -308,12 +380,24 @@ def test_traces_are_on_whatever_else_the_variable_says(monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "value"), [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")])
-def test_service_starts_and_sends_nothing_when_traces_are_off(tiny_run: Path, tmp_path: Path, name: str, value: str) -> None:
+def test_service_starts_and_sends_nothing_when_traces_are_off(
+    tiny_run: Path, tmp_path: Path, name: str, value: str
+) -> None:
     with collecting() as collector:
-        environment = {"GRAFT_TRACE": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "20", name: value}
+        environment = {
+            "GRAFT_TRACE": "1",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "20",
+            name: value,
+        }
         with logged_service(tiny_run / "bundle", tmp_path / "log", **environment) as service:
             headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
-            assert httpx.post(f"{service.url}/predict", content=make_picture("bars", 942), headers=headers).status_code == 200
+            assert (
+                httpx.post(
+                    f"{service.url}/predict", content=make_picture("bars", 942), headers=headers
+                ).status_code
+                == 200
+            )
             service.stop()
         assert not collector.bodies
     (line,) = service.requests()
@@ -328,11 +412,20 @@ def test_traces_fit_times_into_the_request_when_they_are_sums(monkeypatch: pytes
     traces, kept = open_traces(), InMemorySpanExporter()
     traces._provider._active_span_processor._span_processors = (SimpleSpanProcessor(kept),)
     scope = {"method": "BREW", "path": "/predict_batch", "headers": []}
-    traces.record(scope, "/predict_batch", 503, "overloaded", 1.0, Timings(queue_s=1.0, decode_s=0.0, session_s=3.0, batch_size=4))
+    traces.record(
+        scope,
+        "/predict_batch",
+        503,
+        "overloaded",
+        1.0,
+        Timings(queue_s=1.0, decode_s=0.0, session_s=3.0, batch_size=4),
+    )
     traces.close()
     queue, session, root = kept.get_finished_spans()
     start, end = root.start_time, root.end_time
-    assert [queue.start_time, queue.end_time, session.end_time] == pytest.approx([start, start + 250_000_000, end], abs=1000)
+    assert [queue.start_time, queue.end_time, session.end_time] == pytest.approx(
+        [start, start + 250_000_000, end], abs=1000
+    )
     assert session.attributes == {"graft.seconds": 3.0, "graft.batch_size": 4}
     assert root.name == "HTTP /predict_batch"
     assert (root.attributes["http.request.method"], root.attributes["error.type"]) == ("_OTHER", "overloaded")
@@ -348,5 +441,7 @@ from serving.server.settings import read_settings
 make_app(read_settings({"bundle": "nowhere"}, {}))
 print(json.dumps([name for name in sys.modules if name.startswith("opentelemetry")]))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
     assert json.loads(done.stdout) == []

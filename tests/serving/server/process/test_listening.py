@@ -84,7 +84,9 @@ def test_a_second_service_at_a_unix_socket_is_refused(path: Path, tiny_run: Path
 
 def test_a_file_at_the_place_of_a_unix_socket_stays(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine")
-    assert "no socket). Choose another with --uds" in refuse(serve_command(tiny_run / "bundle", "--uds", tmp_path / "notes"))
+    assert "no socket). Choose another with --uds" in refuse(
+        serve_command(tiny_run / "bundle", "--uds", tmp_path / "notes")
+    )
     assert (tmp_path / "notes").read_text() == "mine"
 
 
@@ -95,7 +97,9 @@ def test_a_unix_socket_that_a_killed_service_left_is_taken_over(tiny_run: Path, 
         wait_for(lambda: is_ready(client))
         workers = workers_of(first)
         first.kill()
-        assert psutil.wait_procs(workers.values(), 10)[1] == [], "workers outlive the process that holds the socket"
+        assert psutil.wait_procs(workers.values(), 10)[1] == [], (
+            "workers outlive the process that holds the socket"
+        )
     assert path.is_socket()
     with client_of(path) as client, started(command, tmp_path / "second"):
         wait_for(lambda: is_ready(client))
@@ -105,7 +109,9 @@ def test_a_unix_socket_that_a_killed_service_left_is_taken_over(tiny_run: Path, 
 def test_paths_answer_with_the_prefix_and_without(path: Path) -> None:
     with client_of(path) as client:
         for prefix in (PREFIX, ""):
-            assert client.post(f"{prefix}/predict", content=make_picture("plain", 1)).json()["label"] == "plain"
+            assert (
+                client.post(f"{prefix}/predict", content=make_picture("plain", 1)).json()["label"] == "plain"
+            )
             protocols = client.get(f"{prefix}/v2/models/other")
             own = client.get(f"{prefix}/other")
             assert protocols.status_code == own.status_code == 404
@@ -132,10 +138,28 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("tls")
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    curve = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
     for name in ("it", "other"):
         files = ["-keyout", f"{name}.key", "-out", f"{name}.crt"]
-        openssl("req", "-x509", *curve, *files, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", folder=folder)
+        openssl(
+            "req",
+            "-x509",
+            *curve,
+            *files,
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            folder=folder,
+        )
     openssl("ec", "-in", "it.key", "-out", "locked.key", "-aes128", "-passout", "pass:secret", folder=folder)
     (folder / "both.pem").write_text((folder / "it.crt").read_text() + (folder / "it.key").read_text())
     return folder
@@ -145,14 +169,22 @@ def openssl(*arguments: str, folder: Path) -> None:
     subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, check=True, timeout=60)
 
 
-def test_https_answers_at_the_port_of_the_environment_and_keeps_idle_connections(pair: Path, tiny_run: Path, tmp_path: Path) -> None:
+def test_https_answers_at_the_port_of_the_environment_and_keeps_idle_connections(
+    pair: Path, tiny_run: Path, tmp_path: Path
+) -> None:
     port = free_port()
     command = serve_command(tiny_run / "bundle", "--tls-cert", pair / "it.crt", "--tls-key", pair / "it.key")
     context = ssl.create_default_context(cafile=pair / "it.crt")
-    with started(command, tmp_path / "log", PORT=str(port)), httpx.Client(base_url=f"https://localhost:{port}", verify=context) as client:
+    with (
+        started(command, tmp_path / "log", PORT=str(port)),
+        httpx.Client(base_url=f"https://localhost:{port}", verify=context) as client,
+    ):
         wait_for(lambda: is_ready(client))
         assert client.post("/predict", content=make_picture("bars", 2)).json()["label"] == "bars"
-        with socket.create_connection(("localhost", port)) as plain, context.wrap_socket(plain, server_hostname="localhost") as connection:
+        with (
+            socket.create_connection(("localhost", port)) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
             assert idle(connection, 3) is None
 
 
@@ -161,7 +193,9 @@ def test_the_port_of_the_command_line_wins(tiny_run: Path, tmp_path: Path) -> No
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the service before has just used it
         taken.bind(("127.0.0.1", free_port()))
         taken.listen()  # a service that took this port could not start
-        with logged_service(tiny_run / "bundle", tmp_path / "log", PORT=str(taken.getsockname()[1])) as service:
+        with logged_service(
+            tiny_run / "bundle", tmp_path / "log", PORT=str(taken.getsockname()[1])
+        ) as service:
             assert httpx.get(f"{service.url}/livez").status_code == 200
 
 
@@ -188,5 +222,8 @@ def test_a_wrong_pair_is_refused_with_one_message(pair: Path, tiny_run: Path) ->
 def test_one_file_may_hold_certificate_and_key(pair: Path, tiny_run: Path, tmp_path: Path) -> None:
     port, context = free_port(), ssl.create_default_context(cafile=pair / "it.crt")
     command = serve_command(tiny_run / "bundle", "--tls-cert", pair / "both.pem", "--port", port)
-    with started(command, tmp_path / "log"), httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context) as client:
+    with (
+        started(command, tmp_path / "log"),
+        httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context) as client,
+    ):
         wait_for(lambda: is_ready(client))

@@ -25,19 +25,29 @@ from tests.conftest import ROOT
 
 TREE = ast.parse(inspect.getsource(protocol))
 OVERRIDDEN = sorted(
-    name for name, value in vars(HardenedProtocol).items() if inspect.isfunction(value) and hasattr(HttpToolsProtocol, name)
+    name
+    for name, value in vars(HardenedProtocol).items()
+    if inspect.isfunction(value) and hasattr(HttpToolsProtocol, name)
 )
 
 
 def names_after(prefix: str) -> set[str]:
     """The attributes that the module takes from an expression, such as ``self.cycle``."""
-    return {node.attr for node in ast.walk(TREE) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == prefix}
+    return {
+        node.attr
+        for node in ast.walk(TREE)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == prefix
+    }
 
 
 def assigned_in(function: object) -> set[str]:
     """The attributes of ``self`` that a function sets."""
     tree = ast.parse(inspect.getsource(function).lstrip())
-    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
 
 
 async def names_of_a_connection() -> set[str]:
@@ -62,7 +72,9 @@ def test_cycle_has_the_attributes_that_are_used() -> None:
 
 @pytest.mark.parametrize("name", OVERRIDDEN)
 def test_overridden_methods_have_uvicorns_parameters(name: str) -> None:
-    own, theirs = (inspect.signature(getattr(kind, name)).parameters for kind in (HardenedProtocol, HttpToolsProtocol))
+    own, theirs = (
+        inspect.signature(getattr(kind, name)).parameters for kind in (HardenedProtocol, HttpToolsProtocol)
+    )
     assert list(own) == list(theirs)
 
 
@@ -96,7 +108,9 @@ def test_a_uvicorn_that_somebody_else_configured_gets_our_connections() -> None:
     config = asyncio.run(harden())
     assert config.http_protocol_class is HardenedProtocol
     assert config.timeout_keep_alive == 75
-    assert not isinstance(config.loaded_app, ProxyHeadersMiddleware), "what a request says of its origin is no fact"
+    assert not isinstance(config.loaded_app, ProxyHeadersMiddleware), (
+        "what a request says of its origin is no fact"
+    )
 
 
 def test_a_keep_alive_that_uvicorn_was_given_stays() -> None:

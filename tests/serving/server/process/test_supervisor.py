@@ -22,7 +22,16 @@ from serving.server.app import components
 from serving.server.process.launch import _divide_memory
 from serving.server.settings import Settings
 from tests.conftest import free_port
-from tests.serving.processes import UNSHARE, logged_service, may_mount, predict, serve_command, started, wait_for, workers_of
+from tests.serving.processes import (
+    UNSHARE,
+    logged_service,
+    may_mount,
+    predict,
+    serve_command,
+    started,
+    wait_for,
+    workers_of,
+)
 
 MIB = 1024 * 1024
 # As root only a file system that is read-only refuses, and `tempfile` tries the current folder last.
@@ -45,9 +54,13 @@ def deaths(url: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_worker_is_replaced_told_of_and_counted(tiny_run: Path, tmp_path: Path, workers: int) -> None:
+def test_a_killed_worker_is_replaced_told_of_and_counted(
+    tiny_run: Path, tmp_path: Path, workers: int
+) -> None:
     options = {"GRAFT_LOG_LEVEL": "warning", "TMPDIR": str(tmp_path)}
-    with logged_service(tiny_run / "bundle", tmp_path / "log", "--workers", str(workers), **options) as service:
+    with logged_service(
+        tiny_run / "bundle", tmp_path / "log", "--workers", str(workers), **options
+    ) as service:
         before = wait_for(lambda: len(found := workers_of(service.process)) == workers and found)
         assert deaths(service.url) == 0
         killed = min(before)
@@ -70,7 +83,9 @@ def test_sighup_ends_the_service_and_its_workers(tiny_run: Path, tmp_path: Path)
         service.process.send_signal(signal.SIGHUP)
         assert service.process.wait(20) == 0
         assert psutil.wait_procs(workers.values(), 5)[1] == []
-        assert not [line for line in service.lines() if " died " in line["message"]], "they ended because they should"
+        assert not [line for line in service.lines() if " died " in line["message"]], (
+            "they ended because they should"
+        )
 
 
 @contextmanager
@@ -125,7 +140,13 @@ def test_nohup_keeps_the_service(tiny_run: Path, tmp_path: Path) -> None:
 def test_a_service_without_standard_streams_serves_and_ends(tiny_run: Path, tmp_path: Path) -> None:
     """A pipe between processes must not get the number of a missing stream, into which the log would be written."""
     port = free_port()
-    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *serve_command(tiny_run / "bundle", "--port", port, "--workers", 2)]
+    command = [
+        "sh",
+        "-c",
+        'exec "$@" <&- >&- 2>&-',
+        "sh",
+        *serve_command(tiny_run / "bundle", "--port", port, "--workers", 2),
+    ]
     with started(command, tmp_path / "log") as process:
         wait_for(lambda: is_ready(f"http://127.0.0.1:{port}"))
         workers = wait_for(lambda: len(found := set(workers_of(process))) == 2 and found)

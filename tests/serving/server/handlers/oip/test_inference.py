@@ -41,13 +41,19 @@ def as_bytes(items: list[bytes]) -> np.ndarray:
     return found
 
 
-def make_input(name: str, array: np.ndarray, *, binary: bool = True, **parameters: object) -> triton.InferInput:
-    tensor = triton.InferInput(name, array.shape, "UINT8" if array.dtype == np.uint8 else "BYTES").set_data_from_numpy(array, binary)
+def make_input(
+    name: str, array: np.ndarray, *, binary: bool = True, **parameters: object
+) -> triton.InferInput:
+    tensor = triton.InferInput(
+        name, array.shape, "UINT8" if array.dtype == np.uint8 else "BYTES"
+    ).set_data_from_numpy(array, binary)
     tensor._parameters.update(parameters)
     return tensor
 
 
-def encode(tensor: triton.InferInput, outputs: list[triton.InferRequestedOutput] | None = None) -> tuple[bytes, str | None]:
+def encode(
+    tensor: triton.InferInput, outputs: list[triton.InferRequestedOutput] | None = None
+) -> tuple[bytes, str | None]:
     body, length = _get_inference_request([tensor], "7", outputs, 0, False, False, 0, None, None)
     return body, None if length is None else str(length)
 
@@ -100,7 +106,9 @@ def test_read_items_gives_what_tritonclient_sent_when_json(texts: list[str], is_
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=8), st.booleans())
 def test_read_items_decodes_base64_when_the_parameter_says_so(items: list[bytes], binary: bool) -> None:
     array = as_bytes([base64.b64encode(item) for item in items])
-    assert read_items(decode(*encode(make_input("image", array, binary=binary, content_type="base64")))) == items
+    assert (
+        read_items(decode(*encode(make_input("image", array, binary=binary, content_type="base64")))) == items
+    )
 
 
 @given(st.integers(1, 4), st.booleans(), st.integers(0, 2**32 - 1))
@@ -119,9 +127,14 @@ def test_read_pixels_takes_nested_data() -> None:
     st.lists(st.text(), min_size=1),
     st.booleans(),
 )
-def test_tritonclient_reads_what_encode_response_wrote(rows: list[list[float]], labels: list[str], binary: bool) -> None:
+def test_tritonclient_reads_what_encode_response_wrote(
+    rows: list[list[float]], labels: list[str], binary: bool
+) -> None:
     array = np.array(rows, np.float32)
-    outputs = [Output("probabilities", array.shape, array, binary), Output("label", (len(labels),), labels, binary)]
+    outputs = [
+        Output("probabilities", array.shape, array, binary),
+        Output("label", (len(labels),), labels, binary),
+    ]
     response = InferResponse(id="7", model_name="pets", model_version="1", parameters={}, outputs=())
     body, length = encode_response(response, outputs)
     found = triton.InferResult.from_response_body(body, header_length=length)
@@ -132,11 +145,22 @@ def test_tritonclient_reads_what_encode_response_wrote(rows: list[list[float]], 
 
 BODIES = [
     encode(make_input("image", as_bytes([b"abc", b""]))),
-    encode(make_input("image", np.zeros((1, 2, 3, 3), np.uint8)), [triton.InferRequestedOutput("probabilities", class_count=2)]),
-    encode(make_input("text", as_bytes([b"a", b"b"]), binary=False), [triton.InferRequestedOutput("label", binary_data=False)]),
+    encode(
+        make_input("image", np.zeros((1, 2, 3, 3), np.uint8)),
+        [triton.InferRequestedOutput("probabilities", class_count=2)],
+    ),
+    encode(
+        make_input("text", as_bytes([b"a", b"b"]), binary=False),
+        [triton.InferRequestedOutput("label", binary_data=False)],
+    ),
 ]
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["\ud800", 2**64, 10**400]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["\ud800", 2**64, 10**400]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=6,
 )
@@ -148,7 +172,9 @@ def test_reading_refuses_or_accepts_when_bytes_are_changed(data: st.DataObject) 
     body, length = data.draw(st.sampled_from(BODIES))
     start, end = sorted((data.draw(st.integers(0, len(body))), data.draw(st.integers(0, len(body)))))
     changed = body[:start] + data.draw(st.binary(max_size=5)) + body[end:]
-    assert_read_or_refused(changed, data.draw(st.sampled_from([length, None, str(len(changed)), "-1", "", "1e9", "\xb2"])))
+    assert_read_or_refused(
+        changed, data.draw(st.sampled_from([length, None, str(len(changed)), "-1", "", "1e9", "\xb2"]))
+    )
 
 
 @given(
@@ -191,7 +217,9 @@ def test_reading_refuses_when_json_is_deep() -> None:
 @pytest.fixture(scope="module")
 def url(tiny_run: Path) -> Iterator[str]:
     port = free_port()
-    with serving([sys.executable, "-m", "pipeline.cli", "serve", str(tiny_run), "--port", str(port)], port) as address:
+    with serving(
+        [sys.executable, "-m", "pipeline.cli", "serve", str(tiny_run), "--port", str(port)], port
+    ) as address:
         yield address
 
 
@@ -222,30 +250,49 @@ def test_service_tells_of_itself(client: triton.InferenceServerClient, predictor
     assert not client.is_model_ready("tiny", "0")
     found = client.get_model_metadata("tiny", version)
     assert found == client.get_model_metadata("tiny")
-    assert (found["name"], found["versions"], found["platform"]) == ("tiny", [version], predictor.artifact.runtime)
+    assert (found["name"], found["versions"], found["platform"]) == (
+        "tiny",
+        [version],
+        predictor.artifact.runtime,
+    )
     assert found["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
     assert [output["shape"] for output in found["outputs"]] == [[-1, 2], [-1]]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("binary", [True, False])
-def test_infer_answers_like_the_predictor(client: triton.InferenceServerClient, predictor: Predictor, binary: bool) -> None:
+def test_infer_answers_like_the_predictor(
+    client: triton.InferenceServerClient, predictor: Predictor, binary: bool
+) -> None:
     tensor = make_input("image", as_bytes(PICTURES))
     if not binary:
-        tensor = make_input("image", as_bytes([base64.b64encode(item) for item in PICTURES]), binary=False, content_type="base64")
+        tensor = make_input(
+            "image",
+            as_bytes([base64.b64encode(item) for item in PICTURES]),
+            binary=False,
+            content_type="base64",
+        )
     outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in ("label", "probabilities")]
-    result = client.infer("tiny", [tensor], outputs=outputs, request_id="my id", model_version=predictor.version)
+    result = client.infer(
+        "tiny", [tensor], outputs=outputs, request_id="my id", model_version=predictor.version
+    )
     assert np.array_equal(result.as_numpy("probabilities"), expect(predictor, PICTURES))
     labels = [predictor.predict(item).label for item in PICTURES]
     assert result.as_numpy("label").tolist() == [label.encode() if binary else label for label in labels]
     response = result.get_response()
-    assert (response["id"], response["model_name"], response["model_version"]) == ("my id", "tiny", predictor.version)
+    assert (response["id"], response["model_name"], response["model_version"]) == (
+        "my id",
+        "tiny",
+        predictor.version,
+    )
     assert response["parameters"] == {"artifact": predictor.artifact.name}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("binary", [True, False])
-def test_infer_takes_pixels_of_the_models_size(client: triton.InferenceServerClient, predictor: Predictor, binary: bool) -> None:
+def test_infer_takes_pixels_of_the_models_size(
+    client: triton.InferenceServerClient, predictor: Predictor, binary: bool
+) -> None:
     pixels = np.stack([predictor.decode(item).array for item in PICTURES])
     result = client.infer("tiny", [make_input("image", pixels, binary=binary)])
     assert np.array_equal(result.as_numpy("probabilities"), expect(predictor, PICTURES))
@@ -255,16 +302,22 @@ def test_infer_takes_pixels_of_the_models_size(client: triton.InferenceServerCli
 def test_infer_ranks_classes_when_asked(client: triton.InferenceServerClient, predictor: Predictor) -> None:
     for count in (1, 2, 99):
         outputs = [triton.InferRequestedOutput("probabilities", class_count=count)]
-        found = client.infer("tiny", [make_input("image", as_bytes(PICTURES))], outputs=outputs).as_numpy("probabilities")
+        found = client.infer("tiny", [make_input("image", as_bytes(PICTURES))], outputs=outputs).as_numpy(
+            "probabilities"
+        )
         assert found.shape == (3, min(count, 2))
         for row, probabilities in zip(found, expect(predictor, PICTURES), strict=True):
             best = np.argsort(-probabilities)[: min(count, 2)]
-            assert [item.decode() for item in row] == [f"{probabilities[i]:f}:{i}:{predictor.manifest.labels[i]}" for i in best]
+            assert [item.decode() for item in row] == [
+                f"{probabilities[i]:f}:{i}:{predictor.manifest.labels[i]}" for i in best
+            ]
 
 
 @pytest.mark.slow
 def test_async_infer_answers_all(client: triton.InferenceServerClient, predictor: Predictor) -> None:
-    pending = [client.async_infer("tiny", [make_input("image", as_bytes([picture]))]) for picture in PICTURES * 4]
+    pending = [
+        client.async_infer("tiny", [make_input("image", as_bytes([picture]))]) for picture in PICTURES * 4
+    ]
     found = np.concatenate([one.get_result().as_numpy("probabilities") for one in pending])
     assert np.array_equal(found, np.tile(expect(predictor, PICTURES), (4, 1)))
 
@@ -279,13 +332,36 @@ def test_async_infer_answers_all(client: triton.InferenceServerClient, predictor
         ("tiny", "", as_bytes([b"x"] * (MAX_ITEMS + 1)), {}, "257"),
         ("tiny", "", as_bytes([]), {}, "Send at least one item"),
         ("tiny", "", np.zeros((1, 8, 8, 3), np.uint8), {}, f"[n, {SIZE_PX}, {SIZE_PX}, 3]"),
-        ("tiny", "", as_bytes(PICTURES), {"request_compression_algorithm": "deflate"}, "packed with gzip, not as deflate"),
-        ("tiny", "", as_bytes(PICTURES), {"outputs": [triton.InferRequestedOutput("logits")]}, "no output `logits`"),
-        ("tiny", "", as_bytes(PICTURES), {"outputs": [triton.InferRequestedOutput("label", class_count=1)]}, "ranks `probabilities` only"),
+        (
+            "tiny",
+            "",
+            as_bytes(PICTURES),
+            {"request_compression_algorithm": "deflate"},
+            "packed with gzip, not as deflate",
+        ),
+        (
+            "tiny",
+            "",
+            as_bytes(PICTURES),
+            {"outputs": [triton.InferRequestedOutput("logits")]},
+            "no output `logits`",
+        ),
+        (
+            "tiny",
+            "",
+            as_bytes(PICTURES),
+            {"outputs": [triton.InferRequestedOutput("label", class_count=1)]},
+            "ranks `probabilities` only",
+        ),
     ],
 )
 def test_refusals_reach_the_client(
-    client: triton.InferenceServerClient, model: str, version: str, tensor: np.ndarray, options: dict, message: str
+    client: triton.InferenceServerClient,
+    model: str,
+    version: str,
+    tensor: np.ndarray,
+    options: dict,
+    message: str,
 ) -> None:
     with pytest.raises(InferenceServerException) as caught:
         client.infer(model, [make_input("image", tensor)], model_version=version, **options)
@@ -302,7 +378,10 @@ VALID = {
 }
 
 
-WITH_NULL = VALID | {"parameters": VALID["parameters"] | {"binary_data_size": None, "shared_memory_region": None, "other": None}}
+WITH_NULL = VALID | {
+    "parameters": VALID["parameters"]
+    | {"binary_data_size": None, "shared_memory_region": None, "other": None}
+}
 NO_PARAMETERS = {"name": "image", "shape": [1], "datatype": "BYTES", "data": ["x"], "parameters": None}
 NULLS: dict[str, dict[str, object]] = {
     "of the request": {"inputs": [VALID], "id": None, "parameters": None, "outputs": None, "other": None},
@@ -312,7 +391,9 @@ NULLS: dict[str, dict[str, object]] = {
     "an output's parameters": {"inputs": [VALID], "outputs": [{"name": "label", "parameters": None}]},
     "of an output's parameters": {
         "inputs": [VALID],
-        "outputs": [{"name": "label", "parameters": {"binary_data": None, "classification": None, "other": None}}],
+        "outputs": [
+            {"name": "label", "parameters": {"binary_data": None, "classification": None, "other": None}}
+        ],
     },
 }
 
@@ -349,7 +430,11 @@ def test_null_is_no_tensor_and_no_output() -> None:
     ("body", "status", "code"),
     [
         (json.dumps({"inputs": [VALID]}), 200, None),
-        *((json.dumps(document), 200, None) for name, document in NULLS.items() if name != "an input's parameters"),
+        *(
+            (json.dumps(document), 200, None)
+            for name, document in NULLS.items()
+            if name != "an input's parameters"
+        ),
         (json.dumps(NULLS["an input's parameters"]), 400, "bad_tensor"),
         (json.dumps({"inputs": [VALID, VALID]}), 400, "wrong_inputs"),
         (json.dumps({"inputs": []}), 400, "wrong_inputs"),
@@ -362,14 +447,20 @@ def test_null_is_no_tensor_and_no_output() -> None:
         (json.dumps({"inputs": [VALID | {"shape": [2]}]}), 400, "bad_tensor"),
         (json.dumps({"inputs": [VALID | {"shape": [2**63]}]}), 400, "bad_request"),
         (json.dumps({"inputs": [VALID | {"shape": [2**62]}]}), 413, "too_many_items"),
-        (json.dumps({"inputs": [VALID | {"parameters": {"shared_memory_region": "x"}}]}), 400, "no_shared_memory"),
+        (
+            json.dumps({"inputs": [VALID | {"parameters": {"shared_memory_region": "x"}}]}),
+            400,
+            "no_shared_memory",
+        ),
         ('{"inputs": [NaN]}', 400, "broken_json"),
         ("[" * 200_000, 400, "broken_json"),
         (b"\xff\xfe", 400, "not_utf8"),
         (b"", 400, "broken_json"),
     ],
 )
-def test_infer_refuses_in_the_protocols_shape(url: str, body: str | bytes, status: int, code: str | None) -> None:
+def test_infer_refuses_in_the_protocols_shape(
+    url: str, body: str | bytes, status: int, code: str | None
+) -> None:
     answer = httpx.post(f"{url}/v2/models/tiny/infer", content=body)
     assert answer.status_code == status, answer.text
     assert answer.json().get("code") == code
@@ -401,7 +492,9 @@ def test_infer_answers_texts(text_run: Path) -> None:
         for binary in (True, False):
             result = client.infer("tiny-text", [make_input("text", as_bytes(items), binary=binary)])
             assert np.array_equal(result.as_numpy("probabilities"), expect(predictor, items))
-        cut = client.infer("tiny-text", [make_input("text", as_bytes([*items, LONG.encode()]))]).get_response()
+        cut = client.infer(
+            "tiny-text", [make_input("text", as_bytes([*items, LONG.encode()]))]
+        ).get_response()
         assert cut["parameters"]["truncated_items"] == 1
         assert client.get_model_metadata("tiny-text")["inputs"][0]["name"] == "text"
         with pytest.raises(InferenceServerException, match="must be BYTES"):

@@ -28,7 +28,12 @@ HOSTILE = "</script><b id=hole>&amp;<!--<script>\u2028"
 SHARES = {"plain": 0.0625, "bars": 0.9334, "spots": 0.00404, "other": 0.00006}
 TIMINGS = "queue;dur=0.100, decode;dur=1.200, session;dur=7.000, total;dur=8.500"
 PREFIX = "/behind/a/proxy/"
-PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "has_touch": True,
+    "is_mobile": True,
+    "device_scale_factor": 2,
+}
 DROP = """(files) => {
   const moved = new DataTransfer();
   for (const [name, text] of files) moved.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name, {type: "image/png"}));
@@ -82,7 +87,11 @@ def test_render_page_keeps_hostile_names_as_data() -> None:
 
 
 def test_render_page_holds_the_first_labels_and_the_number_of_all() -> None:
-    facts = json.loads(read_page(render_page(MODEL, find_kind("text"), [f"l{index}" for index in range(1000)])).parts["facts"])
+    facts = json.loads(
+        read_page(render_page(MODEL, find_kind("text"), [f"l{index}" for index in range(1000)])).parts[
+            "facts"
+        ]
+    )
     assert (facts["labels"], facts["label_count"]) == ([f"l{index}" for index in range(20)], 1000)
 
 
@@ -137,7 +146,9 @@ def make_handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            self._send(stub.answer(dict(self.headers), body) if self.path == f"{PREFIX}predict" else Answer(b"", 404))
+            self._send(
+                stub.answer(dict(self.headers), body) if self.path == f"{PREFIX}predict" else Answer(b"", 404)
+            )
 
         def _send(self, answer: Answer) -> None:
             self.send_response(answer.status)
@@ -159,9 +170,15 @@ def serve() -> Iterator[Callable[..., Stub]]:
 
     def start(*answers: Answer, modality: str = "image", labels: Sequence[str] = tuple(SHARES)) -> Stub:
         port = free_port()
-        stub = Stub(render_page(MODEL, find_kind(modality), labels), list(answers), url=f"http://127.0.0.1:{port}{PREFIX}")
+        stub = Stub(
+            render_page(MODEL, find_kind(modality), labels),
+            list(answers),
+            url=f"http://127.0.0.1:{port}{PREFIX}",
+        )
         servers.append(ThreadingHTTPServer(("127.0.0.1", port), make_handler(stub)))
-        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=servers[-1].serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
         return stub
 
     yield start
@@ -178,13 +195,17 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     asked: list[str] = []
 
     def note(text: str) -> None:
-        if not text.startswith("Failed to load resource"):  # how Chromium tells of an answer such as 503, which tests provoke
+        if not text.startswith(
+            "Failed to load resource"
+        ):  # how Chromium tells of an answer such as 503, which tests provoke
             complaints.append(text)
 
     def open_page(url: str, **options: Any) -> Page:
         page = browser.new_context(**options).new_page()
         page.set_default_timeout(5000)
-        page.on("console", lambda message: note(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda message: note(message.text) if message.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         page.goto(url)
@@ -225,7 +246,9 @@ RANKED = ["bars 93.3%", "plain 6.3%", "spots 0.4%", "other < 0.1%"]
 
 
 @pytest.mark.slow
-def test_a_dropped_picture_is_sent_and_its_labels_are_ranked(serve: Callable[..., Stub], visit: Callable[..., Page]) -> None:
+def test_a_dropped_picture_is_sent_and_its_labels_are_ranked(
+    serve: Callable[..., Stub], visit: Callable[..., Page]
+) -> None:
     stub = serve(prediction())
     page = visit(stub.url)
     expect(page.locator("#chips li")).to_have_text(list(SHARES))
@@ -235,24 +258,32 @@ def test_a_dropped_picture_is_sent_and_its_labels_are_ranked(serve: Callable[...
     assert (body, headers["Content-Type"], "Authorization" in headers) == (sent, "image/png", False)
     assert page.locator("#bars li.top").all_inner_texts() == [page.locator("#bars li").first.inner_text()]
     assert page.locator(".answer").inner_text().split() == ["bars", "93.3%"]
-    widths = page.locator("#bars .fill").evaluate_all("all => all.map((fill) => parseFloat(fill.style.width))")
+    widths = page.locator("#bars .fill").evaluate_all(
+        "all => all.map((fill) => parseFloat(fill.style.width))"
+    )
     assert widths == pytest.approx(sorted((100 * share for share in SHARES.values()), reverse=True))
     assert page.locator("#preview").evaluate("image => image.decode().then(() => image.naturalWidth)") == 72
     assert page.locator("#status").inner_text() == "bars, 93.3%"
 
 
 @pytest.mark.slow
-def test_the_latency_is_shown_as_the_browser_and_as_the_server_saw_it(serve: Callable[..., Stub], visit: Callable[..., Page]) -> None:
+def test_the_latency_is_shown_as_the_browser_and_as_the_server_saw_it(
+    serve: Callable[..., Stub], visit: Callable[..., Page]
+) -> None:
     page = visit(serve(prediction()).url)
     drop(page, "cell.png")
     bars(page)
     expect(page.locator("#server")).to_have_text("8.5 ms")
-    expect(page.locator("#stages")).to_have_text("In the server: waiting 0.1 ms · reading the input 1.2 ms · model 7.0 ms")
+    expect(page.locator("#stages")).to_have_text(
+        "In the server: waiting 0.1 ms · reading the input 1.2 ms · model 7.0 ms"
+    )
     expect(page.locator("#round-trip")).to_have_text(re.compile(r"^\d+(\.\d)?\sms$"))
 
 
 @pytest.mark.slow
-def test_a_picture_can_be_chosen_and_pasted(serve: Callable[..., Stub], visit: Callable[..., Page], tmp_path: Path) -> None:
+def test_a_picture_can_be_chosen_and_pasted(
+    serve: Callable[..., Stub], visit: Callable[..., Page], tmp_path: Path
+) -> None:
     stub = serve(prediction())
     page = visit(stub.url)
     (tmp_path / "chosen.png").write_bytes(make_picture("plain", 2))
@@ -266,7 +297,9 @@ def test_a_picture_can_be_chosen_and_pasted(serve: Callable[..., Stub], visit: C
 
 
 @pytest.mark.slow
-def test_of_several_pictures_the_first_is_used(serve: Callable[..., Stub], visit: Callable[..., Page]) -> None:
+def test_of_several_pictures_the_first_is_used(
+    serve: Callable[..., Stub], visit: Callable[..., Page]
+) -> None:
     stub = serve(prediction())
     page = visit(stub.url)
     drop(page, "a.png", "b.png", "c.png")
@@ -298,7 +331,9 @@ def test_a_file_that_is_no_picture_or_too_large_is_met_kindly(
 
 
 @pytest.mark.slow
-def test_a_busy_and_an_unreachable_service_can_be_tried_again(serve: Callable[..., Stub], visit: Callable[..., Page]) -> None:
+def test_a_busy_and_an_unreachable_service_can_be_tried_again(
+    serve: Callable[..., Stub], visit: Callable[..., Page]
+) -> None:
     stub = serve(
         refusal(503, "busy", "Every place in the queue is taken.", **{"Retry-After": "2"}),
         Answer(b"<h1>Bad gateway</h1>", 502),
@@ -321,7 +356,9 @@ def test_a_busy_and_an_unreachable_service_can_be_tried_again(serve: Callable[..
 
 
 @pytest.mark.slow
-def test_a_key_is_asked_for_kept_and_asked_for_again_when_it_is_refused(serve: Callable[..., Stub], visit: Callable[..., Page]) -> None:
+def test_a_key_is_asked_for_kept_and_asked_for_again_when_it_is_refused(
+    serve: Callable[..., Stub], visit: Callable[..., Page]
+) -> None:
     refused = refusal(401, "unauthorized", "Send Authorization: Bearer with an API key.")
     stub = serve(refused, refused, prediction())
     page = visit(stub.url)
@@ -332,7 +369,9 @@ def test_a_key_is_asked_for_kept_and_asked_for_again_when_it_is_refused(serve: C
     expect(page.locator("#locked-message")).to_have_text("Send Authorization: Bearer with an API key.")
     key.fill("wrong-key")
     key.press("Enter")
-    expect(page.locator("#locked")).to_contain_text("It did not accept the one that was sent. Send Authorization: Bearer with an API key.")
+    expect(page.locator("#locked")).to_contain_text(
+        "It did not accept the one that was sent. Send Authorization: Bearer with an API key."
+    )
     expect(key).to_have_value("")
     key.fill("ключ")
     key.press("Enter")
@@ -355,7 +394,9 @@ def test_a_key_is_asked_for_kept_and_asked_for_again_when_it_is_refused(serve: C
 
 
 @pytest.mark.slow
-def test_a_text_is_sent_once_by_its_shortcut_and_a_cut_is_told(serve: Callable[..., Stub], visit: Callable[..., Page]) -> None:
+def test_a_text_is_sent_once_by_its_shortcut_and_a_cut_is_told(
+    serve: Callable[..., Stub], visit: Callable[..., Page]
+) -> None:
     gate = threading.Event()
     cut = prediction(truncation=Truncation(tokens=1340, used=256))
     cut.gate = gate
@@ -371,7 +412,9 @@ def test_a_text_is_sent_once_by_its_shortcut_and_a_cut_is_told(serve: Callable[.
     words.press("Control+Enter")
     gate.set()
     assert bars(page) == RANKED
-    expect(page.locator("#truncation")).to_have_text("The text is longer than the model reads: the first 256 of 1,340 tokens were used.")
+    expect(page.locator("#truncation")).to_have_text(
+        "The text is longer than the model reads: the first 256 of 1,340 tokens were used."
+    )
     with page.expect_response("**/predict"):
         button.click()
     expect(page.locator("#truncation")).to_be_hidden()
@@ -381,7 +424,9 @@ def test_a_text_is_sent_once_by_its_shortcut_and_a_cut_is_told(serve: Callable[.
 
 
 @pytest.mark.slow
-def test_a_newer_picture_takes_the_place_of_one_that_is_waited_for(serve: Callable[..., Stub], visit: Callable[..., Page]) -> None:
+def test_a_newer_picture_takes_the_place_of_one_that_is_waited_for(
+    serve: Callable[..., Stub], visit: Callable[..., Page]
+) -> None:
     late = prediction({"plain": 1.0})
     late.gate = threading.Event()
     page = visit(serve(late, prediction()).url)
@@ -395,7 +440,9 @@ def test_a_newer_picture_takes_the_place_of_one_that_is_waited_for(serve: Callab
 
 
 @pytest.mark.slow
-def test_of_many_labels_twenty_are_shown_and_names_stay_text(serve: Callable[..., Stub], visit: Callable[..., Page]) -> None:
+def test_of_many_labels_twenty_are_shown_and_names_stay_text(
+    serve: Callable[..., Stub], visit: Callable[..., Page]
+) -> None:
     shares = {HOSTILE: 0.5} | {f"label {index}": 0.5 / 57 for index in range(57)}
     page = visit(serve(prediction(shares), labels=list(shares)).url)
     assert page.locator("#chips li").count() == 21
@@ -409,11 +456,16 @@ def test_of_many_labels_twenty_are_shown_and_names_stay_text(serve: Callable[...
 
 @pytest.mark.slow
 @pytest.mark.parametrize("modality", ["image", "text"])
-@pytest.mark.parametrize("options", [PHONE, {"viewport": {"width": 320, "height": 640}}], ids=["phone", "narrow"])
+@pytest.mark.parametrize(
+    "options", [PHONE, {"viewport": {"width": 320, "height": 640}}], ids=["phone", "narrow"]
+)
 def test_the_page_never_scrolls_sideways(
     serve: Callable[..., Stub], visit: Callable[..., Page], modality: str, options: dict[str, Any]
 ) -> None:
-    shares = {"Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft": 0.7, "x" * 200: 0.3}
+    shares = {
+        "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft": 0.7,
+        "x" * 200: 0.3,
+    }
     page = visit(serve(prediction(shares), modality=modality, labels=list(shares)).url, **options)
     overflow = "document.documentElement.scrollWidth - innerWidth"
     assert page.evaluate(overflow) <= 0
@@ -432,29 +484,47 @@ def test_the_policy_stops_what_the_page_does_not_need(serve: Callable[..., Stub]
     page = browser.new_page()
     page.goto(serve(prediction()).url)
     assert page.evaluate("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'stopped')") == "stopped"
-    page.evaluate("document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = true'}))")
+    page.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = true'}))"
+    )
     assert page.evaluate("window.ran") is None
     page.context.close()
 
 
 @pytest.mark.slow
-def test_everything_can_be_reached_with_the_keyboard(serve: Callable[..., Stub], visit: Callable[..., Page]) -> None:
+def test_everything_can_be_reached_with_the_keyboard(
+    serve: Callable[..., Stub], visit: Callable[..., Page]
+) -> None:
     page = visit(serve(prediction()).url)
     reached = []
     for _ in range(3):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.labels?.[0]?.textContent ?? document.activeElement.textContent"))
+        reached.append(
+            page.evaluate(
+                "document.activeElement.labels?.[0]?.textContent ?? document.activeElement.textContent"
+            )
+        )
     assert reached == ["Choose a picture", "API description", "Metrics"]
 
 
 @pytest.mark.slow
-def test_the_page_of_a_real_service_shows_what_the_service_answers(tiny_run: Path, visit: Callable[..., Page]) -> None:
+def test_the_page_of_a_real_service_shows_what_the_service_answers(
+    tiny_run: Path, visit: Callable[..., Page]
+) -> None:
     port = free_port()
-    with serving([sys.executable, "-m", "serving", str(tiny_run / "bundle"), "--port", str(port)], port) as url:
-        answer = Prediction.model_validate(httpx.post(f"{url}/predict", content=make_picture("bars", 1)).json())
+    with serving(
+        [sys.executable, "-m", "serving", str(tiny_run / "bundle"), "--port", str(port)], port
+    ) as url:
+        answer = Prediction.model_validate(
+            httpx.post(f"{url}/predict", content=make_picture("bars", 1)).json()
+        )
         page = visit(f"{url}/")
         drop(page, "cell.png")
         assert bars(page)[0].split()[0] == page.locator(".answer").inner_text().split()[0] == answer.label
-        expect(page.locator("#stages")).to_have_text(re.compile(r"^In the server: waiting\s[\d.]+\sms.*model\s[\d.]+\sms$"))
-        page.locator("input[type=file]").first.set_input_files([{"name": "x.png", "mimeType": "image/png", "buffer": b"not a picture"}])
+        expect(page.locator("#stages")).to_have_text(
+            re.compile(r"^In the server: waiting\s[\d.]+\sms.*model\s[\d.]+\sms$")
+        )
+        page.locator("input[type=file]").first.set_input_files(
+            [{"name": "x.png", "mimeType": "image/png", "buffer": b"not a picture"}]
+        )
         expect(page.get_by_text("Not a readable picture")).to_be_visible()

@@ -47,7 +47,9 @@ def test_reference_names_every_operation_with_its_summary(modality: str) -> None
 
 
 def test_reference_shows_how_to_send_an_input() -> None:
-    pictures, texts = (Reader(render_reference(describe(make_manifest(modality)))).text for modality in ("image", "text"))
+    pictures, texts = (
+        Reader(render_reference(describe(make_manifest(modality)))).text for modality in ("image", "text")
+    )
     assert "curl -F image=@FILE http://HOST/predict\n" in pictures
     assert "curl -F images=@FILE -F images=@FILE http://HOST/predict_batch" in pictures
     assert '"text": "What a day!"' in texts
@@ -72,7 +74,9 @@ def test_reference_has_no_script_and_no_address_but_its_own() -> None:
 @pytest.fixture(scope="module")
 def url(tiny_run: Path) -> Iterator[str]:
     port = free_port()
-    with serving([sys.executable, "-m", "serving", str(tiny_run / "bundle"), "--port", str(port)], port) as address:
+    with serving(
+        [sys.executable, "-m", "serving", str(tiny_run / "bundle"), "--port", str(port)], port
+    ) as address:
         yield address
 
 
@@ -85,7 +89,9 @@ def test_reference_opens_in_a_browser_under_its_policy(url: str, browser: Browse
     assert answer is not None
     assert answer.headers["content-security-policy"] == REFERENCE_POLICY
     expect(page.locator("h1")).to_have_text("tiny")
-    assert page.locator("h1").evaluate("element => getComputedStyle(element).fontSize") == "26px", "the style is not refused"
+    assert page.locator("h1").evaluate("element => getComputedStyle(element).fontSize") == "26px", (
+        "the style is not refused"
+    )
     closed = page.locator("details#get_readyz")
     expect(closed.get_by_text("Answered.")).to_be_hidden()
     closed.locator("summary").click()

@@ -1,0 +1,130 @@
+"""The fine-tuned model on disk: weights as safetensors, and what is needed to rebuild the network around them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from pipeline.errors import GraftError
+from pipeline.files import atomic
+from pipeline.modalities.modality import Classifier, modality_named
+from serving.model.files import hash_file
+from serving.model.inputs.kind import InputSpec
+from serving.model.inputs.registry import AnyInputSpec
+
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "checkpoint.json"
+HISTORY_FILE = "history.json"
+VALIDATION_FILE = "validation.npz"
+
+
+@dataclass(frozen=True)
+class CheckpointCard:
+    """What stands beside the weights.
+
+    Attributes:
+        network: What rebuilds the network: JSON, each modality's own.
+        labels: Class names, in the order of the logits.
+        input: How bytes become the network's input.
+        weights_sha256: The pretrained weights that training started from: hash of their tensors.
+    """
+
+    network: dict[str, Any]
+    labels: tuple[str, ...]
+    input: InputSpec
+    weights_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as JSON."""
+        return {
+            "network": self.network,
+            "labels": list(self.labels),
+            "input": self.input.model_dump(),
+            "weights_sha256": self.weights_sha256,
+        }
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The checkpoint's logits on validation, float32 (samples, classes), and the class indices (samples,)."""
+
+    logits: NDArray[np.float32]
+    targets: NDArray[np.int64]
+
+
+def save_checkpoint(
+    folder: Path,
+    state: dict[str, torch.Tensor],
+    card: CheckpointCard,
+    files: Mapping[str, bytes],
+    validation: Validation,
+    history: dict[str, Any],
+) -> None:
+    """Write a checkpoint, and the files that its input spec names, in one step."""
+    from safetensors.torch import save
+
+    with atomic.folder(folder) as partial:
+        atomic.write_bytes(
+            partial / WEIGHTS_FILE, save({name: value.contiguous() for name, value in state.items()})
+        )
+        for name, content in files.items():
+            atomic.write_bytes(partial / name, content)
+        atomic.write_json(partial / CARD_FILE, card.to_json())
+        atomic.write_arrays(partial / VALIDATION_FILE, logits=validation.logits, targets=validation.targets)
+        atomic.write_json(partial / HISTORY_FILE, history)
+
+
+def read_card(folder: Path) -> CheckpointCard:
+    """What stands beside the weights."""
+    document = json.loads((folder / CARD_FILE).read_bytes())
+    return CheckpointCard(
+        network=document["network"],
+        labels=tuple(document["labels"]),
+        input=TypeAdapter(AnyInputSpec).validate_python(document["input"]),
+        weights_sha256=document["weights_sha256"],
+    )
+
+
+def read_validation(folder: Path) -> Validation:
+    """The logits that the epochs were chosen by, for calibration."""
+    with np.load(folder / VALIDATION_FILE, allow_pickle=False) as stored:
+        return Validation(stored["logits"], stored["targets"])
+
+
+def read_history(folder: Path) -> dict[str, Any]:
+    """The record of the training: settings, and each epoch's figures."""
+    document: dict[str, Any] = json.loads((folder / HISTORY_FILE).read_bytes())
+    return document
+
+
+def hash_checkpoint(folder: Path) -> str:
+    """SHA-256, in hex, of the checkpoint's weights file."""
+    return hash_file(folder / WEIGHTS_FILE)
+
+
+def load_checkpoint(folder: Path) -> tuple[Classifier, CheckpointCard]:
+    """The fine-tuned network, in evaluation mode on the CPU, and its card.
+
+    Raises:
+        GraftError: The weights do not fit the network that the card describes.
+    """
+    from safetensors.torch import load_file
+
+    card = read_card(folder)
+    classifier = modality_named(card.input.modality).build_classifier(card.network, len(card.labels))
+    try:
+        classifier.saved().load_state_dict(load_file(folder / WEIGHTS_FILE))
+    except (OSError, RuntimeError) as error:
+        raise GraftError(
+            f"{folder / WEIGHTS_FILE}: does not fit the network of {CARD_FILE} ({error}). Train again: graft finetune RUN --force"
+        ) from error
+    classifier.saved().eval()
+    return classifier, card

@@ -1,0 +1,139 @@
+"""A torch module to one ONNX file, the same bytes every time; and a session on one."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from serving.model.runtimes.machine import cpu_limit
+from serving.model.runtimes.ort import load_onnxruntime
+
+OPSET = 20
+
+
+def to_onnx(
+    module: nn.Module,
+    example: Mapping[str, NDArray[Any]],
+    *,
+    output_name: str,
+    metadata: Mapping[str, str],
+    dynamic_axes: Mapping[str, Sequence[str | None]],
+) -> bytes:
+    """Export a module.
+
+    Args:
+        module: Named tensors in, one tensor out; in evaluation mode, on the CPU.
+        example: An input; along a dynamic axis of length 2 or more, since a length of 1 would be taken for a
+            constant.
+        output_name: Name of the graph's output.
+        metadata: Written into the file's metadata.
+        dynamic_axes: For each input the names of its leading axes; None for an axis that is as long as the
+            example's. Without any dynamic axis the export is faster.
+
+    Returns:
+        The file's bytes: opset 20, self-contained, without any path of the machine that wrote it.
+    """
+    import onnx
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    dimensions = {axis: torch.export.Dim(axis) for axes in dynamic_axes.values() for axis in axes if axis}
+    shapes = {
+        name: {i: dimensions[axis] for i, axis in enumerate(axes) if axis}
+        for name, axes in dynamic_axes.items()
+    }
+    feeds = {name: torch.from_numpy(array) for name, array in example.items()}
+    with warnings.catch_warnings(), torch.no_grad(), _plain_attention(module):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _Positional(module, list(feeds)), tuple(feeds.values()), dynamo=True, opset_version=OPSET, external_data=False,
+            optimize=True, verbose=False, input_names=list(feeds), output_names=[output_name],
+            dynamic_shapes=(tuple(shapes[name] for name in feeds),) if dimensions else None,
+        )  # fmt: skip
+    assert program is not None  # `dynamo=True` always returns one
+    buffer = io.BytesIO()
+    onnx.save(program.model_proto, buffer)
+    model = onnx.load_from_string(buffer.getvalue())
+    _clear_traces(model)
+    for key in sorted(metadata):
+        model.metadata_props.add(key=key, value=metadata[key])
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+
+
+def create_session(model: bytes) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+    """An ONNX Runtime session on the CPU with one thread, for work on the way; what is served uses :mod:`serving.model.runtimes`."""
+    ort = load_onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def answer(model: bytes, inputs: Sequence[Mapping[str, NDArray[Any]]]) -> NDArray[np.float64]:
+    """What a model gives for single inputs, run on all CPUs: float64 of shape (inputs, outputs)."""
+    session = create_session(model)
+    with ThreadPoolExecutor(cpu_limit()) as pool:
+        return np.concatenate(list(pool.map(lambda feeds: session.run(None, dict(feeds))[0], inputs))).astype(
+            np.float64
+        )
+
+
+class _Positional(nn.Module):
+    """A module of named inputs as one of inputs in order, which is what the exporter takes."""
+
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        self.names = names
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        return self.module(**dict(zip(self.names, tensors, strict=True)))  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _plain_attention(module: nn.Module) -> Iterator[None]:
+    """Attention as plain operators, which gives a cleaner graph: timm's and transformers'. It is put back."""
+    fused = [layer for layer in module.modules() if getattr(layer, "fused_attn", False)]
+    encoders = [layer for layer in module.modules() if hasattr(layer, "set_attn_implementation")]
+    before = [encoder.config._attn_implementation for encoder in encoders]  # type: ignore[union-attr] # noqa: SLF001 - it has no other name
+    for layer in fused:
+        layer.fused_attn = False  # type: ignore[assignment]
+    for encoder in encoders:
+        encoder.set_attn_implementation("eager")  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        for layer in fused:
+            layer.fused_attn = True  # type: ignore[assignment]
+        for encoder, implementation in zip(encoders, before, strict=True):
+            encoder.set_attn_implementation(implementation)  # type: ignore[operator]
+
+
+def _clear_traces(model: object) -> None:
+    """Remove the stack traces, with their source paths, that the exporter leaves on graph, nodes and values."""
+    from onnx import ModelProto
+
+    assert isinstance(model, ModelProto)
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.graph.doc_string = ""
+    for item in [
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+    ]:
+        del item.metadata_props[:]
+        item.doc_string = ""

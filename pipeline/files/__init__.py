@@ -1,0 +1,1 @@
+"""The names of files, and how they are read and written."""

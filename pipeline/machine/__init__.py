@@ -1,0 +1,1 @@
+"""What this machine has, and how work is done on it."""

@@ -1,0 +1,147 @@
+"""What this machine has, and the fastest sound way to train on it."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import GraftError
+from serving.model.runtimes.machine import cpu_limit
+
+log = logging.getLogger("graft")
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+PrecisionChoice = Literal["auto", "fp32", "bf16"]
+
+# <malloc.h>: parameters of mallopt(3)
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_TOP_PAD_BYTES = 512 * 1024 * 1024
+_NEVER_TRIM = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train here.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        precision: ``fp32``, or ``bf16`` under autocast.
+        threads: Threads of torch.
+        why: The reason, for the log and the run's record.
+    """
+
+    device: Literal["cpu", "cuda"]
+    precision: Literal["fp32", "bf16"]
+    threads: int
+    why: str
+
+
+def choose_settings(device: DeviceChoice = "auto", precision: PrecisionChoice = "auto") -> Settings:
+    """Choose by a rule, so that the same machine always trains in the same way.
+
+    On a CPU fp32 in channels_last with a tuned allocator was the fastest setting measured, ahead of bf16 and
+    of ``torch.compile``, unless the CPU has matrix units for bf16 (AMX). ``benchmarks/training.py`` measures
+    it anew.
+
+    Raises:
+        GraftError: The recipe asks for a device or a precision that is not there.
+    """
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if device == "cuda" and not cuda:
+        raise GraftError(
+            "finetune.device: cuda, but torch finds no CUDA device here. Set `device: auto`, or see: graft doctor"
+        )
+    chosen: Literal["cpu", "cuda"] = "cuda" if cuda and device != "cpu" else "cpu"
+    arithmetic, reason = _precision(precision, chosen)
+    return Settings(chosen, arithmetic, threads=cpu_limit(), why=reason)
+
+
+def _precision(asked: str, device: str) -> tuple[Literal["fp32", "bf16"], str]:
+    if asked == "fp32":
+        return "fp32", "fp32, as the recipe says"
+    has_bf16, unit = _bf16_units(device)
+    if asked == "bf16":
+        if not has_bf16 and device == "cuda":
+            raise GraftError(
+                "finetune.precision: bf16, but this GPU has no bf16. Set `precision: auto` or `fp32`."
+            )
+        return "bf16", "bf16, as the recipe says"
+    if has_bf16:
+        return "bf16", f"bf16, because this {device} has {unit}"
+    return "fp32", f"fp32, because this {device} has no {unit}"
+
+
+def _bf16_units(device: str) -> tuple[bool, str]:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.is_bf16_supported(including_emulation=False), "bf16 tensor cores"
+    return "amx_bf16" in cpu_flags(), "matrix units for bf16 (AMX)"
+
+
+def cpu_flags() -> frozenset[str]:
+    """The CPU's instruction sets, as Linux names them; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split(":")[1].split() for line in lines if line.startswith("flags")), []))
+
+
+def cpu_name() -> str:
+    """The CPU's name, as its maker gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+
+
+def gpu_names() -> list[str]:
+    """The NVIDIA GPUs' names, as the driver lists them without any library; empty without a driver."""
+    lines = [path.read_text() for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))]
+    return [
+        line.split(":", 1)[1].strip()
+        for text in lines
+        for line in text.splitlines()
+        if line.startswith("Model:")
+    ]
+
+
+def tune_allocator() -> bool:
+    """Keep freed memory in the process instead of returning it to the kernel between operations.
+
+    With glibc's defaults every large activation is mapped, faulted in page by page, and unmapped again, which
+    costs a CPU more than the arithmetic on it. Returns whether it could be done (only with glibc).
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL("libc.so.6")
+    pairs = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER_TRIM), (_M_TOP_PAD, _TOP_PAD_BYTES))
+    return all(libc.mallopt(name, value) == 1 for name, value in pairs)
+
+
+def apply_settings(settings: Settings, seed: int) -> None:
+    """Set torch's threads, seed and determinism for this process, and say what was chosen and why."""
+    import torch
+
+    tuned = settings.device == "cpu" and tune_allocator()
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(seed)
+    if settings.device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not deterministic without it
+    # On CUDA some backward passes have no deterministic form: torch then warns rather than stops.
+    torch.use_deterministic_algorithms(mode=True, warn_only=settings.device == "cuda")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid that costs a pass over memory
+    log.info(
+        "training on %s with %d threads: %s%s",
+        settings.device, settings.threads, settings.why, "; allocator tuned (mallopt)" if tuned else "",
+    )  # fmt: skip

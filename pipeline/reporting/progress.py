@@ -1,0 +1,58 @@
+"""Progress with a rate and the time left: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+log = logging.getLogger("graft")
+
+SHOW_AFTER_S = 2.0
+LINE_EVERY_S = 10.0
+
+
+def track(items: Iterable[T], *, total: int, what: str, unit: str, weight: int = 1) -> Iterator[T]:
+    """Yield the items, and show how far the work is once it takes more than two seconds.
+
+    Args:
+        items: What to go through.
+        total: How many units there are in all.
+        what: The work, such as ``"features"``.
+        unit: One unit's plural, such as ``"pictures"``.
+        weight: Units an item, such as the batch size.
+    """
+    if sys.stderr.isatty():
+        yield from _bar(items, total, what, unit, weight)
+    else:
+        yield from _lines(items, total, what, unit, weight)
+
+
+def _bar(items: Iterable[T], total: int, what: str, unit: str, weight: int) -> Iterator[T]:
+    from tqdm import tqdm
+
+    with tqdm(
+        total=total, desc=what, unit=f" {unit}", delay=SHOW_AFTER_S, leave=False, file=sys.stderr
+    ) as bar:
+        for item in items:
+            yield item
+            bar.update(min(weight, total - bar.n))
+
+
+def _lines(items: Iterable[T], total: int, what: str, unit: str, weight: int) -> Iterator[T]:
+    next_line = time.monotonic() + SHOW_AFTER_S
+    start = None  # the rate counts from the first item on, which may have waited for a model to load
+    for index, item in enumerate(items):
+        start = start or time.monotonic()
+        yield item
+        now = time.monotonic()
+        if index and now >= next_line and now - start >= 1:
+            done = min((index + 1) * weight, total)
+            rate = (done - weight) / (now - start)
+            log.info(
+                "%s: %d of %d %s, %.1f/s, %.0f s left", what, done, total, unit, rate, (total - done) / rate
+            )
+            next_line = now + LINE_EVERY_S

@@ -1,0 +1,1 @@
+"""A recipe carried out, and what can be asked of its result."""

@@ -1,0 +1,205 @@
+"""Carry out a recipe: the stages in order, skipping what is done and finishing what was cut off."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+
+from pipeline.errors import GraftError
+from pipeline.files import atomic
+from pipeline.files.layout import RunFolder
+from pipeline.recipe.reading import check_recipe, dump_recipe, load_recipe
+from pipeline.recipe.sections import Recipe
+from pipeline.run.stages import STAGES, Stage
+from serving.model.files import hash_file
+
+log = logging.getLogger("graft")
+MODELS = Path("models")
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What became of a stage: done or skipped, and the seconds that it took."""
+
+    stage: str
+    skipped: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe and the folder that it is carried out in."""
+
+    recipe: Recipe
+    folder: RunFolder
+
+
+def open_run(target: Path, folder: Path | None = None) -> Run:
+    """Find the run that a user names.
+
+    Args:
+        target: A recipe, or the folder of a run that has begun.
+        folder: Where a recipe's run goes; by default ``models/NAME``.
+
+    Raises:
+        GraftError: Neither a recipe nor a run; the recipe is wrong; or the run would overwrite a recipe that
+            a user wrote.
+    """
+    if target.is_dir():
+        if folder is not None:
+            raise GraftError(f"{target}: is a run's folder already; --run goes with a recipe.")
+        if not _is_run(RunFolder(target)):
+            bundle = (target / "manifest.json").is_file()
+            raise GraftError(
+                f"{target}: is a bundle, and this takes a run. A bundle can be proven again: graft verify {target} --data PLACE"
+                if bundle
+                else f"{target}: is not a run's folder. Name a recipe to start one: graft run RECIPE"
+            )
+        return Run(load_recipe(target / "recipe.yaml"), RunFolder(target))
+    if not target.exists():
+        raise GraftError(f"{target}: no such recipe or run. Write a recipe with: graft init FOLDER")
+    recipe = load_recipe(target)
+    run = RunFolder(folder or MODELS / recipe.name)
+    if run.recipe.exists() and not _is_run(run):
+        raise GraftError(
+            f"{run.root}: holds a recipe.yaml that is not of a run, and would be overwritten. Choose another folder: --run DIR"
+        )
+    return Run(recipe, run)
+
+
+def with_formats(run: Run, formats: Sequence[str]) -> Run:
+    """The run with other formats to export; raises RecipeError for one that is unknown or that the recipe does not allow."""
+    document = run.recipe.model_dump(mode="json", by_alias=True)
+    document["export"]["formats"] = list(formats)
+    return replace(run, recipe=check_recipe(document, "--formats"))
+
+
+def _is_run(folder: RunFolder) -> bool:
+    """Whether a run has begun there: what tells its recipe from one that a user wrote."""
+    return folder.recipe.is_file() and folder.lock.is_file()
+
+
+def run_all(run: Run, *, force: bool = False) -> list[StageResult]:
+    """Carry out every stage that is not done, in order."""
+    with _held(run.folder):
+        _keep_recipe(run)
+        return [_carry_out(stage, run, force=force) for stage in STAGES]
+
+
+def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
+    """Carry out one stage, if it is not done.
+
+    Raises:
+        GraftError: The stage before it is not done.
+    """
+    before = list(takewhile(lambda stage: stage.name != name, STAGES))
+    missing = next((stage.name for stage in before if not _is_done(stage, run)), None)
+    if missing:
+        raise GraftError(
+            f"{run.folder.root}: `{missing}` is not done or outdated, and `{name}` needs it. Carry out all of it with: "
+            f"graft run {run.folder.root}"
+        )
+    with _held(run.folder):
+        _keep_recipe(run)
+        return _carry_out(STAGES[len(before)], run, force=force)
+
+
+def done_stages(run: Run) -> frozenset[str]:
+    """The names of the stages whose results are of this recipe, data and code; a stage after one that is not done is not."""
+    return frozenset(stage.name for stage in takewhile(lambda stage: _is_done(stage, run), STAGES))
+
+
+@contextmanager
+def working_on(run: Run, *, after: str) -> Iterator[None]:
+    """Keep other commands off a run while one works on what a stage has left.
+
+    Args:
+        run: The run.
+        after: The stage's name.
+
+    Raises:
+        GraftError: That stage is not done, or another command is working on the run.
+    """
+    if after not in done_stages(run):
+        other = run.folder.recipe.is_file() and load_recipe(run.folder.recipe) != run.recipe
+        remedy = (
+            "This recipe is not the run's own: name the run's folder, or carry the recipe out first"
+            if other
+            else "Carry it out first"
+        )
+        target = "RECIPE" if other else run.folder.root
+        raise GraftError(
+            f"{run.folder.root}: `{after}` is not done or outdated. {remedy}: graft run {target}"
+        )
+    with _held(run.folder):
+        yield
+
+
+def _carry_out(stage: Stage, run: Run, *, force: bool) -> StageResult:
+    start = time.monotonic()
+    fingerprint = stage.fingerprint(run.recipe, run.folder)
+    if not force and _is_done(stage, run, fingerprint):
+        log.info("%s: unchanged, skipped", stage.name)
+        return StageResult(stage.name, skipped=True, seconds=round(time.monotonic() - start, 3))
+    log.info("%s: started", stage.name)
+    marker = run.folder.marker(stage.name)
+    marker.unlink(missing_ok=True)
+    stage.execute(run.recipe, run.folder)
+    seconds = round(time.monotonic() - start, 3)
+    outputs = {str(path.relative_to(run.folder.root)): hash_file(path) for path in stage.outputs(run.folder)}
+    atomic.write_json(
+        marker, {"stage": stage.name, "fingerprint": fingerprint, "outputs": outputs, "seconds": seconds}
+    )
+    log.info("%s: done in %.1f s", stage.name, seconds)
+    return StageResult(stage.name, skipped=False, seconds=seconds)
+
+
+def _is_done(stage: Stage, run: Run, fingerprint: str | None = None) -> bool:
+    """Whether the stage's marker is of these inputs, and its files are as it left them."""
+    try:
+        marker = json.loads(run.folder.marker(stage.name).read_bytes())
+        outputs = {run.folder.root / name: sha256 for name, sha256 in marker["outputs"].items()}
+        return (
+            marker["fingerprint"] == (fingerprint or stage.fingerprint(run.recipe, run.folder))
+            and all(hash_file(path) == sha256 for path, sha256 in outputs.items())
+            and stage.still_valid(run.folder)
+        )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _keep_recipe(run: Run) -> None:
+    atomic.write_bytes(run.folder.recipe, dump_recipe(run.recipe).encode())
+
+
+@contextmanager
+def _held(folder: RunFolder) -> Iterator[None]:
+    """Keep other commands off the run. The kernel lets go of the lock however the process ends."""
+    folder.lock.parent.mkdir(parents=True, exist_ok=True)
+    with folder.lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise GraftError(
+                f"{folder.root}: another graft command is working on this run. Wait for it, or use another folder: --run DIR"
+            ) from error
+        _sweep(folder)
+        yield
+
+
+def _sweep(folder: RunFolder) -> None:
+    """Remove what a killed command left half-written."""
+    for path in [
+        *folder.root.glob(f".*{atomic.PARTIAL}"),
+        *folder.root.glob(f"*/.*{atomic.PARTIAL}"),
+        *folder.root.glob(".decoded-*.npy"),
+    ]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
