@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pipeline.errors import GraftError
-from pipeline.machine.settings import choose_settings
 from pipeline.machine import settings as machine
+from pipeline.machine.settings import choose_settings
 
 
 @pytest.fixture
