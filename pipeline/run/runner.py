@@ -120,7 +120,7 @@ def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
 
 
 def done_stages(run: Run) -> frozenset[str]:
-    """Return the names of the stages that are done with this recipe, data and code, as all before them are."""
+    """Return the names of the stages that are done with this recipe, data and code, and all before them."""
     return frozenset(stage.name for stage in takewhile(lambda stage: _is_done(stage, run), STAGES))
 
 
