@@ -26,21 +26,9 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
     }
 
 
-def _is_bundle(run: RunFolder) -> bool:
-    """Whether the manifest, which ``verify`` writes into, is still one of this model."""
-    from serving.model.bundle import open_bundle
-    from serving.model.errors import BundleError
-
-    try:
-        return open_bundle(run.bundle, require_receipts=False).manifest.artifacts[0].file == run.model.name
-    except BundleError:
-        return False
-
-
 EXPORT = Stage(
     name="export",
     work="pipeline.export.stage:export",
     inputs=_inputs,
-    outputs=lambda run: [run.model, *sorted(run.candidates.iterdir())],
-    still_valid=_is_bundle,
+    outputs=lambda run: sorted(run.candidates.iterdir()),
 )

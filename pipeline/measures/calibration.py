@@ -66,7 +66,7 @@ def reliability(
     """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == targets
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    index = np.clip(np.ceil(np.clip(confidence, 0, 1) * bins).astype(int) - 1, 0, bins - 1)
     rows = [
         (confidence[index == b].mean(), correct[index == b].mean(), (index == b).mean())
         for b in range(bins)

@@ -17,7 +17,7 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
     return {
         "machine": hardware_names(),  # a run that was moved to another machine is verified there again
         "export": section_json(recipe.export),
-        "files": hash_files([run.model, run.reference, run.made, *run.candidates.glob("*.onnx")]),
+        "files": hash_files([run.reference, *run.candidates.iterdir()]),
         "versions": versions_of(*RUNTIME_PACKAGES, "pillow", "tokenizers", "scikit-learn", "scipy"),
     }
 
