@@ -145,7 +145,7 @@ def test_a_change_of_a_file_outdates_the_stages_that_use_it_and_no_others(tmp_pa
         (["pipeline/verify/receipt.py"], ["verify"]),
         (["pipeline/package/describing.py"], ["package"]),
         (["serving/model/inputs/image/pixels.py"], ["data", *training, "bento"]),
-        (["serving/model/receipt.py"], ["verify", "package", "bento"]),
+        (["serving/model/bundle.py"], ["verify", "package", "bento"]),
         (["pipeline/run/runner.py", "pipeline/cli/run.py", "pipeline/benchmark/stage.py"], []),
     )
     groups = json.dumps([names for names, _ in expected])
