@@ -32,5 +32,5 @@ PACKAGE = Stage(
     inputs=_inputs,
     outputs=lambda run: [run.bento],
     still_valid=_is_packaged,
-    reads_samples=False,
+    depends_on_kind=False,
 )

@@ -29,7 +29,7 @@ class Stage:
         outputs: Returns the files that the stage leaves. It is done only as long as they are unchanged.
         still_valid: Returns whether a stage that is done may be skipped, for what the hashes of its outputs
             do not show. The default is that it may.
-        reads_samples: Whether the work handles the recipe's kind of input, by default True. The modules of
+        depends_on_kind: Whether the work handles the recipe's kind of input, by default True. The modules of
             that kind, which no import names, then count as the stage's code.
     """
 
@@ -38,7 +38,7 @@ class Stage:
     inputs: Callable[[Recipe, RunFolder], Inputs]
     outputs: Callable[[RunFolder], list[Path]]
     still_valid: Callable[[RunFolder], bool] = lambda _: True
-    reads_samples: bool = True
+    depends_on_kind: bool = True
 
     @property
     def module(self) -> str:

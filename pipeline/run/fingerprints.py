@@ -31,7 +31,7 @@ def roots_of(stage: Stage, kind: str) -> tuple[str, ...]:
         stage: The stage.
         kind: Name of the recipe's kind of input.
     """
-    return (stage.module, *(modules_of(kind) if stage.reads_samples else ()))
+    return (stage.module, *(modules_of(kind) if stage.depends_on_kind else ()))
 
 
 @functools.cache
