@@ -59,7 +59,7 @@ def package(_: Recipe, run: RunFolder) -> None:
 
 
 def _version(bundle: Bundle) -> str:
-    """Return the model's version, and a hash over further artifacts and a benchmark's advice."""
+    """Of what is in the bundle: the model's version; where there is more than fp32, or a benchmark's advice, a hash over that too."""
     parts = [f"{artifact.name} {artifact.sha256}" for artifact in bundle.manifest.artifacts]
     parts += [bundle.defaults.model_dump_json()] if bundle.defaults else []
     more = "" if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()[:6]

@@ -51,6 +51,7 @@ def test_run_all_redoes_what_depends_on_a_changed_section(run_folder: Path) -> N
         ("evaluate/metrics.json", "evaluate"),
         ("export/model.onnx", "export"),
         ("bundle/model.onnx", "verify"),
+        ("bundle/manifest.json", "verify"),
         ("bundle/receipts/onnx-fp32.json", "verify"),
         ("package/bento.json", "package"),
     ],
