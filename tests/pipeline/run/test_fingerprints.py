@@ -145,6 +145,8 @@ def test_a_change_of_a_file_outdates_the_stages_that_use_it_and_no_others(tmp_pa
         (["pipeline/verify/receipt.py"], ["verify"]),
         (["pipeline/package/describing.py"], ["package"]),
         (["serving/model/inputs/image/pixels.py"], ["data", *training, "bento"]),
+        (["serving/model/inputs/image/kind.py"], ["data", *training, "bento"]),
+        (["serving/model/inputs/text/kind.py"], ["bento"]),
         (["serving/model/bundle.py"], ["verify", "package", "bento"]),
         (["pipeline/run/runner.py", "pipeline/cli/run.py", "pipeline/benchmark/stage.py"], []),
     )
