@@ -59,10 +59,15 @@ def package(_: Recipe, run: RunFolder) -> None:
 
 
 def _version(bundle: Bundle) -> str:
-    """Of what is in the bundle: the model's version; where there is more than fp32, or a benchmark's advice, a hash over that too."""
-    parts = [f"{artifact.name} {artifact.sha256}" for artifact in bundle.manifest.artifacts]
+    """Return the version of what is in a bundle.
+
+    It is the model's own; with a hash over the files and the settings where there is more than the fp32 file. The
+    environment that made them is no part of it: the same run gives the same tags wherever it gives the same
+    weights.
+    """
+    parts = [f"{artifact.name} {artifact.sha256}" for artifact in bundle.manifest.artifacts[1:]]
     parts += [bundle.defaults.model_dump_json()] if bundle.defaults else []
-    more = "" if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()[:6]
+    more = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:6] if parts else ""
     return bundle.manifest.version + more
 
 
