@@ -50,8 +50,9 @@ class Diagnosis:
 
     def to_text(self) -> str:
         """The diagnosis as lines."""
+        features = " ".join(self.cpu.instruction_sets) or "features unknown"
         lines = [
-            f"cpu        {self.cpu.name}, {self.cpu.usable} usable, {' '.join(self.cpu.instruction_sets) or 'features unknown'}",
+            f"cpu        {self.cpu.name}, {self.cpu.usable} usable, {features}",
             f"gpu        {', '.join(self.gpus) or 'none that torch can use'}",
             f"training   {self.training}",
             f"serving    {self.serving}",
@@ -86,8 +87,10 @@ def examine() -> Diagnosis:
         packages=installed_versions(),
         providers=providers,
         extras={extra.name: "installed" if extra.is_installed() else extra.remedy() for extra in EXTRAS},
-        training=f"{settings.device}, {settings.precision}, {settings.threads} threads: {settings.why}; pictures in channels_last",
-        serving="what `graft benchmark RUN` recommends, or else onnx-fp32 on the CPU; as many requests at once as there are CPUs",
+        training=f"{settings.device}, {settings.precision}, {settings.threads} threads: {settings.why}; "
+        "pictures in channels_last",
+        serving="what `graft benchmark RUN` recommends, or else onnx-fp32 on the CPU; "
+        "as many requests at once as there are CPUs",
     )
 
 

@@ -155,6 +155,15 @@ def test_run_all_removes_what_a_killed_command_left(run_folder: Path) -> None:
     assert not (run_folder / ".decoded-train.npy").exists()
 
 
+def test_run_all_puts_in_place_what_a_killed_command_had_finished(run_folder: Path) -> None:
+    """A kill between the two renames, and one before them: neither loses a folder."""
+    (run_folder / "bundle").rename(run_folder / ".bundle.ready")
+    shutil.copytree(run_folder / "checkpoint", run_folder / ".checkpoint.ready")
+    (run_folder / "checkpoint" / "model.safetensors").write_bytes(b"an older one")
+    assert redone(run_folder) == []
+    assert not [path for path in run_folder.iterdir() if path.suffix in {".ready", ".old"}]
+
+
 def test_checkpoint_is_the_same_when_the_feature_cache_is_cold(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
