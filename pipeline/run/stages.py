@@ -234,6 +234,7 @@ CONTENT_CODE = (
 JUDGING_CODE = (
     "pipeline/files/samples.py",
     "pipeline/measures",
+    "pipeline/tasks",
 )
 STAGES = (
     Stage(
@@ -243,7 +244,7 @@ STAGES = (
     ),
     Stage(
         "finetune", _finetune, _finetune_inputs,
-        code=("pipeline/finetune", "pipeline/machine", "pipeline/artifacts", *INPUT_CODE),
+        code=("pipeline/finetune", "pipeline/tasks", "pipeline/machine", "pipeline/artifacts", *INPUT_CODE),
         outputs=lambda run: sorted(run.checkpoint.iterdir()),
     ),
     Stage(
