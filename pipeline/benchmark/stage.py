@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from pipeline.artifacts.publishing import discard_unreadable_defaults, publish_defaults
 from pipeline.benchmark.cold import measure_cold_start
 from pipeline.benchmark.measure import measure_settings
 from pipeline.benchmark.plot import plot_pareto, points_of
-from pipeline.benchmark.recommend import Recommendation, recommend
+from pipeline.benchmark.recommend import recommend
 from pipeline.benchmark.result import Result
 from pipeline.benchmark.rows import ColdStart, Facts, Row, Setting, Timing, single_runs
 from pipeline.files import atomic
@@ -28,6 +27,7 @@ from serving.model.errors import ServingError
 from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import DEFAULTS_FILE, Artifact, Defaults
 from serving.model.predictor import Predictor, load_predictor
+from serving.model.receipt import read_receipt
 from serving.model.runtimes.machine import cpu_limit
 
 log = logging.getLogger("graft")
@@ -66,7 +66,7 @@ def benchmark(recipe: Recipe, run: RunFolder, options: Options) -> Result:
         GraftError: No artifact can be run here.
         BundleError: The bundle must not be served.
     """
-    _drop_unreadable(run.bundle / DEFAULTS_FILE)
+    discard_unreadable_defaults(run.bundle)
     bundle = open_bundle(run.bundle)
     inputs = _read_inputs(run, bundle)
     starts = _start_all(bundle, inputs.data[0])
@@ -88,19 +88,12 @@ def benchmark(recipe: Recipe, run: RunFolder, options: Options) -> Result:
         plot=run.benchmark / "pareto.png",
         defaults=run.bundle / DEFAULTS_FILE,
     )
-    _write(run, result, recommended)
+    _write(run, result)
+    defaults = Defaults(
+        artifact=recommended.artifact, threads=recommended.threads, measured_on=result.measured_on
+    )
+    publish_defaults(bundle, defaults)
     return result
-
-
-def _drop_unreadable(defaults: Path) -> None:
-    """Remove an earlier benchmark's settings if they keep the bundle from being opened: this one writes others."""
-    try:
-        Defaults.model_validate_json(defaults.read_bytes())
-    except FileNotFoundError:
-        return
-    except ValueError:
-        log.warning("benchmark: %s cannot be read, and is removed", defaults)
-        defaults.unlink()
 
 
 def _read_inputs(run: RunFolder, bundle: Bundle) -> Inputs:
@@ -165,7 +158,7 @@ def _rows(
 
 def _facts(bundle: Bundle, artifact: Artifact) -> Facts:
     assert artifact.receipt is not None, "a bundle that is open has receipts"
-    metrics = json.loads(bundle.path_of(artifact.receipt).read_bytes())["metrics_artifact"]
+    metrics = read_receipt(bundle.path_of(artifact.receipt)).measured.metrics_artifact
     return Facts(
         artifact=artifact.name,
         runtime=artifact.runtime,
@@ -195,7 +188,7 @@ def _device(artifact: Artifact) -> str:
     )
 
 
-def _write(run: RunFolder, result: Result, recommended: Recommendation) -> None:
+def _write(run: RunFolder, result: Result) -> None:
     timing = min(
         (timing for _, timing in single_runs(result.rows)), key=lambda timing: timing.setting.threads
     )
@@ -204,7 +197,3 @@ def _write(run: RunFolder, result: Result, recommended: Recommendation) -> None:
         result.plot, plot_pareto(points_of(result.rows), f"{run.root.name}: {result.measured_on}", setting)
     )
     atomic.write_json(run.benchmark / "benchmark.json", result.to_json())
-    defaults = Defaults(
-        artifact=recommended.artifact, threads=recommended.threads, measured_on=result.measured_on
-    )
-    atomic.write_json(result.defaults, defaults.model_dump(mode="json"))

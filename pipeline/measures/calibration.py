@@ -75,7 +75,7 @@ def reliability(
     """
     confidence = CLASSIFICATION.confidences(probabilities)
     correct = CLASSIFICATION.answers(probabilities) == targets
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    index = np.clip(np.ceil(np.clip(confidence, 0, 1) * bins).astype(int) - 1, 0, bins - 1)
     rows = [
         (confidence[index == b].mean(), correct[index == b].mean(), (index == b).mean())
         for b in range(bins)

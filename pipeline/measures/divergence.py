@@ -27,10 +27,13 @@ def kl_divergences(exact: Probabilities, found: Probabilities) -> NDArray[np.flo
 
 
 def cosines(exact: Probabilities, found: Probabilities) -> NDArray[np.float64]:
-    """Return the cosine of each sample's two vectors of probabilities: float64 of shape (samples,)."""
-    return np.asarray(
-        (exact * found).sum(axis=1) / (np.linalg.norm(exact, axis=1) * np.linalg.norm(found, axis=1))
-    )
+    """Return the cosine of each sample's two vectors of probabilities, of shape (samples,).
+
+    It is 0 where a vector is all zeros, which points nowhere.
+    """
+    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(found, axis=1)
+    products = (exact * found).sum(axis=1)
+    return np.asarray(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0))
 
 
 def agreement(exact: Probabilities, found: Probabilities) -> float:

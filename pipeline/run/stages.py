@@ -174,17 +174,6 @@ def _machine() -> Inputs:
     return {"cpu": cpu_name(), "gpus": gpu_names()}
 
 
-def _is_bundle(run: RunFolder) -> bool:
-    """Whether the manifest, which ``verify`` writes into, is still one of this model."""
-    from serving.model.bundle import open_bundle
-    from serving.model.errors import BundleError
-
-    try:
-        return open_bundle(run.bundle, require_receipts=False).manifest.artifacts[0].file == run.model.name
-    except BundleError:
-        return False
-
-
 def _verify(recipe: Recipe, run: RunFolder) -> None:
     from pipeline.verify.stage import verify
 
@@ -195,7 +184,7 @@ def _verify_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
     return {
         "machine": _machine(),
         "export": section_json(recipe.export),
-        "files": _hashes([run.model, run.reference, run.made, *sorted(run.candidates.glob("*.onnx"))]),
+        "files": _hashes([run.reference, *sorted(run.candidates.iterdir())]),
         "versions": versions_of(*RUNTIMES, "pillow", "tokenizers", "scikit-learn", "scipy"),
     }
 
@@ -255,8 +244,7 @@ STAGES = (
     Stage(
         "export", _export, _export_inputs,
         code=("pipeline/export", "pipeline/artifacts", *BUNDLE_CODE, *JUDGING_CODE, *CHECKPOINT_CODE, *INPUT_CODE),
-        outputs=lambda run: [run.model, *sorted(run.candidates.iterdir())],
-        still_valid=_is_bundle,
+        outputs=lambda run: sorted(run.candidates.iterdir()),
     ),
     Stage(
         "verify", _verify, _verify_inputs,
