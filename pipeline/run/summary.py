@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter
-
-from pipeline.artifacts.states import State
+from pipeline.artifacts.states import States, read_states
 from pipeline.measures.records import BaselineMetrics, Metrics, read_metrics
+from serving.model.receipt import read_receipt
 
 if TYPE_CHECKING:
     from pipeline.files.layout import RunFolder
@@ -39,17 +39,6 @@ class Proof:
 
 
 @dataclass(frozen=True)
-class Tags:
-    """What the package stage has built, as ``package/bento.json`` says it.
-
-    Attributes:
-        bento: The Bento's tag.
-    """
-
-    bento: str
-
-
-@dataclass(frozen=True)
 class Summary:
     """What is known of a run by now. What a stage leaves is None where the stage has not run.
 
@@ -69,7 +58,7 @@ class Summary:
     stages: Sequence[StageResult]
     metrics: Metrics | None
     receipt: Proof | None
-    artifacts: Mapping[str, State] | None
+    artifacts: States | None
     report: Path | None
     bento: str | None
 
@@ -128,12 +117,25 @@ def summarise_run(folder: RunFolder, results: Sequence[StageResult], done: Colle
         run=folder.root,
         stages=results,
         metrics=read_metrics(folder.metrics) if evaluated else None,
-        receipt=TypeAdapter(Proof).validate_json(folder.receipt.read_bytes()) if verified else None,
-        artifacts=_read_states(folder.artifacts) if verified else None,
+        receipt=_read_proof(folder.receipt) if verified else None,
+        artifacts=read_states(folder.artifacts) if verified else None,
         report=folder.report if evaluated else None,
-        bento=TypeAdapter(Tags).validate_json(folder.bento.read_bytes()).bento if "package" in done else None,
+        bento=_read_tag(folder.bento) if "package" in done else None,
     )
 
 
-def _read_states(path: Path) -> dict[str, State]:
-    return TypeAdapter(dict[str, State]).validate_json(path.read_bytes())
+def _read_proof(path: Path) -> Proof:
+    receipt = read_receipt(path)
+    measured = receipt.measured
+    return Proof(
+        passed=receipt.passed,
+        samples=measured.samples,
+        agreeing=measured.agreeing,
+        max_abs_logits=measured.max_abs_logits,
+        mean_kl=measured.mean_kl,
+    )
+
+
+def _read_tag(path: Path) -> str:
+    tag: str = json.loads(path.read_bytes())["bento"]
+    return tag
