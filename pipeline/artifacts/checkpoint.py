@@ -1,4 +1,4 @@
-"""The fine-tuned model on disk: weights as safetensors, and what is needed to rebuild the network around them."""
+"""The fine-tuned model on disk: weights as safetensors, and what rebuilds the network around them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ def load_checkpoint(folder: Path) -> tuple[Classifier, CheckpointCard]:
         classifier.saved().load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (OSError, RuntimeError) as error:
         raise GraftError(
-            f"{folder / WEIGHTS_FILE}: does not fit the network of {CARD_FILE} ({error}). Train again: graft finetune RUN --force"
+            f"{folder / WEIGHTS_FILE}: does not fit the network of {CARD_FILE} ({error})."
+            " Train again: graft finetune RUN --force"
         ) from error
     classifier.saved().eval()
     return classifier, card

@@ -1,4 +1,4 @@
-"""What commands print: results on standard output, for people or as JSON; what happens meanwhile on standard error."""
+"""What commands print: results on standard output, as text or JSON; their log on standard error."""
 
 from __future__ import annotations
 

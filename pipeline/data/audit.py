@@ -129,5 +129,6 @@ def _listing(what: str, lines: list[str], remedy: str) -> str:
     more = f"\n  … and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
     return (
         f"{what}:\n{shown}{more}\n"
-        f"Mend or remove them, or set `{remedy}` in the recipe to leave them out and count them in the report."
+        f"Mend or remove them, or set `{remedy}` in the recipe to leave them out and count them in the"
+        " report."
     )

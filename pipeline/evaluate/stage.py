@@ -1,4 +1,4 @@
-"""The stage ``evaluate``: the checkpoint on the test split, calibrated on validation, beside a simple baseline."""
+"""The stage ``evaluate``: the checkpoint on the test split, calibrated, beside a simple baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network with everything around it that serving needs: decoded input in, calibrated probabilities out."""
+"""The network with what serving needs around it: decoded input in, calibrated probabilities out."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ class Split:
     Attributes:
         examples: The samples.
         targets: Their class indices, of shape (samples,).
-        sha256: Each sample's content hash, in hex, by which its features are kept; empty where no features are
-            computed.
+        sha256: Each sample's content hash, in hex, by which its features are kept; empty where no features
+            are computed.
     """
 
     examples: Examples

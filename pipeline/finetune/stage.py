@@ -1,4 +1,4 @@
-"""The stage ``finetune``: frozen features, a linear head on them, then what the strategy trains from there."""
+"""The stage ``finetune``: frozen features, a linear head on them, then what the strategy trains."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def load_split(
     modality: Modality,
     pretrained: Pretrained,
 ) -> Split:
-    """Decode a split through the code that serves it; the training split is changed by chance in each epoch."""
+    """Decode a split through the code that serves it; only the training split is augmented."""
     samples = [sample for sample in everything if sample.split == split]
     augment = recipe.finetune.augment if split == "train" else None
     examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)

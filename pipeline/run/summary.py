@@ -109,8 +109,8 @@ def summarise_run(folder: RunFolder, results: Sequence[StageResult], done: Colle
     Args:
         folder: The run's folder.
         results: What became of the stages by this command.
-        done: Names of the stages whose results are up to date. Nothing is read of another, since it would be of
-            another model.
+        done: Names of the stages whose results are up to date. Nothing is read of another, since it would
+            be of another model.
     """
     evaluated, verified = "evaluate" in done, "verify" in done
     return Summary(

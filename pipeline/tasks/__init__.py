@@ -1,1 +1,1 @@
-"""What a model is asked for: the loss that trains it, its probabilities, and when two answers are the same."""
+"""What a model is asked for: its loss, its probabilities, and when two answers are the same."""

@@ -1,4 +1,4 @@
-"""The task of one label a sample: cross-entropy trains it, a softmax gives probabilities, the largest answers."""
+"""The task of one label a sample: trained by cross-entropy, read by a softmax."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Classification:
-    """One of several classes for each sample; see :class:`pipeline.tasks.task.Task` for what each method gives.
+    """One of several classes for each sample; :class:`pipeline.tasks.task.Task` says what each method gives.
 
     Attributes:
         name: The name in a bundle's manifest.

@@ -28,7 +28,7 @@ class Full:
         """Return all parameters in groups: one rate a layer, and weight decay on matrices only."""
         return classifier.parameter_groups(plan.learning_rate, plan.layer_decay, plan.weight_decay)
 
-    def start_epoch(self, classifier: Classifier, plan: Plan, epoch: int) -> None:  # noqa: ARG002 - the protocol's
+    def start_epoch(self, classifier: Classifier, plan: Plan, epoch: int) -> None:  # noqa: ARG002
         """Put all modules into training mode, but for batch norms whose statistics are frozen."""
         module = classifier.saved()
         module.train()

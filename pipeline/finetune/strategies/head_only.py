@@ -22,7 +22,7 @@ class HeadOnly:
     head_samples: int | None = None
     penalties: Sequence[float] = PENALTIES
 
-    def parameter_groups(self, classifier: Classifier, plan: Plan) -> list[ParameterGroup]:  # noqa: ARG002 - the protocol's
+    def parameter_groups(self, classifier: Classifier, plan: Plan) -> list[ParameterGroup]:  # noqa: ARG002
         """Return no group, since nothing trains after the head."""
         return []
 

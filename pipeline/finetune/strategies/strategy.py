@@ -1,6 +1,6 @@
 """The seam of a training strategy.
 
-Another way to train (low-rank adapters, gradual unfreezing) is one more file in this room and one more word in
+Another way to train (low-rank adapters, gradual unfreezing) is one more file in this room, and its name in
 :mod:`pipeline.finetune.strategies.registry` and in the recipe's ``finetune.mode``. Neither the loop nor the
 stage asks which strategy it has.
 """
@@ -38,8 +38,8 @@ class Strategy(Protocol):
             plan: Its learning rate, layer decay and weight decay.
 
         Returns:
-            The groups, each with a learning rate of its own. If there are none, nothing trains, and the head is
-            the result.
+            The groups, each with a learning rate of its own. If there are none, nothing trains, and the
+            head is the result.
         """
         ...
 
