@@ -25,7 +25,7 @@ def _command(name: str, does: str) -> click.Command:
 
         opened = open_run(target, folder)
         summary = summarise_run(opened.folder, [run_stage(name, opened, force=force)], done_stages(opened))
-        emit(summary.to_json(), summary.to_text(), as_json=as_json)
+        emit(summary, summary.to_text(), as_json=as_json)
 
     return command
 

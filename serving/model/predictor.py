@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.model.bundle import Bundle, open_bundle
+from serving.model.decision import most_probable
 from serving.model.errors import InputRefusedError, ProviderError
 from serving.model.inputs.item import Item, Preprocessor
 from serving.model.inputs.registry import find_kind, open_preprocessor
@@ -112,7 +113,7 @@ class Predictor:
             truncation: What was cut off the input, or None, the default, if nothing was.
         """
         by_label = dict(zip(self.manifest.labels, probabilities.tolist(), strict=True))
-        label = self.manifest.labels[int(probabilities.argmax())]
+        label = self.manifest.labels[int(most_probable(probabilities))]
         return Prediction(
             label=label,
             probability=by_label[label],

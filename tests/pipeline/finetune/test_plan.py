@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from pipeline.finetune.plan import Plan, plan_of
+from pipeline.machine.settings import Settings
+from pipeline.recipe.sections import Finetune, ImageFinetune, TextFinetune
+
+CPU = Settings("cpu", "fp32", threads=2, why="test")
+
+
+def test_plan_of_holds_the_numbers_of_the_recipe_and_the_settings_of_the_machine() -> None:
+    section = ImageFinetune(epochs=7, batch_size=9, learning_rate=0.3, layer_decay=0.5, warmup=0.2)
+    plan = plan_of(section, Settings("cuda", "bf16", threads=2, why="test"), seed=5)
+    assert (plan.device, plan.precision, plan.seed) == ("cuda", "bf16", 5)
+    shared = {field.name for field in fields(Plan)} & set(ImageFinetune.model_fields)
+    asked = {name: getattr(section, name) for name in shared - {"device", "precision"}}
+    assert {name: getattr(plan, name) for name in asked} == asked
+
+
+@pytest.mark.parametrize(
+    ("section", "freeze_batch_norm", "batch_by_length"),
+    [
+        (ImageFinetune(), False, False),
+        (ImageFinetune(batch_norm="frozen"), True, False),
+        (TextFinetune(), False, True),
+        (TextFinetune(batching="random"), False, False),
+        (Finetune(), False, False),
+    ],
+)
+def test_plan_of_takes_what_only_some_kinds_can_choose(
+    section: Finetune, *, freeze_batch_norm: bool, batch_by_length: bool
+) -> None:
+    plan = plan_of(section, CPU, seed=0)
+    assert (plan.freeze_batch_norm, plan.batch_by_length) == (freeze_batch_norm, batch_by_length)
