@@ -81,7 +81,7 @@ def write_tables(keys: list[Key], prefix: str, recipes: list[type[BaseModel]]) -
     """
     text = ""
     for section in dict.fromkeys(key.section for key in keys):
-        text += f"### {prefix}{section}\n\n"
+        text += f"### {prefix}{section if prefix or section != TOP else TOP.capitalize()}\n\n"
         if section != TOP:
             text += f"{summary_of(shared_class(section, recipes))}\n\n"
         text += HEADER + "".join(key.to_row() for key in keys if key.section == section) + "\n"
