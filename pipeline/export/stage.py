@@ -61,7 +61,7 @@ def export(recipe: Recipe, run: RunFolder) -> None:
         reference=reference,
         metadata=describe_model(recipe, card, lineage),
     )
-    version = hash_model(classifier, card, reference)
+    version = hash_model(classifier, card, reference, lineage)
     source = export_source(context)
     with atomic.folder(run.candidates) as folder:
         atomic.write_bytes(folder / SOURCE_FILE, source)
@@ -102,16 +102,19 @@ def describe_model(recipe: Recipe, card: CheckpointCard, lineage: Lineage) -> di
     }
 
 
-def hash_model(classifier: Classifier, card: CheckpointCard, reference: Reference) -> str:
+def hash_model(classifier: Classifier, card: CheckpointCard, reference: Reference, lineage: Lineage) -> str:
     """Return the version of a model: the first digits of a SHA-256 over what decides its predictions.
 
     That is the fine-tuned tensors, the network around them, the labels in their order, how an input is decoded,
-    and the temperature to four digits, since another CPU may fit it otherwise in the digits after these.
+    the temperature to four digits, since another CPU may fit it otherwise in the digits after these, and the
+    recipe, the data and the pretrained weights that all of it comes from. The environment is not: what was
+    installed changes the version only if it changes the weights.
 
     Args:
         classifier: The checkpoint's network.
         card: What stands beside its weights.
         reference: The checkpoint's answers, with the temperature.
+        lineage: What the model was made from.
 
     Returns:
         Twelve hexadecimal digits.
@@ -122,6 +125,7 @@ def hash_model(classifier: Classifier, card: CheckpointCard, reference: Referenc
         "labels": card.labels,
         "input": card.input.model_dump(mode="json"),
         "temperature": f"{reference.temperature:.4g}",
+        "origin": [lineage.recipe_sha256, lineage.data_sha256, lineage.weights_sha256],
     }
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:VERSION_DIGITS]
 

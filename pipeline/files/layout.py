@@ -14,7 +14,7 @@ def cache_folder() -> Path:
 
 
 def find_bundle(folder: Path) -> Path:
-    """The bundle that a user names: a run's, if the folder is a run's and has one, or else the folder itself."""
+    """Return the bundle that a user names: that of a run which has one, or else the folder itself."""
     inside = RunFolder(folder).bundle
     return inside if inside.is_dir() else folder
 

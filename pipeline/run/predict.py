@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import GraftError
 from pipeline.files.layout import find_bundle
@@ -39,13 +38,12 @@ class Answer:
     prediction: Prediction | None
     error: ErrorDetail | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The prediction as the service answers it, with the file's name or the text."""
-        body = (
-            self.prediction.to_json() if self.prediction else {"error": self.error and self.error.to_json()}
-        )
         name = {"file": str(self.asked.file)} if self.asked.file else {"text": self.asked.text}
-        return name | body
+        if self.prediction is not None:
+            return {**name, **self.prediction.to_json()}
+        return {**name, "error": self.error and self.error.to_json()}
 
     def to_text(self) -> str:
         """One line."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.artifacts.formats import SOURCE
 from pipeline.artifacts.limits import LIMITS, published_limits
@@ -38,7 +37,7 @@ class Rechecked:
     unchecked: Mapping[str, str]
     default: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As JSON."""
         return {
             "passed": self.passed,
