@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.finetune.prepared import balance, spread
@@ -32,6 +32,7 @@ def test_balance_gives_weights_when_unbalanced_or_asked_for(
     assert (balance(targets, 2, choice) is not None) is weighted
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=300).map(np.array), st.integers(1, 400))
 def test_spread_chooses_about_so_many_and_leaves_out_no_class(targets: np.ndarray, limit: int) -> None:
     chosen = spread(targets, limit)

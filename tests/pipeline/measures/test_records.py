@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.measures.records import (
@@ -58,6 +58,7 @@ def test_metrics_keep_the_keys_that_programs_read_in_their_order() -> None:
     assert list(document["baseline"]) == ["name", *NAMES, "lead", "lead_95", "loses"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=6, max_size=6))
 def test_write_metrics_keeps_every_bit_of_a_number(values: list[float]) -> None:
     metrics = METRICS.model_copy(update=dict(zip(NAMES, values, strict=True)))

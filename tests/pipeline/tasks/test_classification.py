@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -21,12 +21,14 @@ temperatures = st.floats(0.2, 20.0)
 scores_with_ties = arrays(np.float64, (8, 3), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 
 
+@settings(deadline=None)
 @given(usual_logits, temperatures)
 def test_probabilities_equal_torchs_softmax(logits: np.ndarray, temperature: float) -> None:
     reference = torch.softmax(torch.from_numpy(logits).double() / temperature, dim=1).numpy()
     assert np.allclose(CLASSIFICATION.probabilities(logits, temperature), reference, atol=1e-12)
 
 
+@settings(deadline=None)
 @given(extreme_logits, temperatures)
 def test_probabilities_are_finite_and_sum_to_one_when_logits_are_extreme(
     logits: np.ndarray, temperature: float
@@ -39,6 +41,7 @@ def test_probabilities_are_finite_and_sum_to_one_when_logits_are_extreme(
     assert np.allclose(largest, logits.max(axis=1), rtol=1e-6, atol=1e-15), "the order is that of the logits"
 
 
+@settings(deadline=None)
 @given(usual_logits, temperatures)
 def test_served_gives_in_float32_what_probabilities_gives(logits: np.ndarray, temperature: float) -> None:
     served = CLASSIFICATION.served(torch.from_numpy(logits), temperature)
@@ -46,6 +49,7 @@ def test_served_gives_in_float32_what_probabilities_gives(logits: np.ndarray, te
     assert np.allclose(served.numpy(), CLASSIFICATION.probabilities(logits, temperature), atol=1e-4)
 
 
+@settings(deadline=None)
 @given(scores_with_ties)
 def test_answers_is_the_first_of_the_most_probable_classes(scores: np.ndarray) -> None:
     answers = CLASSIFICATION.answers(scores)
@@ -53,18 +57,21 @@ def test_answers_is_the_first_of_the_most_probable_classes(scores: np.ndarray) -
     assert answers.tolist() == [row.index(max(row)) for row in scores.tolist()]
 
 
+@settings(deadline=None)
 @given(scores_with_ties)
 def test_confidences_are_those_of_the_answers(scores: np.ndarray) -> None:
     rows = np.arange(len(scores))
     assert np.array_equal(CLASSIFICATION.confidences(scores), scores[rows, CLASSIFICATION.answers(scores)])
 
 
+@settings(deadline=None)
 @given(scores_with_ties)
 def test_margins_are_nothing_when_two_classes_tie_and_else_the_lead(scores: np.ndarray) -> None:
     best_two = [sorted(row)[-2:] for row in scores.tolist()]
     assert CLASSIFICATION.margins(scores).tolist() == [best - second for second, best in best_two]
 
 
+@settings(deadline=None)
 @given(scores_with_ties, scores_with_ties)
 def test_agree_says_where_the_answers_are_the_same(ours: np.ndarray, theirs: np.ndarray) -> None:
     agree = CLASSIFICATION.agree(ours, theirs)
