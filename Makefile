@@ -1,16 +1,21 @@
-# `make demo`: real pictures to a verified, running service. `make test`: every check and test.
+# `make demo`: real pictures to a verified, running service.
+# `make test`: every check and test, 12 minutes on 2 cores. `make test-quick`: the checks, and the tests that
+# neither train for long nor start servers, of every room: 2 minutes, for daily work.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo test check format benchmark docs clean
+.PHONY: demo test test-quick check format benchmark docs clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python examples/solar-cells/demo.py
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-quick: check
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -48,7 +53,7 @@ $(VENV)/.installed-demo: $(VENV)/.created $(SOURCES)
 
 $(VENV)/.installed-dev: $(VENV)/.created $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,tweets,wordnet,dev]'
-	touch $@
+	touch $@ $(VENV)/.installed-demo $(VENV)/.installed-docs
 
 $(VENV)/.installed-docs: $(VENV)/.created $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
