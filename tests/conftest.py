@@ -1,4 +1,4 @@
-"""Shared parts: a small labelled folder, a small backbone with a weights file, and one finished run of them."""
+"""Shared parts: a small labelled folder, a small backbone with a weights file, one finished run of them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,42 @@ from filelock import FileLock
 from PIL import Image
 
 from tests.encoders import make_encoder, make_texts, text_recipe
+from tests.leftovers import ROOT, Snapshot, Watched, changes_since, live_apart, watched_places
 
-ROOT = Path(__file__).parent.parent
 TINY = "test_resnet"  # timm's own small network for tests
 SIZE_PX = 64
 
 
-def pytest_configure() -> None:
-    """Keep ONNX Runtime, which some tests import directly, from reporting to its maker."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+WATCHED = pytest.StashKey[Watched]()
+BEFORE = pytest.StashKey[Snapshot]()
+CHANGED = pytest.StashKey[list[str]]()
+
+
+@pytest.hookimpl(trylast=True)  # after pytest has chosen the session's folder
+def pytest_configure(config: pytest.Config) -> None:
+    """Live in places of the session's own, once what is to stay as it is has been looked at."""
+    if not hasattr(config, "workerinput"):  # workers inherit the environment
+        config.stash[WATCHED] = watched_places()
+        config.stash[BEFORE] = config.stash[WATCHED].look()
+        live_apart(config._tmp_path_factory.getbasetemp())
+
+
+@pytest.hookimpl(trylast=True)  # when the workers have ended
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where tests have left something behind."""
+    if BEFORE in session.config.stash:
+        after = session.config.stash[WATCHED].look()
+        session.config.stash[CHANGED] = changes_since(session.config.stash[BEFORE], after)
+        if session.config.stash[CHANGED]:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What tests, or somebody else meanwhile, have changed."""
+    if changed := config.stash.get(CHANGED, []):
+        terminalreporter.section("failed: changed while the tests ran, which write into folders of their own")
+        for line in changed:
+            terminalreporter.write_line(line)
 
 
 def make_picture(label: str, index: int) -> bytes:
@@ -89,16 +116,6 @@ def make_once(common: Path, name: str, make: Callable[[Path], object]) -> Path:
     return common / name
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_stores(common: Path) -> Iterator[None]:
-    """Caches and BentoML's stores in a folder of the session's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRAFT_CACHE", str(common / "cache"))
-        patch.setenv("BENTOML_HOME", str(common / "bentoml"))
-        patch.setenv("BENTOML_DO_NOT_TRACK", "True")
-        yield
-
-
 @pytest.fixture(scope="session")
 def pictures(common: Path) -> Path:
     """80 pictures of two labels."""
@@ -151,7 +168,7 @@ def tiny_run(
 
 @pytest.fixture(scope="session")
 def text_run(common: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on small texts with a small BERT, each process's own. Tests that change it work on a copy."""
+    """A finished run on small texts with a small BERT, each process's own. Who changes it works on a copy."""
 
     def make(base: Path) -> None:
         base.mkdir()

@@ -9,7 +9,6 @@ from pipeline.tasks.classification import CLASSIFICATION
 
 # A validation split without a mistake would drive the temperature to nothing, and every answer to certainty.
 BOUNDS = (0.2, 20.0)
-softmax = CLASSIFICATION.probabilities
 
 
 def as_logits(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:

@@ -28,7 +28,12 @@ class Section(BaseModel):
 
 
 class Range(Section):
-    """The numbers that make one class: ``from`` ≤ value < ``below``."""
+    """The numbers that make one class: ``from`` ≤ value < ``below``.
+
+    Attributes:
+        from_: Least value of the class; without it, the class has no lower end.
+        below: The class ends before this value; without it, the class has no upper end.
+    """
 
     from_: float | None = Field(default=None, alias="from")
     below: float | None = None
@@ -48,7 +53,7 @@ class Table(Section):
         path: The column with each file's path, relative to the table.
         text: For texts: the column with the text itself.
         label: The column with the label.
-        classes: For a numeric label: the range of values of each class.
+        classes: For a numeric label: the range of values of each class, by its name.
     """
 
     separator: str = ","
@@ -61,9 +66,13 @@ class Table(Section):
 
 
 class Splits(Section):
-    """Shares of the samples that never train: validation selects, test measures, calibration sets the ranges of static int8.
+    """Shares of the samples that never train.
 
-    ``calibration`` is 0 where nothing needs it.
+    Attributes:
+        validation: Share of the samples that selects the epoch and fits the temperature.
+        test: Share of the samples that only measures: ``evaluate``, ``verify`` and ``benchmark`` read it.
+        calibration: Share of the samples that ``onnx-int8`` is made with, and nothing else. Pictures need
+            it; texts use the validation split where it is 0.
     """
 
     validation: float = Field(default=0.15, gt=0, lt=1)
@@ -87,8 +96,10 @@ class Data(Section):
             installed package ships.
         table: How to read the CSV file.
         stratify_by: Further columns of the table whose mix every split keeps.
+        splits: How the samples are divided.
         on_unreadable: ``refuse`` the data, or ``skip`` samples that serving would refuse and count them.
-        on_conflict: The same for equal samples under different labels.
+        on_conflict: ``refuse`` the data, or ``skip`` equal samples under different labels, all of them, and
+            count them.
     """
 
     source: str
@@ -133,7 +144,15 @@ class TextBackbone(Section):
 
 
 class Image(Section):
-    """How a picture becomes input; what is left out comes from timm's configuration of the backbone."""
+    """How a picture becomes input; what is left out comes from timm's configuration of the backbone.
+
+    Attributes:
+        size: Side of the square input, in pixels.
+        crop_pct: Share of the resized side that the crop keeps.
+        crop_mode: ``center`` keeps the aspect ratio and cuts off what is outside the square; ``squash``
+            resizes each side for itself.
+        interpolation: Method of resizing.
+    """
 
     size: int | None = Field(default=None, ge=16, le=2048)
     crop_pct: float | None = Field(default=None, gt=0, le=1)
@@ -145,7 +164,7 @@ class Text(Section):
     """How a text becomes input.
 
     Attributes:
-        max_tokens: Longer texts are cut at the end, special tokens included in the count.
+        max_tokens: Longer texts are cut at the end, and every answer to one says so. Special tokens count.
         max_characters: Longer texts are refused.
     """
 
@@ -154,7 +173,13 @@ class Text(Section):
 
 
 class ImageAugment(Section):
-    """Random changes of the training pictures; each is one that does not change the label."""
+    """Random changes of the training pictures; each is one that does not change the label.
+
+    Attributes:
+        horizontal_flip: Mirror half of the pictures, drawn by chance, left to right.
+        vertical_flip: Mirror half of the pictures, drawn by chance, top to bottom.
+        crop_scale: Least and largest share of the area that a random crop keeps; ``[1.0, 1.0]`` for no crop.
+    """
 
     horizontal_flip: bool = True
     vertical_flip: bool = False
@@ -193,10 +218,19 @@ class Finetune(Section):
     Attributes:
         mode: ``features`` trains a linear head on the frozen backbone; ``full`` then trains everything from
             there.
+        epochs: Passes over the training split.
+        batch_size: Samples in a step.
+        learning_rate: Peak of the head's learning rate; the optimiser is AdamW, and the rate falls to 0 along
+            a cosine.
         layer_decay: Factor of the learning rate from each layer to the one below it (arXiv:1801.06146); 1 for
             one rate.
-        class_weights: ``auto`` balances when the largest class has over 1.5 times the samples of the
-            smallest.
+        weight_decay: AdamW's weight decay; biases and normalisation have none.
+        warmup: Share of the steps in which the learning rate rises.
+        label_smoothing: Share of the target that is spread over all classes.
+        class_weights: ``balanced`` weights each class inversely to its size; ``auto`` does so when the
+            largest class has over 1.5 times the samples of the smallest.
+        device: Where the network is trained; ``auto`` is CUDA where torch finds it.
+        precision: Number format of training; ``auto`` follows a fixed rule (docs/adr/0001).
     """
 
     mode: Literal["features", "full"] = "full"
@@ -217,6 +251,7 @@ class ImageFinetune(Finetune):
 
     Attributes:
         batch_norm: ``train`` updates the batch statistics; ``frozen`` keeps the pretrained ones.
+        augment: Random changes of the training pictures.
     """
 
     batch_norm: Literal["train", "frozen"] = "train"
@@ -229,6 +264,7 @@ class TextFinetune(Finetune):
     Attributes:
         batching: ``buckets`` puts texts of similar length together, so that little is padded; ``random`` does
             not.
+        augment: Random changes of the training texts.
     """
 
     epochs: int = Field(default=1, ge=1, le=1000)
@@ -302,19 +338,37 @@ class Export(Section):
 
 
 class TextExport(Export):
-    """The same; texts gain most from dynamic int8, which needs no calibration."""
+    """What is made for serving; texts gain most from dynamic int8, which needs no calibration."""
 
     formats: tuple[Format, ...] = ("onnx-fp32", "onnx-int8")
 
 
 class _Recipe(Section):
+    """What the recipes of all kinds share.
+
+    Attributes:
+        name: Names the run's folder, the bundle and the Bento: lower-case letters, digits, ``.``, ``_`` and
+            ``-``.
+        seed: Fixes the splits, the order of the samples, augmentation and the bootstrap.
+        data: Where the labelled samples are.
+    """
+
     name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=60)
     seed: int = Field(default=0, ge=0, lt=2**32)
     data: Data
 
 
 class ImageRecipe(_Recipe):
-    """Every choice of a run on pictures."""
+    """Every choice of a run on pictures.
+
+    Attributes:
+        modality: The kind of input.
+        backbone: The pretrained network.
+        image: How a picture becomes input.
+        finetune: How the backbone learns the task.
+        evaluate: How the test split is judged.
+        export: What is made for serving.
+    """
 
     modality: Literal["image"] = "image"
     backbone: ImageBackbone
@@ -334,7 +388,16 @@ class ImageRecipe(_Recipe):
 
 
 class TextRecipe(_Recipe):
-    """Every choice of a run on texts."""
+    """Every choice of a run on texts.
+
+    Attributes:
+        modality: The kind of input.
+        backbone: The pretrained encoder.
+        text: How a text becomes input.
+        finetune: How the backbone learns the task.
+        evaluate: How the test split is judged.
+        export: What is made for serving.
+    """
 
     modality: Literal["text"] = "text"
     backbone: TextBackbone

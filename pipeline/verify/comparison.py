@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.limits import Limits
-from pipeline.measures.calibration import as_logits, expected_calibration_error, fit_temperature, softmax
+from pipeline.measures.calibration import as_logits, expected_calibration_error, fit_temperature
 from pipeline.measures.divergence import cosines, kl_divergences
 from pipeline.measures.metrics import paired_differences, summarise
 from pipeline.measures.reference import Reference
 from pipeline.measures.temperature import as_logits_of
+from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.verify.scoring import Scores
 from serving.model.receipt import Difference, Measured
 
@@ -37,7 +38,7 @@ def compare(scores: Scores, reference: Reference, limits: Limits) -> Measured:
         The figures, with ``wrong_labels`` 0 and without those of :func:`compare_calibration`. If the answers
         have another shape or are not finite, only that is told.
     """
-    theirs = softmax(reference.test.logits, reference.temperature)
+    theirs = CLASSIFICATION.probabilities(reference.test.logits, reference.temperature)
     ours = scores.single.astype(np.float64)
     measured = Measured(
         samples=len(theirs),
@@ -68,15 +69,9 @@ def _wrong_shape(scores: Scores, expected: tuple[int, ...]) -> tuple[int, ...] |
     return next((rows.shape for rows in scores.batched.values() if rows.shape != in_batches), None)
 
 
-def margins_of(probabilities: Rows) -> Rows:
-    """Return the difference of each row's two largest probabilities, of shape (samples,)."""
-    ranked = np.sort(probabilities, axis=1)
-    return np.asarray(ranked[:, -1] - ranked[:, -2])
-
-
 def _compare_answers(ours: Rows, theirs: Rows, limits: Limits) -> dict[str, float | int]:
-    agree = ours.argmax(axis=1) == theirs.argmax(axis=1)
-    clear = margins_of(theirs) > limits.margin
+    agree = CLASSIFICATION.agree(ours, theirs)
+    clear = CLASSIFICATION.margins(theirs) > limits.margin
     return {
         "agreeing": int(agree.sum()),
         "agreement": float(agree[clear].mean()) if clear.any() else 1.0,
@@ -121,7 +116,7 @@ def _compare_metrics(
     ours: Rows, theirs: Rows, reference: Reference, limits: Limits
 ) -> dict[str, float | dict[str, float] | dict[str, Difference]]:
     targets = reference.test.targets
-    clear = margins_of(theirs) > limits.margin
+    clear = CLASSIFICATION.margins(theirs) > limits.margin
     before, after = summarise(theirs, targets), summarise(ours, targets)
     settled = summarise(np.where(clear[:, None], ours, theirs), targets)  # a tie may fall either way
     differences = paired_differences(ours, theirs, targets, resamples=RESAMPLES, seed=0)
@@ -139,12 +134,12 @@ def _compare_metrics(
 def _compare_batches(scores: Scores, theirs: Rows, limits: Limits) -> dict[str, float | int]:
     """Compare what the same samples get alone and in batches; a flip counts where the answer is clear."""
     alone = scores.single[scores.chosen]
-    sure = (margins_of(theirs) > max(limits.margin, 2 * limits.max_batch_difference))[scores.chosen]
-    answers = alone.argmax(axis=1)
+    margin = max(limits.margin, 2 * limits.max_batch_difference)
+    sure = (CLASSIFICATION.margins(theirs) > margin)[scores.chosen]
     batched = scores.batched.values()
     return {
         "batch_difference": max((float(np.abs(rows - alone).max()) for rows in batched), default=0.0),
-        "batch_flips": sum(int((rows.argmax(axis=1) != answers)[sure].sum()) for rows in batched),
+        "batch_flips": sum(int((~CLASSIFICATION.agree(rows, alone))[sure].sum()) for rows in batched),
     }
 
 
@@ -169,7 +164,9 @@ def compare_calibration(
     finite = bool(np.isfinite(on_validation).all())
     best = fit_temperature(as_logits(on_validation, temperature), validation.targets) if finite else None
     wanted = fit_temperature(as_logits_of(validation, temperature), validation.targets)
-    refitted = softmax(as_logits(on_test, temperature), best) if best is not None else on_test
+    refitted = on_test
+    if best is not None:
+        refitted = CLASSIFICATION.probabilities(as_logits(on_test, temperature), best).astype(np.float64)
     figures = {
         "temperature": temperature,
         "temperature_refitted": best,

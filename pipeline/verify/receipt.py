@@ -14,6 +14,7 @@ from pipeline.errors import GraftError
 from pipeline.machine.settings import cpu_name
 from pipeline.machine.versions import installed_versions, versions_of
 from pipeline.measures.reference import Reference
+from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.verify.checks import check
 from pipeline.verify.comparison import compare, compare_calibration
 from pipeline.verify.scoring import Originals, score, score_alone
@@ -139,9 +140,8 @@ def _name_gpu(runtime: Runtime) -> str | None:
 def _list_flips(ours: NDArray[np.float32], reference: Reference) -> tuple[Flip, ...]:
     """List the samples that the artifact answers otherwise than the checkpoint."""
     labels = reference.labels
-    answers = zip(
-        reference.test.sha256, reference.test.logits.argmax(axis=1), ours.argmax(axis=1), strict=True
-    )
+    exact = CLASSIFICATION.answers(reference.test.logits)
+    answers = zip(reference.test.sha256, exact, CLASSIFICATION.answers(ours), strict=True)
     return tuple(
         Flip(sha256=sha256, checkpoint=labels[theirs], artifact=labels[own])
         for sha256, theirs, own in answers

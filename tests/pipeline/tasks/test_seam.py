@@ -10,10 +10,7 @@ from tests.conftest import ROOT
 NAMES = {"softmax", "log_softmax", "argmax", "cross_entropy", "nll_loss"}
 SEAM = {"pipeline/tasks/classification.py", "serving/model/decision.py"}
 # Other files that call something of that name, each with its reason.
-EXCEPTIONS: dict[str, str] = {
-    "pipeline/verify/comparison.py": "is about to ask the task",
-    "pipeline/verify/receipt.py": "is about to ask the task",
-}
+EXCEPTIONS: dict[str, str] = {}
 
 
 def calls(source: str) -> Iterator[str]:

@@ -19,8 +19,8 @@ from pipeline.artifacts.limits import LIMITS
 from pipeline.export.temperature import scale_temperature
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
-from pipeline.measures.calibration import softmax
 from pipeline.measures.reference import Answers, Reference
+from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.verify.comparison import compare
 from pipeline.verify.scoring import BATCH_SIZES, Scores
 from serving.model.bundle import open_bundle
@@ -289,7 +289,9 @@ def test_compare_finds_no_difference_when_the_model_is_surer_than_float32_can_sa
 def test_compare_finds_no_difference_when_there_is_none() -> None:
     logits = np.random.default_rng(0).normal(0, 4, (50, 3)).astype(np.float32)
     reference = as_reference(logits, np.arange(50) % 3, 1.7)
-    measured = compare(same(softmax(logits, 1.7).astype(np.float32)), reference, LIMITS["fp32"])
+    measured = compare(
+        same(CLASSIFICATION.probabilities(logits, 1.7).astype(np.float32)), reference, LIMITS["fp32"]
+    )
     assert measured.max_abs_logits < 1e-5
     assert abs(measured.mean_kl) < 1e-8
     assert measured.metric_drop == 0
@@ -301,7 +303,7 @@ def test_compare_lets_a_tie_fall_either_way() -> None:
         np.float32
     )
     targets = logits.argmax(axis=1)
-    rows = softmax(logits, 1.0)
+    rows = CLASSIFICATION.probabilities(logits, 1.0)
     rows[0] = rows[0, ::-1]
     answers = Answers(logits, targets, ["00" * 32] * len(logits))
     measured = compare(
@@ -314,7 +316,7 @@ def test_compare_lets_a_tie_fall_either_way() -> None:
 
 def test_compare_finds_batches_of_another_length() -> None:
     logits = np.random.default_rng(0).normal(0, 4, (50, 3)).astype(np.float32)
-    rows = softmax(logits, 1.7).astype(np.float32)
+    rows = CLASSIFICATION.probabilities(logits, 1.7).astype(np.float32)
     measured = compare(
         replace(same(rows), batched={2: rows[::2]}),
         as_reference(logits, np.arange(50) % 3, 1.7),
@@ -325,7 +327,7 @@ def test_compare_finds_batches_of_another_length() -> None:
 
 def test_compare_counts_a_flip_between_batches_only_where_the_answer_is_clear() -> None:
     logits = np.array([[5.0, 0.0, 0.0], [1e-6, 0.0, -3.0], [0.0, 0.0, 4.0], [0.0, 4.0, 0.0]], np.float32)
-    rows = softmax(logits, 1.0).astype(np.float32)
+    rows = CLASSIFICATION.probabilities(logits, 1.0).astype(np.float32)
     flipped = np.concatenate([rows[:2, [1, 0, 2]], rows[2:]])
     reference = as_reference(logits, np.array([0, 0, 2, 1]), 1.0)
     measured = compare(replace(same(rows), batched={2: flipped}), reference, LIMITS["fp32"])
