@@ -25,7 +25,7 @@ RATE, LAYER_DECAY, WEIGHT_DECAY = 1e-4, 0.9, 0.01
 
 
 def load(count: int):
-    """The encoder with a new head; examples and class indices of ``count`` tweets that train, and of others."""
+    """The encoder with a new head; examples and class indices of ``count`` tweets to train on, and others."""
     import torch
 
     from pipeline.files.sources import locate

@@ -77,7 +77,7 @@ def features_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, A
 
 
 def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
-    """The exported backbone in ONNX Runtime, one thread a run, as many runs at once as CPUs, as Graft does."""
+    """The exported backbone in ONNX Runtime, one thread a run, as many runs at once as CPUs."""
     from concurrent.futures import ThreadPoolExecutor
 
     from pipeline.artifacts.onnx import to_onnx

@@ -32,7 +32,8 @@ def _command(name: str, does: str) -> click.Command:
 
 data = _command(
     "data",
-    "Read, audit and split the samples: train, validation, test, and calibration where the recipe asks for it.",
+    "Read, audit and split the samples: train, validation, test, and calibration where the recipe asks for"
+    " it.",
 )
 finetune = _command("finetune", "Train a head on the frozen backbone, then everything from there.")
 evaluate = _command("evaluate", "Measure the checkpoint on the test split, and write metrics and a report.")

@@ -1,4 +1,4 @@
-"""The frozen backbone over the data, once: features are kept by content hash and computed only where they are new."""
+"""The frozen backbone over the data, once: features are kept by content hash, and only new ones computed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Extractor:
     Args:
         pretrained: The frozen backbone.
         settings: Where and how to run it.
-        modality: The samples'.
+        modality: The modality of the samples.
     """
 
     def __init__(self, pretrained: Pretrained, settings: Settings, modality: Modality) -> None:
@@ -114,7 +114,10 @@ class Extractor:
         return create_session(model)
 
     def _run_onnx(self, examples: Examples, indices: Sequence[int]) -> Iterator[Features]:
-        """One sample a run, one thread a run, as many runs at once as CPUs: the fastest way, and independent of the batch."""
+        """Yield each sample's features in order, from as many runs at once as there are CPUs.
+
+        One sample and one thread a run is the fastest way, and independent of what else is in a batch.
+        """
         session, collate = self._session, self.pretrained.preprocessor.collate
         with ThreadPoolExecutor(cpu_limit()) as pool:
             yield from pool.map(lambda index: session.run(None, collate([examples[index]]))[0][0], indices)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.finetune.features import Extractor
-from pipeline.finetune.head import train_head
+from pipeline.finetune.head import LinearHead, train_head
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.settings import Settings
 from pipeline.modalities.inference import compute_logits
@@ -91,6 +91,28 @@ def prepare(
         task: Says what the loss and the answers are.
     """
     extractor = Extractor(pretrained, settings, modality)
+    head, judged = _fit_head(extractor, train, validation, strategy, balanced=class_weights is not None)
+    pretrained.classifier.set_head(head.weight, head.bias)
+    return Prepared(
+        classifier=pretrained.classifier,
+        train=train,
+        validation=validation,
+        # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to
+        # start from only.
+        start_logits=head.logits(judged)
+        if settings.device == "cpu"
+        else _compute_start(pretrained.classifier, validation, settings.device, modality.UNIT),
+        head_penalty=head.penalty,
+        class_weights=class_weights,
+        task=task,
+        unit=modality.UNIT,
+    )
+
+
+def _fit_head(
+    extractor: Extractor, train: Split, validation: Split, strategy: Strategy, *, balanced: bool
+) -> tuple[LinearHead, NDArray[np.float32]]:
+    """Fit a head as the strategy says; returns it and the features of validation, (samples, features)."""
     everything = np.arange(len(validation))
     judged = extractor.extract(validation.examples, everything, validation.sha256)
     chosen = spread(train.targets, strategy.head_samples or len(train))
@@ -98,30 +120,19 @@ def prepare(
     head = train_head(
         (fitted_on, train.targets[chosen]),
         (judged, validation.targets),
-        balanced=class_weights is not None,
+        balanced=balanced,
         penalties=strategy.penalties,
     )
-    log.info("head: trained on the features of %d %s, penalty %g", len(chosen), modality.UNIT, head.penalty)
-    classifier = pretrained.classifier
-    classifier.set_head(head.weight, head.bias)
-    # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to start
-    # from only.
-    if settings.device == "cpu":
-        start = head.logits(judged)
-    else:
-        classifier.saved().to(settings.device)
-        classifier.prepare()
-        start = compute_logits(classifier, validation.examples, settings.device, "validation", modality.UNIT)
-    return Prepared(
-        classifier=classifier,
-        train=train,
-        validation=validation,
-        start_logits=start,
-        head_penalty=head.penalty,
-        class_weights=class_weights,
-        task=task,
-        unit=modality.UNIT,
-    )
+    unit = extractor.modality.UNIT
+    log.info("head: trained on the features of %d %s, penalty %g", len(chosen), unit, head.penalty)
+    return head, judged
+
+
+def _compute_start(classifier: Classifier, validation: Split, device: str, unit: str) -> NDArray[np.float32]:
+    """Return the untouched classifier's logits on validation, computed on an accelerator in fp32."""
+    classifier.saved().to(device)
+    classifier.prepare()
+    return compute_logits(classifier, validation.examples, device, "validation", unit)
 
 
 def balance(targets: NDArray[np.int64], classes: int, choice: str) -> NDArray[np.float32] | None:
