@@ -102,7 +102,8 @@ def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
 
     from pipeline.finetune.loop import Split, Trainer, warmup_cosine
     from pipeline.machine.settings import apply_settings, choose_settings
-    from pipeline.recipe.sections import TextFinetune
+    from pipeline.modalities.text.recipe import TextFinetune
+    from pipeline.modalities.text.training import training_options
 
     section = TextFinetune(
         batch_size=BATCH,
@@ -114,7 +115,7 @@ def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
     settings = choose_settings(section.device, section.precision)
     apply_settings(settings, 0)
     pretrained, (examples, targets), judged = load(count)
-    trainer = Trainer(pretrained.classifier, section, settings, 0, None, "texts")
+    trainer = Trainer(pretrained.classifier, section, settings, 0, None, "texts", training_options(section))
     optimizer = trainer.optimizer()
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(section.warmup, count // BATCH))
     start = time.perf_counter()

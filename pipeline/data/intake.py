@@ -18,10 +18,10 @@ class Labelled:
     """One example with its label and its values in the ``stratify_by`` columns.
 
     Attributes:
-        path: The file, or the table that holds the text.
+        path: The file, or the table that holds the sample.
         label: Its label.
         strata: Its values in the columns to stratify by.
-        text: The text itself, of a table of texts.
+        text: The sample itself, of a table whose cells are the samples.
         line: Where in the table it stands.
     """
 
@@ -41,18 +41,18 @@ class Labelled:
         return self.path.read_bytes() if self.text is None else self.text.encode()
 
 
-def read_labelled(data: Data, *, texts: bool) -> list[Labelled]:
-    """Every labelled example of the recipe's source: files ordered by path, texts as in their table.
+def read_labelled(data: Data, *, cells: bool) -> list[Labelled]:
+    """Every labelled example of the recipe's source: files ordered by path, cells as in their table.
 
     Args:
         data: The recipe's section.
-        texts: Whether a table holds the texts themselves, rather than paths of files.
+        cells: Whether a table holds the samples themselves, such as texts, rather than paths of files.
 
     Raises:
         DataError: There is no such source, no label column, or nothing in it.
     """
     source = locate(data.source, "data.source")
-    found = _read_folder(source, data) if source.is_dir() else _read_table(source, data, texts=texts)
+    found = _read_folder(source, data) if source.is_dir() else _read_table(source, data, cells=cells)
     if not found:
         raise DataError(
             f"{source}: holds no labelled examples. A folder needs one subfolder a class, a table one line an example."
@@ -114,9 +114,9 @@ def _split(file: TextIO, separator: str) -> list[tuple[int, list[str]]]:
     return found
 
 
-def _read_table(path: Path, data: Data, *, texts: bool) -> list[Labelled]:
+def _read_table(path: Path, data: Data, *, cells: bool) -> list[Labelled]:
     columns, rows = read_rows(path, data.table)
-    content = {"data.table.text": data.table.text} if texts else {"data.table.path": data.table.path}
+    content = {"data.table.text": data.table.text} if cells else {"data.table.path": data.table.path}
     wanted = content | {"data.table.label": data.table.label}
     wanted |= {f"data.stratify_by[{index}]": name for index, name in enumerate(data.stratify_by)}
     missing = [f"{key}: `{name}`" for key, name in wanted.items() if name not in columns]
@@ -124,11 +124,11 @@ def _read_table(path: Path, data: Data, *, texts: bool) -> list[Labelled]:
         raise DataError(f"{path}: has no column for {'; '.join(missing)}. Its columns: {', '.join(columns)}.")
     return [
         Labelled(
-            path=path.absolute() if texts else (path.parent / row[data.table.path]).absolute(),
+            path=path.absolute() if cells else (path.parent / row[data.table.path]).absolute(),
             label=_label(row[data.table.label].strip(), data.table, path),
             strata=tuple(row[name] for name in data.stratify_by),
-            text=row[data.table.text] if texts else None,
-            line=number if texts else 0,
+            text=row[data.table.text] if cells else None,
+            line=number if cells else 0,
         )
         for number, row in rows
     ]

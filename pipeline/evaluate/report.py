@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluate.plots import plot_confusion, plot_learning, plot_reliability, plot_roc_and_pr
 from pipeline.files.samples import Sample
-from pipeline.modalities.modality import Modality, Shown
+from pipeline.modalities.training import Shown, Training
 from pipeline.reporting.page import render_page
 
 MISTAKES_SHOWN = 24
@@ -53,7 +53,7 @@ def render_report(
     metrics: Mapping[str, Any],
     history: Mapping[str, Any],
     audit: Mapping[str, Any],
-    modality: Modality,
+    modality: Training,
 ) -> str:
     """The page as HTML, with every picture inside it.
 
@@ -83,7 +83,7 @@ def render_report(
     )
 
 
-def find_mistakes(scored: Scored, labels: Sequence[str], modality: Modality) -> list[Mistake]:
+def find_mistakes(scored: Scored, labels: Sequence[str], modality: Training) -> list[Mistake]:
     """The wrong answers that the model was surest of, the worst first."""
     predicted = scored.after.argmax(axis=1)
     confidence = scored.after.max(axis=1)

@@ -22,7 +22,8 @@ from pipeline.measures.calibration import fit_temperature, negative_log_likeliho
 from pipeline.measures.metrics import compare_with_baseline, measure
 from pipeline.measures.reference import VALIDATION_SAMPLES, Answers, Reference, write_reference
 from pipeline.modalities.inference import compute_logits
-from pipeline.modalities.modality import Modality, modality_of
+from pipeline.modalities.registry import modality_of
+from pipeline.modalities.training import Training
 from pipeline.recipe.sections import Recipe
 from serving.model.inputs.registry import open_preprocessor
 from serving.model.runtimes.machine import cpu_limit
@@ -105,7 +106,7 @@ def _spread(samples: Sequence[Sample], targets: NDArray[np.int64]) -> tuple[list
 
 
 def _baseline(
-    recipe: Recipe, modality: Modality, everything: Sequence[Sample], labels: Sequence[str], scored: Scored
+    recipe: Recipe, modality: Training, everything: Sequence[Sample], labels: Sequence[str], scored: Scored
 ) -> dict[str, Any] | None:
     """What a simple classifier reaches, fitted on the training split alone; None where the modality has none."""
     baseline = modality.fit_baseline(*_split(everything, "train", labels), recipe.seed)

@@ -29,7 +29,8 @@ from pipeline.files.samples import Sample, digest, evenly, read_samples
 from pipeline.machine.versions import installed_versions
 from pipeline.measures.reference import Reference, read_reference
 from pipeline.measures.temperature import correction
-from pipeline.modalities.modality import Classifier, modality_of
+from pipeline.modalities.registry import find_modality, modality_of
+from pipeline.modalities.training import Classifier
 from pipeline.recipe.reading import hash_recipe
 from pipeline.recipe.sections import Recipe
 from serving.model.files import FileRef, hash_file
@@ -41,7 +42,6 @@ from serving.model.runtimes.session import Precision
 
 log = logging.getLogger("graft")
 REFERENCE_FILE = "reference.npz"
-CALIBRATION_SAMPLES = {"image": 512, "text": 2048}
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,8 @@ def _make_int8(making: Making) -> Made:
     kind = static if static.is_convolutional(making.source) else dynamic
     limits, _ = limits_for("int8", making.recipe.export.limits.get("onnx-int8"))
     samples = _samples(making, "calibration") or _samples(making, "validation")
-    chosen = [samples[index] for index in evenly(len(samples), CALIBRATION_SAMPLES[making.recipe.modality])]
+    most = find_modality(making.recipe.modality).calibration_samples
+    chosen = [samples[index] for index in evenly(len(samples), most)]
     made = kind.make_int8(making.source, _feeds(making, chosen), limits)
     log.info("export: int8, %s%s", made.method, f"; fp32 stay {', '.join(made.kept)}" if made.kept else "")
     how = {

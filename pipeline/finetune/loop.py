@@ -18,8 +18,8 @@ from pipeline.errors import GraftError
 from pipeline.finetune.batches import bucketed, shuffled
 from pipeline.machine.settings import Settings
 from pipeline.modalities.inference import compute_logits
-from pipeline.modalities.modality import Classifier, Examples
-from pipeline.recipe.sections import Finetune, ImageFinetune, TextFinetune
+from pipeline.modalities.training import Classifier, Examples, TrainingOptions
+from pipeline.recipe.sections import Finetune
 from pipeline.reporting.progress import track
 
 log = logging.getLogger("graft")
@@ -78,6 +78,7 @@ class Trainer:
         seed: Of order and augmentation.
         class_weights: float32 of shape (classes,), or None.
         unit: One sample's plural, for the progress.
+        options: What the kind of input asks of the training.  By default nothing.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Trainer:
         seed: int,
         class_weights: torch.Tensor | None,
         unit: str,
+        options: TrainingOptions | None = None,
     ) -> None:
         self.settings = settings
         self.finetune = finetune
@@ -97,6 +99,7 @@ class Trainer:
         self.class_weights = None if class_weights is None else class_weights.to(settings.device)
         self.generator = torch.Generator().manual_seed(seed)
         self.unit = unit
+        self.options = options or TrainingOptions()
 
     def fit(self, train: Split, validation: Split, start_logits: NDArray[np.float32]) -> Outcome:
         """Train for the recipe's epochs and keep the best, the untouched start included.
@@ -143,7 +146,7 @@ class Trainer:
     ) -> float:
         """One pass over the training split; returns the mean loss. Raises GraftError when it is no longer a number."""
         self.model.train()
-        if isinstance(self.finetune, ImageFinetune) and self.finetune.batch_norm == "frozen":
+        if self.options.freeze_batch_norm:
             _freeze_batch_norm(self.model)
         losses = []
         batches = self._batches(train.examples)
@@ -168,8 +171,7 @@ class Trainer:
         return mean
 
     def _batches(self, examples: Examples) -> list[NDArray[np.int64]]:
-        by_length = isinstance(self.finetune, TextFinetune) and self.finetune.batching == "buckets"
-        lengths = examples.lengths() if by_length else None
+        lengths = examples.lengths() if self.options.by_length else None
         if lengths is None:
             return shuffled(len(examples), self.finetune.batch_size, self.generator)
         return bucketed(lengths, self.finetune.batch_size, self.generator)

@@ -17,7 +17,7 @@ from pipeline.finetune.features import Extractor
 from pipeline.finetune.head import GENTLE, PENALTIES, LinearHead, train_head
 from pipeline.finetune.loop import Outcome, Split, Trainer
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
-from pipeline.modalities.modality import modality_of
+from pipeline.modalities.registry import modality_of
 from pipeline.recipe.sections import Recipe
 
 log = logging.getLogger("graft")
@@ -32,6 +32,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     settings = choose_settings(recipe.finetune.device, recipe.finetune.precision)
     apply_settings(settings, recipe.seed)
     modality = modality_of(recipe)
+    options = modality.training_options(recipe.finetune)
     pretrained = modality.load_pretrained(recipe)
     everything = read_samples(run)
     labels = labels_of(everything)
@@ -41,7 +42,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
 
     def load(split: str) -> Split:
         samples = by_split[split]
-        augment = recipe.finetune.augment if split == "train" else None
+        augment = options.augment if split == "train" else None
         examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)
         return Split(examples, np.array([labels.index(sample.label) for sample in samples]))
 
@@ -73,6 +74,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
         recipe.seed,
         None if weights is None else torch.from_numpy(weights),
         modality.UNIT,
+        options,
     )
     # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to start
     # from only.

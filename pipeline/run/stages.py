@@ -77,9 +77,10 @@ def _data(recipe: Recipe, run: RunFolder) -> None:
 def _data_inputs(recipe: Recipe, _: RunFolder) -> Inputs:
     """The recipe's section and every file's size and time of change: looking costs less than reading."""
     from pipeline.data.intake import read_labelled
+    from pipeline.modalities.registry import find_modality
 
-    states = hashlib.sha256()
-    for example in read_labelled(recipe.data, texts=recipe.modality == "text"):
+    states, modality = hashlib.sha256(), find_modality(recipe.modality)
+    for example in read_labelled(recipe.data, cells=modality.samples_are_cells):
         content = _state(example.path) if example.text is None else (example.text,)
         states.update(
             json.dumps([example.source, example.label, example.strata, *content]).encode(
@@ -88,7 +89,7 @@ def _data_inputs(recipe: Recipe, _: RunFolder) -> Inputs:
         )
     return {
         "section": section_json(recipe.data),
-        "input": section_json(recipe.text) if recipe.modality == "text" else "",
+        "input": modality.content(recipe).settings,
         "seed": recipe.seed,
         "files": states.hexdigest(),
         "versions": versions_of("pillow", "scikit-learn"),
@@ -114,10 +115,9 @@ def _finetune_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
     from pipeline.files.samples import digest, read_samples
     from pipeline.files.sources import hash_source
 
-    shape = recipe.text if recipe.modality == "text" else recipe.image
     trained_on = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
     return {
-        "sections": [section_json(s) for s in (recipe.backbone, shape, recipe.finetune)],
+        "sections": [section_json(s) for s in (recipe.backbone, *recipe.own_sections(), recipe.finetune)],
         "seed": recipe.seed,
         "samples": digest(trained_on),
         "weights": recipe.backbone.weights

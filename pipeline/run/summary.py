@@ -19,7 +19,10 @@ SHOWN = (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("auroc", "AUROC"),
 
 @dataclass(frozen=True)
 class Summary:
-    """A run's folder, what its stages did, and what is known of it by now (None where a stage has not run)."""
+    """A run's folder, what its stages did, and what is known of it by now (None where a stage has not run).
+
+    ``bento`` is also None where BentoML has no service for the kind of input; ``is_packaged`` is then true.
+    """
 
     run: Path
     stages: Sequence[StageResult]
@@ -28,6 +31,7 @@ class Summary:
     artifacts: dict[str, Any] | None
     report: Path | None
     bento: str | None
+    is_packaged: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The summary as JSON."""
@@ -69,6 +73,8 @@ class Summary:
             lines.append(f"report    {self.report}")
         if self.bento:
             lines.append(f"service   graft serve {self.run}   or   bentoml serve {self.bento}")
+        elif self.is_packaged:
+            lines.append(f"service   graft serve {self.run}")
         return "\n".join(lines)
 
 
@@ -96,4 +102,5 @@ def summarise_run(folder: RunFolder, results: Sequence[StageResult], done: Colle
         artifacts=read("verify", folder.artifacts),
         report=folder.report if "evaluate" in done else None,
         bento=bento and bento["bento"],
+        is_packaged=bento is not None,
     )

@@ -8,8 +8,10 @@ import yaml
 from pydantic import BaseModel
 
 from pipeline.errors import RecipeError
+from pipeline.modalities.image.recipe import ImageRecipe
+from pipeline.modalities.text.recipe import TextRecipe
 from pipeline.recipe.reading import dump_recipe, load_recipe
-from pipeline.recipe.sections import ImageRecipe, Range, TextRecipe
+from pipeline.recipe.sections import Range
 from tests.conftest import ROOT
 
 GOOD = {"name": "x", "data": {"source": "pictures"}, "backbone": {"name": "resnet18"}}

@@ -12,8 +12,9 @@ from pipeline.finetune.loop import Split, Trainer, warmup_cosine
 from pipeline.machine.settings import Settings
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.network import ImageClassifier, Normalisation
+from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune
+from pipeline.modalities.image.training import training_options
 from pipeline.modalities.tensors import hash_tensors
-from pipeline.recipe.sections import ImageAugment, ImageFinetune
 
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 CPU = Settings("cpu", "fp32", threads=2, why="test")
@@ -45,9 +46,9 @@ def split(count: int, seed: int) -> Split:
 def trainer(seed: int = 0, **changes: object) -> Trainer:
     torch.manual_seed(0)
     options = {"epochs": 4, "batch_size": 8, "learning_rate": 0.02} | changes
-    return Trainer(
-        ImageClassifier(Small(), HALF), ImageFinetune.model_validate(options), CPU, seed, None, "pictures"
-    )
+    section = ImageFinetune.model_validate(options)
+    classifier = ImageClassifier(Small(), HALF)
+    return Trainer(classifier, section, CPU, seed, None, "pictures", training_options(section))
 
 
 def fit(built: Trainer, validation: Split | None = None):
