@@ -79,7 +79,8 @@ def write_recipe(source: Path, output: Path, *, force: bool) -> Found:
             f"{source}: does not exist. Name a folder with one subfolder a class, or a CSV file."
         )
     look = _look_at_folder(source) if source.is_dir() else _look_at_table(source)
-    modality, table = _guess(look)
+    modality, proposal = _guess(look)
+    table = proposal.table
     data = Data(source=str(source.absolute()), table=table or Table())
     examples = read_labelled(data, cells=modality.samples_are_cells and table is not None)
     labels = Counter(example.label for example in examples)
@@ -95,6 +96,7 @@ def write_recipe(source: Path, output: Path, *, force: bool) -> Found:
         labels=sorted(labels.items()),
         samples=len(examples),
         epochs=partial(_epochs, len(examples)),
+        **proposal.values,
     )
     parse_recipe(yaml.safe_load(text))  # what is written must load
     atomic.write_bytes(output, text.encode())
@@ -115,8 +117,8 @@ def _look_at_table(path: Path) -> Look:
     return replace(look, label=label)
 
 
-def _guess(look: Look) -> tuple[Modality, Table | None]:
-    """The kind that is surest, the first of equals, and how to read the table, where the data are one.
+def _guess(look: Look) -> tuple[Modality, Proposal]:
+    """The kind that is surest, the first of equals, and its proposal.
 
     A kind that cannot be loaded, or fails while it looks, is named in the log and left out: the data may well
     be another's.
@@ -141,7 +143,7 @@ def _guess(look: Look) -> tuple[Modality, Table | None]:
             "the files' paths or the texts",
             "data.table.path or data.table.text",
         )
-    return best[0], best[1].table
+    return best
 
 
 def _render(modality: Modality, **values: Any) -> str:  # noqa: ANN401 - whatever the templates show

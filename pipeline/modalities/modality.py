@@ -30,7 +30,7 @@ TRAINING_NAMES = (
     "training_options",
     "longest_axes",
 )
-"""The names that a room's module ``training`` has; :class:`pipeline.modalities.training.Training` explains them."""
+"""What a room's module ``training`` has; :class:`pipeline.modalities.training.Training` explains each."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,12 @@ class Proposal:
         confidence: 0 to 1; the surest kind gets the data. Our own, which look at names alone, are at most
             0.5 sure.
         table: Of a table: how to read it.
+        values: What the kind's own part of the new recipe shows besides what all have.
     """
 
     confidence: float
     table: Table | None = None
+    values: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
