@@ -86,7 +86,8 @@ def write_recipe(source: Path, output: Path, *, force: bool) -> Found:
     labels = Counter(example.label for example in examples)
     if len(labels) < 2:
         raise DataError(
-            f"{source}: holds one label only ({', '.join(labels)}); a classifier needs two. A folder needs one subfolder a class."
+            f"{source}: holds one label only ({', '.join(labels)}); a classifier needs two. "
+            "A folder needs one subfolder a class."
         )
     text = _render(
         modality,
@@ -148,7 +149,8 @@ def _guess(look: Look) -> tuple[Modality, Proposal]:
 
 def _render(modality: Modality, **values: Any) -> str:  # noqa: ANN401 - whatever the templates show
     """The recipe of a kind: the part that all have, and its own after that."""
-    environment = Environment(  # noqa: S701 - the template is YAML, and every value goes through the filter `yaml`
+    # The template is YAML, and every value goes through the filter `yaml`.
+    environment = Environment(  # noqa: S701
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,
@@ -175,14 +177,16 @@ def _guess_separator(path: Path) -> str:
             header = file.readline()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: cannot be read as a table ({error}). If it is not UTF-8, write the recipe by hand with data.table.encoding."
+            f"{path}: cannot be read as a table ({error}). "
+            "If it is not UTF-8, write the recipe by hand with data.table.encoding."
         ) from error
     return max((",", ";", "\t", "|"), key=header.count)
 
 
 def _no_column(path: Path, columns: Sequence[str], known: Sequence[str], what: str, key: str) -> DataError:
     return DataError(
-        f"{path}: no column looks like {what} (its columns: {', '.join(columns)}; looked for: {', '.join(known)}). "
+        f"{path}: no column looks like {what} (its columns: {', '.join(columns)}; "
+        f"looked for: {', '.join(known)}). "
         f"Rename it, or write the recipe by hand with {key}."
     )
 

@@ -55,7 +55,8 @@ def read_labelled(data: Data, *, cells: bool) -> list[Labelled]:
     found = _read_folder(source, data) if source.is_dir() else _read_table(source, data, cells=cells)
     if not found:
         raise DataError(
-            f"{source}: holds no labelled examples. A folder needs one subfolder a class, a table one line an example."
+            f"{source}: holds no labelled examples. "
+            "A folder needs one subfolder a class, a table one line an example."
         )
     return sorted(found, key=lambda example: (str(example.path), example.line))
 
@@ -63,7 +64,8 @@ def read_labelled(data: Data, *, cells: bool) -> list[Labelled]:
 def _read_folder(root: Path, data: Data) -> list[Labelled]:
     if data.stratify_by:
         raise DataError(
-            f"data.stratify_by: {root} is a folder and has no columns. Remove it, or name a table as data.source."
+            f"data.stratify_by: {root} is a folder and has no columns. "
+            "Remove it, or name a table as data.source."
         )
     return [
         Labelled(path.absolute(), label.name)
@@ -87,7 +89,8 @@ def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict
             numbered = _split(file, table.separator)
     except (OSError, UnicodeDecodeError, LookupError, csv.Error, TypeError) as error:
         raise DataError(
-            f"{path}: cannot be read as a table ({error}). It must be text in data.table.encoding ({table.encoding}) "
+            f"{path}: cannot be read as a table ({error}). "
+            f"It must be text in data.table.encoding ({table.encoding}) "
             "with data.table.separator between values."
         ) from error
     if not numbered:
@@ -96,13 +99,14 @@ def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict
     for number, line in numbered:
         if len(line) != len(columns):
             raise DataError(
-                f"{path}, line {number}: {len(line)} values, but {len(columns)} columns ({', '.join(columns)})."
+                f"{path}, line {number}: {len(line)} values, "
+                f"but {len(columns)} columns ({', '.join(columns)})."
             )
     return columns, [(number, dict(zip(columns, line, strict=True))) for number, line in numbered]
 
 
 def _split(file: TextIO, separator: str) -> list[tuple[int, list[str]]]:
-    """The values of each line that is not empty, with the number of the line at which it begins, the first being 1."""
+    """The values of each line that is not empty, with the number of the line at which it begins, from 1."""
     if separator == "whitespace":
         return [(number, line.split()) for number, line in enumerate(file, 1) if line.strip()]
     csv.field_size_limit(LONGEST_FIELD)  # its own default, 131,072 characters, is shorter than texts may be

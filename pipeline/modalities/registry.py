@@ -61,7 +61,8 @@ def find_modality(name: str) -> Modality:
         inputs.find_kind(name)
     except BundleError as error:
         raise GraftError(
-            f"The modality `{name}` can be trained but not served. {error.message} Its package must declare both."
+            f"The modality `{name}` can be trained but not served. {error.message} "
+            "Its package must declare both."
         ) from error
     return modality
 

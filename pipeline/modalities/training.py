@@ -30,11 +30,11 @@ class Classifier(Protocol):
     """A backbone with a linear head: a torch module whose inputs are those of the served model."""
 
     half_precision_part: str
-    """Name of the submodule that computes in float16 in half precision: the backbone, without what must stay exact."""
+    """Name of the submodule that computes in float16 in half precision; what must stay exact is outside it."""
 
     @property
     def embed(self) -> Callable[..., torch.Tensor]:
-        """From the served model's inputs, by name, to what the head reads: float32 of shape (batch, features)."""
+        """From the served model's inputs, by name, to what the head reads: float32 (batch, features)."""
         ...
 
     def __call__(self, **feeds: torch.Tensor) -> torch.Tensor:
@@ -177,7 +177,7 @@ class Training(Protocol):
 
 
 class Baseline(Protocol):
-    """A simple classifier: its name, and its probabilities of samples, float64 of shape (samples, classes)."""
+    """A simple classifier: its name, and its probabilities of samples, float64 (samples, classes)."""
 
     @property
     def name(self) -> str:

@@ -68,7 +68,7 @@ def _version(bundle: Bundle) -> str:
 
 
 def is_packaged(run: RunFolder) -> bool:
-    """Whether both stores still hold what the run's stage put there; they need nothing where BentoML has no service."""
+    """Whether both stores still hold what the stage put there: nothing, where BentoML has no service."""
     tags, bundle = json.loads(run.bento.read_bytes()), open_bundle(run.bundle)
     if not _has_service(bundle):
         return bool(tags == {"model": None, "bento": None})

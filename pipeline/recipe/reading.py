@@ -115,7 +115,8 @@ def _explain(error: ValidationError, kind: type[Recipe]) -> Iterator[str]:
         elif item["type"] == "missing":
             yield f"{place}: is required"
         else:
-            yield f"{place or 'recipe'}: {item['msg'].removeprefix('Value error, ')} (found {_shown(item['input'])})"
+            message = item["msg"].removeprefix("Value error, ")
+            yield f"{place or 'recipe'}: {message} (found {_shown(item['input'])})"
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever the YAML held

@@ -1,4 +1,4 @@
-"""The sections that the recipes of all kinds of input have: frozen, unknown keys refused, each with its defaults.
+"""The sections of every recipe: frozen, unknown keys refused, each with its defaults.
 
 What one kind has beside or instead of them stands in its own room, such as ``pipeline/modalities/image``.
 """
@@ -65,9 +65,10 @@ class Table(Section):
 
 
 class Splits(Section):
-    """Shares of the samples that never train: validation selects, test measures, calibration sets the ranges of static int8.
+    """Shares of the samples that never train.
 
-    ``calibration`` is 0 where nothing needs it.
+    Validation selects, test measures, and calibration sets the ranges of static int8; it is 0 where nothing
+    needs it.
     """
 
     validation: float = Field(default=0.15, gt=0, lt=1)
@@ -78,7 +79,8 @@ class Splits(Section):
     def _leave_training_data(self) -> Splits:
         if self.validation + self.test + self.calibration >= 1:
             raise ValueError(
-                "validation, test and calibration together must leave something to train on (their sum must be below 1)"
+                "validation, test and calibration together must leave something to train on "
+                "(their sum must be below 1)"
             )
         return self
 
@@ -225,7 +227,7 @@ class Recipe(Section):
 
     @classmethod
     def keys(cls) -> list[str]:
-        """Return all keys in the order in which people read them: a kind's own sections after the backbone."""
+        """Return all keys as people read them: a kind's own sections come after the backbone."""
         common = list(Recipe.model_fields)
         place = common.index("backbone") + 1
         return [*common[:place], *cls.own_keys(), *common[place:]]

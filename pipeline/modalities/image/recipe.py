@@ -70,7 +70,7 @@ class ImageRecipe(Recipe):
     def _calibrate_static_int8(self) -> ImageRecipe:
         if "onnx-int8" in self.export.formats and not self.data.splits.calibration:
             raise ValueError(
-                "export.formats: onnx-int8 of pictures is calibrated on samples that neither train, select nor test; "
-                "set them aside: data.splits.calibration: 0.05"
+                "export.formats: onnx-int8 of pictures is calibrated on samples that neither train, "
+                "select nor test; set them aside: data.splits.calibration: 0.05"
             )
         return self
