@@ -103,7 +103,7 @@ def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
     from pipeline.finetune.prepared import Prepared, Split
     from pipeline.finetune.strategies.full import Full
     from pipeline.machine.settings import apply_settings, choose_settings
-    from pipeline.recipe.sections import TextFinetune
+    from pipeline.modalities.text.recipe import TextFinetune
     from pipeline.tasks.classification import CLASSIFICATION
 
     section = TextFinetune(

@@ -145,7 +145,7 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
     from pipeline.machine.settings import apply_settings, choose_settings
     from pipeline.modalities.image.examples import ImageExamples
     from pipeline.modalities.image.network import ImageClassifier, Normalisation
-    from pipeline.recipe.sections import ImageFinetune
+    from pipeline.modalities.image.recipe import ImageFinetune
     from pipeline.tasks.classification import CLASSIFICATION
 
     section = ImageFinetune(batch_size=batch, epochs=1)

@@ -29,9 +29,9 @@ COUNTS = {2: "two", 3: "three", 4: "four"}
 
 def recipe_classes() -> Mapping[str, type[BaseModel]]:
     """The class of each kind's recipe, by the name of the kind."""
-    from pipeline.recipe.sections import ImageRecipe, TextRecipe
+    from pipeline.modalities.registry import find_modality
 
-    return {"image": ImageRecipe, "text": TextRecipe}
+    return {name: find_modality(name).recipe for name in ("image", "text")}
 
 
 @dataclass(frozen=True)

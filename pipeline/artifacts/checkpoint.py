@@ -16,7 +16,8 @@ from pydantic import TypeAdapter
 from pipeline.artifacts.history import History, write_history
 from pipeline.errors import GraftError
 from pipeline.files import atomic
-from pipeline.modalities.modality import Classifier, modality_named
+from pipeline.modalities.registry import find_modality
+from pipeline.modalities.training import Classifier
 from serving.model.files import hash_file
 from serving.model.inputs.kind import InputSpec
 from serving.model.inputs.registry import AnyInputSpec
@@ -113,7 +114,7 @@ def load_checkpoint(folder: Path) -> tuple[Classifier, CheckpointCard]:
     from safetensors.torch import load_file
 
     card = read_card(folder)
-    classifier = modality_named(card.input.modality).build_classifier(card.network, len(card.labels))
+    classifier = find_modality(card.input.modality).load().build_classifier(card.network, len(card.labels))
     try:
         classifier.saved().load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (OSError, RuntimeError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.files.layout import RunFolder
 from pipeline.machine.versions import versions_of
+from pipeline.modalities.registry import find_modality
 from pipeline.recipe.reading import section_json
 from pipeline.recipe.sections import Recipe
 from pipeline.recipe.stage import Inputs, Stage
@@ -17,14 +18,14 @@ def _inputs(recipe: Recipe, _: RunFolder) -> Inputs:
     """The recipe's section, and every file's size and time of change, which cost less than its content."""
     from pipeline.data.intake import read_labelled
 
-    states = hashlib.sha256()
-    for example in read_labelled(recipe.data, texts=recipe.modality == "text"):
+    states, modality = hashlib.sha256(), find_modality(recipe.modality)
+    for example in read_labelled(recipe.data, cells=modality.samples_are_cells):
         content = _file_state(example.path) if example.text is None else (example.text,)
         line = json.dumps([example.source, example.label, example.strata, *content])
         states.update(line.encode(errors="surrogatepass"))
     return {
         "section": section_json(recipe.data),
-        "input": section_json(recipe.text) if recipe.modality == "text" else "",
+        "input": modality.content(recipe).settings,
         "seed": recipe.seed,
         "files": states.hexdigest(),
         "versions": versions_of("pillow", "scikit-learn"),

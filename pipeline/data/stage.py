@@ -12,7 +12,7 @@ from pipeline.data.split import assign_splits
 from pipeline.files.audit import Audit, write_audit
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import SPLITS, Sample, write_samples
-from pipeline.modalities.content import content_of
+from pipeline.modalities.registry import find_modality
 from pipeline.recipe.sections import Recipe
 
 log = logging.getLogger("graft")
@@ -20,8 +20,9 @@ log = logging.getLogger("graft")
 
 def prepare_data(recipe: Recipe, run: RunFolder) -> None:
     """Write the run's table of samples, and what the audit found."""
-    examples = read_labelled(recipe.data, texts=recipe.modality == "text")
-    found = audit(examples, recipe.data, content_of(recipe))
+    modality = find_modality(recipe.modality)
+    examples = read_labelled(recipe.data, cells=modality.samples_are_cells)
+    found = audit(examples, recipe.data, modality.content(recipe))
     kept = [(item.example, item.sha256) for item in found.kept]
     splits = assign_splits(
         [e.label for e, _ in kept], [e.strata for e, _ in kept], recipe.data.splits, recipe.seed

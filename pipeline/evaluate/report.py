@@ -13,7 +13,7 @@ from pipeline.evaluate.plots import plot_confusion, plot_learning, plot_reliabil
 from pipeline.files.audit import Audit
 from pipeline.files.samples import Sample
 from pipeline.measures.records import Metrics
-from pipeline.modalities.modality import Modality, Shown
+from pipeline.modalities.training import Shown, Training
 from pipeline.reporting.page import render_page
 from pipeline.tasks.task import Task
 
@@ -84,7 +84,7 @@ def render_report(
     labels: Sequence[str],
     scored: Scored,
     records: Records,
-    modality: Modality,
+    modality: Training,
     task: Task,
 ) -> str:
     """Render the page as HTML, with every picture inside it.
@@ -115,7 +115,7 @@ def render_report(
     )
 
 
-def find_mistakes(scored: Scored, labels: Sequence[str], modality: Modality, task: Task) -> list[Mistake]:
+def find_mistakes(scored: Scored, labels: Sequence[str], modality: Training, task: Task) -> list[Mistake]:
     """Return up to 24 wrong answers that the model was surest of, the worst first.
 
     Args:

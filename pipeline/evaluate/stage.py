@@ -24,7 +24,8 @@ from pipeline.measures.metrics import compare_with_baseline, measure
 from pipeline.measures.records import BaselineMetrics, Metrics, write_metrics
 from pipeline.measures.reference import VALIDATION_SAMPLES, Answers, Reference, write_reference
 from pipeline.modalities.inference import compute_logits
-from pipeline.modalities.modality import Modality, modality_of
+from pipeline.modalities.registry import modality_of
+from pipeline.modalities.training import Training
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
 from serving.model.inputs.registry import open_preprocessor
@@ -79,7 +80,7 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
     require_lead(metrics.baseline, run.report, ship_anyway=recipe.evaluate.ship_below_baseline)
 
 
-def answer_samples(everything: Sequence[Sample], run: RunFolder, modality: Modality) -> Reference:
+def answer_samples(everything: Sequence[Sample], run: RunFolder, modality: Training) -> Reference:
     """Score the test split and some of validation by the checkpoint, and fit its temperature.
 
     Args:
@@ -132,7 +133,7 @@ def _measure(
     return metrics.model_copy(update={"baseline": baseline})
 
 
-def _baseline(recipe: Recipe, modality: Modality, train: Part, scored: Scored) -> BaselineMetrics | None:
+def _baseline(recipe: Recipe, modality: Training, train: Part, scored: Scored) -> BaselineMetrics | None:
     """Measure a simple classifier that is fitted on the training split; None where the modality has none."""
     baseline = modality.fit_baseline(train.samples, train.targets, recipe.seed)
     if baseline is None:

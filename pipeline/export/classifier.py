@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pipeline.modalities.modality import Classifier
+from pipeline.modalities.training import Classifier
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.tasks.task import Task
 

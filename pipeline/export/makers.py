@@ -22,7 +22,7 @@ from pipeline.files.layout import cache_folder
 from pipeline.files.samples import Sample, evenly
 from pipeline.measures.reference import Reference
 from pipeline.measures.temperature import correction
-from pipeline.modalities.modality import Classifier, Modality
+from pipeline.modalities.training import Classifier, Training
 from pipeline.recipe.sections import Format, LimitChanges
 from serving.model.inputs.item import Feeds, Preprocessor
 from serving.model.inputs.kind import InputSpec
@@ -51,7 +51,7 @@ class ExportContext:
     """
 
     limits: Mapping[Format, LimitChanges]
-    modality: Modality
+    modality: Training
     calibration_samples: int
     samples: Sequence[Sample]
     classifier: Classifier

@@ -16,8 +16,9 @@ from pipeline.files.layout import RunFolder
 from pipeline.files.samples import digest, read_samples
 from pipeline.machine.versions import installed_versions
 from pipeline.measures.reference import Reference, read_reference
-from pipeline.modalities.modality import Classifier, modality_of
+from pipeline.modalities.registry import find_modality, modality_of
 from pipeline.modalities.tensors import hash_tensors
+from pipeline.modalities.training import Classifier
 from pipeline.recipe.reading import hash_recipe
 from pipeline.recipe.sections import Recipe
 from serving.model.inputs.registry import open_preprocessor
@@ -53,7 +54,7 @@ def export(recipe: Recipe, run: RunFolder) -> None:
     context = ExportContext(
         limits=recipe.export.limits,
         modality=modality_of(recipe),
-        calibration_samples=CALIBRATION_SAMPLES[recipe.modality],
+        calibration_samples=find_modality(recipe.modality).calibration_samples,
         samples=read_samples(run),
         classifier=classifier,
         preprocessor=open_preprocessor(card.input, run.checkpoint),
@@ -72,9 +73,6 @@ def export(recipe: Recipe, run: RunFolder) -> None:
                 files[file] = _write_further(file, source, context, folder)
         record = Candidates(version=version, lineage=lineage, files=files)
         atomic.write_bytes(folder / run.made.name, record.to_bytes())
-
-
-CALIBRATION_SAMPLES = {"image": 512, "text": 2048}
 
 
 def _write_further(file: str, source: bytes, context: ExportContext, folder: Path) -> Made:

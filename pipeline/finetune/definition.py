@@ -13,11 +13,12 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
     from pipeline.files.samples import digest, read_samples
     from pipeline.files.sources import hash_source
 
-    shape = recipe.text if recipe.modality == "text" else recipe.image
     weights = recipe.backbone.weights
     trained_on = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
     return {
-        "sections": [section_json(section) for section in (recipe.backbone, shape, recipe.finetune)],
+        "sections": [
+            section_json(section) for section in (recipe.backbone, *recipe.own_sections(), recipe.finetune)
+        ],
         "seed": recipe.seed,
         "samples": digest(trained_on),
         "weights": weights if weights == "hub" else hash_source(weights, "backbone.weights"),

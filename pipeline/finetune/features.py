@@ -22,7 +22,7 @@ from pipeline.files import atomic
 from pipeline.files.layout import cache_folder
 from pipeline.machine.settings import Settings
 from pipeline.machine.versions import versions_of
-from pipeline.modalities.modality import Classifier, Examples, Modality, Pretrained
+from pipeline.modalities.training import Classifier, Examples, Pretrained, Training
 from pipeline.reporting.progress import track
 from serving.model.runtimes.machine import cpu_limit
 
@@ -62,7 +62,7 @@ class Extractor:
         modality: The modality of the samples.
     """
 
-    def __init__(self, pretrained: Pretrained, settings: Settings, modality: Modality) -> None:
+    def __init__(self, pretrained: Pretrained, settings: Settings, modality: Training) -> None:
         self.pretrained = pretrained
         self.settings = settings
         self.modality = modality

@@ -19,7 +19,7 @@ from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.modalities.inference import compute_logits
-from pipeline.modalities.modality import ParameterGroup
+from pipeline.modalities.training import ParameterGroup
 from pipeline.reporting.progress import track
 
 log = logging.getLogger("graft")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.machine.settings import Settings
+from pipeline.modalities.training import TrainingOptions
 from pipeline.recipe.sections import Finetune
 
 
@@ -41,11 +42,12 @@ class Plan:
     seed: int
 
 
-def plan_of(section: Finetune, settings: Settings, seed: int) -> Plan:
+def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, seed: int) -> Plan:
     """Make the plan of a recipe.
 
     Args:
         section: The recipe's section ``finetune``.
+        options: What the kind of input asks of the training.
         settings: What this machine trains on.
         seed: The recipe's seed.
     """
@@ -57,19 +59,9 @@ def plan_of(section: Finetune, settings: Settings, seed: int) -> Plan:
         weight_decay=section.weight_decay,
         warmup=section.warmup,
         label_smoothing=section.label_smoothing,
-        freeze_batch_norm=_freezes_batch_norm(section),
-        batch_by_length=_batches_by_length(section),
+        freeze_batch_norm=options.freeze_batch_norm,
+        batch_by_length=options.by_length,
         device=settings.device,
         precision=settings.precision,
         seed=seed,
     )
-
-
-def _freezes_batch_norm(section: Finetune) -> bool:
-    """Whether a section asks for it; sections of kinds without batch norms have no such choice."""
-    return getattr(section, "batch_norm", "train") == "frozen"
-
-
-def _batches_by_length(section: Finetune) -> bool:
-    """Whether a section asks for it; sections of kinds of one length have no such choice."""
-    return getattr(section, "batching", "random") == "buckets"

@@ -14,7 +14,7 @@ from pipeline.finetune.head import LinearHead, train_head
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.settings import Settings
 from pipeline.modalities.inference import compute_logits
-from pipeline.modalities.modality import Classifier, Examples, Modality, Pretrained
+from pipeline.modalities.training import Classifier, Examples, Pretrained, Training
 from pipeline.tasks.task import Task
 
 log = logging.getLogger("graft")
@@ -75,7 +75,7 @@ def prepare(
     class_weights: NDArray[np.float32] | None,
     strategy: Strategy,
     settings: Settings,
-    modality: Modality,
+    modality: Training,
     task: Task,
 ) -> Prepared:
     """Fit a head on the frozen backbone's features, and set it.

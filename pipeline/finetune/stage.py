@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 import numpy as np
 
 from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_checkpoint
 from pipeline.artifacts.history import HeadRecord, History
 from pipeline.files.layout import RunFolder
-from pipeline.files.samples import Sample, labels_of, read_samples
+from pipeline.files.samples import labels_of, read_samples
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import plan_of
 from pipeline.finetune.prepared import Prepared, Split, balance, prepare
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
-from pipeline.modalities.modality import Modality, Pretrained, modality_of
+from pipeline.modalities.registry import modality_of
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
 
@@ -29,13 +28,19 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     settings = choose_settings(section.device, section.precision)
     apply_settings(settings, recipe.seed)
     modality, strategy = modality_of(recipe), strategy_named(section.mode)
+    options = modality.training_options(section)
     pretrained = modality.load_pretrained(recipe)
     everything = read_samples(run)
     labels = labels_of(everything)
-    training, validation = (
-        load_split(split, everything, labels, recipe, run, modality, pretrained)
-        for split in ("train", "validation")
-    )
+
+    def load(split: str, augment: object = None) -> Split:
+        """Decode a split through the code that serves it; only the training split is augmented."""
+        samples = [sample for sample in everything if sample.split == split]
+        examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)
+        targets = np.array([labels.index(sample.label) for sample in samples])
+        return Split(examples, targets, [sample.sha256 for sample in samples])
+
+    training, validation = load("train", options.augment), load("validation")
     prepared = prepare(
         pretrained,
         training,
@@ -46,7 +51,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
         modality=modality,
         task=task_of(recipe),
     )
-    outcome = train(prepared, plan_of(section, settings, recipe.seed), strategy)
+    outcome = train(prepared, plan_of(section, options, settings, recipe.seed), strategy)
     save_checkpoint(
         run.checkpoint,
         outcome.state,
@@ -56,23 +61,6 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
         record(settings, prepared, outcome),
     )
     log.info("finetune: kept epoch %d of %d", outcome.best_epoch, len(outcome.epochs) - 1)
-
-
-def load_split(
-    split: str,
-    everything: Sequence[Sample],
-    labels: Sequence[str],
-    recipe: Recipe,
-    run: RunFolder,
-    modality: Modality,
-    pretrained: Pretrained,
-) -> Split:
-    """Decode a split through the code that serves it; only the training split is augmented."""
-    samples = [sample for sample in everything if sample.split == split]
-    augment = recipe.finetune.augment if split == "train" else None
-    examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)
-    targets = np.array([labels.index(sample.label) for sample in samples])
-    return Split(examples, targets, [sample.sha256 for sample in samples])
 
 
 def record(settings: Settings, prepared: Prepared, outcome: Outcome) -> History:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.errors import GraftError
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
 from pipeline.package.carried import (
@@ -39,23 +38,30 @@ def package(_: Recipe, run: RunFolder) -> None:
     """Store the bundle as a BentoML model, build the Bento from ``bentofile.yaml``, and write both tags.
 
     Both are named after the run and versioned by content, so that packaging the same bundle again changes
-    nothing.
+    nothing. Where BentoML has no service for the bundle's kind of input, both tags are null.
 
     Raises:
         BundleError: The bundle has changed, or has no passed receipt.
-        GraftError: BentoML has no service for the bundle's kind of input.
     """
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     bundle = open_bundle(run.bundle)
-    if find_kind(bundle.manifest.input.modality).bento_service is None:
-        raise GraftError(
-            f"BentoML has no service for {bundle.manifest.input.modality} input. "
-            "Serve it with: graft serve RUN"
+    if not _has_service(bundle):
+        atomic.write_json(run.bento, {"model": None, "bento": None})
+        log.info(
+            "package: no Bento, because BentoML has no service for %s input; it is served by: graft serve %s",
+            bundle.manifest.input.modality,
+            run.root,
         )
+        return
     model_tag = _store_model(bundle, f"{bundle.manifest.name}:{_version(bundle)}")
     bento_tag = _build_bento(bundle, model_tag)
     atomic.write_json(run.bento, {"model": model_tag, "bento": bento_tag})
     log.info("package: bentoml serve %s", bento_tag)
+
+
+def _has_service(bundle: Bundle) -> bool:
+    """Return whether BentoML has a service for the bundle's kind of input."""
+    return find_kind(bundle.manifest.input.modality).bento_service is not None
 
 
 def _version(bundle: Bundle) -> str:
@@ -73,8 +79,12 @@ def _version(bundle: Bundle) -> str:
 
 def is_packaged(run: RunFolder) -> bool:
     """Whether both stores still hold what the run's stage put there."""
-    tags = json.loads(run.bento.read_bytes())
-    files = _describe(open_bundle(run.bundle), tags["bento"], tags["model"])
+    tags, bundle = json.loads(run.bento.read_bytes()), open_bundle(run.bundle)
+    if not _has_service(bundle):
+        return bool(tags == {"model": None, "bento": None})
+    if tags["bento"] is None:  # the kind has got a service since
+        return False
+    files = _describe(bundle, tags["bento"], tags["model"])
     return _holds_model(run.bundle, _place("models", tags["model"])) and _holds_service(
         _place("bentos", tags["bento"]), files
     )

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.files.layout import RunFolder
+from pipeline.modalities.registry import modules_of
 from pipeline.recipe.sections import Recipe
 from pipeline.recipe.stage import Stage
 from pipeline.run.imports import import_closure, package_of, source_path
-from pipeline.run.kinds import modules_of
 
 RESOURCE_SUFFIXES = frozenset({".html", ".jinja", ".txt"})
 

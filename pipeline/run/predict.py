@@ -10,6 +10,8 @@ from pathlib import Path
 from pipeline.errors import GraftError
 from pipeline.files.layout import find_bundle
 from pipeline.reporting.progress import track
+from serving.model.inputs.kind import FileBody
+from serving.model.inputs.registry import find_kind
 from serving.model.predictor import load_predictor
 from serving.model.schemas import ErrorDetail, Prediction
 
@@ -66,11 +68,12 @@ def predict_all(run: Path, asked: Sequence[Asked], artifact: str | None = None) 
         artifact: A published artifact's name; by default what a benchmark recommends, or the bundle's first.
 
     Raises:
-        GraftError: A text is asked for, but the run is on pictures.
+        GraftError: A text is asked for, but the run takes files.
     """
     predictor = load_predictor(find_bundle(run), artifact=artifact)
-    if predictor.manifest.input.modality == "image" and any(one.text is not None for one in asked):
-        raise GraftError(f"{run}: takes pictures. Name their files; --text is for runs on texts.")
+    kind = find_kind(predictor.manifest.input.modality)
+    if isinstance(kind.body, FileBody) and any(one.text is not None for one in asked):
+        raise GraftError(f"{run}: takes {kind.plural}. Name their files; --text is for runs on texts.")
 
     def predict_one(one: Asked) -> Answer:
         try:

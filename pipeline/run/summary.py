@@ -51,7 +51,7 @@ class Summary:
         receipt: What was proven of ``onnx-fp32``.
         artifacts: What became of each artifact, by its name.
         report: The page of the evaluation.
-        bento: The tag of the Bento.
+        bento: The tag of the Bento; also None where BentoML has no service for the kind of input.
     """
 
     run: Path
@@ -82,6 +82,8 @@ class Summary:
             lines.append(f"report    {self.report}")
         if self.bento:
             lines.append(f"service   graft serve {self.run}   or   bentoml serve {self.bento}")
+        elif any(stage.stage == "package" for stage in self.stages):  # BentoML has no service for the kind
+            lines.append(f"service   graft serve {self.run}")
         return "\n".join(lines)
 
 
@@ -136,6 +138,6 @@ def _read_proof(path: Path) -> Proof:
     )
 
 
-def _read_tag(path: Path) -> str:
-    tag: str = json.loads(path.read_bytes())["bento"]
+def _read_tag(path: Path) -> str | None:
+    tag: str | None = json.loads(path.read_bytes())["bento"]
     return tag

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.files.samples import evenly
-from pipeline.modalities.modality import Readable
+from pipeline.modalities.training import Readable
 from pipeline.reporting.progress import track
 from serving.model.runtimes.machine import cpu_limit
 from serving.model.scorer import Scorer

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from pipeline.modalities.modality import Readable
+from pipeline.modalities.training import Readable
 from serving.model.receipt import Speedup
 from serving.model.scorer import Scorer
 

@@ -18,7 +18,7 @@ from pipeline.export.half import to_half
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
 from pipeline.measures.reference import read_reference
-from pipeline.modalities.modality import modality_of
+from pipeline.modalities.registry import modality_of
 from pipeline.recipe.reading import load_recipe
 from pipeline.verify.receipt import Claim, Evidence, build_receipt
 from serving.model.bundle import open_bundle

@@ -28,7 +28,7 @@ from serving.model.inputs.kind import ArrayTensor
 from serving.model.inputs.registry import find_kind, list_kinds
 from serving.model.manifest import hash_labels
 from tests.conftest import free_port, serving
-from tests.serving import rows as module
+from tests.kinds.rows import served as module
 
 LABELS = ("down", "flat", "up")
 WEIGHTS = np.array([[-2.0, 0.0, 2.0], [-1.0, 0.5, 1.0], [0.0, 0.0, 0.5]], np.float32)

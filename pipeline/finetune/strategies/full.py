@@ -9,7 +9,7 @@ from torch import nn
 
 from pipeline.finetune.head import GENTLE
 from pipeline.finetune.plan import Plan
-from pipeline.modalities.modality import Classifier, ParameterGroup
+from pipeline.modalities.training import Classifier, ParameterGroup
 
 
 @dataclass(frozen=True)

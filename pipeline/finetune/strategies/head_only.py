@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.finetune.head import PENALTIES
 from pipeline.finetune.plan import Plan
-from pipeline.modalities.modality import Classifier, ParameterGroup
+from pipeline.modalities.training import Classifier, ParameterGroup
 
 
 @dataclass(frozen=True)

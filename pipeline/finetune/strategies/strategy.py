@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pipeline.finetune.plan import Plan
-from pipeline.modalities.modality import Classifier, ParameterGroup
+from pipeline.modalities.training import Classifier, ParameterGroup
 
 
 class Strategy(Protocol):

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.evaluate.report import MISTAKES_SHOWN, Scored, find_mistakes
 from pipeline.files.samples import Sample
-from pipeline.modalities.modality import Modality, Shown
+from pipeline.modalities.training import Shown, Training
 from pipeline.tasks.classification import CLASSIFICATION
 
 
@@ -33,7 +33,7 @@ def find(probabilities: list[list[float]], targets: list[int]):
     after = np.array(probabilities)
     samples = cast("list[Sample]", [Bytes(f"folder/{index}") for index in range(len(after))])
     scored = Scored(samples, np.array(targets), before=after, after=after)
-    return find_mistakes(scored, ("a", "b"), cast("Modality", Texts()), CLASSIFICATION)
+    return find_mistakes(scored, ("a", "b"), cast("Training", Texts()), CLASSIFICATION)
 
 
 def test_find_mistakes_shows_wrong_answers_the_surest_first() -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from pipeline.finetune.plan import Plan, plan_of
 from pipeline.machine.settings import Settings
-from pipeline.recipe.sections import Finetune, ImageFinetune, TextFinetune
+from pipeline.modalities.image.recipe import ImageFinetune
+from pipeline.modalities.text.recipe import TextFinetune
+from pipeline.recipe.sections import Finetune
 
 CPU = Settings("cpu", "fp32", threads=2, why="test")
 

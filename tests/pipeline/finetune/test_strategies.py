@@ -13,8 +13,8 @@ from pipeline.finetune.loop import train
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.strategies.head_only import HeadOnly
 from pipeline.finetune.strategies.registry import STRATEGIES, strategy_named
-from pipeline.modalities.modality import Classifier, ParameterGroup
 from pipeline.modalities.tensors import hash_tensors
+from pipeline.modalities.training import Classifier, ParameterGroup
 from pipeline.recipe.sections import Finetune
 from tests.pipeline.finetune.test_loop import PLAN, prepared
 

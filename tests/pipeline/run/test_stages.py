@@ -14,8 +14,8 @@ from pipeline.cli.main import COMMANDS
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import Sample, write_samples
+from pipeline.modalities.image.recipe import ImageRecipe
 from pipeline.recipe.reading import parse_recipe
-from pipeline.recipe.sections import ImageRecipe
 from pipeline.recipe.stage import Stage
 from pipeline.run.imports import source_path
 from pipeline.run.stages import STAGES
