@@ -229,7 +229,11 @@ INPUT_CODE = (*DECODING_CODE, "pipeline/modalities")
 CHECKPOINT_CODE = tuple(f"pipeline/{name}.py" for name in ("artifacts/checkpoint", "modalities/inference"))
 CONTENT_CODE = (
     "pipeline/modalities/content.py",
-    *(f"pipeline/modalities/{name}/content.py" for name in ("image", "text")),
+    *(
+        f"pipeline/modalities/{name}/{file}.py"
+        for name in ("image", "text")
+        for file in ("content", "modality")
+    ),
 )
 JUDGING_CODE = (
     "pipeline/files/samples.py",
