@@ -30,7 +30,7 @@ class Classifier(Protocol):
     """A backbone with a linear head: a torch module whose inputs are those of the served model."""
 
     half_precision_part: str
-    """Name of the submodule that computes in float16 in half precision; what must stay exact is outside it."""
+    """Name of the submodule that computes in float16 in half precision; what stays exact is outside it."""
 
     @property
     def embed(self) -> Callable[..., torch.Tensor]:
