@@ -25,7 +25,7 @@ def tables(generate: ModuleType) -> ModuleType:
 
 
 def fields_of(section: type[BaseModel], place: str = "") -> Iterator[str]:
-    """Every key of a section, dotted, found another way than the script does: from the section's JSON schema."""
+    """Every key of a section, dotted, by its JSON schema: another way than the script's."""
     schema = section.model_json_schema(by_alias=True)
 
     def walk(node: dict, place: str) -> Iterator[str]:

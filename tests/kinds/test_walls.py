@@ -81,7 +81,7 @@ def test_every_exception_is_still_needed() -> None:
 
 
 def test_pipeline_has_no_circle_of_files_deferred_imports_included() -> None:
-    graph = grimp.build_graph("pipeline")
+    graph = grimp.build_graph("pipeline", cache_dir=None)
     sorter = TopologicalSorter(
         {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     )

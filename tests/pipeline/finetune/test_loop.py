@@ -15,9 +15,9 @@ from pipeline.finetune.prepared import Prepared, Split
 from pipeline.finetune.strategies.full import Full
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.network import ImageClassifier, Normalisation
+from pipeline.modalities.image.recipe import ImageAugment
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.tensors import hash_tensors
-from pipeline.recipe.sections import ImageAugment
 from pipeline.tasks.classification import CLASSIFICATION
 
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -19,11 +19,11 @@ from pipeline.run.stages import STAGES
 from tests.conftest import ROOT
 
 KINDS = ("image", "text")
-# These still import the rooms of all kinds of input through `pipeline.modalities`.
-IMPORT_EVERY_KIND = {"data", "finetune", "evaluate", "export", "verify"}
 TEMPLATES = {
     "pipeline/data/recipe.yaml.jinja": set(),
     "pipeline/evaluate/report.html.jinja": {"evaluate"},
+    "pipeline/modalities/image/recipe.yaml.jinja": set(),
+    "pipeline/modalities/text/recipe.yaml.jinja": set(),
     "pipeline/package/README.md.jinja": {"package"},
     "pipeline/reporting/page.html.jinja": {"evaluate", "verify"},
     "pipeline/verify/report.html.jinja": {"verify"},
@@ -93,10 +93,9 @@ def test_no_stage_imports_the_server_the_client_or_the_commands(stage: Stage) ->
 
 def test_a_run_does_not_depend_on_other_kinds_of_input() -> None:
     for stage in STAGES:
-        if stage.name not in IMPORT_EVERY_KIND:
-            for kind, other in zip(KINDS, reversed(KINDS), strict=True):
-                rooms = (f"pipeline.modalities.{other}.", f"serving.model.inputs.{other}.")
-                assert [module for module in closure_of(stage, kind) if module.startswith(rooms)] == []
+        for kind, other in zip(KINDS, reversed(KINDS), strict=True):
+            rooms = (f"pipeline.modalities.{other}.", f"serving.model.inputs.{other}.")
+            assert [module for module in closure_of(stage, kind) if module.startswith(rooms)] == []
 
 
 def test_every_template_outdates_the_stages_that_render_it() -> None:
