@@ -28,7 +28,7 @@ def _inputs(recipe: Recipe, _: RunFolder) -> Inputs:
         "input": modality.content(recipe).settings,
         "seed": recipe.seed,
         "files": states.hexdigest(),
-        "versions": versions_of("pillow", "scikit-learn"),
+        "versions": versions_of("scikit-learn", *modality.packages),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.files.layout import RunFolder
 from pipeline.files.sources import hash_files
 from pipeline.machine.versions import TRAINING_PACKAGES, versions_of
+from pipeline.modalities.registry import find_modality
 from pipeline.recipe.reading import section_json
 from pipeline.recipe.sections import Recipe
 from pipeline.recipe.stage import Inputs, Stage
@@ -20,7 +21,7 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "samples": digest(read_samples(run)),
         "checkpoint": hash_files(run.checkpoint.iterdir()),
         "audit": hash_files([run.audit]),
-        "versions": versions_of(*TRAINING_PACKAGES),
+        "versions": versions_of(*TRAINING_PACKAGES, *find_modality(recipe.modality).packages),
     }
 
 

@@ -6,6 +6,7 @@ from pipeline.files.layout import RunFolder
 from pipeline.files.sources import hash_files
 from pipeline.machine.settings import hardware_names
 from pipeline.machine.versions import RUNTIME_PACKAGES, TRAINING_PACKAGES, versions_of
+from pipeline.modalities.registry import find_modality
 from pipeline.recipe.reading import hash_recipe, section_json
 from pipeline.recipe.sections import Recipe
 from pipeline.recipe.stage import Inputs, Stage
@@ -21,7 +22,14 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "export": section_json(recipe.export),
         "samples": digest(read_samples(run)),
         "files": hash_files([*checkpoint, run.reference]),
-        "versions": versions_of(*TRAINING_PACKAGES, "onnx", "onnxscript", "scipy", *RUNTIME_PACKAGES),
+        "versions": versions_of(
+            *TRAINING_PACKAGES,
+            *find_modality(recipe.modality).packages,
+            "onnx",
+            "onnxscript",
+            "scipy",
+            *RUNTIME_PACKAGES,
+        ),
         "machine": hardware_names() if builds_plans else "",
     }
 

@@ -14,7 +14,7 @@ from pipeline.export.makers import ExportContext, export_source, make_file
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import digest, read_samples
-from pipeline.machine.versions import installed_versions
+from pipeline.machine.versions import MODEL_PACKAGES, versions_of
 from pipeline.measures.reference import Reference, read_reference
 from pipeline.modalities.registry import find_modality, modality_of
 from pipeline.modalities.tensors import hash_tensors
@@ -43,18 +43,18 @@ def export(recipe: Recipe, run: RunFolder) -> None:
         DataError: Samples changed since the audit.
     """
     classifier, card = load_checkpoint(run.checkpoint)
-    reference = read_reference(run.reference)
+    reference, kind = read_reference(run.reference), find_modality(recipe.modality)
     lineage = Lineage(
         recipe_sha256=hash_recipe(recipe),
         data_sha256=digest(read_samples(run)),
         weights_sha256=card.weights_sha256,
         checkpoint_sha256=hash_checkpoint(run.checkpoint),
-        versions=installed_versions(),
+        versions=versions_of(*MODEL_PACKAGES, *kind.packages),
     )
     context = ExportContext(
         limits=recipe.export.limits,
         modality=modality_of(recipe),
-        calibration_samples=find_modality(recipe.modality).calibration_samples,
+        calibration_samples=kind.calibration_samples,
         samples=read_samples(run),
         classifier=classifier,
         preprocessor=open_preprocessor(card.input, run.checkpoint),

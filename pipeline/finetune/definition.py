@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.files.layout import RunFolder
 from pipeline.machine.versions import TRAINING_PACKAGES, versions_of
+from pipeline.modalities.registry import find_modality
 from pipeline.recipe.reading import section_json
 from pipeline.recipe.sections import Recipe
 from pipeline.recipe.stage import Inputs, Stage
@@ -22,7 +23,9 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "seed": recipe.seed,
         "samples": digest(trained_on),
         "weights": weights if weights == "hub" else hash_source(weights, "backbone.weights"),
-        "versions": versions_of(*TRAINING_PACKAGES, "onnxruntime-gpu", "onnxruntime"),
+        "versions": versions_of(
+            *TRAINING_PACKAGES, *find_modality(recipe.modality).packages, "onnxruntime-gpu", "onnxruntime"
+        ),
     }
 
 

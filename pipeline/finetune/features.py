@@ -22,6 +22,7 @@ from pipeline.files import atomic
 from pipeline.files.layout import cache_folder
 from pipeline.machine.settings import Settings
 from pipeline.machine.versions import versions_of
+from pipeline.modalities.registry import find_modality
 from pipeline.modalities.training import Classifier, Examples, Pretrained, Training
 from pipeline.reporting.progress import track
 from serving.model.runtimes.machine import cpu_limit
@@ -45,7 +46,7 @@ class FeatureExtractor(nn.Module):
 def features_key(pretrained: Pretrained, settings: Settings) -> str:
     """What a feature depends on besides the sample: the network, its input, and the way to compute it."""
     way = "onnxruntime fp32" if settings.device == "cpu" else f"torch {settings.device} {settings.precision}"
-    versions = versions_of("torch", "pillow", "tokenizers", "transformers")
+    versions = versions_of("torch", *find_modality(pretrained.input.modality).packages)
     document = [pretrained.network, pretrained.weights_sha256, pretrained.input.model_dump(), way, versions]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -19,7 +19,19 @@ PACKAGES = (
     "pillow",
     "scikit-learn",
 )
-TRAINING_PACKAGES = ("torch", "timm", "transformers", "tokenizers", "scikit-learn", "pillow")
+TRAINING_PACKAGES = ("torch", "scikit-learn")
+"""What every training depends on, beside the packages of the kind of input."""
+MODEL_PACKAGES = (
+    "graft-ml",
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "numpy",
+    "scikit-learn",
+)
+"""What every model is made with, beside the packages of the kind of input."""
 RUNTIME_PACKAGES = (
     "onnxruntime-gpu",
     "onnxruntime",

@@ -106,6 +106,8 @@ class Modality:
         content: Gives what the audit asks, for a recipe of the class.
         propose: Says how sure the kind is that some data are its own; None where they are not.
         calibration_samples: Number of samples that int8 is calibrated on at most.
+        packages: Names of the distributions that decode the kind's inputs and build its networks. A run is
+            redone when the version of one of them changes, and a bundle names the versions.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Modality:
     content: Callable[[Any], Content]
     propose: Callable[[Look], Proposal | None]
     calibration_samples: int = 512
+    packages: tuple[str, ...] = ()
 
     @property
     def training(self) -> str:

@@ -31,7 +31,12 @@ class Section(BaseModel):
 
 
 class Range(Section):
-    """The numbers that make one class: ``from`` ≤ value < ``below``."""
+    """The numbers that make one class: ``from`` ≤ value < ``below``.
+
+    Attributes:
+        from_: Least value of the class; without it, the class has no lower end.
+        below: The class ends before this value; without it, the class has no upper end.
+    """
 
     from_: float | None = Field(default=None, alias="from")
     below: float | None = None
@@ -52,7 +57,7 @@ class Table(Section):
         text: For kinds of input whose samples are cells of the table, such as texts: the column with the
             sample itself.
         label: The column with the label.
-        classes: For a numeric label: the range of values of each class.
+        classes: For a numeric label: the range of values of each class, by its name.
     """
 
     separator: str = ","
@@ -67,8 +72,11 @@ class Table(Section):
 class Splits(Section):
     """Shares of the samples that never train.
 
-    Validation selects, test measures, and calibration sets the ranges of static int8; it is 0 where nothing
-    needs it.
+    Attributes:
+        validation: Share of the samples that selects the epoch and fits the temperature.
+        test: Share of the samples that only measures: ``evaluate``, ``verify`` and ``benchmark`` read it.
+        calibration: Share of the samples that ``onnx-int8`` is made with, and nothing else. Pictures need
+            it; where it is 0, other kinds use the validation split.
     """
 
     validation: float = Field(default=0.15, gt=0, lt=1)
@@ -93,8 +101,10 @@ class Data(Section):
             installed package ships.
         table: How to read the CSV file.
         stratify_by: Further columns of the table whose mix every split keeps.
+        splits: How the samples are divided.
         on_unreadable: ``refuse`` the data, or ``skip`` samples that serving would refuse and count them.
-        on_conflict: The same for equal samples under different labels.
+        on_conflict: ``refuse`` the data, or ``skip`` equal samples under different labels, all of them, and
+            count them.
     """
 
     source: str
@@ -123,10 +133,19 @@ class Finetune(Section):
     Attributes:
         mode: ``features`` trains a linear head on the frozen backbone; ``full`` then trains everything from
             there.
+        epochs: Passes over the training split.
+        batch_size: Samples in a step.
+        learning_rate: Peak of the head's learning rate; the optimiser is AdamW, and the rate falls to 0 along
+            a cosine.
         layer_decay: Factor of the learning rate from each layer to the one below it (arXiv:1801.06146); 1 for
             one rate.
-        class_weights: ``auto`` balances when the largest class has over 1.5 times the samples of the
-            smallest.
+        weight_decay: AdamW's weight decay; biases and normalisation have none.
+        warmup: Share of the steps in which the learning rate rises.
+        label_smoothing: Share of the target that is spread over all classes.
+        class_weights: ``balanced`` weights each class inversely to its size; ``auto`` does so when the
+            largest class has over 1.5 times the samples of the smallest.
+        device: Where the network is trained; ``auto`` is CUDA where torch finds it.
+        precision: Number format of training; ``auto`` follows a fixed rule (docs/adr/0001).
     """
 
     mode: Literal["features", "full"] = "full"
@@ -206,9 +225,15 @@ class Recipe(Section):
     """Every choice of a run. A kind of input narrows the types of some fields, and adds sections of its own.
 
     Attributes:
-        name: Names the run's folder, the bundle and the service.
-        seed: Fixes splits, order and random changes of the samples.
+        name: Names the run's folder, the bundle and the Bento: lower-case letters, digits, ``.``, ``_`` and
+            ``-``.
+        seed: Fixes the splits, the order of the samples, augmentation and the bootstrap.
         modality: Name of the kind of input.
+        data: Where the labelled samples are.
+        backbone: The pretrained network.
+        finetune: How the backbone learns the task.
+        evaluate: How the test split is judged.
+        export: What is made for serving.
     """
 
     name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=60)

@@ -8,6 +8,7 @@ from pipeline.files.layout import RunFolder
 from pipeline.files.sources import hash_files
 from pipeline.machine.settings import hardware_names
 from pipeline.machine.versions import RUNTIME_PACKAGES, versions_of
+from pipeline.modalities.registry import find_modality
 from pipeline.recipe.reading import section_json
 from pipeline.recipe.sections import Recipe
 from pipeline.recipe.stage import Inputs, Stage
@@ -18,7 +19,9 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "machine": hardware_names(),  # a run that was moved to another machine is verified there again
         "export": section_json(recipe.export),
         "files": hash_files([run.reference, *run.candidates.iterdir()]),
-        "versions": versions_of(*RUNTIME_PACKAGES, "pillow", "tokenizers", "scikit-learn", "scipy"),
+        "versions": versions_of(
+            *RUNTIME_PACKAGES, "scikit-learn", "scipy", *find_modality(recipe.modality).packages
+        ),
     }
 
 

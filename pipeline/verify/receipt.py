@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pipeline.artifacts.limits import Limits
 from pipeline.errors import GraftError
 from pipeline.machine.settings import cpu_name
-from pipeline.machine.versions import installed_versions, versions_of
+from pipeline.machine.versions import MODEL_PACKAGES, RUNTIME_PACKAGES, versions_of
 from pipeline.measures.reference import Reference
+from pipeline.modalities.registry import find_modality
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.verify.checks import check
 from pipeline.verify.comparison import compare, compare_calibration
@@ -24,19 +25,19 @@ from serving.model.runtimes.machine import cpu_limit
 from serving.model.runtimes.session import Runtime
 from serving.model.scorer import Scorer
 
-RUNTIME_PACKAGES = ("openvino", "tensorrt-cu13", "nvidia-cudnn-cu13")
-
 
 @dataclass(frozen=True)
 class Claim:
     """What an artifact claims to be.
 
     Attributes:
+        modality: Name of the kind of input.
         labels: The class names that its probabilities are of, in their order.
         reference_sha256: Hash of the file of the checkpoint's answers.
         lineage: What the model was made from.
     """
 
+    modality: str
     labels: tuple[str, ...]
     reference_sha256: str
     lineage: Lineage
@@ -83,7 +84,7 @@ def build_receipt(
         precision=artifact.precision,
         in_use=scorer.session.in_use,
         machine=_describe_machine(artifact.runtime),
-        versions=installed_versions() | versions_of(*RUNTIME_PACKAGES),
+        versions=versions_of(*MODEL_PACKAGES, *find_modality(claim.modality).packages, *RUNTIME_PACKAGES),
         artifact_sha256=artifact.sha256,
         plan=artifact.plan,
         reference_sha256=claim.reference_sha256,

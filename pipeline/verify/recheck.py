@@ -103,7 +103,7 @@ def _recheck(bundle: Bundle, artifact: Artifact, evidence: Evidence) -> Receipt:
     assert artifact.receipt is not None, "a bundle that is open has receipts"
     published = read_receipt(bundle.path_of(artifact.receipt))
     manifest = bundle.manifest
-    claim = Claim(manifest.labels, manifest.reference.sha256, manifest.lineage)
+    claim = Claim(manifest.input.modality, manifest.labels, manifest.reference.sha256, manifest.lineage)
     scorer = load_scorer(bundle.folder, artifact, open_preprocessor(manifest.input, bundle.folder))
     limits = LIMITS["fp32"] if artifact.name == SOURCE else published_limits(published)
     return build_receipt(scorer, claim, evidence, limits, made=published.made)

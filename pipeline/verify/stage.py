@@ -76,7 +76,7 @@ def prepare(recipe: Recipe, run: RunFolder, card: CheckpointCard) -> Judge:
         recipe.export,
         candidates,
         open_preprocessor(card.input, run.checkpoint),
-        Claim(card.labels, hash_file(run.reference), candidates.lineage),
+        Claim(card.input.modality, card.labels, hash_file(run.reference), candidates.lineage),
         Evidence(reference, {sha256: originals[sha256] for sha256 in reference.samples()}),
     )
 

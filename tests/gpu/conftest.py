@@ -120,7 +120,7 @@ def measure(run: RunFolder, request: pytest.FixtureRequest) -> Measure:
         )
         preprocessor = open_preprocessor(manifest.input, bundle.folder)
         scorer = load_scorer(place.parent, artifact, preprocessor)
-        claim = Claim(manifest.labels, manifest.reference.sha256, manifest.lineage)
+        claim = Claim(manifest.input.modality, manifest.labels, manifest.reference.sha256, manifest.lineage)
         originals = {sample.sha256: sample for sample in read_samples(run)}
         evidence = Evidence(read_reference(run.reference), originals)
         receipt = build_receipt(scorer, claim, evidence, LIMITS[precision])

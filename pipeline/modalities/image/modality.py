@@ -37,4 +37,5 @@ IMAGE: Final = Modality(
     columns=COLUMNS,
     content=judge_content,
     propose=propose,
+    packages=("timm", "torchvision", "pillow"),
 )

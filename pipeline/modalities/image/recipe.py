@@ -24,7 +24,15 @@ class ImageBackbone(Backbone):
 
 
 class Image(Section):
-    """How a picture becomes input; what is left out comes from timm's configuration of the backbone."""
+    """How a picture becomes input; what is left out comes from timm's configuration of the backbone.
+
+    Attributes:
+        size: Side of the square input, in pixels.
+        crop_pct: Share of the resized side that the crop keeps.
+        crop_mode: ``center`` keeps the aspect ratio and cuts off what is outside the square; ``squash``
+            resizes each side for itself.
+        interpolation: Method of resizing.
+    """
 
     size: int | None = Field(default=None, ge=16, le=2048)
     crop_pct: float | None = Field(default=None, gt=0, le=1)
@@ -33,7 +41,13 @@ class Image(Section):
 
 
 class ImageAugment(Section):
-    """Random changes of the training pictures; each is one that does not change the label."""
+    """Random changes of the training pictures; each is one that does not change the label.
+
+    Attributes:
+        horizontal_flip: Mirror half of the pictures, drawn by chance, left to right.
+        vertical_flip: Mirror half of the pictures, drawn by chance, top to bottom.
+        crop_scale: Least and largest share of the area that a random crop keeps; ``[1.0, 1.0]`` for no crop.
+    """
 
     horizontal_flip: bool = True
     vertical_flip: bool = False
@@ -52,6 +66,7 @@ class ImageFinetune(Finetune):
 
     Attributes:
         batch_norm: ``train`` updates the batch statistics; ``frozen`` keeps the pretrained ones.
+        augment: Random changes of the training pictures.
     """
 
     batch_norm: Literal["train", "frozen"] = "train"
@@ -59,7 +74,16 @@ class ImageFinetune(Finetune):
 
 
 class ImageRecipe(Recipe):
-    """Every choice of a run on pictures."""
+    """Every choice of a run on pictures.
+
+    Attributes:
+        modality: The kind of input.
+        backbone: The pretrained network.
+        image: How a picture becomes input.
+        finetune: How the backbone learns the task.
+        evaluate: How the test split is judged.
+        export: What is made for serving.
+    """
 
     modality: Literal["image"] = "image"
     backbone: ImageBackbone

@@ -40,4 +40,5 @@ TEXT: Final = Modality(
     content=judge_content,
     propose=propose,
     calibration_samples=2048,
+    packages=("transformers", "tokenizers"),
 )

@@ -28,7 +28,7 @@ class Text(Section):
     """How a text becomes input.
 
     Attributes:
-        max_tokens: Longer texts are cut at the end, special tokens included in the count.
+        max_tokens: Longer texts are cut at the end, and every answer to one says so. Special tokens count.
         max_characters: Longer texts are refused.
     """
 
@@ -61,6 +61,7 @@ class TextFinetune(Finetune):
     Attributes:
         batching: ``buckets`` puts texts of similar length together, so that little is padded; ``random`` does
             not.
+        augment: Random changes of the training texts.
     """
 
     epochs: int = Field(default=1, ge=1, le=1000)
@@ -80,7 +81,16 @@ class TextExport(Export):
 
 
 class TextRecipe(Recipe):
-    """Every choice of a run on texts."""
+    """Every choice of a run on texts.
+
+    Attributes:
+        modality: The kind of input.
+        backbone: The pretrained encoder.
+        text: How a text becomes input.
+        finetune: How the backbone learns the task.
+        evaluate: How the test split is judged.
+        export: What is made for serving.
+    """
 
     modality: Literal["text"] = "text"
     backbone: TextBackbone

@@ -23,7 +23,7 @@ def test_another_environment_gives_the_same_version_and_file(
     run = RunFolder(Path(shutil.copytree(tiny_run, tmp_path / "run")))
     before, content = read_candidates(run.made), run.model.read_bytes()
     others = dict(before.lineage.versions) | {"transformers": "99.0", "bentoml": "99.0"}
-    monkeypatch.setattr(stage, "installed_versions", lambda: others)
+    monkeypatch.setattr(stage, "versions_of", lambda *_: others)
     export(load_recipe(run.recipe), run)
     after = read_candidates(run.made)
     assert after.lineage.versions == others, "they stand beside it"
@@ -35,3 +35,9 @@ def test_what_transformers_notes_of_itself_is_no_part_of_a_version() -> None:
     config = {"model_type": "bert", "transformers_version": "5.10", "layers": {"dtype": "float32", "size": 3}}
     assert stage._decisive({"config": config}) == {"config": {"model_type": "bert", "layers": {"size": 3}}}
     assert json.dumps(stage._decisive(config)) != json.dumps(config)
+
+
+def test_packages_that_a_kind_does_not_use_are_no_part_of_its_runs(tiny_run: Path) -> None:
+    named = read_candidates(RunFolder(tiny_run).made).lineage.versions
+    assert {"torch", "timm", "pillow"} <= named.keys()
+    assert not {"transformers", "tokenizers", "bentoml"} & named.keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from pipeline.artifacts.checkpoint import read_card
 from pipeline.artifacts.formats import SOURCE
@@ -10,7 +11,7 @@ from pipeline.artifacts.limits import LIMITS
 from pipeline.files.layout import RunFolder
 from pipeline.recipe.reading import load_recipe
 from pipeline.verify.judge import Judge
-from pipeline.verify.receipt import Claim, build_receipt
+from pipeline.verify.receipt import build_receipt
 from pipeline.verify.stage import prepare
 from serving.model.scorer import Scorer
 
@@ -28,9 +29,7 @@ def receipt_of(
     run: RunFolder, scorer: Scorer | None = None, tier: str = "fp32", labels: tuple[str, ...] | None = None
 ) -> dict[str, object]:
     judge = judge_of(run)
-    claim = (
-        judge.claim if labels is None else Claim(labels, judge.claim.reference_sha256, judge.claim.lineage)
-    )
+    claim = judge.claim if labels is None else replace(judge.claim, labels=labels)
     made = judge.candidates.files["model.onnx"]
     receipt = build_receipt(scorer or judge.load(SOURCE), claim, judge.evidence, LIMITS[tier], made=made)
     return json.loads(receipt.to_bytes())
