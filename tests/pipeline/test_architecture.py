@@ -36,7 +36,7 @@ WIDE = (
     "benchmarks/text_training.py", "benchmarks/training.py", "examples/solar-cells/", "pipeline/artifacts/",
     "pipeline/benchmark/", "pipeline/cli/", "pipeline/data/", "pipeline/evaluate/", "pipeline/export/",
     "pipeline/finetune/", "pipeline/measures/", "pipeline/modalities/",
-    "pipeline/package/", "pipeline/recipe/", "pipeline/reporting/", "pipeline/run/", "pipeline/verify/",
+    "pipeline/package/", "pipeline/recipe/", "pipeline/reporting/", "pipeline/run/",
     "serving/client/", "serving/server/", "serving/service/", "tests/conftest.py", "tests/e2e/",
     "tests/encoders.py", "tests/gpu/", "tests/pipeline/benchmark/", "tests/pipeline/export/",
     "tests/pipeline/modalities/", "tests/pipeline/test_image_kinds.py",
