@@ -38,7 +38,7 @@ class ColdStart:
 
     Attributes:
         seconds: Seconds from opening the bundle to the first answer, with the files in the system's cache.
-            For an artifact of OpenVINO they include the import of that library, which no other artifact needs.
+            For an artifact of OpenVINO they include importing that library, which no other artifact needs.
         peak_rss_mb: Largest resident memory of the process in MB of 10^6 bytes, without that of a GPU.
     """
 
@@ -85,7 +85,7 @@ class Timing:
         batches: Number of batches that were timed in all rounds together.
         p50_ms: Median time of a batch, in milliseconds.
         p90_ms: 90th percentile of the batches of all rounds, in milliseconds.
-        p99_ms: 99th percentile, in milliseconds; of fewer than 100 batches it is little more than the slowest.
+        p99_ms: 99th percentile, in milliseconds; of fewer than 100 batches hardly more than the slowest.
         samples_per_s: Speed in inputs a second.
         rounds_ms: Median time of a batch in each round, in milliseconds. The rounds of all settings are the
             same.

@@ -34,9 +34,9 @@ CIRCLE = frozenset(
 WIDE = (
     "benchmarks/export.py", "benchmarks/rounds.py", "benchmarks/serving/", "benchmarks/startup.py",
     "benchmarks/text_training.py", "benchmarks/training.py", "examples/solar-cells/",
-    "pipeline/cli/", "pipeline/data/", "pipeline/evaluate/", "pipeline/export/",
+    "pipeline/data/", "pipeline/evaluate/", "pipeline/export/",
     "pipeline/finetune/", "pipeline/measures/", "pipeline/modalities/",
-    "pipeline/package/", "pipeline/recipe/", "pipeline/reporting/", "pipeline/run/",
+    "pipeline/recipe/", 
     "serving/client/", "serving/server/", "serving/service/", "tests/conftest.py", "tests/e2e/",
     "tests/encoders.py", "tests/gpu/", "tests/pipeline/benchmark/", "tests/pipeline/export/",
     "tests/pipeline/modalities/", "tests/pipeline/test_image_kinds.py",
