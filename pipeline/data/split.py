@@ -1,4 +1,4 @@
-"""Disjoint, stratified splits, fixed by the seed."""
+"""The assignment of samples to disjoint, stratified splits, which the seed fixes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from pipeline.files.samples import SPLITS, Split
 from pipeline.recipe.sections import Splits
 
 NEEDED: tuple[Split, ...] = SPLITS[:3]  # every label is in each of these
-RARE = 4
+RARE = 4  # a combination of label and strata with fewer samples is not split by itself
 
 
 def assign_splits(
     labels: Sequence[str], strata: Sequence[tuple[str, ...]], splits: Splits, seed: int
 ) -> list[Split]:
-    """Give every sample its split, keeping the mix of labels and strata in each.
+    """Assign every sample to a split, keeping the mix of labels and strata in each split.
 
     Args:
-        labels: Each sample's label.
-        strata: Its values in the columns to stratify by, too. A combination too rare to be split joins
-            another of its label.
-        splits: The shares of validation and test.
-        seed: The same seed and samples give the same splits.
+        labels: The label of each sample.
+        strata: The values of each sample in further columns to stratify by. A combination too rare to be
+            split joins another of its label.
+        splits: The shares of validation, test and calibration.
+        seed: Seed of the assignment. The same seed and samples give the same splits.
+
+    Returns:
+        The split of each sample.
 
     Raises:
         DataError: There is one class, or a label with too few samples to be in every split.
@@ -50,7 +53,8 @@ def assign_splits(
         )
     except ValueError as error:
         raise DataError(
-            f"data.splits: {len(labels)} samples cannot be split ({error}). Add samples, or change the shares."
+            f"data.splits: {len(labels)} samples cannot be split ({error}). "
+            "Add samples, or change the shares."
         ) from error
     assigned: list[Split] = ["train"] * len(labels)
     for member in test:
@@ -70,12 +74,15 @@ def _strata_of(
 
 
 def _as_text(keys: Sequence[tuple[str, ...]]) -> list[str]:
-    """One string a key, since scikit-learn takes a sequence of tuples for several columns."""
+    """Join each key to one string, since scikit-learn takes a sequence of tuples for several columns."""
     return ["\t".join(key) for key in keys]
 
 
 def _strata(labels: Sequence[str], strata: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """What to stratify by: label and strata; a combination too rare to be split joins its label's most common one."""
+    """Return the key of each sample to stratify by: its label and strata.
+
+    A combination too rare to be split joins the most common one of its label.
+    """
     full = [(label, *values) for label, values in zip(labels, strata, strict=True)]
     counts = Counter(full)
     common = {
@@ -89,12 +96,14 @@ def _refuse_rare(labels: Sequence[str]) -> None:
     counts = Counter(labels)
     if len(counts) < 2:
         raise DataError(
-            f"There is only one label ({', '.join(counts)}); a classifier needs two. Check data.table.label or the subfolders."
+            f"There is only one label ({', '.join(counts)}); a classifier needs two. "
+            "Check data.table.label or the subfolders."
         )
     rare = [f"`{label}` has {count}" for label, count in sorted(counts.items()) if count < 3]
     if rare:
         raise DataError(
-            f"Too few samples to be in train, validation and test: {'; '.join(rare)}; 3 are needed. Add samples, or remove it."
+            f"Too few samples to be in train, validation and test: {'; '.join(rare)}; 3 are needed. "
+            "Add samples, or remove it."
         )
 
 
