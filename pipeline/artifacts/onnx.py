@@ -29,7 +29,7 @@ def to_onnx(
     metadata: Mapping[str, str],
     dynamic_axes: Mapping[str, Sequence[str | None]],
 ) -> bytes:
-    """Export a module.
+    """Export a module as an ONNX file.
 
     Args:
         module: A module that takes named tensors and returns one tensor, in evaluation mode, on the CPU.

@@ -32,39 +32,42 @@ def assign_splits(
         DataError: There is one class, or a label with too few samples to be in every split.
     """
     _refuse_rare(labels)
-    from sklearn.model_selection import train_test_split
-
-    keys = _strata(labels, strata)
-    everything = list(range(len(labels)))
     try:
-        rest, test = train_test_split(
-            everything, test_size=splits.test, stratify=_as_text(keys), random_state=seed
-        )
-        share = splits.validation / (1 - splits.test)
-        rest, validation = train_test_split(
-            rest, test_size=share, stratify=_as_text(_strata_of(rest, labels, strata)), random_state=seed
-        )
-        count = round(splits.calibration * len(labels))
-        kinds = _as_text(_strata_of(rest, labels, strata))
-        calibration = (
-            train_test_split(rest, test_size=count, stratify=kinds, random_state=seed)[1]
-            if splits.calibration
-            else []
-        )
+        drawn = _draw(labels, strata, splits, seed)
     except ValueError as error:
         raise DataError(
             f"data.splits: {len(labels)} samples cannot be split ({error}). "
             "Add samples, or change the shares."
         ) from error
     assigned: list[Split] = ["train"] * len(labels)
-    for member in test:
-        assigned[member] = "test"
-    for member in validation:
-        assigned[member] = "validation"
-    for member in calibration:
-        assigned[member] = "calibration"
+    for split, members in drawn.items():
+        for member in members:
+            assigned[member] = split
     _refuse_absent(labels, assigned)
     return assigned
+
+
+def _draw(
+    labels: Sequence[str], strata: Sequence[tuple[str, ...]], splits: Splits, seed: int
+) -> dict[Split, list[int]]:
+    """Draw the indices of the samples of every split but ``train``.
+
+    Raises:
+        ValueError: A split would be too small to hold every label.
+    """
+    from sklearn.model_selection import train_test_split
+
+    def divide(members: list[int], size: float) -> tuple[list[int], list[int]]:
+        """Return the members that are left and those that are drawn, by a share or a number of them."""
+        keys = _as_text(_strata_of(members, labels, strata))
+        left, drawn = train_test_split(members, test_size=size, stratify=keys, random_state=seed)
+        return left, drawn
+
+    rest, test = divide(list(range(len(labels))), splits.test)
+    rest, validation = divide(rest, splits.validation / (1 - splits.test))
+    count = round(splits.calibration * len(labels))
+    calibration = divide(rest, count)[1] if splits.calibration else []
+    return {"test": test, "validation": validation, "calibration": calibration}
 
 
 def _strata_of(

@@ -51,8 +51,8 @@ def compare(scores: Scores, reference: Reference, limits: Limits) -> Measured:
     not_finite = sum(int((~np.isfinite(rows)).sum()) for rows in (scores.single, *scores.batched.values()))
     shape = _wrong_shape(scores, theirs.shape)
     if shape or not_finite:
-        told = {"shape": shape or ours.shape, "expected_shape": theirs.shape, "not_finite": not_finite}
-        return measured.model_copy(update=told)
+        faults = {"shape": shape or ours.shape, "expected_shape": theirs.shape, "not_finite": not_finite}
+        return measured.model_copy(update=faults)
     figures = (
         {"not_finite": 0}
         | _compare_answers(ours, theirs, limits)
@@ -72,6 +72,7 @@ def _wrong_shape(scores: Scores, expected: tuple[int, ...]) -> tuple[int, ...] |
 
 
 def _compare_answers(ours: Rows, theirs: Rows, limits: Limits) -> dict[str, float | int]:
+    """Compare the probabilities; answers count as equal or not only if the checkpoint's are clear."""
     agree = CLASSIFICATION.agree(ours, theirs)
     clear = CLASSIFICATION.margins(theirs) > limits.margin
     return {
@@ -123,6 +124,7 @@ def _confidence(artifact: Rows, checkpoint: Rows, temperature: float) -> float:
 def _compare_metrics(
     ours: Rows, theirs: Rows, reference: Reference, limits: Limits
 ) -> dict[str, float | dict[str, float] | dict[str, Difference]]:
+    """Compare the metrics of the artifact with those of the checkpoint, with intervals of the differences."""
     targets = reference.test.targets
     clear = CLASSIFICATION.margins(theirs) > limits.margin
     before, after = summarise(theirs, targets), summarise(ours, targets)
@@ -140,7 +142,10 @@ def _compare_metrics(
 
 
 def _compare_batches(scores: Scores, theirs: Rows, limits: Limits) -> dict[str, float | int]:
-    """Compare what the same samples get alone and in batches; a flip counts where the answer is clear."""
+    """Compare the answers of the same samples alone and in batches.
+
+    An answer that flips counts only if the checkpoint's answer is clear.
+    """
     alone = scores.single[scores.chosen]
     margin = max(limits.margin, 2 * limits.max_batch_difference)
     sure = (CLASSIFICATION.margins(theirs) > margin)[scores.chosen]

@@ -131,7 +131,7 @@ class Judge:
         return Verdict(state, receipt, Proven(scorer.artifact, receipt, self.run.candidates))
 
     def _made(self, name: Format) -> Made:
-        """Return how a format's file was made; a format that was not exported has no file."""
+        """Return how a format's file was made; if the format was not exported, that it has no file."""
         missing = Made(because="it was not exported. Export again: graft export RUN --force")
         return self.candidates.files.get(FORMATS[name].file, missing)
 
