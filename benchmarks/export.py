@@ -1,10 +1,10 @@
-"""Export: seconds and bytes of EfficientNet-Lite0; and how fast its and ResNet18's further formats are beside ONNX Runtime in fp32.
+"""Measure the export of EfficientNet-Lite0, and the speed of further formats beside ONNX Runtime in fp32.
 
     python benchmarks/export.py [--rounds 9] [--pictures 20]
 
-Weights are EfficientNet-Lite0's own, and random ones of ResNet18, whose speed is the same; how close answers
-stay is in a run's receipts. One picture a run, on one thread; variants take turns in every round, after a
-warm-up; ranges are those of the rounds.
+The speed is measured of EfficientNet-Lite0 and of ResNet18. The first has its own weights, the second has
+random ones, with which its speed is the same; how close answers stay is in a run's receipts. Each run has one
+picture and one thread. Variants take turns in every round, after a warm-up. Ranges are those of the rounds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LITE0 = {
 
 
 def export(name: str) -> bytes:
-    """One network of 224 pixels and two classes as ``graft export`` writes it."""
+    """Return a network of 224 pixels and two classes as the ONNX file that ``graft export`` writes."""
     import torch
 
     from pipeline.artifacts.onnx import to_onnx
@@ -57,6 +57,7 @@ def export(name: str) -> bytes:
 
 
 def export_once() -> None:
+    """Export EfficientNet-Lite0, and print its hash, and the seconds of it and of the imports, as JSON."""
     start = time.perf_counter()
     import onnx  # noqa: F401
     import onnxscript  # noqa: F401
@@ -77,6 +78,13 @@ def export_once() -> None:
 
 
 def make_sessions(folder: Path, name: str, pictures: list[np.ndarray]) -> dict[str, object]:
+    """Open a session on each format of a network that this machine can run.
+
+    Args:
+        folder: Folder to write the model files to.
+        name: timm's name of the network.
+        pictures: Pictures for the ranges of int8, uint8 of shape (1, 224, 224, 3).
+    """
     from pipeline.export.int8.static import measure_ranges, preprocess, quantize_static
     from serving.model.errors import ProviderError
     from serving.model.runtimes.opening import open_session
@@ -102,21 +110,22 @@ def make_sessions(folder: Path, name: str, pictures: list[np.ndarray]) -> dict[s
 
 
 def compare(name: str, rounds: int, count: int) -> None:
+    """Print the time that each format of a network takes for a picture, and its ratio to fp32."""
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (1, 224, 224, 3), np.uint8) for _ in range(count)]
     print(name)
     with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as folder:
         sessions = make_sessions(Path(folder), name, pictures)
-        found: dict[str, list[float]] = {variant: [] for variant in sessions}
+        times_ms: dict[str, list[float]] = {variant: [] for variant in sessions}
         for number in range(rounds + 1):
             for variant, session in sessions.items():
                 start = time.perf_counter()
                 for picture in pictures:
                     session.run({"image": picture})
-                if number:  # the first is the warm-up
-                    found[variant].append(1000 * (time.perf_counter() - start) / count)
-    for variant, times in found.items():
-        ratios = [fp32 / own for fp32, own in zip(found["onnx-fp32"], times, strict=True)]
+                if number:  # the first round is the warm-up
+                    times_ms[variant].append(1000 * (time.perf_counter() - start) / count)
+    for variant, times in times_ms.items():
+        ratios = [fp32 / other for fp32, other in zip(times_ms["onnx-fp32"], times, strict=True)]
         print(f"  {variant:<14}{statistics.median(times):8.2f} ms   times as fast {spread(ratios)}")
 
 

@@ -1,4 +1,6 @@
-"""Seconds that a user waits: for `graft --help`, for a run of which every stage is done, for the service's first answer.
+"""Measure the seconds that a user waits.
+
+They are timed for `graft --help`, for a run of which every stage is done, and for the service's first answer.
 
 python benchmarks/startup.py [RUN] [--rounds 5]
 """
@@ -23,14 +25,14 @@ PORT = 23907
 
 
 def seconds(command: list[str]) -> float:
-    """How long a command takes."""
+    """Return the seconds that a command takes."""
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - start
 
 
 def first_answer(run: Path, sample: Sample) -> float:
-    """From the start of `graft serve` to its first prediction."""
+    """Return the seconds from the start of `graft serve` to its first prediction."""
     start = time.perf_counter()
     command = [*GRAFT, "serve", str(run), "--port", str(PORT)]
     service = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -44,7 +46,7 @@ def first_answer(run: Path, sample: Sample) -> float:
                 with urllib.request.urlopen(request, timeout=30):
                     return time.perf_counter() - start
             except urllib.error.HTTPError:
-                raise  # it is up, and refuses the sample
+                raise  # the service is up, and refuses the sample
             except (urllib.error.URLError, ConnectionError):
                 if service.poll() is not None:
                     raise
@@ -55,7 +57,7 @@ def first_answer(run: Path, sample: Sample) -> float:
 
 
 def report(name: str, measure: Callable[[], float], rounds: int) -> None:
-    """Print the median and the range, after one warm-up."""
+    """Print the median and the range of several measurements, after one warm-up."""
     measure()
     values = [measure() for _ in range(rounds)]
     print(f"{name:<34} {statistics.median(values):6.2f} s   [{min(values):.2f}, {max(values):.2f}]")

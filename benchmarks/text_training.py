@@ -1,10 +1,10 @@
-"""Texts a second of full fine-tuning, and what comes out of it, beside a plain torch loop.
+"""Measure the texts a second of full fine-tuning, and the quality of its result, beside a plain torch loop.
 
     python benchmarks/text_training.py [--rounds 3] [--texts 3200]
 
 Both train the same encoder (all-MiniLM-L6-v2) with the same head, rates and decay for one epoch on the same
 tweets, 32 a step. The plain loop pads random batches to their longest text and leaves torch at its defaults;
-Graft's is its own trainer. Where the CPU has matrix units for bf16 both use it. The variants take turns, each
+Graft's is its own trainer. If the CPU has matrix units for bf16, both use it. The variants take turns, each
 in a process of its own, and each round gives one ratio.
 """
 
@@ -25,7 +25,12 @@ RATE, LAYER_DECAY, WEIGHT_DECAY = 1e-4, 0.9, 0.01
 
 
 def load(count: int):
-    """The encoder with a new head; examples and class indices of ``count`` tweets to train on, and others."""
+    """Load the encoder with a new head, and tweets.
+
+    Returns:
+        The encoder; the examples and class indices of ``count`` tweets that train; those of the tweets that
+        judge.
+    """
     import torch
 
     from pipeline.files.sources import locate
@@ -58,12 +63,12 @@ def load(count: int):
 
 
 def train_fixed(count: int) -> dict[str, Any]:
-    """The plain loop, every text padded to 128 tokens; its speed only, from a few steps."""
+    """Train a few steps by the plain loop with every text padded to 128 tokens; only its speed counts."""
     return train_plain(min(count, 8 * BATCH), pad_to=128) | {"macro_f1": None}
 
 
 def train_plain(count: int, pad_to: int = 0) -> dict[str, Any]:
-    """What a tutorial writes: shuffle, pad each batch, AdamW at its defaults."""
+    """Train as a tutorial writes it: shuffle, pad each batch, and step by AdamW at its defaults."""
     import torch
 
     from pipeline.finetune.loop import warmup_cosine
@@ -92,12 +97,12 @@ def train_plain(count: int, pad_to: int = 0) -> dict[str, Any]:
 
 
 def train_random(count: int) -> dict[str, Any]:
-    """Graft's trainer without the buckets."""
+    """Train by Graft's loop without its buckets of texts of similar lengths."""
     return train_graft(count, batching="random")
 
 
 def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
-    """Graft's loop with the defaults of a recipe."""
+    """Train by Graft's loop with the defaults of a recipe."""
     from pipeline.finetune.loop import train
     from pipeline.finetune.plan import plan_of
     from pipeline.finetune.prepared import Prepared, Split
@@ -131,7 +136,7 @@ def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
 
 
 def judge(model, per_s: float, judged) -> dict[str, Any]:
-    """Macro F1 on texts that did not train."""
+    """Return the speed with the macro F1 on texts that did not train."""
     from sklearn.metrics import f1_score
 
     from pipeline.modalities.inference import compute_logits

@@ -1,10 +1,10 @@
-"""Pictures a second of feature extraction and of full fine-tuning, beside torch at its defaults.
+"""Measure the pictures a second of feature extraction and of full fine-tuning, beside torch at its defaults.
 
     python benchmarks/training.py [--rounds 3] [--batch 32] [--backbone tf_efficientnet_lite0]
 
-Every variant runs in a process of its own (the allocator's settings are a process's), the variants take
-turns, and each round gives one ratio; the median and the range of the ratios are printed. Pictures are real
-where the demo's data set is installed, else noise.
+Every variant runs in a process of its own (the settings of the allocator hold for a whole process), the
+variants take turns, and each round gives one ratio; the median and the range of the ratios are printed.
+Pictures are real if the demo's data set is installed, and noise otherwise.
 """
 
 from __future__ import annotations
@@ -25,14 +25,19 @@ CLASSES = 2
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to do the work: what it is, and the function that measures it."""
+    """A way to do the work.
+
+    Attributes:
+        name: Name of the variant.
+        measure: Function that measures it with a backbone, pixels and a batch size.
+    """
 
     name: str
     measure: Callable[[str, np.ndarray, int], dict[str, Any]]
 
 
 def load_pixels(count: int) -> np.ndarray:
-    """uint8 (count, 224, 224, 3)."""
+    """Load pictures, uint8 of shape (count, 224, 224, 3)."""
     from pathlib import Path
 
     from serving.model.inputs.image.pixels import decode_image
@@ -49,7 +54,7 @@ def load_pixels(count: int) -> np.ndarray:
 
 
 def pretrained(backbone: str):
-    """The same network for every variant: timm's, with random weights of one seed."""
+    """Return the network that every variant uses: timm's, with random weights of one seed."""
     import timm
     import torch
 
@@ -58,7 +63,7 @@ def pretrained(backbone: str):
 
 
 def features_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
-    """torch's default: fp32, NCHW, eager."""
+    """Extract features with torch at its defaults: fp32, NCHW, eager."""
     import torch
 
     model = pretrained(backbone)
@@ -77,7 +82,10 @@ def features_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, A
 
 
 def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
-    """The exported backbone in ONNX Runtime, one thread a run, as many runs at once as CPUs."""
+    """Extract features as Graft does: with the exported backbone in ONNX Runtime.
+
+    Each run has one thread, and as many run at once as there are CPUs.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from pipeline.artifacts.onnx import to_onnx
@@ -102,7 +110,9 @@ def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, A
     def run() -> np.ndarray:
         batches = [pixels[start : start + batch] for start in range(0, len(pixels), batch)]
         with ThreadPoolExecutor(cpu_limit()) as pool:
-            return np.concatenate(list(pool.map(lambda b: session.run(None, {"image": b})[0], batches)))
+            return np.concatenate(
+                list(pool.map(lambda images: session.run(None, {"image": images})[0], batches))
+            )
 
     return _timed(run, len(pixels))
 
@@ -115,7 +125,7 @@ def _timed(run: Callable[[], np.ndarray], count: int) -> dict[str, Any]:
 
 
 def train_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
-    """A plain torch loop at its defaults: fp32, NCHW, stock allocator."""
+    """Train by a plain torch loop at its defaults: fp32, NCHW, stock allocator."""
     import timm
     import torch
 
@@ -135,7 +145,7 @@ def train_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
 
 
 def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
-    """One epoch of Graft's own loop, augmentation included, after a short one to warm up."""
+    """Train one epoch by Graft's own loop, augmentation included, after a short one to warm up."""
     import timm
 
     from pipeline.finetune.loop import train
@@ -194,7 +204,7 @@ COUNTS = {"feature extraction": 192, "full fine-tuning": 256}
 
 
 def compare(work: str, backbone: str, batch: int, rounds: int) -> None:
-    """Print both variants' pictures a second, and their ratio round by round."""
+    """Print the pictures a second of both variants, and the ratio of the two in each round."""
     arguments = ("--child", work, "--backbone", backbone, "--batch", batch)
     results = [
         [measure_apart(__file__, *arguments, "--index", index) for index in (0, 1)] for _ in range(rounds)

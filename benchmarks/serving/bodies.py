@@ -1,4 +1,4 @@
-"""Requests as bytes, from a run's test split: prebuilt, so that the load generator only writes them."""
+"""Requests as bytes, made from a run's test split, so that the load generator only has to write them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOUNDARY = "a-line-that-no-picture-holds"
 
 
 def read_inputs(run: Path, most: int) -> list[bytes]:
-    """Pictures or texts of the test split."""
+    """Read at most so many pictures or texts of the test split of a run."""
     return [
         sample.read()
         for sample in [sample for sample in read_samples(RunFolder(run)) if sample.split == "test"][:most]
@@ -21,12 +21,16 @@ def read_inputs(run: Path, most: int) -> list[bytes]:
 
 
 def http_request(body: bytes, content_type: str, path: str = "/predict") -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    """Return the bytes of a POST request."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 
 def form_request(picture: bytes) -> bytes:
-    """A picture as the file `image` of a form."""
+    """Return the request with a picture as the file `image` of a form."""
     disposition = 'Content-Disposition: form-data; name="image"; filename="picture"'
     head = f"--{BOUNDARY}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n"
     body = head.encode() + picture + f"\r\n--{BOUNDARY}--\r\n".encode()
@@ -34,21 +38,25 @@ def form_request(picture: bytes) -> bytes:
 
 
 def raw_request(picture: bytes) -> bytes:
-    """A picture as the body itself."""
+    """Return the request with a picture as the body itself."""
     return http_request(picture, "application/octet-stream")
 
 
 def json_request(text: bytes) -> bytes:
+    """Return the request with a text as the key `text` of JSON."""
     return http_request(json.dumps({"text": text.decode()}).encode(), "application/json")
 
 
 def common_request(modality: str, item: bytes) -> bytes:
-    """The request that ours and the peers all understand."""
+    """Return the request that our service and all peers understand."""
     return form_request(item) if modality == "image" else json_request(item)
 
 
 def hostile_requests(modality: str, item: bytes) -> list[bytes]:
-    """What a service must refuse, and outlive: an input cut in half, no input, an unknown path."""
+    """Return requests that a service must refuse, and outlive.
+
+    They are an input cut in half, no input, and an unknown path.
+    """
     content_type = "application/octet-stream" if modality == "image" else "application/json"
     cut = item[: len(item) // 2] if modality == "image" else b'{"text": "cut o'
     return [
@@ -59,7 +67,7 @@ def hostile_requests(modality: str, item: bytes) -> list[bytes]:
 
 
 def write_requests(folder: Path, requests: Sequence[bytes]) -> Path:
-    """One file a request, for the load generator's process."""
+    """Write each request to a file of its own, for the process of the load generator."""
     folder.mkdir()
     for index, request in enumerate(requests):
         (folder / f"{index:05}.http").write_bytes(request)

@@ -1,4 +1,6 @@
-"""What a user writes around ONNX Runtime when there is only a model file: both peers share it, so that they differ in their server alone.
+"""The code that a user writes around ONNX Runtime when there is only a model file.
+
+Both peers share it, so that they differ in their server alone.
 
 The session is the one of ONNX Runtime's documentation, with its default options:
 https://onnxruntime.ai/docs/api/python/api_summary.html For the tuned variants the environment's THREADS sets
@@ -22,6 +24,7 @@ ARTIFACT = "onnx-fp32"
 
 
 def read_manifest(bundle: Path) -> dict[str, Any]:
+    """Read the manifest of a bundle."""
     return json.loads((bundle / "manifest.json").read_bytes())
 
 
@@ -34,7 +37,7 @@ def _session_options() -> ort.SessionOptions | None:
 
 
 class Model:
-    """The fp32 model of a bundle, and what its manifest says of input and labels."""
+    """The fp32 model of a bundle, with the input and the labels of its manifest."""
 
     def __init__(self, bundle: Path) -> None:
         manifest = read_manifest(bundle)
@@ -49,7 +52,7 @@ class Model:
             self.tokenizer.enable_truncation(self.spec["max_tokens"])
 
     def read_picture(self, file: BinaryIO) -> dict[str, np.ndarray]:
-        """The model's input, from a picture's file."""
+        """Decode the file of a picture to the model's input."""
         height, width = self.spec["height"], self.spec["width"]
         image = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
         image = image.resize(self._resized(image), Image.Resampling[self.spec["interpolation"].upper()])
@@ -57,7 +60,7 @@ class Model:
         return {"image": np.asarray(image.crop((left, top, left + width, top + height)))[np.newaxis]}
 
     def _resized(self, image: Image.Image) -> tuple[int, int]:
-        """The width and height from which the centre is cropped."""
+        """Return the width and height to which a picture is resized before its centre is cropped."""
         height, width = (int(self.spec[side] / self.spec["crop_pct"]) for side in ("height", "width"))
         if self.spec["crop_mode"] == "squash":
             return width, height
@@ -66,16 +69,16 @@ class Model:
         return width, max(int(width * image.height / image.width), height)
 
     def read_text(self, text: str) -> dict[str, np.ndarray]:
-        """The model's input, from a text."""
+        """Turn a text into the model's input."""
         ids = np.array([self.tokenizer.encode(text).ids], np.int64)
         return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
     def predict(self, feeds: dict[str, np.ndarray]) -> np.ndarray:
-        """The probability of each label."""
+        """Return the probability of each label."""
         return self.session.run(None, feeds)[0][0]
 
     def describe(self, probabilities: np.ndarray) -> dict[str, Any]:
-        """The answer to a client."""
+        """Return the answer to a client, as a JSON object."""
         best = int(probabilities.argmax())
         return {
             "label": self.labels[best],

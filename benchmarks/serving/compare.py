@@ -1,4 +1,4 @@
-"""Ours beside FastAPI and LitServe: the same bundle, the same requests, the same load generator, in turns.
+"""Compare our service with FastAPI and LitServe: the same bundle, requests and load generator, in turns.
 
     python benchmarks/serving/compare.py RUN [--artifact NAME] [--before CHECKOUT] [--rounds 5] [--seconds 5]
         [--clients 1 8 32] [--json FILE]
@@ -63,7 +63,15 @@ HERE_ALONE = "in this process"
 
 @dataclass
 class Variant:
-    """A server, the requests that it gets, and the predictions that it must give."""
+    """A server under measurement, and what it is asked.
+
+    Attributes:
+        name: Name of the variant.
+        server: The server.
+        requests: The requests that it gets.
+        expected: The predictions that it must give, one for each request.
+        folder: Folder of the requests as files, for the load generator.
+    """
 
     name: str
     server: Server
@@ -75,14 +83,22 @@ class Variant:
 def make_variants(
     options: argparse.Namespace, modality: str, inputs: list[bytes], mine: Predictor
 ) -> list[Variant]:
-    """Ours, ours with raw bodies, and the peers."""
+    """Make the variants: our service, our service with raw bodies, and the peers.
+
+    Args:
+        options: The command's options.
+        modality: Kind of input of the bundle.
+        inputs: The bytes of the inputs.
+        mine: The artifact that our service serves, loaded in this process.
+    """
     fp32 = (
         mine if mine.artifact.name == ARTIFACT else load_predictor(options.run / "bundle", artifact=ARTIFACT)
     )
     of_mine, of_fp32 = ([predictor.predict(item) for item in inputs] for predictor in (mine, fp32))
     same = sum(a.label == b.label for a, b in zip(of_mine, of_fp32, strict=True))
     print(
-        f"{len(inputs)} inputs; ours serves {mine.artifact.name}, the peers {ARTIFACT}, which give {same} of them the same label"
+        f"{len(inputs)} inputs; ours serves {mine.artifact.name}, the peers {ARTIFACT}, "
+        f"which give {same} of them the same label"
     )
     common = [common_request(modality, item) for item in inputs]
     server = ours(options.run, options.port, options.artifact)
@@ -103,18 +119,21 @@ def make_variants(
 
 
 def time_starts(servers: list[Server], request: bytes, starts: int) -> dict[str, list[float]]:
-    """Seconds from a process's start to its first answer, in turns; all run at the end."""
-    found = defaultdict(list)
+    """Time each server from the start of its process to its first answer, in seconds.
+
+    The servers take turns. All of them run at the end.
+    """
+    seconds = defaultdict(list)
     for turn in range(starts):
         for server in servers:
-            found[server.name].append(server.start(request))
+            seconds[server.name].append(server.start(request))
             if turn < starts - 1:
                 server.stop()
-    return found
+    return seconds
 
 
 def check_answers(variant: Variant) -> float:
-    """The largest difference between a probability and what it should be; stops at a wrong answer."""
+    """Return the largest difference between a probability and the expected one; exit at a wrong answer."""
     largest = 0.0
     with contextlib.closing(Caller(variant.server.port)) as caller:
         for index, (request, expected) in enumerate(zip(variant.requests, variant.expected, strict=True)):
@@ -127,14 +146,15 @@ def check_answers(variant: Variant) -> float:
             )
             if answer["label"] != expected.label or difference > AGREE_WITHIN:
                 raise SystemExit(
-                    f"{variant.name} answers input {index} with {body[:300]!r}, and not with {expected.probabilities}"
+                    f"{variant.name} answers input {index} with {body[:300]!r}, "
+                    f"and not with {expected.probabilities}"
                 )
             largest = max(largest, difference)
     return largest
 
 
 def idle_percent(servers: list[Server]) -> dict[str, float]:
-    """Percent of one CPU that each uses while nobody asks."""
+    """Return the percentage of one CPU that each server uses while nobody asks."""
     time.sleep(1)
     before = {server.name: server.cpu_s() for server in servers}
     time.sleep(IDLE_S)
@@ -142,7 +162,11 @@ def idle_percent(servers: list[Server]) -> dict[str, float]:
 
 
 def time_in_process(predictor: Predictor, inputs: list[bytes], seconds: float) -> float:
-    """Milliseconds, the median, to decode one input and to run the session on it, in this process and without HTTP."""
+    """Time the decoding of one input and the run of the session on it, in this process and without HTTP.
+
+    Returns:
+        The median, in milliseconds.
+    """
     took = []
     end = time.perf_counter() + seconds
     for index in range(sys.maxsize):
@@ -157,7 +181,7 @@ def time_in_process(predictor: Predictor, inputs: list[bytes], seconds: float) -
 def run_round(
     variants: list[Variant], options: argparse.Namespace, mine: Predictor, inputs: list[bytes]
 ) -> dict[str, Any]:
-    """Every number of clients with every variant, and the in-process time beside one client."""
+    """Load every variant with every number of clients; beside one client, time the work in this process."""
     found: dict[str, Any] = {"load": defaultdict(dict), "memory": {}}
     for clients in random.sample(options.clients, len(options.clients)):
         turns: list[Variant | None] = [*variants, None] if clients == 1 else [*variants]
@@ -175,7 +199,7 @@ def run_round(
 
 
 def print_load(rounds: list[dict[str, Any]], clients: int) -> None:
-    """The figures at one number of clients, and ours against each of the others."""
+    """Print the figures at one number of clients, and the ratios of ours to each of the others."""
     loads = [each["load"][clients] for each in rounds]
     print(f"\n{clients} client{'s' if clients > 1 else ''}")
     for name in loads[0]:
@@ -189,7 +213,7 @@ def print_load(rounds: list[dict[str, Any]], clients: int) -> None:
 
 
 def print_rest(rounds: list[dict[str, Any]], starts: dict[str, list[float]]) -> None:
-    """What one request costs beside the work itself, memory, and starting."""
+    """Print what one request costs beside the work itself, and the memory and the start of each server."""
     if "in_process_p50_ms" in rounds[0]:
         alone = [each["in_process_p50_ms"] for each in rounds]
         print(f"\none client's p50 beside decoding and the session\n  {HERE_ALONE:<35} ms {spread(alone)}")
@@ -206,7 +230,7 @@ def print_rest(rounds: list[dict[str, Any]], starts: dict[str, list[float]]) -> 
 
 
 def machine() -> dict[str, Any]:
-    """What the figures hold for."""
+    """Describe the machine and the packages that the figures hold for."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -218,7 +242,7 @@ def machine() -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Start all, check all, take the rounds, stop all."""
+    """Start all servers, check their answers, measure the rounds, and stop the servers."""
     modality = read_manifest(options.run / "bundle")["input"]["modality"]
     inputs = read_inputs(options.run, options.inputs)
     mine = load_predictor(options.run / "bundle", artifact=options.artifact)

@@ -1,4 +1,4 @@
-"""What the frame of the service costs a request: CPU time of an echo of 20 kB, in process, without a network.
+"""Measure what the frame of the service costs a request: CPU time of an echo of 20 kB, without a network.
 
     python benchmarks/serving/frame.py RUN [--requests 2000] [--rounds 9] [--bytes 20000] [--json FILE]
 
@@ -37,15 +37,20 @@ from serving.server.settings import Settings
 
 GOAL_MS = 0.20
 PATH, BINARY = "/predict", "application/octet-stream"
-WARM = 500  # requests
+WARM = 500  # number of requests before the first measured one
 
 
 async def echo(request: Request) -> Response:
+    """Answer a request with its own body."""
     return Response(await request.body(), media_type=BINARY)
 
 
 def make_scope(size: int) -> dict[str, Any]:
-    """The scope of a request as uvicorn makes it."""
+    """Return the scope of a request as uvicorn makes it.
+
+    Args:
+        size: Length of the body, in bytes.
+    """
     headers = {
         "host": "127.0.0.1:3000",
         "user-agent": "benchmark",
@@ -69,7 +74,7 @@ def make_scope(size: int) -> dict[str, Any]:
 
 
 async def ask(app: Callable[..., Awaitable[None]], body: bytes, requests: int) -> float:
-    """CPU milliseconds of this process a request."""
+    """Return the CPU milliseconds that this process takes for a request."""
     sent = 0
 
     async def receive() -> dict[str, Any]:
@@ -89,6 +94,7 @@ async def ask(app: Callable[..., Awaitable[None]], body: bytes, requests: int) -
 
 
 async def measure(options: argparse.Namespace) -> dict[str, list[float]]:
+    """Measure the CPU milliseconds of a request in each round, in the frame and in a bare application."""
     parts = open_components(Settings(bundle=options.run / "bundle"))
     endpoint = Endpoint("POST", PATH, "predict", echo, "model", "Echo.", BINARY)
     bare = Starlette(routes=[Route(PATH, echo, methods=["POST"])])
@@ -113,13 +119,13 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=20_000, help="of a body")
     parser.add_argument("--json", type=Path, help="a file for all figures")
     options = parser.parse_args()
-    unread = Path(os.devnull).open("w")  # noqa: SIM115 - the log's handler writes to it until the process ends
+    unread = Path(os.devnull).open("w")  # noqa: SIM115 - the log is written to it until the process ends
     with contextlib.redirect_stderr(unread):
         configure_logging()
     found = asyncio.run(measure(options))
     for name, values in found.items():
         print(f"{name:<16} CPU ms a request   {spread(values, 3)}")
-    ratios = [own / bare for own, bare in zip(*found.values(), strict=True)]
+    ratios = [framed / bare for framed, bare in zip(*found.values(), strict=True)]
     print(f"{'the frame / bare':<16} {'':<18} {spread(ratios)}")
     print(f"goal: at most {GOAL_MS} ms")
     if options.json:

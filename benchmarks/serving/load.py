@@ -1,13 +1,15 @@
-"""The load generator: sends prebuilt requests in a cycle, in a process of its own; its last line is JSON.
+"""The load generator, a process of its own that sends prebuilt requests in a cycle; its last line is JSON.
 
-    python benchmarks/serving/load.py PORT FOLDER --clients 8 --seconds 5     closed loop: each client waits
-    for its answer, and asks again python benchmarks/serving/load.py PORT FOLDER --rate 400 --seconds 5
-    open loop: arrivals at a fixed rate, answered or not
+    python benchmarks/serving/load.py PORT FOLDER --clients 8 --seconds 5
+        closed loop: each client waits for its answer, and asks again
+    python benchmarks/serving/load.py PORT FOLDER --rate 400 --seconds 5
+        open loop: arrivals at a fixed rate, answered or not
 
-It shares its CPUs with the server, so it is light: uvloop, httptools, no bodies kept. Latencies are from
-writing a request to the end of its answer, of those answered with 200. In the open loop it prints `sent` when
-the last request is, and then waits for what is not answered yet; `late_p99_ms` says how far it fell behind
-its own schedule, and with that how far the figures are the generator's and not the server's.
+It shares its CPUs with the server, so it is light: it uses uvloop and httptools, and keeps no bodies.
+Latencies are measured from writing a request to the end of its answer, for requests that are answered with
+200. In the open loop it prints `sent` when the last request is sent, and then waits for the answers that are
+still missing; `late_p99_ms` says how far it fell behind its own schedule, and with that how far the figures
+are the generator's and not the server's.
 """
 
 from __future__ import annotations
@@ -28,13 +30,15 @@ import httptools
 import uvloop
 
 TIMEOUT_S = 60
-NO_ANSWER = 0  # in the place of a status: refused or broken connections, and time-outs
+NO_ANSWER = 0  # stands in the place of a status for refused or broken connections, and for time-outs
 
 
 class Answer(NamedTuple):
+    """An answer: its status, the seconds that it took, and the time of its end (time.monotonic)."""
+
     status: int
     seconds: float
-    at: float  # of time.monotonic
+    ended: float
 
 
 class Connection(asyncio.Protocol):
@@ -71,7 +75,7 @@ class Connection(asyncio.Protocol):
 
 
 class Client:
-    """Keeps its connection, and makes a new one when the server closed it."""
+    """A client that keeps its connection, and makes a new one when the server has closed it."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -102,27 +106,27 @@ class Client:
 async def closed_loop(
     port: int, requests: Iterator[bytes], clients: int, warmup_s: float, seconds: float
 ) -> dict[str, Any]:
-    """What was answered within `seconds`, after the warm-up."""
+    """Let each client ask again and again, and summarise the answers of the `seconds` after the warm-up."""
     start = time.monotonic() + warmup_s
     end = start + seconds
     answers: list[Answer] = []
 
-    async def client() -> None:
-        one = Client(port)
+    async def ask_until_end() -> None:
+        client = Client(port)
         while time.monotonic() < end:
-            answer = await one.ask(next(requests))
-            if start <= answer.at <= end:
+            answer = await client.ask(next(requests))
+            if start <= answer.ended <= end:
                 answers.append(answer)
             if answer.status == NO_ANSWER:
                 await asyncio.sleep(0.01)  # a dead server is no reason to spin
-        one.close()
+        client.close()
 
-    await asyncio.gather(*(client() for _ in range(clients)))
+    await asyncio.gather(*(ask_until_end() for _ in range(clients)))
     return summarise(answers, seconds)
 
 
 async def open_loop(port: int, requests: Iterator[bytes], rate: float, seconds: float) -> dict[str, Any]:
-    """What became of `rate * seconds` arrivals. Each takes an idle connection, or a new one."""
+    """Send `rate * seconds` requests at a fixed rate, each by an idle connection or a new one."""
     idle: list[Client] = []
     answers: list[Answer] = []
     late: list[float] = []
@@ -154,6 +158,7 @@ async def open_loop(port: int, requests: Iterator[bytes], rate: float, seconds: 
 
 
 def summarise(answers: list[Answer], seconds: float) -> dict[str, Any]:
+    """Return the counts of statuses, and the rate and the latencies of the answers with status 200."""
     accepted = [answer.seconds for answer in answers if answer.status == 200]
     return {
         "statuses": dict(sorted(Counter(answer.status for answer in answers).items())),
@@ -164,7 +169,7 @@ def summarise(answers: list[Answer], seconds: float) -> dict[str, Any]:
 
 
 def quantile(values: list[float], share: float) -> float:
-    """By the nearest rank; NaN of nothing."""
+    """Return a quantile by the nearest rank; NaN if there are no values."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
 
 

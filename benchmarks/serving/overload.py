@@ -1,11 +1,13 @@
-"""Ours under four times the load that it can carry: what it accepts, what it refuses, and how soon it is itself again.
+"""Put our service under four times the load that it can carry.
+
+The result is what it accepts, what it refuses, and how soon it is as fast as before.
 
     python benchmarks/serving/overload.py RUN [--artifact NAME] [--times 4] [--seconds 10] [--json FILE]
 
 First a closed loop of 32 clients finds the capacity and the latency at full load. Then arrivals come at a
 fixed rate, whether they are answered or not. Refusals must be 503; any other status fails. After the last
 arrival one client asks again and again: the service has recovered at the first of its answers from which on
-the median is within 20 % of what it was before. Last comes the closed loop again: where its figures are not
+the median is within 20 % of what it was before. Last comes the closed loop again: if its figures are not
 those from before, the machine was not quiet, and the ratios mean little.
 """
 
@@ -28,31 +30,46 @@ from by_hand import read_manifest
 from servers import HERE, Caller, Server, drive, load_arguments, ours
 
 CLIENTS_AT_FULL_LOAD = 32
-NEAR = 1.2  # times the median before
-MEDIAN_OF = 20  # answers
+NEAR = 1.2  # ratio to the median before up to which the service counts as recovered
+MEDIAN_OF = 20  # number of answers
 WATCH_S = 20
 
 
 def ask_alone(port: int, requests: list[bytes], seconds: float) -> list[tuple[float, float]]:
-    """When each request of one client was sent (time.monotonic), and the seconds until its answer; infinite without a 200."""
-    found = []
+    """Ask as one client, one request after the other.
+
+    Returns:
+        For each request the time at which it was sent (time.monotonic), and the seconds until its answer,
+        which are infinite for any answer but 200.
+    """
+    answers = []
     end = time.monotonic() + seconds
     with contextlib.closing(Caller(port)) as caller:
         while (sent := time.monotonic()) < end:
             try:
-                status, _ = caller.ask(requests[len(found) % len(requests)])
+                status, _ = caller.ask(requests[len(answers) % len(requests)])
             except (OSError, http.client.HTTPException):
                 status = 0
-            found.append((sent, time.monotonic() - sent if status == 200 else float("inf")))
-    return found
+            answers.append((sent, time.monotonic() - sent if status == 200 else float("inf")))
+    return answers
 
 
 def median_s(answers: list[tuple[float, float]]) -> float:
+    """Return the median of the seconds that answers took."""
     return statistics.median(seconds for _, seconds in answers)
 
 
 def recovered_after(ended: float, answers: list[tuple[float, float]], before_s: float) -> float | None:
-    """Seconds from the end of the overload until answers are as fast as before and stay so; None if that did not happen."""
+    """Return the seconds from the end of the overload until answers are as fast as before and stay so.
+
+    Args:
+        ended: The time of the end (time.monotonic).
+        answers: What :func:`ask_alone` gave from then on.
+        before_s: The median of the seconds that an answer took before.
+
+    Returns:
+        The seconds, or None if that did not happen.
+    """
     for index in range(len(answers) - MEDIAN_OF + 1):
         sent, seconds = answers[index]
         if max(seconds, median_s(answers[index : index + MEDIAN_OF])) <= NEAR * before_s:
@@ -63,6 +80,7 @@ def recovered_after(ended: float, answers: list[tuple[float, float]], before_s: 
 def overload(
     server: Server, folder: Path, requests: list[bytes], options: argparse.Namespace
 ) -> dict[str, Any]:
+    """Measure the service at full load, under the overload, and after it."""
     full = drive(server.port, folder, clients=CLIENTS_AT_FULL_LOAD, seconds=options.seconds)
     before_s = median_s(ask_alone(server.port, requests, min(options.seconds, 5)))
     arguments = load_arguments(
@@ -89,16 +107,18 @@ def overload(
 
 
 def report(found: dict[str, Any], times: float) -> bool:
-    """Print it; whether every answer was 200 or 503."""
+    """Print the figures, and return whether every answer was 200 or 503."""
     full, over = found["full"], found["over"]
     arrivals = sum(over["statuses"].values())
     others = {status: count for status, count in over["statuses"].items() if status not in {"200", "503"}}
     for name, load in {"full load": full, "and again after all": found["full_again"]}.items():
         print(
-            f"{name:<26} {load['per_s']:.1f} requests/s, p99 {load['p99_ms']:.1f} ms, statuses {load['statuses']}"
+            f"{name:<26} {load['per_s']:.1f} requests/s, p99 {load['p99_ms']:.1f} ms, "
+            f"statuses {load['statuses']}"
         )
     print(
-        f"{times:g} times that              {over['offered_per_s']:.1f} arrivals/s (asked for: {times * full['per_s']:.1f})"
+        f"{times:g} times that              {over['offered_per_s']:.1f} arrivals/s "
+        f"(asked for: {times * full['per_s']:.1f})"
     )
     print(f"generator behind           {over['late_p99_ms']:.1f} ms at most, for 99 % of the arrivals")
     for status, word in {"200": "accepted", "503": "refused, 503"}.items():
@@ -106,15 +126,18 @@ def report(found: dict[str, Any], times: float) -> bool:
         print(f"{word:<26} {count} of {arrivals}, {100 * count / arrivals:.1f} %")
     print(f"other statuses             {others or 'none'}{'  (0: no answer)' if '0' in others else ''}")
     print(
-        f"p99 of the accepted        {over['p99_ms']:.1f} ms, {over['p99_ms'] / full['p99_ms']:.2f} times that at full load"
+        f"p99 of the accepted        {over['p99_ms']:.1f} ms, "
+        f"{over['p99_ms'] / full['p99_ms']:.2f} times that at full load"
     )
     print(
-        f"accepted a second          {over['per_s']:.1f}, {over['per_s'] / full['per_s']:.2f} times that at full load"
+        f"accepted a second          {over['per_s']:.1f}, "
+        f"{over['per_s'] / full['per_s']:.2f} times that at full load"
     )
     after = found["recovered_after_s"]
     took = f"after {after:.2f} s" if after is not None else f"not within {WATCH_S} s"
     print(
-        f"one client as before       {took} (goal: less than 1 s), p50 before {found['alone_before_ms']:.1f} ms"
+        f"one client as before       {took} (goal: less than 1 s), "
+        f"p50 before {found['alone_before_ms']:.1f} ms"
     )
     print(f"memory then                {found['memory']['rss_mb']:.0f} MB resident")
     return not others

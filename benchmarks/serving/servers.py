@@ -29,12 +29,21 @@ ANSWER_WITHIN_S = 60
 STOP_WITHIN_S = 10
 MB = 1024 * 1024
 
-QUIET = {"ORT_DISABLE_TELEMETRY": "1"}  # the peers would report to its maker; ours never does
+QUIET = {"ORT_DISABLE_TELEMETRY": "1"}  # the peers would report to the maker of ONNX Runtime; ours never does
 
 
 @dataclass
 class Server:
-    """One server: how to start it, and its process while it runs."""
+    """A server under measurement.
+
+    Attributes:
+        name: Name of the server.
+        command: The command that starts it.
+        port: The port that it listens on.
+        environment: Environment variables that it gets besides those of this process.
+        process: Its process while it runs.
+        log: The file that its output is written to.
+    """
 
     name: str
     command: list[str]
@@ -44,7 +53,7 @@ class Server:
     log: IO[bytes] | None = None
 
     def start(self, request: bytes) -> float:
-        """Start it; the seconds until it first answers the request with 200."""
+        """Start it, and return the seconds until it first answers the request with 200."""
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - open while the server runs
         start = time.perf_counter()
         self.process = subprocess.Popen(
@@ -73,24 +82,29 @@ class Server:
         return self.log.read()[-3000:].decode(errors="replace")
 
     def tree(self) -> list[psutil.Process]:
-        """Its process and all below."""
+        """Return its process and all processes below it."""
         assert self.process
         root = psutil.Process(self.process.pid)
         return [root, *root.children(recursive=True)]
 
     def memory(self) -> dict[str, float]:
-        """Megabytes of the process tree: resident (shared pages counted in each process), and with shared pages counted once."""
-        found = [process.memory_full_info() for process in self.tree()]
+        """Return the memory of the process tree, in MiB.
+
+        ``rss_mb`` is the resident memory, in which shared pages count in each process. In ``pss_mb`` they
+        count once.
+        """
+        processes = [process.memory_full_info() for process in self.tree()]
         return {
-            "rss_mb": sum(info.rss for info in found) / MB,
-            "pss_mb": sum(info.pss for info in found) / MB,
+            "rss_mb": sum(info.rss for info in processes) / MB,
+            "pss_mb": sum(info.pss for info in processes) / MB,
         }
 
     def cpu_s(self) -> float:
-        """CPU seconds that the process tree has used."""
+        """Return the CPU seconds that the process tree has used."""
         return sum(sum(process.cpu_times()[:2]) for process in self.tree())
 
     def stop(self) -> None:
+        """Stop it, and every process below it."""
         if self.process is None:
             return
         try:
@@ -105,18 +119,20 @@ class Server:
 
 
 def ours(run: Path, port: int, artifact: str | None) -> Server:
+    """Return our service of a run."""
     command = [sys.executable, "-m", "pipeline.cli", "serve", str(run), "--port", str(port)]
     return Server("ours", command + (["--artifact", artifact] if artifact else []), port)
 
 
 def before(run: Path, port: int, artifact: str | None, checkout: Path) -> Server:
-    """Our service as another checkout of this repository has it."""
+    """Return our service as another checkout of this repository has it."""
     server = ours(run.absolute(), port, artifact)
     server.name, server.environment = "before", {"PYTHONPATH": str(checkout.absolute())}
     return server
 
 
 def fastapi(run: Path, port: int, *, tuned: bool = False) -> Server:
+    """Return the peer on FastAPI."""
     command = [
         sys.executable,
         "-m",
@@ -133,26 +149,39 @@ def fastapi(run: Path, port: int, *, tuned: bool = False) -> Server:
 
 
 def litserve(run: Path, port: int, *, tuned: bool = False) -> Server:
+    """Return the peer on LitServe, which has a worker for each CPU if it is tuned."""
     workers = cpu_limit() if tuned else 1
     command = [sys.executable, str(HERE / "litserve_peer.py"), str(port), "--workers", str(workers)]
     return _peer("LitServe", command, run, port, tuned=tuned)
 
 
 def _peer(name: str, command: list[str], run: Path, port: int, *, tuned: bool) -> Server:
-    """Tuned as by somebody who measures: one thread a run, so that runs side by side do not fight for the CPUs."""
+    """Return a peer, tuned or not.
+
+    A tuned one has one thread a run, as somebody who measures would set it, so that runs side by side do not
+    fight for the CPUs.
+    """
     environment = {"BUNDLE": str((run / "bundle").absolute())} | ({"THREADS": "1"} if tuned else {})
     return Server(f"{name}, tuned" if tuned else name, command, port, environment)
 
 
 class Caller:
-    """One client, whose answers are read here. It keeps its connection, and makes a new one when the server closed it."""
+    """One client, whose answers are read in this process.
+
+    It keeps its connection, and makes a new one when the server has closed it.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.connection: socket.socket | None = None
 
     def ask(self, request: bytes) -> tuple[int, bytes]:
-        """The status and the body of the answer to one prebuilt request; raises OSError or HTTPException."""
+        """Send one prebuilt request, and return the status and the body of its answer.
+
+        Raises:
+            OSError: There is no connection, or no answer in time.
+            HTTPException: The answer is not HTTP.
+        """
         if self.connection is None:
             self.connection = socket.create_connection((HOST, self.port), timeout=ANSWER_WITHIN_S)
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -168,15 +197,17 @@ class Caller:
         return status, body
 
     def close(self) -> None:
+        """Close the connection, if there is one."""
         if self.connection:
             self.connection.close()
             self.connection = None
 
 
 def drive(port: int, requests: Path, **options: float) -> dict[str, Any]:
-    """Run the load generator to its end."""
+    """Run the load generator to its end, and return its figures."""
     return measure_apart(str(HERE / "load.py"), *load_arguments(port, requests, **options))
 
 
 def load_arguments(port: int, requests: Path, **options: float) -> list[str]:
+    """Return the arguments of the load generator."""
     return [str(port), str(requests), *(f"--{name}={value}" for name, value in options.items())]

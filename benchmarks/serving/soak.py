@@ -1,8 +1,8 @@
-"""Ours under a steady load for a long time: eight clients, of whose requests one in twenty is hostile.
+"""Put our service under a steady load of eight clients for a long time; one request in twenty is hostile.
 
     python benchmarks/serving/soak.py RUN [--artifact NAME] [--minutes 10] [--json FILE]
 
-Prints a line a minute, and at the end how memory and p99 went. It fails when the last third of the minutes
+It prints a line a minute, and at the end how memory and p99 went. It fails when the last third of the minutes
 has more than 10 % more memory or a p99 more than 50 % higher than the first third, or when a request found no
 answer or a 5xx. `--json` is rewritten every minute.
 """
@@ -22,13 +22,13 @@ from by_hand import read_manifest
 from servers import drive, ours
 
 CLIENTS = 8
-ONE_IN = 20  # requests is hostile
-MOST_MEMORY = 1.10
+ONE_IN = 20  # one of so many requests is hostile
+MOST_MEMORY = 1.10  # ratio of the last third of the minutes to the first
 MOST_P99 = 1.50
 
 
 def mix(modality: str, inputs: list[bytes]) -> list[bytes]:
-    """Good requests, and in every twentieth place a hostile one of each kind in turn."""
+    """Return good requests, with a hostile one in every twentieth place, of each kind in turn."""
     hostile = hostile_requests(modality, inputs[0])
     mixed = []
     for index, item in enumerate(inputs):
@@ -39,13 +39,13 @@ def mix(modality: str, inputs: list[bytes]) -> list[bytes]:
 
 
 def growth(values: list[float]) -> float:
-    """The mean of the last third over that of the first."""
+    """Return the ratio of the mean of the last third to that of the first."""
     third = max(1, len(values) // 3)
     return statistics.mean(values[-third:]) / statistics.mean(values[:third])
 
 
 def conclude(minutes: list[dict[str, Any]]) -> dict[str, Any]:
-    """Slopes, growths, and whether they are within their limits."""
+    """Return the slope, the growths, and whether they are within their limits."""
     memory = [minute["rss_mb"] for minute in minutes]
     p99 = [minute["p99_ms"] for minute in minutes]
     slope = statistics.linear_regression(range(len(memory)), memory).slope if len(memory) > 1 else 0.0
@@ -94,7 +94,10 @@ def main() -> None:
                     | server.memory()
                 )
                 minutes.append(found)
-                figures = f"{found['rss_mb']:13.1f} {found['per_s']:11.1f} {found['p50_ms']:8.1f} {found['p99_ms']:8.1f}"
+                figures = (
+                    f"{found['rss_mb']:13.1f} {found['per_s']:11.1f} "
+                    f"{found['p50_ms']:8.1f} {found['p99_ms']:8.1f}"
+                )
                 print(f"{minute:6} {figures}  {found['statuses']}", flush=True)
                 if options.json:
                     options.json.write_text(json.dumps({"minutes": minutes} | conclude(minutes), indent=1))
@@ -103,7 +106,8 @@ def main() -> None:
     end = conclude(minutes)
     print(f"memory {end['memory_mb_per_minute']:+.2f} MB a minute")
     print(
-        f"last third / first third: memory {end['memory_growth']:.2f} (most {MOST_MEMORY}), p99 {end['p99_growth']:.2f} (most {MOST_P99})"
+        f"last third / first third: memory {end['memory_growth']:.2f} (most {MOST_MEMORY}), "
+        f"p99 {end['p99_growth']:.2f} (most {MOST_P99})"
     )
     print(f"{end['failed']} requests without an answer or with a 5xx")
     sys.exit(0 if end["passed"] else 1)

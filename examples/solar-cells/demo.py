@@ -20,7 +20,7 @@ READY_WITHIN_S = 60.0
 
 
 def main() -> int:
-    """Return the exit code."""
+    """Run the demonstration and return its exit code."""
     os.chdir(ROOT)
     start = time.monotonic()
     code = subprocess.call([*GRAFT, "run", "examples/solar-cells/recipe.yaml", "--run", str(RUN)])
@@ -41,7 +41,8 @@ def main() -> int:
         service.terminate()
         service.wait()
     say(
-        f"took      {time.monotonic() - start:.0f} s; the service is stopped, start it with: {GRAFT_COMMAND} serve {RUN}"
+        f"took      {time.monotonic() - start:.0f} s; the service is stopped, "
+        f"start it with: {GRAFT_COMMAND} serve {RUN}"
     )
     return 0
 
@@ -50,19 +51,19 @@ GRAFT_COMMAND = os.path.relpath(Path(sys.executable).with_name("graft"), ROOT)
 
 
 def test_picture() -> Path:
-    """The first picture of the test split."""
+    """Return the path of the first picture of the test split."""
     with (RUN / "data" / "samples.csv").open(encoding="utf-8", newline="") as file:
         return Path(next(row["source"] for row in csv.DictReader(file) if row["split"] == "test"))
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on the port."""
+    """Return whether nobody listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def ask(port: int, picture: Path, service: subprocess.Popen[bytes]) -> str:
-    """The service's answer, as soon as it gives one."""
+    """Return the answer of the service to a picture, as soon as it gives one."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/predict", data=picture.read_bytes(), method="POST"
     )

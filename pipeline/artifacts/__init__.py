@@ -1,1 +1,1 @@
-"""What a run makes of a model: its catalogue, and the forms in which it is kept."""
+"""The artifacts that a run makes of a model: their catalogue, and the forms in which they are kept."""

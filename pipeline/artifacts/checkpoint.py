@@ -29,13 +29,14 @@ VALIDATION_FILE = "validation.npz"
 
 @dataclass(frozen=True)
 class CheckpointCard:
-    """What stands beside the weights.
+    """What stands beside the weights, in ``checkpoint.json``.
 
     Attributes:
-        network: What rebuilds the network: JSON, each modality's own.
+        network: What the network is rebuilt from: a JSON object, whose form is each modality's own.
         labels: Class names, in the order of the logits.
         input: How bytes become the network's input.
-        weights_sha256: The pretrained weights that training started from: hash of their tensors.
+        weights_sha256: SHA-256, in hexadecimal, of the tensors of the pretrained weights that training
+            started from.
     """
 
     network: dict[str, Any]
@@ -44,7 +45,7 @@ class CheckpointCard:
     weights_sha256: str
 
     def to_json(self) -> dict[str, Any]:
-        """The card as JSON."""
+        """Return the card as a JSON object."""
         return {
             "network": self.network,
             "labels": list(self.labels),
@@ -55,7 +56,12 @@ class CheckpointCard:
 
 @dataclass(frozen=True)
 class Validation:
-    """The checkpoint's logits on validation, float32 (samples, classes), and the class indices (samples,)."""
+    """The checkpoint's answers on the validation split.
+
+    Attributes:
+        logits: Logits, float32 of shape (samples, classes).
+        targets: Class indices, int64 of shape (samples,).
+    """
 
     logits: NDArray[np.float32]
     targets: NDArray[np.int64]
@@ -69,7 +75,16 @@ def save_checkpoint(
     validation: Validation,
     history: History,
 ) -> None:
-    """Write a checkpoint, and the files that its input spec names, in one step."""
+    """Write a checkpoint, and the files that its input spec names, in one step.
+
+    Args:
+        folder: The checkpoint's folder, which is replaced.
+        state: The network's tensors, by their names.
+        card: What stands beside the weights.
+        files: Content of the files that the input spec names, by their names.
+        validation: The checkpoint's answers on validation.
+        history: The record of the training.
+    """
     from safetensors.torch import save
 
     with atomic.folder(folder) as partial:
@@ -84,7 +99,7 @@ def save_checkpoint(
 
 
 def read_card(folder: Path) -> CheckpointCard:
-    """What stands beside the weights."""
+    """Read what stands beside the weights of the checkpoint in a folder."""
     document = json.loads((folder / CARD_FILE).read_bytes())
     return CheckpointCard(
         network=document["network"],
@@ -95,18 +110,21 @@ def read_card(folder: Path) -> CheckpointCard:
 
 
 def read_validation(folder: Path) -> Validation:
-    """The logits that the epochs were chosen by, for calibration."""
+    """Read the logits that the best epoch was chosen by, to which calibration is fitted."""
     with np.load(folder / VALIDATION_FILE, allow_pickle=False) as stored:
         return Validation(stored["logits"], stored["targets"])
 
 
 def hash_checkpoint(folder: Path) -> str:
-    """SHA-256, in hex, of the checkpoint's weights file."""
+    """Return the SHA-256, in hexadecimal, of the checkpoint's weights file."""
     return hash_file(folder / WEIGHTS_FILE)
 
 
 def load_checkpoint(folder: Path) -> tuple[Classifier, CheckpointCard]:
-    """The fine-tuned network, in evaluation mode on the CPU, and its card.
+    """Load the fine-tuned network, in evaluation mode on the CPU, and its card.
+
+    Args:
+        folder: The checkpoint's folder.
 
     Raises:
         GraftError: The weights do not fit the network that the card describes.

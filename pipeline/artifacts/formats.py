@@ -1,4 +1,4 @@
-"""What each format of a recipe is: a file, the runtime that serves it, and the precision."""
+"""The catalogue of formats: the model file of each, the runtime that serves it, and its precision."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Served:
 
     Attributes:
         file: The model file's name; several formats may share one.
-        runtime: What runs it.
-        precision: Of weights and arithmetic.
+        runtime: The runtime that runs it.
+        precision: Precision of its weights and arithmetic.
     """
 
     file: str

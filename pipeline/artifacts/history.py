@@ -15,9 +15,9 @@ class Epoch(Record):
     """The figures of one epoch; epoch 0 is the linear head on the frozen backbone.
 
     Attributes:
-        epoch: Its number.
+        epoch: Number of the epoch.
         train_loss: Mean training loss in nats, with smoothing and class weights; None for epoch 0.
-        validation_loss: Loss on validation in nats, without either.
+        validation_loss: Mean loss on validation in nats, without smoothing or class weights.
         validation_accuracy: Share of right answers on validation, in [0, 1].
         samples_per_s: Speed of training, in samples a second; None for epoch 0.
     """
@@ -43,7 +43,7 @@ class History(VersionedRecord):
     """How a checkpoint came to be.
 
     Attributes:
-        settings: Device, precision and threads, and why.
+        settings: Device, precision and threads of the training, and why they were chosen.
         class_weights: The weight of each class in the loss, in the order of the labels; None for equal ones.
         head: How the linear head was trained.
         best_epoch: The epoch whose weights were kept.

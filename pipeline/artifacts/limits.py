@@ -1,4 +1,4 @@
-"""What an artifact of each precision must keep to."""
+"""The limits that an artifact of each precision must keep to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serving.model.runtimes.session import Precision
 
 @dataclass(frozen=True)
 class Limits:
-    """What an artifact must keep to.
+    """The limits that an artifact must keep to.
 
     Attributes:
         max_scaled_logits: Largest difference of a logit, in proportion to the sample's own logits where these
@@ -86,13 +86,27 @@ LIMITS: dict[Precision, Limits] = {
 
 
 def published_limits(receipt: Receipt) -> Limits:
-    """Return the limits under which an artifact was published; a newer limit is that of its precision."""
+    """Return the limits under which an artifact was published.
+
+    A limit that is newer than the receipt is that of the artifact's precision.
+
+    Args:
+        receipt: The artifact's receipt.
+    """
     names = {field.name for field in fields(Limits)}
     known = {name: value for name, value in receipt.limits.items() if name in names}
     return TypeAdapter(Limits).validate_python(asdict(LIMITS[receipt.precision]) | known)
 
 
 def limits_for(precision: Precision, changes: LimitChanges | None) -> tuple[Limits, dict[str, float]]:
-    """The limits of a precision with a recipe's changes, and those changes alone."""
+    """Return the limits of a precision with a recipe's changes, and those changes alone.
+
+    Args:
+        precision: The precision of an artifact.
+        changes: The limits that the recipe changes, if it changes any.
+
+    Returns:
+        All limits, and the changed ones by their names.
+    """
     changed = changes.model_dump(exclude_none=True) if changes else {}
     return replace(LIMITS[precision], **changed), changed

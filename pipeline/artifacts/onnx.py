@@ -1,4 +1,4 @@
-"""A torch module to one ONNX file, the same bytes every time; and a session on one."""
+"""The export of a torch module to one ONNX file, the same bytes every time; and a session on such a file."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def to_onnx(
     metadata: Mapping[str, str],
     dynamic_axes: Mapping[str, Sequence[str | None]],
 ) -> bytes:
-    """Export a module.
+    """Export a module as an ONNX file.
 
     Args:
-        module: Named tensors in, one tensor out; in evaluation mode, on the CPU.
-        example: An input; along a dynamic axis of length 2 or more, since a length of 1 would be taken for a
-            constant.
+        module: A module that takes named tensors and returns one tensor, in evaluation mode, on the CPU.
+        example: Input arrays by their names. A dynamic axis has length 2 or more in them, since a length of 1
+            would be taken for a constant.
         output_name: Name of the graph's output.
-        metadata: Written into the file's metadata.
+        metadata: Keys and values that are written into the file's metadata.
         dynamic_axes: For each input the names of its leading axes; None for an axis that is as long as the
             example's. Without any dynamic axis the export is faster.
 
@@ -56,8 +56,9 @@ def to_onnx(
     with warnings.catch_warnings(), torch.no_grad(), _plain_attention(module):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Positional(module, list(feeds)), tuple(feeds.values()), dynamo=True, opset_version=OPSET, external_data=False,
-            optimize=True, verbose=False, input_names=list(feeds), output_names=[output_name],
+            _Positional(module, list(feeds)), tuple(feeds.values()), dynamo=True, opset_version=OPSET,
+            external_data=False, optimize=True, verbose=False,
+            input_names=list(feeds), output_names=[output_name],
             dynamic_shapes=(tuple(shapes[name] for name in feeds),) if dimensions else None,
         )  # fmt: skip
     assert program is not None  # `dynamo=True` always returns one
@@ -72,7 +73,13 @@ def to_onnx(
 
 
 def create_session(model: bytes) -> Any:  # noqa: ANN401 - onnxruntime is untyped
-    """An ONNX Runtime session on the CPU with one thread, for work on the way; what is served uses :mod:`serving.model.runtimes`."""
+    """Open an ONNX Runtime session on the CPU with one thread, for the steps of making a model.
+
+    What is served is opened by :mod:`serving.model.runtimes` instead.
+
+    Args:
+        model: The bytes of an ONNX file.
+    """
     ort = load_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -81,7 +88,15 @@ def create_session(model: bytes) -> Any:  # noqa: ANN401 - onnxruntime is untype
 
 
 def answer(model: bytes, inputs: Sequence[Mapping[str, NDArray[Any]]]) -> NDArray[np.float64]:
-    """What a model gives for single inputs, run on all CPUs: float64 of shape (inputs, outputs)."""
+    """Run a model on single inputs, several at once on all CPUs.
+
+    Args:
+        model: The bytes of an ONNX file.
+        inputs: For each run the input arrays by their names, with a batch axis of length 1.
+
+    Returns:
+        The model's outputs, float64 of shape (inputs, outputs).
+    """
     session = create_session(model)
     with ThreadPoolExecutor(cpu_limit()) as pool:
         return np.concatenate(list(pool.map(lambda feeds: session.run(None, dict(feeds))[0], inputs))).astype(
@@ -90,7 +105,7 @@ def answer(model: bytes, inputs: Sequence[Mapping[str, NDArray[Any]]]) -> NDArra
 
 
 class _Positional(nn.Module):
-    """A module of named inputs as one of inputs in order, which is what the exporter takes."""
+    """A module of named inputs, wrapped to take them in order, as the exporter gives them."""
 
     def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
@@ -103,10 +118,13 @@ class _Positional(nn.Module):
 
 @contextmanager
 def _plain_attention(module: nn.Module) -> Iterator[None]:
-    """Attention as plain operators, which gives a cleaner graph: timm's and transformers'. It is put back."""
+    """Let timm and transformers compute attention by plain operators within the block.
+
+    This gives a cleaner graph. The way in which it was computed before is put back afterwards.
+    """
     fused = [layer for layer in module.modules() if getattr(layer, "fused_attn", False)]
     encoders = [layer for layer in module.modules() if hasattr(layer, "set_attn_implementation")]
-    before = [encoder.config._attn_implementation for encoder in encoders]  # type: ignore[union-attr] # noqa: SLF001 - it has no other name
+    before = [_attention_of(encoder) for encoder in encoders]
     for layer in fused:
         layer.fused_attn = False  # type: ignore[assignment]
     for encoder in encoders:
@@ -120,8 +138,14 @@ def _plain_attention(module: nn.Module) -> Iterator[None]:
             encoder.set_attn_implementation(implementation)  # type: ignore[operator]
 
 
+def _attention_of(encoder: Any) -> str:  # noqa: ANN401 - a network of transformers, which is untyped
+    """Return the name of the implementation of attention that an encoder uses."""
+    name: str = encoder.config._attn_implementation  # noqa: SLF001 - it has no other name
+    return name
+
+
 def _clear_traces(model: object) -> None:
-    """Remove the stack traces, with their source paths, that the exporter leaves on graph, nodes and values."""
+    """Remove the stack traces, and so the source paths, that the exporter leaves all over the graph."""
     from onnx import ModelProto
 
     assert isinstance(model, ModelProto)

@@ -32,7 +32,7 @@ class Proven:
     folder: Path
 
     def files(self) -> dict[str, Path]:
-        """The places of the artifact's files, by their names."""
+        """Return the paths of the artifact's files, by their names."""
         names = [self.artifact.file, *([self.artifact.plan.file] if self.artifact.plan else [])]
         return {name: self.folder / name for name in names}
 
@@ -44,7 +44,7 @@ class Contents:
     Attributes:
         manifest: The manifest; the artifacts in it are replaced by the proven ones.
         proven: The artifacts, the first of which is the default.
-        files: The places of the other files, by their names: the reference, and what the input spec names.
+        files: The paths of the other files, by their names: the reference, and what the input spec names.
         defaults: The settings that a benchmark recommends, if there are any.
     """
 
@@ -58,12 +58,15 @@ def publish(contents: Contents, target: Path) -> Bundle:
     """Write a bundle in one step; an earlier one stays until the new one is whole and has been opened.
 
     Args:
-        contents: What is in it.
+        contents: Everything that the bundle holds.
         target: The bundle's folder.
 
+    Returns:
+        The new bundle, opened.
+
     Raises:
-        BundleError: The bundle would not be one: a file has changed, or an artifact is not proven. The earlier
-            one is then untouched.
+        BundleError: The bundle would not be one: a file has changed, or an artifact is not proven. The
+            earlier one is then untouched.
     """
     with atomic.folder(target) as folder:
         artifacts = tuple(_write_artifact(folder, proven) for proven in contents.proven)

@@ -1,4 +1,4 @@
-"""What became of each artifact: the record that ``verify`` leaves for people, programs and later commands."""
+"""The state of each artifact: the record that ``verify`` leaves for people, programs and later commands."""
 
 from __future__ import annotations
 

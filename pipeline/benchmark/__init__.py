@@ -1,1 +1,1 @@
-"""How fast, large and good each published artifact is on this machine."""
+"""The benchmark: how fast, large and accurate each published artifact is on this machine."""

@@ -1,8 +1,8 @@
-"""What a fresh process takes to load one artifact and answer once: seconds and memory, with serving's libraries alone.
+"""The cold start of an artifact: the seconds and the memory that a fresh process takes to answer once.
 
-Run as a program, ``python -m pipeline.benchmark.cold BUNDLE ARTIFACT`` is that process: an input's bytes on
-standard input, one line of JSON on standard output. It is one of its own, since a process that trained holds
-torch, and cannot give its memory back.
+``python -m pipeline.benchmark.cold BUNDLE ARTIFACT`` is that process, which loads serving's libraries alone.
+It reads an input's bytes from standard input and writes one line of JSON to standard output. The process is
+one of its own, since one that trained holds torch, and cannot give its memory back.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def measure_cold_start(bundle: Path, artifact: str, data: bytes) -> ColdStart:
-    """The medians of three starts on one thread.
+    """Measure the medians of three cold starts on one thread.
 
     Args:
         bundle: The bundle's folder.
         artifact: A published artifact's name.
-        data: One input's bytes, to answer.
+        data: The bytes of the input that is answered.
 
     Raises:
         ProviderError: The artifact cannot be run here.
@@ -49,38 +49,46 @@ def measure_cold_start(bundle: Path, artifact: str, data: bytes) -> ColdStart:
 def _start(bundle: Path, artifact: str, data: bytes) -> ColdStart:
     command = [sys.executable, "-m", "pipeline.benchmark.cold", str(bundle.absolute()), artifact]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(paths)
-    }  # the same pipeline, from wherever it was started
+    # The process loads this same pipeline, wherever the command was started.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, input=data, capture_output=True, timeout=TIMEOUT_S, check=False, env=environment
         )
     except subprocess.TimeoutExpired as error:
         raise ProviderError(
             "not_loaded", f"{artifact}: no answer within {TIMEOUT_S} s of starting."
         ) from error
-    answer = done.stdout.splitlines()
-    if (
-        done.returncode or not answer
-    ):  # a library may end the process, as on an instruction that the CPU lacks
-        said = done.stderr.decode(errors="replace").strip().splitlines()
+    answer = process.stdout.splitlines()
+    # A library may end the process, such as on an instruction that the CPU lacks.
+    if process.returncode or not answer:
+        errors = process.stderr.decode(errors="replace").strip().splitlines()
+        reason = errors[-1][:200] if errors else ""
         raise ProviderError(
-            "not_loaded",
-            f"{artifact}: ended its process with {_ending(done.returncode)}{said[-1][:200] if said else ''}",
+            "not_loaded", f"{artifact}: ended its process with {_ending(process.returncode)}{reason}"
         )
-    found = json.loads(answer[-1])
-    if "code" in found:
-        raise ProviderError(found["code"], found["message"])
-    return ColdStart(**found)
+    document = json.loads(answer[-1])
+    if "code" in document:
+        raise ProviderError(document["code"], document["message"])
+    return ColdStart(**document)
 
 
 def _ending(code: int) -> str:
+    """Describe the exit code of a process; a negative one is that of a signal."""
     return f"signal {-code}. " if code < 0 else f"exit code {code}. "
 
 
 def answer_once(bundle: Path, artifact: str, data: bytes) -> ColdStart | ErrorDetail:
-    """Load an artifact, answer one input, and say what that took in this process; or why it could not."""
+    """Load an artifact and answer one input in this process.
+
+    Args:
+        bundle: The bundle's folder.
+        artifact: A published artifact's name.
+        data: The input's bytes.
+
+    Returns:
+        What that took, or the reason why it could not be done.
+    """
     start = time.perf_counter()
     try:
         load_predictor(bundle, artifact=artifact, threads=1).predict(data)
@@ -90,7 +98,7 @@ def answer_once(bundle: Path, artifact: str, data: bytes) -> ColdStart | ErrorDe
 
 
 def peak_rss_mb() -> float:
-    """This process's largest resident memory by now, in MB of 10^6 bytes."""
+    """Return the largest resident memory of this process by now, in MB of 10^6 bytes."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         kib = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
@@ -102,5 +110,5 @@ def peak_rss_mb() -> float:
 
 
 if __name__ == "__main__":
-    found = answer_once(Path(sys.argv[1]), sys.argv[2], sys.stdin.buffer.read())
-    print(json.dumps(to_jsonable_python(found)))  # noqa: T201 - its answer
+    outcome = answer_once(Path(sys.argv[1]), sys.argv[2], sys.stdin.buffer.read())
+    print(json.dumps(to_jsonable_python(outcome)))  # noqa: T201 - the process that started this one reads it

@@ -1,4 +1,4 @@
-"""How long batches take: every setting in turn, in every round in another order."""
+"""The timing of batches: every setting is timed once a round, and every round has another order."""
 
 from __future__ import annotations
 
@@ -21,40 +21,49 @@ Arrays = Sequence[NDArray[Any]]
 
 
 class Scorer(Protocol):
-    """What is timed; :class:`serving.model.predictor.Predictor` is one."""
+    """A model that can be timed; :class:`serving.model.predictor.Predictor` is one."""
 
     def score(self, arrays: Arrays) -> NDArray[np.float32]:
-        """Probabilities of decoded arrays."""
+        """Return the probabilities of decoded inputs, float32 of shape (inputs, classes)."""
         ...
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One setting in one round: the seconds that each of its batches took."""
+    """The timing of one setting in one round.
+
+    Attributes:
+        batch_size: Inputs in each batch.
+        seconds: The seconds that each batch took.
+    """
 
     batch_size: int
     seconds: Sequence[float]
 
     @property
     def samples_per_s(self) -> float:
-        """Inputs a second."""
+        """Speed in inputs a second."""
         return self.batch_size * len(self.seconds) / sum(self.seconds)
 
 
 def measure_settings(
     scorers: Mapping[Setting, Scorer], arrays: Arrays, *, rounds: int, seconds: float, seed: int
 ) -> dict[Setting, Timing]:
-    """Time every setting once a round, in an order that each round shuffles anew, so that a machine's changes of pace hit all alike.
+    """Time every setting once a round.
 
-    Every setting gets the same inputs in every round: as many as fit into the seconds, and one batch of the
-    largest size at least.
+    Each round shuffles the order anew, so that a machine's changes of pace hit all settings alike. Every
+    setting gets the same inputs in every round: as many as fit into the seconds, and one batch of the largest
+    size at least.
 
     Args:
-        scorers: What to time.
-        arrays: Decoded inputs, which are gone through again where more are needed.
-        rounds: How many.
-        seconds: About how long all of it may take.
-        seed: Of the orders.
+        scorers: The model to time in each setting.
+        arrays: Decoded inputs, which are gone through again if more are needed.
+        rounds: Number of rounds.
+        seconds: About how long all rounds together may take, in seconds.
+        seed: Seed of the orders.
+
+    Returns:
+        The figures of each setting.
     """
     inputs = _plan(scorers, arrays, seconds / rounds)
     random_order = random.Random(seed)  # noqa: S311 - an order, not a secret
@@ -62,11 +71,20 @@ def measure_settings(
     slots: dict[Setting, list[Slot]] = {setting: [] for setting in scorers}
     for setting in track(turns, total=len(turns), what="benchmark", unit="timings"):
         slots[setting].append(_time_slot(scorers[setting], arrays, inputs, setting.batch_size))
-    return {setting: summarise_slots(setting, found) for setting, found in slots.items()}
+    return {setting: summarise_slots(setting, timed) for setting, timed in slots.items()}
 
 
 def _plan(scorers: Mapping[Setting, Scorer], arrays: Arrays, seconds: float) -> int:
-    """Warm every setting up, and say how many inputs each can go through if all of them together are to take so long."""
+    """Warm every setting up, and count the inputs that each can go through in a round.
+
+    Args:
+        scorers: The model to time in each setting.
+        arrays: Decoded inputs.
+        seconds: About how long all settings together may take in a round.
+
+    Returns:
+        A multiple of the largest batch size.
+    """
     largest = max(setting.batch_size for setting in scorers)
     costs = []
     for setting, scorer in scorers.items():
@@ -77,7 +95,7 @@ def _plan(scorers: Mapping[Setting, Scorer], arrays: Arrays, seconds: float) -> 
 
 def _time_slot(scorer: Scorer, arrays: Arrays, inputs: int, batch_size: int) -> Slot:
     batches = [_batch(arrays, start, batch_size) for start in range(0, inputs - batch_size + 1, batch_size)]
-    scorer.score(batches[0])  # not timed: the caches are full of the setting before
+    scorer.score(batches[0])  # it is not timed, since the caches are full of the setting before
     return Slot(batch_size, [_time(scorer, batch) for batch in batches])
 
 
@@ -92,7 +110,15 @@ def _time(scorer: Scorer, batch: Arrays) -> float:
 
 
 def summarise_slots(setting: Setting, slots: Sequence[Slot]) -> Timing:
-    """One setting's rounds: percentiles of all batches together, and the range of the rounds' own figures."""
+    """Summarise the rounds of one setting.
+
+    Args:
+        setting: The setting.
+        slots: Its timing in each round.
+
+    Returns:
+        Percentiles of the batches of all rounds together, and the range of the figures of single rounds.
+    """
     p50, p90, p99 = (
         float(value)
         for value in 1000 * np.percentile(np.concatenate([slot.seconds for slot in slots]), (50, 90, 99))

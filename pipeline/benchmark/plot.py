@@ -1,4 +1,4 @@
-"""Accuracy against latency, as PNG bytes."""
+"""The plot of accuracy against latency."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE_IN = (7.2, 4.4)
-LOG_FROM = 8.0  # slowest to fastest
+LOG_FROM = 8.0  # ratio of the slowest latency to the fastest above which the axis is logarithmic
 
 
 @dataclass(frozen=True)
 class Point:
-    """An artifact in the plot: latency in ms a run, accuracy, and the file's size in MB."""
+    """An artifact in the plot.
+
+    Attributes:
+        name: Name of the artifact.
+        latency_ms: Median latency of a run, in milliseconds.
+        accuracy: Accuracy on the test split, in [0, 1].
+        file_mb: Size of its file, in MB of 10^6 bytes.
+    """
 
     name: str
     latency_ms: Spread
@@ -27,7 +34,7 @@ class Point:
 
 
 def points_of(rows: Sequence[Row]) -> list[Point]:
-    """Each artifact with the smallest batch and the fewest threads that were measured."""
+    """Return a point for each artifact: that of the smallest batch and the fewest threads measured."""
     points: dict[str, Point] = {}
     for row, timing in sorted(single_runs(rows), key=lambda pair: pair[1].setting.threads):
         facts = row.facts
@@ -36,7 +43,13 @@ def points_of(rows: Sequence[Row]) -> list[Point]:
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """The points that no other is at once as fast and as accurate as, and better in one; by rising latency, and so by rising accuracy."""
+    """Return the points that no other point beats.
+
+    One point beats another if it is at least as fast and as accurate, and better in one of the two.
+
+    Returns:
+        The points in the order of their latency, which is also that of their accuracy.
+    """
     front: list[Point] = []
     for point in sorted(points, key=lambda point: (point.latency_ms.value, -point.accuracy)):
         if not front or point.accuracy > front[-1].accuracy or _is_equal(point, front[-1]):
@@ -49,12 +62,17 @@ def _is_equal(point: Point, other: Point) -> bool:
 
 
 def plot_pareto(points: Sequence[Point], title: str, setting: str) -> bytes:
-    """Latency to the right, accuracy upwards, a point's area by its file's size; the Pareto front as steps.
+    """Plot accuracy against latency, with the Pareto front as steps.
+
+    Latency grows to the right and accuracy upwards. The area of a point stands for the size of its file.
 
     Args:
-        points: At least one.
+        points: The artifacts, at least one.
         title: The run's name and the machine.
-        setting: What the latencies are of, such as ``"batch 1, 1 thread"``.
+        setting: The setting that was timed, such as ``"batch 1, 1 thread"``.
+
+    Returns:
+        The bytes of a PNG file.
     """
     figure = make_figure(*SIZE_IN)
     axes = figure.add_subplot()
@@ -76,7 +94,7 @@ def plot_pareto(points: Sequence[Point], title: str, setting: str) -> bytes:
             zorder=3,
         )
     for rank, point in enumerate(sorted(points, key=lambda point: (point.latency_ms.value, point.accuracy))):
-        _label(axes, point, above=rank % 2 == 1)  # neighbours on different sides
+        _label(axes, point, above=rank % 2 == 1)  # the labels of neighbours lie on different sides
     _scale(axes, points)
     _draw_front(axes, front)
     axes.set(
@@ -91,7 +109,10 @@ def plot_pareto(points: Sequence[Point], title: str, setting: str) -> bytes:
 
 
 def _draw_front(axes: Axes, front: Sequence[Point]) -> None:
-    """Steps: up to each latency the best accuracy is that of the point before, from the last one on its own."""
+    """Draw the Pareto front as steps.
+
+    Up to each latency the best accuracy is that of the point before; from the last point on it is its own.
+    """
     latencies = [*(point.latency_ms.value for point in front), axes.get_xlim()[1]]
     accuracies = [*(point.accuracy for point in front), front[-1].accuracy]
     axes.step(
@@ -109,13 +130,14 @@ def _draw_front(axes: Axes, front: Sequence[Point]) -> None:
 def _label(axes: Axes, point: Point, *, above: bool) -> None:
     axes.annotate(
         f"{point.name}\n{point.file_mb:.1f} MB", (point.latency_ms.value, point.accuracy),
-        xytext=(0, 13 if above else -13), textcoords="offset points", ha="center", va="bottom" if above else "top", fontsize="small",
+        xytext=(0, 13 if above else -13), textcoords="offset points",
+        ha="center", va="bottom" if above else "top", fontsize="small",
         bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
     )  # fmt: skip
 
 
 def _scale(axes: Axes, points: Sequence[Point]) -> None:
-    """Room for the labels on all sides; and a logarithmic axis where the latencies differ by much."""
+    """Leave room for the labels on all sides, and make the axis logarithmic if latencies differ by much."""
     from matplotlib.ticker import (  # after `make_figure`, which says where matplotlib may write
         FuncFormatter,
         NullFormatter,

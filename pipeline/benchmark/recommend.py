@@ -10,15 +10,20 @@ from pipeline.artifacts.formats import SOURCE
 from pipeline.benchmark.rows import Row, Timing, single_runs
 from pipeline.errors import GraftError
 
-LEAST_ADVANTAGE = 1.05
-ROUNDS_PER_EXCEPTION = 5
-# What more threads must save of a run's time.
-LEAST_SAVING = 0.1
+LEAST_ADVANTAGE = 1.05  # ratio of the medians from which an artifact counts as faster
+ROUNDS_PER_EXCEPTION = 5  # in one round of so many a faster artifact may be slower
+LEAST_SAVING = 0.1  # share of a run's time that more threads must save
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """An artifact, the threads within one run of it, and what was measured that says so."""
+    """The settings to serve with.
+
+    Attributes:
+        artifact: Name of the artifact.
+        threads: Threads within one run.
+        why: What was measured that speaks for them.
+    """
 
     artifact: str
     threads: int
@@ -26,18 +31,21 @@ class Recommendation:
 
 
 def recommend(rows: Sequence[Row]) -> Recommendation:
-    """The best settings for a service with several callers, from the smallest batch that was measured.
+    """Choose the best settings for a service with several callers, from the smallest batch that was measured.
 
     The artifact is the fastest of those that are surely faster than ``onnx-fp32``, with the fewest threads
     measured: by a twentieth in the median of the rounds, and in all rounds but one of five. Each round is
     compared with the same round of ``onnx-fp32``, so that a machine whose pace changes does not hide a
-    difference. Where there is none it is ``onnx-fp32``. Accuracy does not choose: what is published has kept
-    to its limits. Of two equally fast ones the more accurate is taken.
+    difference. If no artifact is surely faster, it is ``onnx-fp32``. Accuracy does not choose: what is
+    published has kept to its limits. Of two equally fast artifacts the more accurate is taken.
 
     The threads are those that answer one caller fastest: more are taken where they save a tenth of a run's
     time at least. A service works on as many requests as there are CPUs, whatever the threads of a run, and
-    threads that find no free CPU do not spin. So what is split when nobody else asks runs side by side when
-    somebody does, and costs 0 to 4 % of the throughput then (docs/adr/0009).
+    threads that find no free CPU do not spin. So a run is split while there is one caller, and several run
+    side by side when there are more, which costs 0 to 4 % of the throughput (docs/adr/0009).
+
+    Args:
+        rows: The measured artifacts in their settings.
 
     Raises:
         GraftError: Nothing was timed.
@@ -47,9 +55,9 @@ def recommend(rows: Sequence[Row]) -> Recommendation:
         reasons = [f"{row.facts.artifact}: {row.unavailable}" for row in rows if row.unavailable]
         raise GraftError(f"no artifact can be run here: {'; '.join(reasons) or 'none is published'}")
     fastest = _choose_artifact(measured)
-    of_it = [timing for row, timing in measured if row.facts.artifact == fastest.setting.artifact]
-    chosen = _choose_threads(sorted(of_it, key=lambda timing: timing.setting.threads))
-    why = f"{_why_artifact(measured, fastest)}; {_why_threads(of_it, chosen)}"
+    timings = [timing for row, timing in measured if row.facts.artifact == fastest.setting.artifact]
+    chosen = _choose_threads(sorted(timings, key=lambda timing: timing.setting.threads))
+    why = f"{_why_artifact(measured, fastest)}; {_why_threads(timings, chosen)}"
     return Recommendation(chosen.setting.artifact, chosen.setting.threads, why)
 
 
@@ -57,20 +65,21 @@ def _choose_artifact(measured: Sequence[tuple[Row, Timing]]) -> Timing:
     rivals = _with_fewest_threads(measured)
     source = next((timing for _, timing in rivals if timing.setting.artifact == SOURCE), None)
     if source is not None:
-        surely = [(row, timing) for row, timing in rivals if _is_surely_faster(timing, source)]
-        if not surely:
+        faster = [(row, timing) for row, timing in rivals if _is_surely_faster(timing, source)]
+        if not faster:
             return source
-        rivals = surely
+        rivals = faster
     return min(rivals, key=lambda pair: (pair[1].p50_ms.value, -pair[0].facts.accuracy))[1]
 
 
 def _is_surely_faster(timing: Timing, source: Timing) -> bool:
-    ratios = sorted(theirs / own for theirs, own in zip(source.rounds_ms, timing.rounds_ms, strict=True))
+    rounds = zip(source.rounds_ms, timing.rounds_ms, strict=True)
+    ratios = sorted(source_ms / artifact_ms for source_ms, artifact_ms in rounds)
     return ratios[len(ratios) // ROUNDS_PER_EXCEPTION] > 1 and statistics.median(ratios) >= LEAST_ADVANTAGE
 
 
 def _with_fewest_threads(measured: Sequence[tuple[Row, Timing]]) -> list[tuple[Row, Timing]]:
-    """One row an artifact: that of the fewest threads."""
+    """Return one row for each artifact: that of the fewest threads."""
     fewest: dict[str, tuple[Row, Timing]] = {}
     for row, timing in sorted(measured, key=lambda pair: pair[1].setting.threads):
         fewest.setdefault(row.facts.artifact, (row, timing))
@@ -78,7 +87,11 @@ def _with_fewest_threads(measured: Sequence[tuple[Row, Timing]]) -> list[tuple[R
 
 
 def _choose_threads(timings: Sequence[Timing]) -> Timing:
-    """Of one artifact's timings, by rising threads: the fewest after which no more save a tenth."""
+    """Return the timing of the fewest threads beyond which more do not save a tenth of the time.
+
+    Args:
+        timings: The timings of one artifact, by rising threads.
+    """
     chosen = timings[0]
     for timing in timings[1:]:
         if timing.p50_ms.value <= (1 - LEAST_SAVING) * chosen.p50_ms.value:
@@ -106,4 +119,5 @@ def _why_threads(timings: Sequence[Timing], chosen: Timing) -> str:
     many = "1 thread a run" if chosen.setting.threads == 1 else f"{chosen.setting.threads} threads a run"
     if chosen is fewest:
         return f"{many}, on which no more threads improve" if len(timings) > 1 else many
-    return f"{many}, which answer one caller in {chosen.p50_ms.value:.2f} ms instead of {fewest.p50_ms.value:.2f}"
+    p50_ms, slower_ms = chosen.p50_ms.value, fewest.p50_ms.value
+    return f"{many}, which answer one caller in {p50_ms:.2f} ms instead of {slower_ms:.2f}"

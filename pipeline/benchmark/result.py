@@ -1,4 +1,4 @@
-"""What a benchmark found, for people and for programs."""
+"""The result of a benchmark, for people and for programs."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ FACTS = ("accuracy", "macro F1", "file MB", "memory MB", "cold start s")
 
 @dataclass(frozen=True)
 class Result:
-    """A benchmark's rows, what follows from them, and how they were measured.
+    """The rows of a benchmark, what follows from them, and how they were measured.
 
     Attributes:
         run: The run's folder.
-        measured_on: The CPU, and the GPU where the recommended artifact runs on one.
-        rounds: How often each setting was timed.
-        samples: How many inputs of the test split were used.
+        measured_on: Name of the CPU, and of the GPU if the recommended artifact runs on one.
+        rounds: Number of times that each setting was timed.
+        samples: Number of inputs of the test split that were used.
         rows: Each artifact in each setting.
         recommended: The settings to serve with on this machine.
-        plot: The plot's place.
-        defaults: The place of the settings, where serving finds them.
+        plot: Path of the plot.
+        defaults: Path of the settings, where serving finds them.
     """
 
     run: Path
@@ -48,7 +48,7 @@ class Result:
     defaults: Path
 
     def to_json(self) -> dict[str, object]:
-        """The result as JSON; times in ms and s, sizes in MB of 10^6 bytes."""
+        """Return the result as one JSON object; times are in ms or s, sizes in MB of 10^6 bytes."""
         return {
             "run": str(self.run),
             "measured_on": self.measured_on,
@@ -61,7 +61,7 @@ class Result:
         }
 
     def to_text(self) -> str:
-        """The result as a table, and lines below it."""
+        """Return the result as a table, and the lines below it, for people."""
         lines = _align(
             [
                 (*HEADINGS, *FACTS),
@@ -77,12 +77,14 @@ class Result:
             row.facts.artifact for row in self.rows if row.timing and row.facts.max_batch_size == 1
         )
         lines += [f"{name}: runs one input at a time, a batch one after another" for name in alone]
+        best = self.recommended
         return "\n".join(
             [
                 *lines,
                 "",
-                f"measured     {self.measured_on}; {self.rounds} rounds, {self.samples} test inputs; decoding is not in the times",
-                f"recommended  {self.recommended.artifact}, threads {self.recommended.threads}: {self.recommended.why}",
+                f"measured     {self.measured_on}; {self.rounds} rounds, {self.samples} test inputs; "
+                "decoding is not in the times",
+                f"recommended  {best.artifact}, threads {best.threads}: {best.why}",
                 f"written      {self.defaults}, which `graft serve {self.run}` follows; {self.plot}",
             ]
         )
@@ -110,12 +112,12 @@ def _spread(spread: Spread) -> tuple[str, str]:
 
 
 def _figure(value: float) -> str:
-    """Three digits or more, never an exponent."""
+    """Format a figure with three digits or more, and never with an exponent."""
     return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
 
 
 def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns two spaces apart: the first to the left, the others to the right."""
+    """Align columns two spaces apart, the first one to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

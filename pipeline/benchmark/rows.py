@@ -1,4 +1,4 @@
-"""What a benchmark measures: of an artifact once, and of each setting that it runs in."""
+"""The figures of a benchmark: those of an artifact, and those of each setting that it runs in."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Facts:
     """What is known of a published artifact before it runs.
 
     Attributes:
-        artifact: Its name.
-        runtime: What runs it.
-        precision: Of weights and arithmetic.
+        artifact: Name of the artifact.
+        runtime: The runtime that runs it.
+        precision: Precision of its weights and arithmetic.
         max_batch_size: The most inputs that it runs at once; a larger batch is several runs. None for any
             number.
-        file_mb: Its file, in MB of 10^6 bytes.
-        accuracy: On the whole test split, from its receipt.
-        macro_f1: Likewise.
+        file_mb: Size of its files, in MB of 10^6 bytes.
+        accuracy: Accuracy on the whole test split, in [0, 1], from its receipt.
+        macro_f1: Macro F1 on the whole test split, in [0, 1], from its receipt.
     """
 
     artifact: str
@@ -34,12 +34,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class ColdStart:
-    """What a fresh process takes that loads one artifact through serving and answers once; medians of several.
+    """What a fresh process takes to load one artifact through serving and to answer once.
 
     Attributes:
-        seconds: From opening the bundle to the first answer, with the files in the system's cache. OpenVINO's
-            hold importing it, which only its artifacts need.
-        peak_rss_mb: The process's largest resident memory in MB of 10^6 bytes, without a GPU's.
+        seconds: Seconds from opening the bundle to the first answer, with the files in the system's cache.
+            For an artifact of OpenVINO they include importing that library, which no other artifact needs.
+        peak_rss_mb: Largest resident memory of the process in MB of 10^6 bytes, without that of a GPU.
     """
 
     seconds: float
@@ -48,7 +48,13 @@ class ColdStart:
 
 @dataclass(frozen=True)
 class Setting:
-    """How an artifact is run: so many threads within one run, so many inputs a batch."""
+    """How an artifact is run.
+
+    Attributes:
+        artifact: Name of the artifact.
+        threads: Threads within one run.
+        batch_size: Inputs in a batch.
+    """
 
     artifact: str
     threads: int
@@ -57,7 +63,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure, with the lowest and the highest that a round gave."""
+    """A figure with its range over the rounds.
+
+    Attributes:
+        value: The figure.
+        low: The lowest that a round gave.
+        high: The highest that a round gave.
+    """
 
     value: float
     low: float
@@ -69,13 +81,14 @@ class Timing:
     """How fast a setting is, from decoded inputs to probabilities, with one caller.
 
     Attributes:
-        setting: Which.
-        batches: How many were timed in all rounds together.
-        p50_ms: Median milliseconds a batch.
-        p90_ms: 90th percentile of all rounds' batches.
-        p99_ms: 99th percentile; of fewer than 100 batches hardly more than the slowest.
-        samples_per_s: Inputs a second.
-        rounds_ms: Each round's median milliseconds a batch; the rounds of all settings are the same.
+        setting: The artifact, thread count and batch size that were measured.
+        batches: Number of batches that were timed in all rounds together.
+        p50_ms: Median time of a batch, in milliseconds.
+        p90_ms: 90th percentile of the batches of all rounds, in milliseconds.
+        p99_ms: 99th percentile, in milliseconds; of fewer than 100 batches hardly more than the slowest.
+        samples_per_s: Speed in inputs a second.
+        rounds_ms: Median time of a batch in each round, in milliseconds. The rounds of all settings are the
+            same.
     """
 
     setting: Setting
@@ -92,10 +105,10 @@ class Row:
     """An artifact in one setting; or an artifact that cannot be run here, and why.
 
     Attributes:
-        facts: The artifact.
-        cold: Its start; None where it cannot be run.
-        timing: Its speed; None where it cannot be run.
-        unavailable: Why it cannot be run here; None where it can.
+        facts: What is known of the artifact.
+        cold: Its cold start; None if it cannot be run here.
+        timing: Its speed; None if it cannot be run here.
+        unavailable: The reason why it cannot be run here; None if it can.
     """
 
     facts: Facts
@@ -104,7 +117,7 @@ class Row:
     unavailable: str | None = None
 
     def to_json(self) -> dict[str, object]:
-        """As one flat JSON object."""
+        """Return the row as one flat JSON object."""
         document = asdict(self.facts)
         if self.cold:
             document |= {"cold_start_s": self.cold.seconds, "peak_rss_mb": self.cold.peak_rss_mb}
@@ -130,7 +143,10 @@ def _spread_json(name: str, spread: Spread) -> dict[str, float]:
 
 
 def single_runs(rows: Sequence[Row]) -> list[tuple[Row, Timing]]:
-    """The rows of the smallest batch that was measured, which is what a request of one input waits for."""
+    """Return the rows of the smallest batch that was measured, with their timings.
+
+    A request of one input waits for such a batch.
+    """
     timed = [(row, row.timing) for row in rows if row.timing]
     least = min((timing.setting.batch_size for _, timing in timed), default=1)
     return [(row, timing) for row, timing in timed if timing.setting.batch_size == least]

@@ -1,9 +1,9 @@
-"""What ``graft benchmark`` does: measures every published artifact of a run here, and leaves the settings to serve with."""
+"""The work of ``graft benchmark``: it measures a run's published artifacts, and chooses how to serve them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ from serving.model.runtimes.machine import cpu_limit
 log = logging.getLogger("graft")
 SAMPLES = 64
 ORDER_SEED = 0  # of the order in which each round times the settings
+Starts = Mapping[str, ColdStart | ServingError]
+"""The cold start of each artifact, or the reason why it cannot be run here, by the artifact's name."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,10 @@ class Options:
     """How to measure.
 
     Attributes:
-        threads: Threads within one run; by default one, and all CPUs.
-        batches: Inputs a batch.
-        rounds: How often each setting is timed.
-        seconds: About how long the timing may take; starting each artifact comes on top.
+        threads: Thread counts within one run; by default one thread, and as many as there are CPUs.
+        batches: Batch sizes.
+        rounds: Number of times that each setting is timed.
+        seconds: About how long the timing may take, in seconds; starting each artifact comes on top.
     """
 
     threads: tuple[int, ...] | None = None
@@ -53,14 +55,23 @@ class Options:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Some of the test split: bytes, and the same decoded."""
+    """Some samples of the test split.
+
+    Attributes:
+        data: The bytes of each sample.
+        arrays: Each sample decoded to the model's input.
+    """
 
     data: Sequence[bytes]
     arrays: Sequence[NDArray[Any]]
 
 
 def benchmark(run: RunFolder, options: Options) -> Result:
-    """Measure, and write ``benchmark.json``, the plot, and the bundle's ``defaults.json``.
+    """Measure every published artifact, and write ``benchmark.json``, the plot, and the bundle's settings.
+
+    Args:
+        run: The run's folder. The settings are written to ``defaults.json`` in its bundle.
+        options: How to measure.
 
     Raises:
         GraftError: No artifact can be run here.
@@ -97,28 +108,31 @@ def benchmark(run: RunFolder, options: Options) -> Result:
 
 
 def _read_inputs(run: RunFolder, bundle: Bundle) -> Inputs:
-    """At most 64 samples of the test split, evenly spread over it."""
+    """Read at most 64 samples of the test split, evenly spread over it."""
     tested = [sample for sample in read_samples(run) if sample.split == "test"]
     data = [tested[index].read() for index in evenly(len(tested), SAMPLES)]
     preprocessor = open_preprocessor(bundle.manifest.input, bundle.folder)
     return Inputs(data, [preprocessor.decode(each).array for each in data])
 
 
-def _start_all(bundle: Bundle, data: bytes) -> dict[str, ColdStart | ServingError]:
-    """Each artifact's cold start, or why it cannot be run here."""
-    found: dict[str, ColdStart | ServingError] = {}
+def _start_all(bundle: Bundle, data: bytes) -> Starts:
+    """Measure the cold start of each artifact."""
+    starts: dict[str, ColdStart | ServingError] = {}
     artifacts = bundle.manifest.artifacts
     for artifact in track(artifacts, total=len(artifacts), what="cold starts", unit="artifacts"):
         try:
-            found[artifact.name] = measure_cold_start(bundle.folder, artifact.name, data)
+            starts[artifact.name] = measure_cold_start(bundle.folder, artifact.name, data)
         except ServingError as error:
             log.info("benchmark: %s cannot be run here: %s", artifact.name, error.message)
-            found[artifact.name] = error
-    return found
+            starts[artifact.name] = error
+    return starts
 
 
-def _settings(bundle: Bundle, starts: dict[str, ColdStart | ServingError], options: Options) -> list[Setting]:
-    """Every artifact that runs here with every number of threads and batch size; on a GPU, which has threads of its own, the fewest."""
+def _settings(bundle: Bundle, starts: Starts, options: Options) -> list[Setting]:
+    """List every artifact that runs here with every thread count and batch size.
+
+    On a GPU, which has threads of its own, only the lowest thread count is measured.
+    """
     threads = options.threads or tuple(sorted({1, cpu_limit()}))
     return [
         Setting(artifact.name, count, batch_size)
@@ -132,7 +146,7 @@ def _settings(bundle: Bundle, starts: dict[str, ColdStart | ServingError], optio
 def _time(
     bundle: Bundle, settings: Sequence[Setting], inputs: Inputs, options: Options
 ) -> dict[Setting, Timing]:
-    """Each setting's speed; one session serves all batch sizes."""
+    """Time each setting; all batch sizes of an artifact with the same threads share one session."""
     pairs = dict.fromkeys((setting.artifact, setting.threads) for setting in settings)
     predictors: dict[tuple[str, int], Predictor] = {
         (artifact, threads): load_predictor(bundle.folder, artifact=artifact, threads=threads)
@@ -177,7 +191,7 @@ def _is_on_cpu(artifact: Artifact) -> bool:
 
 
 def _device(artifact: Artifact) -> str:
-    """What ran an artifact."""
+    """Name the hardware that an artifact was measured on."""
     cpu = f"{cpu_name()}, {cpu_limit()} usable CPUs"
     if _is_on_cpu(artifact):
         return cpu
@@ -194,7 +208,8 @@ def _write(run: RunFolder, result: Result) -> None:
     timing = min(
         (timing for _, timing in single_runs(result.rows)), key=lambda timing: timing.setting.threads
     )
-    setting = f"batch {timing.setting.batch_size}, {timing.setting.threads} thread{'s' * (timing.setting.threads > 1)}"
+    threads = f"{timing.setting.threads} thread{'s' * (timing.setting.threads > 1)}"
+    setting = f"batch {timing.setting.batch_size}, {threads}"
     atomic.write_bytes(
         result.plot, plot_pareto(points_of(result.rows), f"{run.root.name}: {result.measured_on}", setting)
     )

@@ -1,4 +1,4 @@
-"""``graft benchmark``."""
+"""The command ``graft benchmark``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.cli.output import emit, json_option
 
 
 def _counts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Whole numbers of at least 1 between commas, each once and rising: ``1,8,32``."""
+    """Parse whole numbers of at least 1 between commas, such as ``1,8,32``; return each once, rising."""
     if value is None:
         return None
     try:
@@ -54,12 +54,13 @@ def benchmark(
     *,
     as_json: bool,
 ) -> None:
-    """Measure how fast every published artifact of RUN is on this machine, and set what `graft serve` uses by default.
+    """Measure how fast every published artifact of RUN is on this machine,
+    and set what `graft serve` uses by default.
 
     Latency, samples a second, memory and start of each artifact, beside its accuracy, with real inputs of the
     test split and without decoding them. The ranges are those of the rounds. Leaves benchmark/ in the run,
     and defaults.json in its bundle.
-    """
+    """  # noqa: D205 - the help text, which click wraps anew
     from pipeline.benchmark.stage import Options
     from pipeline.benchmark.stage import benchmark as measure
     from pipeline.run.runner import open_run, working_on

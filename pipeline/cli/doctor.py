@@ -1,4 +1,4 @@
-"""``graft doctor``."""
+"""The command ``graft doctor``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pipeline.cli.output import emit, json_option
 @click.command()
 @json_option
 def doctor(*, as_json: bool) -> None:
-    """Say what this machine has (devices, providers that really load, extras), and what `auto` would choose."""
+    """Say what this machine has (devices, providers that really load, extras),
+    and what `auto` would choose.
+    """  # noqa: D205 - the help text, which click wraps anew
     from pipeline.machine.doctor import examine
 
     diagnosis = examine()

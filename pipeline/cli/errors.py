@@ -1,4 +1,4 @@
-"""One place where errors become messages and exit codes."""
+"""The one place where errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.errors import EXIT_ERROR, GraftError
 
 
 class Failure(click.ClickException):
-    """A message on standard error, and an exit code."""
+    """An error that ends the command with a message on standard error and an exit code."""
 
     def __init__(self, message: str, exit_code: int = EXIT_ERROR) -> None:
         super().__init__(message)
@@ -20,10 +20,10 @@ class Failure(click.ClickException):
 
 
 class FriendlyGroup(click.Group):
-    """Turns the errors that a user can act on into one message; ``--debug`` lets the traceback through."""
+    """A group that turns errors which a user can act on into one message; ``--debug`` shows the traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's signature
-        """Run the command."""
+        """Run the command, and explain its errors."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -36,7 +36,7 @@ class FriendlyGroup(click.Group):
 
 
 def explain(error: Exception) -> Failure | None:
-    """The message for an error that a user can act on; None for a defect of ours."""
+    """Return the message for an error that a user can act on; None for a defect of Graft."""
     from serving.model.errors import ServingError
 
     if isinstance(error, GraftError):
@@ -45,7 +45,7 @@ def explain(error: Exception) -> Failure | None:
         return Failure(error.message)
     if isinstance(error, ModuleNotFoundError):
         return _missing_module(error)
-    if isinstance(error, shutil.Error):  # copytree's list of (source, place, reason)
+    if isinstance(error, shutil.Error):  # copytree raises it with a list of (source, destination, reason)
         return Failure(
             f"Files could not be copied: {error.args[0][0][2] if error.args and error.args[0] else error}"
         )
@@ -55,21 +55,24 @@ def explain(error: Exception) -> Failure | None:
     return None
 
 
+FILE_IN_THE_WAY = "A file stands where a folder is needed. Remove it, or choose another place with --run DIR."
 REMEDIES = {
-    errno.ENOSPC: "Free some space, or choose another place with --run DIR; the same command then goes on from the last finished stage.",
+    errno.ENOSPC: (
+        "Free some space, or choose another place with --run DIR; "
+        "the same command then goes on from the last finished stage."
+    ),
     errno.EDQUOT: "Your quota is used up. Free some space, or choose another place with --run DIR.",
     errno.EACCES: "Give yourself the right to it, or choose another place with --run DIR.",
     errno.EPERM: "Give yourself the right to it, or choose another place with --run DIR.",
     errno.EROFS: "The place is read-only. Choose another with --run DIR.",
-    errno.ENOTDIR: "A file stands where a folder is needed. Remove it, or choose another place with --run DIR.",
-    errno.EEXIST: "A file stands where a folder is needed. Remove it, or choose another place with --run DIR.",
+    errno.ENOTDIR: FILE_IN_THE_WAY,
+    errno.EEXIST: FILE_IN_THE_WAY,
 }
 
 
 def _missing_module(error: ModuleNotFoundError) -> Failure | None:
-    own = {"pipeline", "serving"}
     name = (error.name or "").split(".")[0]
-    if not name or name in own:
+    if not name or name in {"pipeline", "serving"}:  # a missing module of Graft itself is a defect
         return None
     from pipeline.machine.extras import remedy_for
 

@@ -1,4 +1,4 @@
-"""``graft init``."""
+"""The command ``graft init``."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from pipeline.cli.output import emit, json_option
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @json_option
 def init(source: Path, output: Path, *, force: bool, as_json: bool) -> None:
-    """Look at SOURCE, a folder with one subfolder a class or a CSV file, of pictures or of texts, and write a commented recipe."""
+    """Look at SOURCE, a folder with one subfolder a class or a CSV file, of pictures or of texts,
+    and write a commented recipe.
+    """  # noqa: D205 - the help text, which click wraps anew
     from pipeline.data.draft import write_recipe
 
-    found = write_recipe(source, output, force=force)
-    emit(found.to_json(), found.to_text(), as_json=as_json)
+    draft = write_recipe(source, output, force=force)
+    emit(draft.to_json(), draft.to_text(), as_json=as_json)

@@ -1,4 +1,4 @@
-"""The group of commands: each is imported when it is called, so that ``--help`` stays light."""
+"""The group of commands, each of which is imported when it is called, so that ``--help`` stays light."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class LazyGroup(FriendlyGroup):
     """A group that imports a command's module only to run it or to show its own help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The commands' names, in the order of a user's work."""
+        """Return the commands' names, in the order of a user's work."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import one command."""
+        """Import a command and return it; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[cmd_name]
@@ -70,8 +70,8 @@ def main(ctx: click.Context, *, debug: bool, quiet: bool) -> None:
     """
     from pipeline.cli.output import start_logging
 
-    # Hugging Face's client reads it when it is imported: its requests then name neither other packages nor
-    # what started this process.
+    # The client of Hugging Face reads this variable when it is imported. Its requests then name neither other
+    # packages nor the program that started this process.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     ctx.obj = {"debug": debug}
     start_logging(quiet=quiet)

@@ -1,4 +1,4 @@
-"""What commands print: results on standard output, as text or JSON; their log on standard error."""
+"""The output of commands: results on standard output, as text or JSON, and the log on standard error."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def emit(document: object, text: str, *, as_json: bool) -> None:
     Args:
         document: The result for programs: a JSON value, or a dataclass or pydantic model, whose fields become
             the keys of an object.
-        text: The same for people.
-        as_json: Whether the document is printed, as JSON, or else the text.
+        text: The result for people.
+        as_json: Whether to print the document, as JSON; otherwise the text is printed.
     """
     click.echo(_to_json(document) if as_json else text)
 

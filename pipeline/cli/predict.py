@@ -1,4 +1,4 @@
-"""``graft predict``."""
+"""The command ``graft predict``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from pipeline.cli.output import emit, json_option
 )
 @click.option(
     "--artifact",
-    help="A published artifact, such as onnx-int8; by default what `graft benchmark` recommends, or onnx-fp32.",
+    help=(
+        "A published artifact, such as onnx-int8; by default what `graft benchmark` recommends, or onnx-fp32."
+    ),
 )
 @json_option
 def predict(
@@ -28,12 +30,12 @@ def predict(
     RUN is a run's folder or a bundle's. Each of FILES holds one picture or one text. What cannot be predicted
     gets an error line, and the exit code is then 1.
     """
-    from pipeline.run.predict import Asked, describe_predictions, predict_all
+    from pipeline.run.predict import Input, describe_predictions, predict_all
 
-    asked = [*(Asked(file=file) for file in files), *(Asked(text=text) for text in texts)]
-    if not asked:
+    inputs = [*(Input(file=file) for file in files), *(Input(text=text) for text in texts)]
+    if not inputs:
         raise click.UsageError("Name files to predict, or a text with --text.")
-    results = predict_all(run, asked, artifact)
-    emit([result.to_json() for result in results], describe_predictions(results), as_json=as_json)
-    if any(result.error for result in results):
+    answers = predict_all(run, inputs, artifact)
+    emit([answer.to_json() for answer in answers], describe_predictions(answers), as_json=as_json)
+    if any(answer.error for answer in answers):
         raise click.exceptions.Exit(1)

@@ -1,4 +1,4 @@
-"""``graft run``."""
+"""The command ``graft run``."""
 
 from __future__ import annotations
 

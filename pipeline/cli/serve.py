@@ -1,4 +1,4 @@
-"""``graft serve``."""
+"""The command ``graft serve``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @service_options
-def serve(run: Path, listening: Listening, workers: int, **given: Any) -> None:  # noqa: ANN401 - click's values
+def serve(run: Path, listening: Listening, workers: int, **options: Any) -> None:  # noqa: ANN401 - of click
     """Start the prediction service of RUN, a run's folder or a bundle's.
 
     POST /predict takes one picture or text, POST /predict_batch many; / is a page for people; /livez /readyz
@@ -27,4 +27,4 @@ def serve(run: Path, listening: Listening, workers: int, **given: Any) -> None: 
     from serving.server.process.launch import serve as serve_bundle
     from serving.server.settings import read_settings
 
-    serve_bundle(read_settings({**given, "bundle": find_bundle(run).absolute()}), listening, workers)
+    serve_bundle(read_settings({**options, "bundle": find_bundle(run).absolute()}), listening, workers)

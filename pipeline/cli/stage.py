@@ -1,4 +1,4 @@
-"""``graft data``, ``finetune``, ``evaluate`` and ``package``: one stage each, without options of its own."""
+"""The commands ``graft data``, ``finetune``, ``evaluate`` and ``package``, each of which is one stage."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ import click
 from pipeline.cli.output import emit, json_option
 
 
-def _command(name: str, does: str) -> click.Command:
+def _command(name: str, description: str) -> click.Command:
+    """Make the command that carries out one stage.
+
+    Args:
+        name: Name of the stage and of the command.
+        description: The first sentence of its help.
+    """
+
     @click.command(
-        name, help=f"{does}\n\nTARGET is a run's folder, or a recipe, whose run is then in models/NAME."
+        name,
+        help=f"{description}\n\nTARGET is a run's folder, or a recipe, whose run is then in models/NAME.",
     )
     @click.argument("target", type=click.Path(path_type=Path))
     @click.option(
@@ -32,8 +40,8 @@ def _command(name: str, does: str) -> click.Command:
 
 data = _command(
     "data",
-    "Read, audit and split the samples: train, validation, test, and calibration where the recipe asks for"
-    " it.",
+    "Read, audit and split the samples: "
+    "train, validation, test, and calibration where the recipe asks for it.",
 )
 finetune = _command("finetune", "Train a head on the frozen backbone, then everything from there.")
 evaluate = _command("evaluate", "Measure the checkpoint on the test split, and write metrics and a report.")

@@ -1,4 +1,4 @@
-"""``graft verify``."""
+"""The command ``graft verify``."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def verify(target: Path, folder: Path | None, data: Path | None, *, force: bool,
     if data is not None:
         from pipeline.verify.recheck import recheck
 
-        found = recheck(target, data)
-        emit(found.to_json(), found.to_text(), as_json=as_json)
-        found.require_passed(target)
+        rechecked = recheck(target, data)
+        emit(rechecked.to_json(), rechecked.to_text(), as_json=as_json)
+        rechecked.require_passed(target)
         return
     from pipeline.run.runner import done_stages, open_run, run_stage
     from pipeline.run.summary import summarise_run

@@ -1,4 +1,4 @@
-"""Look at every example before anything trains on it: readable, unique, and under one label."""
+"""The audit of every example before anything trains on it: it must be readable, unique, and of one label."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Audited:
 
     Attributes:
         example: The example.
-        sha256: SHA-256 of its bytes, in hex.
-        identity: Hash, in hex, that it shares with every example that is the same to a person.
+        sha256: SHA-256, in hexadecimal, of its bytes.
+        identity: Hash, in hexadecimal, that it shares with every example that is the same to a person.
     """
 
     example: Labelled
@@ -41,9 +41,9 @@ class Findings:
 
     Attributes:
         kept: The examples that can be trained on, in the order in which they were given.
-        unreadable: The source of each example that serving would refuse, with the reason.
-        repeats: The source of each copy of an example that is kept, with that one's source.
-        conflicts: Groups of equal examples under different labels: each source with its label.
+        unreadable: Examples that serving would refuse: the reason, by the example's source.
+        repeats: Copies of examples that are kept: the kept example's source, by the copy's source.
+        conflicts: Groups of equal examples under different labels: in each, the label by the source.
     """
 
     kept: list[Audited]
@@ -56,30 +56,30 @@ def audit(examples: Sequence[Labelled], data: Data, content: Content) -> Finding
     """Check every example and keep what can be trained on.
 
     Args:
-        examples: What intake found.
-        data: The recipe's section, for what to do with unreadable and conflicting examples.
-        content: How to judge an example's bytes.
+        examples: The examples that intake found.
+        data: The recipe's section ``data``, which says what to do with unreadable and conflicting examples.
+        content: The judge of an example's bytes.
 
     Raises:
-        DataError: An example is unreadable, or same ones have different labels, and the recipe says
+        DataError: An example is unreadable, or equal ones have different labels, and the recipe says
             ``refuse``.
     """
     with ThreadPoolExecutor(cpu_limit()) as pool:
-        found = pool.map(partial(_look_at, content=content), examples)
-        looked = list(track(found, total=len(examples), what="audit", unit="examples"))
+        outcomes = pool.map(partial(_audit_one, content=content), examples)
+        audited = list(track(outcomes, total=len(examples), what="audit", unit="examples"))
     unreadable = {
-        example.source: item for example, item in zip(examples, looked, strict=True) if isinstance(item, str)
+        example.source: item for example, item in zip(examples, audited, strict=True) if isinstance(item, str)
     }
     if unreadable and data.on_unreadable == "refuse":
         lines = [f"{source}: {reason}" for source, reason in unreadable.items()]
         raise DataError(
             _listing(f"{len(lines)} example(s) cannot be read", lines, "data.on_unreadable: skip")
         )
-    return _without_copies([item for item in looked if isinstance(item, Audited)], unreadable, data)
+    return _without_copies([item for item in audited if isinstance(item, Audited)], unreadable, data)
 
 
-def _look_at(example: Labelled, content: Content) -> Audited | str:
-    """The example with its hashes, or why it cannot be used."""
+def _audit_one(example: Labelled, content: Content) -> Audited | str:
+    """Return the example with its hashes, or the reason why it cannot be used."""
     try:
         data = example.read()
         content.check(data)
@@ -93,6 +93,7 @@ def _look_at(example: Labelled, content: Content) -> Audited | str:
 
 
 def _without_copies(readable: list[Audited], unreadable: dict[str, str], data: Data) -> Findings:
+    """Keep one of each group of equal examples, and none of a group whose labels differ."""
     groups: dict[str, list[Audited]] = defaultdict(list)
     for item in readable:
         groups[item.identity].append(item)

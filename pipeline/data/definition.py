@@ -15,7 +15,10 @@ from pipeline.recipe.stage import Inputs, Stage
 
 
 def _inputs(recipe: Recipe, _: RunFolder) -> Inputs:
-    """The recipe's section, and every file's size and time of change, which cost less than its content."""
+    """Return the recipe's section, and a hash over every file's size and time of change.
+
+    These cost less to read than the contents of the files.
+    """
     from pipeline.data.intake import read_labelled
 
     states, modality = hashlib.sha256(), find_modality(recipe.modality)
@@ -33,7 +36,10 @@ def _inputs(recipe: Recipe, _: RunFolder) -> Inputs:
 
 
 def _file_state(path: Path) -> tuple[int, ...]:
-    """Size in bytes and time of change in nanoseconds; empty if there is no file, as the audit will say."""
+    """Return a file's size in bytes and time of change in nanoseconds.
+
+    They are empty for a file that does not exist, which the audit will report.
+    """
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""The stage ``data``: intake, audit, split."""
+"""The stage ``data``: it reads, audits and splits the samples."""
 
 from __future__ import annotations
 
@@ -19,35 +19,46 @@ log = logging.getLogger("graft")
 
 
 def prepare_data(recipe: Recipe, run: RunFolder) -> None:
-    """Write the run's table of samples, and what the audit found."""
+    """Read, audit and split the samples, and write their table and what the audit found.
+
+    Args:
+        recipe: The run's recipe.
+        run: The run's folder.
+
+    Raises:
+        DataError: The data cannot be read, hold what the recipe refuses, or cannot be split.
+    """
     modality = find_modality(recipe.modality)
     examples = read_labelled(recipe.data, cells=modality.samples_are_cells)
-    found = audit(examples, recipe.data, modality.content(recipe))
-    kept = [(item.example, item.sha256) for item in found.kept]
+    findings = audit(examples, recipe.data, modality.content(recipe))
+    kept = [(item.example, item.sha256) for item in findings.kept]
     splits = assign_splits(
-        [e.label for e, _ in kept], [e.strata for e, _ in kept], recipe.data.splits, recipe.seed
+        [example.label for example, _ in kept],
+        [example.strata for example, _ in kept],
+        recipe.data.splits,
+        recipe.seed,
     )
     samples = [
-        Sample(e.source, e.label, split, sha256, e.text)
-        for (e, sha256), split in zip(kept, splits, strict=True)
+        Sample(example.source, example.label, split, sha256, example.text)
+        for (example, sha256), split in zip(kept, splits, strict=True)
     ]
     write_samples(run, samples)
-    write_audit(run.audit, summarise(found, samples))
+    write_audit(run.audit, summarise(findings, samples))
     sizes, labels = Counter(splits), {sample.label for sample in samples}
     log.info(
         "data: %d of %d examples are unreadable, %d repeat others, %d have several labels (%d contents): "
         "left out",
-        len(found.unreadable),
+        len(findings.unreadable),
         len(examples),
-        len(found.repeats),
-        sum(map(len, found.conflicts)),
-        len(found.conflicts),
+        len(findings.repeats),
+        sum(map(len, findings.conflicts)),
+        len(findings.conflicts),
     )
     log.info(
         "data: %d samples of %d labels; %s",
         len(samples),
         len(labels),
-        ", ".join(f"{sizes[s]} {s}" for s in SPLITS if sizes[s]),
+        ", ".join(f"{sizes[split]} {split}" for split in SPLITS if sizes[split]),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the audit of the data found, as the file ``data/audit.json`` holds it."""
+"""The record of the audit of the data, as the file ``data/audit.json`` holds it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Audit(VersionedRecord):
 
     Attributes:
         samples: Number of samples that were kept.
-        counts: How many of them each split has of each label: split, then label.
-        skipped_unreadable: The source of each example that serving would refuse, with the reason.
-        dropped_repeats: The source of each copy of an example that is kept, with that one's source.
-        skipped_conflicts: Groups of equal examples under different labels: each source with its label.
+        counts: Number of samples of each label in each split: by split, then by label.
+        skipped_unreadable: Examples that serving would refuse: the reason, by the example's source.
+        dropped_repeats: Copies of examples that were kept: the kept example's source, by the copy's source.
+        skipped_conflicts: Groups of equal examples under different labels: in each, the label by the source.
     """
 
     samples: int
@@ -33,5 +33,9 @@ def write_audit(path: Path, audit: Audit) -> None:
 
 
 def read_audit(path: Path) -> Audit:
-    """Read what the audit found; raises GraftError, with the remedy, for a file that does not hold it."""
+    """Read what the audit found.
+
+    Raises:
+        GraftError: The file does not hold it; the message names the remedy.
+    """
     return read_record(path, Audit, REMEDY)

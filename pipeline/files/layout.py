@@ -1,4 +1,4 @@
-"""The names of a run's files, all in one place."""
+"""The layout of a run's folder: the names of its files, all in one place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """What is kept between runs: ``$GRAFT_CACHE``, or ``graft`` in the user's cache folder."""
+    """Return the folder of what is kept between runs.
+
+    It is ``$GRAFT_CACHE``, or ``graft`` in the user's cache folder.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("GRAFT_CACHE") or Path(base) / "graft")
 
@@ -21,7 +24,11 @@ def find_bundle(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder. Each stage writes its own subfolder and reads those before it."""
+    """A run's folder. Each stage writes its own subfolder and reads those before it.
+
+    Attributes:
+        root: Path of the folder.
+    """
 
     root: Path
 
@@ -32,17 +39,20 @@ class RunFolder:
 
     @property
     def samples(self) -> Path:
-        """Columns ``source,label,split``."""
+        """The table of samples, with the columns ``source,label,split``."""
         return self.root / "data" / "samples.csv"
 
     @property
     def contents(self) -> Path:
-        """Columns ``source,sha256``, the content hash of every sample; and ``text``, of a table of texts."""
+        """The table of contents, with the columns ``source,sha256``, and ``text`` where samples are texts.
+
+        It holds the content hash of every sample.
+        """
         return self.root / "data" / "contents.csv"
 
     @property
     def audit(self) -> Path:
-        """What intake counted, dropped and refused."""
+        """The record of what the audit counted, dropped and refused."""
         return self.root / "data" / "audit.json"
 
     @property
@@ -57,22 +67,25 @@ class RunFolder:
 
     @property
     def report(self) -> Path:
-        """The self-contained page."""
+        """The self-contained page of the evaluation."""
         return self.root / "evaluate" / "report.html"
 
     @property
     def calibration(self) -> Path:
-        """The temperature, and what it was fitted on."""
+        """The temperature, and the record of what it was fitted on."""
         return self.root / "evaluate" / "calibration.json"
 
     @property
     def reference(self) -> Path:
-        """The checkpoint's logits on the test split and on some of validation: what receipts compare with."""
+        """The checkpoint's logits on the test split and on some of validation.
+
+        Receipts compare the answers of artifacts with them.
+        """
         return self.root / "evaluate" / "reference.npz"
 
     @property
     def bundle(self) -> Path:
-        """What is served."""
+        """The folder of the bundle, which is served."""
         return self.root / "bundle"
 
     @property
@@ -82,63 +95,66 @@ class RunFolder:
 
     @property
     def receipt(self) -> Path:
-        """The fp32 ONNX file's receipt."""
+        """The receipt of the fp32 ONNX file."""
         return self.bundle / "receipts" / "onnx-fp32.json"
 
     @property
     def candidates(self) -> Path:
-        """The model files that are made from the checkpoint, not yet proven."""
+        """The folder of the model files that are made from the checkpoint and not yet proven."""
         return self.root / "export"
 
     @property
     def made(self) -> Path:
-        """What they were made from, and how each was made or why it was not."""
+        """The record of what the model files were made from, and how each was made or why it was not."""
         return self.candidates / "made.json"
 
     @property
     def verification(self) -> Path:
-        """What the verification found."""
+        """The folder of what the verification found."""
         return self.root / "verify"
 
     @property
     def artifacts(self) -> Path:
-        """What became of each artifact, and why."""
+        """The record of what became of each artifact, and why."""
         return self.verification / "artifacts.json"
 
     @property
     def proof(self) -> Path:
-        """The page with every artifact's receipt."""
+        """The page with the receipts of all artifacts."""
         return self.verification / "report.html"
 
     @property
     def refused(self) -> Path:
-        """The receipts of artifacts that were not published."""
+        """The folder of the receipts of artifacts that were not published."""
         return self.verification / "receipts"
 
     def receipt_of(self, artifact: str) -> Path | None:
-        """An artifact's receipt, published or not; None of one that was not run."""
+        """Return the path of an artifact's receipt, published or not; None if the artifact was not run."""
         places = (self.bundle / "receipts" / f"{artifact}.json", self.refused / f"{artifact}.json")
         return next((place for place in places if place.is_file()), None)
 
     @property
     def benchmark(self) -> Path:
-        """How fast each published artifact is here; what ``graft benchmark`` leaves."""
+        """The folder of what ``graft benchmark`` measured of the published artifacts on this machine."""
         return self.root / "benchmark"
 
     def scratch(self, split: str) -> Path:
-        """Where decoded samples go that do not fit into memory."""
+        """Return the path of the decoded samples of a split that do not fit into memory."""
         return self.root / f".decoded-{split}.npy"
 
     @property
     def bento(self) -> Path:
-        """The tags of what was packaged."""
+        """The record of the tags of the Bento and its model."""
         return self.root / "package" / "bento.json"
 
     def marker(self, stage: str) -> Path:
-        """Written last by a stage: its fingerprint, and the hashes of what it wrote."""
+        """Return the path of a stage's marker, which holds its fingerprint and the hashes of its files.
+
+        The stage writes it last.
+        """
         return self.root / ".stages" / f"{stage}.json"
 
     @property
     def lock(self) -> Path:
-        """Held while a command works on the run."""
+        """The lock, which a command holds while it works on the run."""
         return self.root / ".stages" / "lock"

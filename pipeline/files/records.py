@@ -43,10 +43,10 @@ def read_record(path: Path, form: type[AnyRecord], remedy: str) -> AnyRecord:
     Args:
         path: The file.
         form: The class of the record.
-        remedy: What makes the file anew, for people, such as a sentence that ends in a command.
+        remedy: The sentence that tells people how the file is made anew, which ends in a command.
 
     Raises:
-        GraftError: The file cannot be read, is no JSON, has another version, or does not have the form.
+        GraftError: The file cannot be read, is no JSON, has another version, or does not have that form.
     """
     try:
         record = form.model_validate_json(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The table of samples, as later stages and other programs read it."""
+"""The table of samples, which later stages and other programs read."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Sample:
     """One labelled example in one split.
 
     Attributes:
-        source: A file's path, or a table's path and line.
-        label: Its label.
-        split: Its split.
-        sha256: Hash, in hex, of its bytes when it was audited.
-        text: The text itself, of a table of texts.
+        source: Path of the sample's file, or path of its table with the line.
+        label: Name of its class.
+        split: Name of its split.
+        sha256: SHA-256, in hexadecimal, of its bytes when it was audited.
+        text: The text itself, if the sample is a text of a table; otherwise None.
     """
 
     source: str
@@ -41,7 +41,11 @@ class Sample:
     text: str | None = None
 
     def read(self) -> bytes:
-        """Its bytes; refuses a file that changed since the audit."""
+        """Return the sample's bytes.
+
+        Raises:
+            DataError: Its file cannot be read any more, or has changed since the audit.
+        """
         content = self._read_file() if self.text is None else self.text.encode()
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise DataError(
@@ -60,7 +64,10 @@ class Sample:
 
 
 def write_samples(run: RunFolder, samples: Sequence[Sample]) -> None:
-    """Write the samples, the hashes of their contents, and the texts, whose table no later stage reads."""
+    """Write the samples, the hashes of their contents, and the texts of a table.
+
+    The texts are kept here, since no later stage reads the table that they came from.
+    """
     header = (
         ("source", "sha256", "text")
         if any(sample.text is not None for sample in samples)
@@ -71,35 +78,46 @@ def write_samples(run: RunFolder, samples: Sequence[Sample]) -> None:
 
 
 def read_samples(run: RunFolder) -> list[Sample]:
-    """Read them back, in the order in which they were written."""
+    """Read the samples of a run, in the order in which they were written."""
     contents = {row["source"]: row for row in _read_csv(run.contents)}
-    found = []
+    samples = []
     for row in _read_csv(run.samples):
         content = contents[row["source"]]
         split = cast("Split", row["split"])
-        found.append(Sample(row["source"], row["label"], split, content["sha256"], content.get("text")))
-    return found
+        samples.append(Sample(row["source"], row["label"], split, content["sha256"], content.get("text")))
+    return samples
 
 
 def labels_of(samples: Iterable[Sample]) -> tuple[str, ...]:
-    """The class names in their order: alphabetical."""
+    """Return the names of the classes of some samples, in alphabetical order."""
     return tuple(sorted({sample.label for sample in samples}))
 
 
 def digest(samples: Iterable[Sample]) -> str:
-    """SHA-256, in hex, of contents, labels and splits: what training depends on, wherever the files lie."""
+    """Return the SHA-256, in hexadecimal, of the contents, labels and splits of samples.
+
+    Training depends on these alone, wherever the files lie.
+    """
     lines = "".join(f"{s.sha256}\t{s.label}\t{s.split}\n" for s in samples)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def evenly(count: int, most: int) -> NDArray[np.int64]:
-    """Indices of at most so many of ``count`` samples, evenly spread over them."""
+    """Return indices that are evenly spread over a number of samples.
+
+    Args:
+        count: Number of samples.
+        most: The most indices to return.
+
+    Returns:
+        Rising indices in [0, count), int64 of shape (min(most, count),).
+    """
     return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     text, plain = io.StringIO(newline=""), list(rows)
-    # The writer itself does not quote a lone carriage return, at which the reader would end the line.
+    # The writer does not by itself quote a lone carriage return, at which the reader would end the line.
     special = any("\r" in value for row in plain for value in row)
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if special else csv.QUOTE_MINIMAL)
     writer.writerow(header)

@@ -1,4 +1,4 @@
-"""Where a recipe's files are: a path, or a file that an installed package ships."""
+"""The sources of a recipe: files at a path, or files that an installed package ships."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PACKAGE = "package:"
 
 
 def locate(source: str, what: str) -> Path:
-    """The place of a recipe's file or folder.
+    """Return the path of a file or folder that a recipe names.
 
     Args:
         source: A path, or ``package:NAME/PATH``: a path inside an installed package, which is not imported.
-        what: What it is to the recipe, such as ``data.source``, for the error.
+        what: Key of the recipe that names it, such as ``data.source``, for the error.
 
     Raises:
         GraftError: The package is not installed, or there is nothing at the path.
@@ -43,7 +43,15 @@ def _in_package(source: str, what: str) -> Path:
 
 
 def hash_source(source: str, what: str) -> str:
-    """SHA-256, in hex, of a recipe's file, or of every file in its folder."""
+    """Return the SHA-256, in hexadecimal, of a recipe's file, or over all files of its folder.
+
+    Args:
+        source: The file or folder, as :func:`locate` takes it.
+        what: Key of the recipe that names it, such as ``data.source``, for the error.
+
+    Raises:
+        GraftError: There is no such file or folder.
+    """
     path = locate(source, what)
     if path.is_file():
         return hash_file(path)
@@ -54,11 +62,12 @@ def hash_source(source: str, what: str) -> str:
 
 
 def hash_files(paths: Iterable[Path], folder: Path | None = None) -> dict[str, str]:
-    """Return the SHA-256, in hexadecimal, of each file.
+    """Return the SHA-256, in hexadecimal, of each file, by its name.
 
     Args:
         paths: The files.
-        folder: Folder that they are named from. By default each has its own name, which must be unique.
+        folder: Folder that their names are relative to. By default a name is that of the file alone, which
+            must be unique.
     """
     return {
         path.relative_to(folder).as_posix() if folder else path.name: hash_file(path)

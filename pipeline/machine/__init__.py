@@ -1,1 +1,1 @@
-"""What this machine has, and how work is done on it."""
+"""The machine: what it has, and how work is done on it."""

@@ -1,4 +1,4 @@
-"""What this machine has, found by trying, and what ``auto`` would choose on it."""
+"""The diagnosis of this machine: what it has, found by trying, and what ``auto`` would choose on it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found.
+    """What a machine has and can do.
 
     Attributes:
-        cpu: Name, the CPUs this process may use, and the instruction sets that decide speed.
+        cpu: The CPU.
         gpus: Names of the CUDA devices that torch finds.
-        packages: Versions of the installed packages.
-        providers: ONNX Runtime's compiled-in providers and OpenVINO: ``works``, or why not, from trying.
-        extras: For each extra ``installed``, or what installs it.
-        training: What `auto` would choose, and why.
-        serving: What `graft serve` runs on.
+        packages: Versions of the installed packages, by their names.
+        providers: For each of ONNX Runtime's compiled-in providers and for OpenVINO ``works``, or the reason
+            why it does not, found by trying.
+        extras: For each extra ``installed``, or the command that installs it.
+        training: The settings that ``auto`` would choose for training, and why.
+        serving: The artifact and the hardware that ``graft serve`` would use.
     """
 
     cpu: Cpu
@@ -49,7 +50,7 @@ class Diagnosis:
     serving: str
 
     def to_text(self) -> str:
-        """The diagnosis as lines."""
+        """Return the diagnosis as lines for people."""
         features = " ".join(self.cpu.instruction_sets) or "features unknown"
         lines = [
             f"cpu        {self.cpu.name}, {self.cpu.usable} usable, {features}",
@@ -67,7 +68,10 @@ class Diagnosis:
 
 
 def examine() -> Diagnosis:
-    """Look at the machine; takes a few seconds, because providers are tried and not just listed."""
+    """Examine this machine.
+
+    It takes a few seconds, because providers are tried and not just listed.
+    """
     import torch
 
     from pipeline.machine.settings import choose_settings, cpu_flags, cpu_name

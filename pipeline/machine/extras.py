@@ -13,9 +13,9 @@ class Extra:
     """An extra of the distribution.
 
     Attributes:
-        name: As in ``graft-ml[NAME]``.
-        modules: What it brings.
-        purpose: What it is for.
+        name: Name of the extra, as in ``graft-ml[NAME]``.
+        modules: Dotted names of the modules that it brings.
+        purpose: What it is for, for people.
     """
 
     name: str
@@ -23,18 +23,18 @@ class Extra:
     purpose: str
 
     def is_installed(self) -> bool:
-        """Whether every module of it can be found; none is imported."""
+        """Return whether all of its modules can be found, without importing any."""
         return all(_is_found(module) for module in self.modules)
 
     def remedy(self) -> str:
-        """The line that installs it."""
+        """Return the command that installs it, and its purpose."""
         return f"pip install 'graft-ml[{self.name}]'  ({self.purpose})"
 
 
 def _is_found(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # of a package around it
+    except ModuleNotFoundError:  # a package around it is missing
         return False
 
 
@@ -57,7 +57,11 @@ EXTRAS = (
 
 
 def remedy_for(module: str) -> str:
-    """The ``pip install`` that brings a missing module."""
+    """Return the ``pip install`` that brings a missing module.
+
+    Args:
+        module: Dotted name of the module.
+    """
     for extra in EXTRAS:
         if module in extra.modules:
             return extra.remedy()
@@ -65,6 +69,13 @@ def remedy_for(module: str) -> str:
 
 
 def require(module: str) -> None:
-    """Raise GraftError with the remedy unless an optional module is installed."""
+    """Make sure that an optional module is installed.
+
+    Args:
+        module: Dotted name of the module.
+
+    Raises:
+        GraftError: It is not installed. The message names the ``pip install`` that brings it.
+    """
     if not _is_found(module):
         raise GraftError(f"the package `{module}` is needed and not installed. Try: {remedy_for(module)}")

@@ -1,4 +1,4 @@
-"""What this machine has, and the fastest sound way to train on it."""
+"""The settings of training: what this machine has, and the fastest sound way to train on it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Settings:
     """How to train here.
 
     Attributes:
-        device: ``cpu`` or ``cuda``.
-        precision: ``fp32``, or ``bf16`` under autocast.
-        threads: Threads of torch.
-        why: The reason, for the log and the run's record.
+        device: The device: ``cpu`` or ``cuda``.
+        precision: The precision: ``fp32``, or ``bf16`` under autocast.
+        threads: Number of threads that torch uses.
+        why: Why the precision was chosen, for the log and the run's record.
     """
 
     device: Literal["cpu", "cuda"]
@@ -41,14 +41,18 @@ class Settings:
 
 
 def choose_settings(device: DeviceChoice = "auto", precision: PrecisionChoice = "auto") -> Settings:
-    """Choose by a rule, so that the same machine always trains in the same way.
+    """Choose the settings by a rule, so that the same machine always trains in the same way.
 
     On a CPU fp32 in channels_last with a tuned allocator was the fastest setting measured, ahead of bf16 and
     of ``torch.compile``, unless the CPU has matrix units for bf16 (AMX). ``benchmarks/training.py`` measures
     it anew.
 
+    Args:
+        device: The device that the recipe names; by default ``auto``.
+        precision: The precision that the recipe names; by default ``auto``.
+
     Raises:
-        GraftError: The recipe asks for a device or a precision that is not there.
+        GraftError: The recipe names a device or a precision that this machine does not have.
     """
     import torch
 
@@ -63,11 +67,11 @@ def choose_settings(device: DeviceChoice = "auto", precision: PrecisionChoice = 
     return Settings(chosen, arithmetic, threads=cpu_limit(), why=reason)
 
 
-def _precision(asked: str, device: str) -> tuple[Literal["fp32", "bf16"], str]:
-    if asked == "fp32":
+def _precision(choice: str, device: str) -> tuple[Literal["fp32", "bf16"], str]:
+    if choice == "fp32":
         return "fp32", "fp32, as the recipe says"
     has_bf16, unit = _bf16_units(device)
-    if asked == "bf16":
+    if choice == "bf16":
         if not has_bf16 and device == "cuda":
             raise GraftError(
                 "finetune.precision: bf16, but this GPU has no bf16. Set `precision: auto` or `fp32`."
@@ -87,7 +91,7 @@ def _bf16_units(device: str) -> tuple[bool, str]:
 
 
 def cpu_flags() -> frozenset[str]:
-    """The CPU's instruction sets, as Linux names them; empty elsewhere."""
+    """Return the instruction sets of the CPU, as Linux names them; they are empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -96,7 +100,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def cpu_name() -> str:
-    """The CPU's name, as its maker gives it."""
+    """Return the name of the CPU, as its maker gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -107,7 +111,10 @@ def cpu_name() -> str:
 
 
 def gpu_names() -> list[str]:
-    """The NVIDIA GPUs' names, as the driver lists them without any library; empty without a driver."""
+    """Return the names of the NVIDIA GPUs, as the driver lists them; they are empty without a driver.
+
+    No library is needed for it.
+    """
     lines = [path.read_text() for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))]
     return [
         line.split(":", 1)[1].strip()
@@ -118,7 +125,7 @@ def gpu_names() -> list[str]:
 
 
 def hardware_names() -> dict[str, str | list[str]]:
-    """Return what measurements hold for: the names of the CPU and of the NVIDIA GPUs."""
+    """Return the names of the CPU and of the NVIDIA GPUs, for which measurements hold."""
     return {"cpu": cpu_name(), "gpus": gpu_names()}
 
 
@@ -126,7 +133,10 @@ def tune_allocator() -> bool:
     """Keep freed memory in the process instead of returning it to the kernel between operations.
 
     With glibc's defaults every large activation is mapped, faulted in page by page, and unmapped again, which
-    costs a CPU more than the arithmetic on it. Returns whether it could be done (only with glibc).
+    costs a CPU more than the arithmetic on it.
+
+    Returns:
+        Whether it could be done, which is only so with glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -136,7 +146,12 @@ def tune_allocator() -> bool:
 
 
 def apply_settings(settings: Settings, seed: int) -> None:
-    """Set torch's threads, seed and determinism for this process, and say what was chosen and why."""
+    """Set torch's threads, seed and determinism for this process, and log what was chosen and why.
+
+    Args:
+        settings: The settings of training.
+        seed: Seed of torch's random numbers.
+    """
     import torch
 
     tuned = settings.device == "cpu" and tune_allocator()
@@ -146,7 +161,7 @@ def apply_settings(settings: Settings, seed: int) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not deterministic without it
     # On CUDA some backward passes have no deterministic form: torch then warns rather than stops.
     torch.use_deterministic_algorithms(mode=True, warn_only=settings.device == "cuda")
-    # A debugging aid that costs a pass over memory.
+    # This is an aid for debugging, and costs a pass over memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     log.info(
         "training on %s with %d threads: %s%s",

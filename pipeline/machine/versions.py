@@ -43,16 +43,16 @@ RUNTIME_PACKAGES = (
 
 
 def versions_of(*names: str) -> dict[str, str]:
-    """The versions of those of the named packages that are installed."""
-    found = {}
+    """Return the versions of those of the named packages that are installed, by their names."""
+    versions = {}
     for name in names:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def installed_versions() -> dict[str, str]:
-    """The versions of what makes and serves a model."""
+    """Return the versions of the installed packages that make and serve a model, by their names."""
     return versions_of(*PACKAGES)

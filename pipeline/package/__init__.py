@@ -1,1 +1,1 @@
-"""From a proven bundle to a Bento."""
+"""The stage ``package``: it builds a Bento from a proven bundle."""

@@ -11,11 +11,11 @@ from pipeline.recipe.stage import Inputs, Stage
 def _inputs(_: Recipe, run: RunFolder) -> Inputs:
     from pipeline.package.carried import carried_files, find_bentofile, find_requirements, serving_folder
 
-    ours = [*carried_files(), find_requirements()]
+    files = [*carried_files(), find_requirements()]
     return {
         "bundle": hash_files((path for path in run.bundle.rglob("*") if path.is_file()), run.bundle),
         # The Bento carries all of `serving`, most of which the work does not import.
-        "serving": hash_files(ours, serving_folder()),
+        "serving": hash_files(files, serving_folder()),
         "bentofile": hash_files([find_bentofile()]),
     }
 

@@ -1,4 +1,4 @@
-"""What a Bento says of itself: its service's file, labels, resources and README, and its model's metadata."""
+"""The description of a Bento: its service's file, labels, resources and README, and its model's metadata."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ MOST_LABEL_CHARACTERS = 63
 MIB = 1024 * 1024
 BASE_MIB = 512  # the service itself, and the bodies of requests that it holds
 MEMORY_STEP_MIB = 256
-COPIES = 4  # of a model's file: it is loaded, optimised and, for a moment, held beside its successor
+COPIES = (
+    4  # in memory of a model's file: it is loaded, optimised and, for a moment, held beside its successor
+)
 
 SERVICE = '''"""The service of `{name}` as BentoML starts it. README.md says what to set."""
 
@@ -33,7 +35,7 @@ service = make_service(
 
 
 def write_service(bundle: Bundle) -> str:
-    """The Python file whose variable ``service`` is the Bento's service, named after the run."""
+    """Return the text of the Python file whose variable ``service`` is the service, named after the run."""
     manifest = bundle.manifest
     return SERVICE.format(
         name=manifest.name,
@@ -44,7 +46,7 @@ def write_service(bundle: Bundle) -> str:
 
 
 def list_labels(bundle: Bundle) -> dict[str, str]:
-    """Labels of the service, the Bento and the model, each a valid label of Kubernetes."""
+    """List the labels of the service, the Bento and the model, each a valid label of Kubernetes."""
     manifest, lineage = bundle.manifest, bundle.manifest.lineage
     return {
         "made-by": "graft",
@@ -61,12 +63,15 @@ def list_labels(bundle: Bundle) -> dict[str, str]:
 
 
 def _shorten(text: str) -> str:
-    """The start of a name, as long as a label of Kubernetes may be; such a label ends in a letter or a digit."""
+    """Cut a name to the length that a label of Kubernetes may have, and to end in a letter or a digit."""
     return text[:MOST_LABEL_CHARACTERS].rstrip("._-")
 
 
 def list_metadata(bundle: Bundle) -> dict[str, object]:
-    """Metadata of the model in BentoML's store: what it predicts, what it was made from, and what is proven."""
+    """List the metadata of the model in BentoML's store.
+
+    They say what the model predicts, what it was made from, and what is proven of it.
+    """
     manifest = bundle.manifest
     return {
         "labels": list(manifest.labels),
@@ -80,7 +85,10 @@ def list_metadata(bundle: Bundle) -> dict[str, object]:
 
 
 def list_resources(bundle: Bundle) -> dict[str, object]:
-    """What one worker asks a scheduler for: a CPU, memory by the size of the largest artifact, and a GPU where it needs one."""
+    """List the resources that one worker asks a scheduler for.
+
+    These are one CPU, memory by the size of the largest artifact, and a GPU if the artifact needs one.
+    """
     largest = max(bundle.path_of(artifact).stat().st_size for artifact in bundle.manifest.artifacts)
     steps = -(-(BASE_MIB + COPIES * largest // MIB) // MEMORY_STEP_MIB)
     gpu = {"gpu": 1} if bundle.artifact().runtime in ACCELERATED else {}
@@ -88,7 +96,13 @@ def list_resources(bundle: Bundle) -> dict[str, object]:
 
 
 def write_readme(bundle: Bundle, bento_tag: str, model_tag: str) -> str:
-    """The Bento's README, for those who operate it."""
+    """Return the text of the Bento's README, for those who operate it.
+
+    Args:
+        bundle: The bundle that is served.
+        bento_tag: Tag of the Bento.
+        model_tag: Tag of the model in BentoML's store.
+    """
     manifest, kind = bundle.manifest, find_kind(bundle.manifest.input.modality)
     source = resources.files("pipeline.package").joinpath("README.md.jinja").read_text("utf-8")
     environment = Environment(

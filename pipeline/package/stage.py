@@ -1,4 +1,4 @@
-"""The stage ``package``: the proven bundle into BentoML's model store, and a Bento around it."""
+"""The stage ``package``: it puts the bundle into BentoML's model store, and builds a Bento around it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ from pipeline.package.carried import (
     find_requirements,
     serving_folder,
 )
-from pipeline.package.describing import list_labels, list_metadata, write_readme, write_service
+from pipeline.package.describing import (
+    ACCELERATED,
+    list_labels,
+    list_metadata,
+    write_readme,
+    write_service,
+)
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.inputs.registry import find_kind
@@ -39,6 +45,9 @@ def package(_: Recipe, run: RunFolder) -> None:
 
     Both are named after the run and versioned by content, so that packaging the same bundle again changes
     nothing. Where BentoML has no service for the bundle's kind of input, both tags are null.
+
+    Args:
+        run: The run's folder.
 
     Raises:
         BundleError: The bundle has changed, or has no passed receipt.
@@ -65,11 +74,11 @@ def _has_service(bundle: Bundle) -> bool:
 
 
 def _version(bundle: Bundle) -> str:
-    """Return the version of what is in a bundle.
+    """Return the version of a bundle's content.
 
-    It is the model's own; with a hash over the files and the settings where there is more than the fp32 file. The
-    environment that made them is no part of it: the same run gives the same tags wherever it gives the same
-    weights.
+    It is the version of the model, followed by a hash over the files and the settings if there is more than
+    the fp32 file. The environment that made them is no part of it: the same run gives the same tags wherever
+    it gives the same weights.
     """
     parts = [f"{artifact.name} {artifact.sha256}" for artifact in bundle.manifest.artifacts[1:]]
     parts += [bundle.defaults.model_dump_json()] if bundle.defaults else []
@@ -78,7 +87,7 @@ def _version(bundle: Bundle) -> str:
 
 
 def is_packaged(run: RunFolder) -> bool:
-    """Whether both stores still hold what the run's stage put there."""
+    """Return whether both stores of BentoML still hold what the run's stage put there."""
     tags, bundle = json.loads(run.bento.read_bytes()), open_bundle(run.bundle)
     if not _has_service(bundle):
         return bool(tags == {"model": None, "bento": None})
@@ -96,7 +105,7 @@ def _store_model(bundle: Bundle, tag: str) -> str:
     place = _place("models", tag)
     if _holds_model(bundle.folder, place) and (place / "model.yaml").is_file():
         return tag
-    shutil.rmtree(place, ignore_errors=True)  # another bundle's, or what a killed process left
+    shutil.rmtree(place, ignore_errors=True)  # it is of another bundle, or was left by a killed process
     with bentoml.models.create(tag, labels=list_labels(bundle), metadata=list_metadata(bundle)) as model:
         shutil.copytree(bundle.folder, model.path, dirs_exist_ok=True)
     return str(model.tag)
@@ -120,12 +129,12 @@ def _build_bento(bundle: Bundle, model_tag: str) -> str:
 
 
 def _describe(bundle: Bundle, tag: str, model_tag: str) -> dict[str, str]:
-    """The files that are written for this Bento alone, by their path in it."""
+    """Return the texts of the files that are written for this Bento alone, by their path in it."""
     return {SERVICE_FILE: write_service(bundle), README: write_readme(bundle, tag, model_tag)}
 
 
 def _place(store: str, tag: str) -> Path:
-    """Where BentoML keeps a model or a Bento."""
+    """Return the folder where BentoML keeps a model or a Bento."""
     home = os.environ.get("BENTOML_HOME") or Path.home() / "bentoml"
     return Path(home, store, *tag.split(":"))
 
@@ -141,11 +150,18 @@ def _holds_service(place: Path, files: Mapping[str, str]) -> bool:
     )
 
 
-def _same_files(ours: Path, stored: Path, paths: list[Path]) -> bool:
-    """Whether each of our files is in the store, byte by byte."""
-    files = [path.relative_to(ours) for path in paths]
+def _same_files(source: Path, stored: Path, paths: list[Path]) -> bool:
+    """Return whether each file of a source folder is in the store, byte by byte.
+
+    Args:
+        source: The source folder.
+        stored: Its copy in the store.
+        paths: The files in the source folder.
+    """
+    files = [path.relative_to(source) for path in paths]
     return all(
-        (stored / file).is_file() and filecmp.cmp(ours / file, stored / file, shallow=False) for file in files
+        (stored / file).is_file() and filecmp.cmp(source / file, stored / file, shallow=False)
+        for file in files
     )
 
 
@@ -169,10 +185,8 @@ def _requirements(bundle: Bundle) -> str:
     runtimes = {artifact.runtime for artifact in bundle.manifest.artifacts}
     if "openvino-cpu" in runtimes:
         lines.append(f"openvino=={metadata.version('openvino')}")
-    if runtimes & {
-        "onnxruntime-cuda",
-        "onnxruntime-tensorrt",
-    }:  # onnxruntime's two packages own one module: never both
+    if runtimes & ACCELERATED:
+        # The two packages of onnxruntime own one module, so that only one of them may be installed.
         lines = [line.replace("onnxruntime==", "onnxruntime-gpu[cuda,cudnn]==") for line in lines]
     if "onnxruntime-tensorrt" in runtimes:
         lines += [f"{name}=={metadata.version(name)}" for name in ("tensorrt-cu13", "nvidia-ml-py")]

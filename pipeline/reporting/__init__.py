@@ -1,1 +1,1 @@
-"""What people are shown: progress, pages and figures."""
+"""Everything that people are shown: progress, pages and figures."""

@@ -1,4 +1,4 @@
-"""Figures of matplotlib."""
+"""Figures of matplotlib, made so that nothing is written outside Graft's cache."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ DPI = 110
 
 
 def make_figure(width_in: float, height_in: float) -> Figure:
-    """An empty figure, in inches.
+    """Return an empty figure.
 
     What matplotlib keeps, such as its list of this machine's fonts, goes into Graft's cache instead of two
     folders under HOME. It reads the variable when it is imported; a value that the user has set is left as it
     is.
+
+    Args:
+        width_in: Width in inches.
+        height_in: Height in inches.
     """
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
     from matplotlib.figure import Figure
@@ -29,7 +33,7 @@ def make_figure(width_in: float, height_in: float) -> Figure:
 
 
 def to_png(figure: Figure) -> bytes:
-    """The bytes of a PNG file."""
+    """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()

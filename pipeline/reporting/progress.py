@@ -1,4 +1,4 @@
-"""Progress with a rate and the time left: a bar on a terminal, plain lines elsewhere."""
+"""Progress with a rate and the time left, as a bar on a terminal and as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def track(items: Iterable[T], *, total: int, what: str, unit: str, weight: int =
     """Yield the items, and show how far the work is once it takes more than two seconds.
 
     Args:
-        items: What to go through.
-        total: How many units there are in all.
-        what: The work, such as ``"features"``.
-        unit: One unit's plural, such as ``"pictures"``.
-        weight: Units an item, such as the batch size.
+        items: The items to go through.
+        total: Number of units in all items together.
+        what: Name of the work, such as ``"features"``.
+        unit: Name of the units, in the plural, such as ``"pictures"``.
+        weight: Number of units in an item, such as the batch size.
     """
     if sys.stderr.isatty():
         yield from _bar(items, total, what, unit, weight)
@@ -44,7 +44,7 @@ def _bar(items: Iterable[T], total: int, what: str, unit: str, weight: int) -> I
 
 def _lines(items: Iterable[T], total: int, what: str, unit: str, weight: int) -> Iterator[T]:
     next_line = time.monotonic() + SHOW_AFTER_S
-    start = None  # the rate counts from the first item on, which may have waited for a model to load
+    start = None  # the rate counts from the first item on, since that may have waited for a model to load
     for index, item in enumerate(items):
         start = start or time.monotonic()
         yield item

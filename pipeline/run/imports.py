@@ -80,7 +80,7 @@ def package_of(module: str) -> str:
 
 @functools.cache
 def _direct_imports(module: str, scope: frozenset[str]) -> frozenset[str]:
-    """The modules that one names in its import statements, of the packages in ``scope``."""
+    """Return the modules of the packages in ``scope`` that a module names in its import statements."""
     path = source_path(module)
     if path is None or path.suffix != ".py":  # a namespace package, or a compiled module of a plug-in's
         return frozenset()
@@ -96,7 +96,7 @@ def _imported_names(body: Sequence[ast.stmt], package: str, scope: frozenset[str
             relative = "." * statement.level + (statement.module or "")
             origin = importlib.util.resolve_name(relative, package)
             if _top(origin) in scope:
-                # What is imported from a package is a module of it, or else a name that the package defines.
+                # A name imported from a package is a module in it, or else something that it defines.
                 for alias in statement.names:
                     inside = f"{origin}.{alias.name}"
                     yield inside if find_module(inside) else origin

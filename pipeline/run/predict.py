@@ -17,79 +17,93 @@ from serving.model.schemas import ErrorDetail, Prediction
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is to be predicted: a file, or a text."""
+class Input:
+    """An input to predict: a file or a text.
+
+    Attributes:
+        file: Path of the file; None for a text.
+        text: The text; None for a file.
+    """
 
     file: Path | None = None
     text: str | None = None
 
     def read(self) -> bytes:
-        """Its bytes; raises OSError."""
+        """Return the input's bytes; raises OSError if the file cannot be read."""
         return self.file.read_bytes() if self.file else (self.text or "").encode(errors="surrogateescape")
 
     def __str__(self) -> str:
-        """On one line, whatever is in it."""
+        """Return the file's path or the text on one line, whatever is in it."""
         return " ".join(str(self.file or self.text).split()).encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A prediction, or the reason that there is none."""
+    """A prediction, or the reason that there is none.
 
-    asked: Asked
+    Attributes:
+        input: The input that was predicted.
+        prediction: What was predicted; None if the input was refused.
+        error: Why the input was refused; None if it was predicted.
+    """
+
+    input: Input
     prediction: Prediction | None
     error: ErrorDetail | None
 
     def to_json(self) -> dict[str, object]:
-        """The prediction as the service answers it, with the file's name or the text."""
-        name = {"file": str(self.asked.file)} if self.asked.file else {"text": self.asked.text}
+        """Return the prediction as the service answers it, with the file's name or the text."""
+        name = {"file": str(self.input.file)} if self.input.file else {"text": self.input.text}
         if self.prediction is not None:
             return {**name, **self.prediction.to_json()}
         return {**name, "error": self.error and self.error.to_json()}
 
     def to_text(self) -> str:
-        """One line."""
+        """Return the answer on one line, for people."""
         if self.prediction is None:
-            return f"{self.asked}: error: {self.error.message if self.error else 'unknown'}"
+            return f"{self.input}: error: {self.error.message if self.error else 'unknown'}"
         others = ", ".join(
             f"{label} {probability:.4f}" for label, probability in self.prediction.probabilities.items()
         )
         cut = self.prediction.truncation
-        said = f", read up to token {cut.used} of {cut.tokens}" if cut else ""
-        return f"{self.asked}: {self.prediction.label} ({others}){said}"
+        note = f", read up to token {cut.used} of {cut.tokens}" if cut else ""
+        return f"{self.input}: {self.prediction.label} ({others}){note}"
 
 
-def predict_all(run: Path, asked: Sequence[Asked], artifact: str | None = None) -> list[Answer]:
-    """Predict everything, in order; what cannot be read or decoded gets an error of its own.
+def predict_all(run: Path, inputs: Sequence[Input], artifact: str | None = None) -> list[Answer]:
+    """Predict all inputs; one that cannot be read or decoded gets an error of its own.
 
     Args:
         run: A run's folder, or a bundle's.
-        asked: Files or texts of the bundle's modality.
+        inputs: Files or texts of the bundle's modality.
         artifact: A published artifact's name; by default what a benchmark recommends, or the bundle's first.
+
+    Returns:
+        The answers, in the order of the inputs.
 
     Raises:
         GraftError: A text is asked for, but the run takes files.
     """
     predictor = load_predictor(find_bundle(run), artifact=artifact)
     kind = find_kind(predictor.manifest.input.modality)
-    if isinstance(kind.body, FileBody) and any(one.text is not None for one in asked):
+    if isinstance(kind.body, FileBody) and any(item.text is not None for item in inputs):
         raise GraftError(f"{run}: takes {kind.plural}. Name their files; --text is for runs on texts.")
 
-    def predict_one(one: Asked) -> Answer:
+    def predict_one(item: Input) -> Answer:
         try:
-            answer = predictor.predict_or_error(one.read())
+            answer = predictor.predict_or_error(item.read())
         except OSError as error:
             return Answer(
-                one, None, ErrorDetail(code="unreadable_file", message=error.strerror or str(error))
+                item, None, ErrorDetail(code="unreadable_file", message=error.strerror or str(error))
             )
         return (
-            Answer(one, answer, None) if isinstance(answer, Prediction) else Answer(one, None, answer.error)
+            Answer(item, answer, None) if isinstance(answer, Prediction) else Answer(item, None, answer.error)
         )
 
     with ThreadPoolExecutor(predictor.callers) as pool:
-        return list(track(pool.map(predict_one, asked), total=len(asked), what="predict", unit="inputs"))
+        return list(track(pool.map(predict_one, inputs), total=len(inputs), what="predict", unit="inputs"))
 
 
-def describe_predictions(results: Sequence[Answer]) -> str:
-    """One line a file."""
-    return "\n".join(result.to_text() for result in results)
+def describe_predictions(answers: Sequence[Answer]) -> str:
+    """Return the answers for people, one line each."""
+    return "\n".join(answer.to_text() for answer in answers)

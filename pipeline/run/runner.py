@@ -1,4 +1,7 @@
-"""Carry out a recipe: the stages in order, skipping what is done and finishing what was cut off."""
+"""The runner of a recipe: it carries out the stages in order, and skips those that are done.
+
+It also finishes or removes what a command that was killed has left half-written.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,13 @@ MODELS = Path("models")
 
 @dataclass(frozen=True)
 class StageResult:
-    """What became of a stage: done or skipped, and the seconds that it took."""
+    """What became of a stage.
+
+    Attributes:
+        stage: Name of the stage.
+        skipped: Whether it was skipped, since it was done before.
+        seconds: Seconds that it took.
+    """
 
     stage: str
     skipped: bool
@@ -37,7 +46,12 @@ class StageResult:
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe and the folder that it is carried out in."""
+    """A recipe and the folder that it is carried out in.
+
+    Attributes:
+        recipe: The recipe.
+        folder: The run's folder.
+    """
 
     recipe: Recipe
     folder: RunFolder
@@ -48,11 +62,11 @@ def open_run(target: Path, folder: Path | None = None) -> Run:
 
     Args:
         target: A recipe, or the folder of a run that has begun.
-        folder: Where a recipe's run goes; by default ``models/NAME``.
+        folder: The folder of a recipe's run; by default ``models/NAME``.
 
     Raises:
-        GraftError: Neither a recipe nor a run; the recipe is wrong; or the run would overwrite a recipe that
-            a user wrote.
+        GraftError: The target is neither a recipe nor a run; the recipe is wrong; or the run would overwrite
+            a recipe that a user wrote.
     """
     if target.is_dir():
         if folder is not None:
@@ -81,6 +95,10 @@ def open_run(target: Path, folder: Path | None = None) -> Run:
 def with_formats(run: Run, formats: Sequence[str]) -> Run:
     """Return the run with other formats to export.
 
+    Args:
+        run: The run.
+        formats: Names of the formats.
+
     Raises:
         RecipeError: One of them is unknown, or the recipe does not allow it.
     """
@@ -90,12 +108,17 @@ def with_formats(run: Run, formats: Sequence[str]) -> Run:
 
 
 def _is_run(folder: RunFolder) -> bool:
-    """Whether a run has begun there: what tells its recipe from one that a user wrote."""
+    """Return whether a run has begun in a folder, whose recipe is then not one that a user wrote."""
     return folder.recipe.is_file() and folder.lock.is_file()
 
 
 def run_all(run: Run, *, force: bool = False) -> list[StageResult]:
-    """Carry out every stage that is not done, in order."""
+    """Carry out every stage that is not done, in order.
+
+    Args:
+        run: The run.
+        force: Whether stages that are done are redone.
+    """
     with _held(run.folder):
         _keep_recipe(run)
         return [_carry_out(stage, run, force=force) for stage in STAGES]
@@ -104,8 +127,13 @@ def run_all(run: Run, *, force: bool = False) -> list[StageResult]:
 def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
     """Carry out one stage, if it is not done.
 
+    Args:
+        name: Name of the stage.
+        run: The run.
+        force: Whether the stage is redone even if it is done.
+
     Raises:
-        GraftError: The stage before it is not done.
+        GraftError: A stage before it is not done.
     """
     before = list(takewhile(lambda stage: stage.name != name, STAGES))
     missing = next((stage.name for stage in before if not _is_done(stage, run)), None)
@@ -126,11 +154,11 @@ def done_stages(run: Run) -> frozenset[str]:
 
 @contextmanager
 def working_on(run: Run, *, after: str) -> Iterator[None]:
-    """Keep other commands off a run while one works on what a stage has left.
+    """Keep other commands off a run while one works on the results of a stage.
 
     Args:
         run: The run.
-        after: The stage's name.
+        after: Name of the stage.
 
     Raises:
         GraftError: That stage is not done, or another command is working on the run.
@@ -170,7 +198,7 @@ def _carry_out(stage: Stage, run: Run, *, force: bool) -> StageResult:
 
 
 def _is_done(stage: Stage, run: Run, current: str | None = None) -> bool:
-    """Whether the stage's marker is of these inputs, and its files are as it left them."""
+    """Return whether the marker of a stage is of its present inputs, and its files are as it left them."""
     try:
         marker = json.loads(run.folder.marker(stage.name).read_bytes())
         outputs = {run.folder.root / name: sha256 for name, sha256 in marker["outputs"].items()}
@@ -189,7 +217,7 @@ def _keep_recipe(run: Run) -> None:
 
 @contextmanager
 def _held(folder: RunFolder) -> Iterator[None]:
-    """Keep other commands off the run. The kernel lets go of the lock however the process ends."""
+    """Keep other commands off the run within the block; the kernel releases the lock however it ends."""
     folder.lock.parent.mkdir(parents=True, exist_ok=True)
     with folder.lock.open("w") as file:
         try:

@@ -1,4 +1,4 @@
-"""What a run has come to, for people and for programs."""
+"""The summary of a run, for people and for programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN = (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("auroc", "AUROC"),
 
 @dataclass(frozen=True)
 class Proof:
-    """What a summary tells of the receipt of ``onnx-fp32``; a figure that was not measured is None.
+    """The figures of the receipt of ``onnx-fp32``; one that was not measured is None.
 
     Attributes:
         passed: Whether the artifact is within all limits.
@@ -40,18 +40,18 @@ class Proof:
 
 @dataclass(frozen=True)
 class Summary:
-    """What is known of a run by now. What a stage leaves is None where the stage has not run.
+    """The results of a run by now. The result of a stage is None if the stage has not run.
 
     Its fields are the keys of what ``--json`` prints.
 
     Attributes:
         run: The run's folder.
         stages: What became of each stage by this command.
-        metrics: What was measured of the test split.
-        receipt: What was proven of ``onnx-fp32``.
+        metrics: The metrics of the test split.
+        receipt: The proof of ``onnx-fp32``.
         artifacts: What became of each artifact, by its name.
-        report: The page of the evaluation.
-        bento: The tag of the Bento; also None where BentoML has no service for the kind of input.
+        report: Path of the page of the evaluation.
+        bento: Tag of the Bento; also None where BentoML has no service for the kind of input.
     """
 
     run: Path
@@ -64,7 +64,9 @@ class Summary:
 
     def to_text(self) -> str:
         """Return the summary as lines for people."""
-        stages = [f"{s.stage} {'skipped' if s.skipped else f'{s.seconds:.1f} s'}" for s in self.stages]
+        stages = [
+            f"{done.stage} {'skipped' if done.skipped else f'{done.seconds:.1f} s'}" for done in self.stages
+        ]
         lines = ["stages    " + ", ".join(stages)]
         if self.metrics:
             lines += _figures(self.metrics) + _baseline(self.metrics.baseline)
@@ -106,13 +108,13 @@ def _baseline(baseline: BaselineMetrics | None) -> list[str]:
 
 
 def summarise_run(folder: RunFolder, results: Sequence[StageResult], done: Collection[str]) -> Summary:
-    """Read what the stages of a run have left.
+    """Read the results that the stages of a run have left.
 
     Args:
         folder: The run's folder.
         results: What became of the stages by this command.
-        done: Names of the stages whose results are up to date. Nothing is read of another, since it would
-            be of another model.
+        done: Names of the stages whose results are up to date. The results of other stages are not read,
+            since they would be of another model.
     """
     evaluated, verified = "evaluate" in done, "verify" in done
     return Summary(

@@ -16,8 +16,8 @@ def check(measured: Measured, limits: Limits) -> tuple[Check, ...]:
         limits: What it must keep to.
 
     Returns:
-        One check a limited figure; of an artifact that does not run, or answers in another shape or with numbers
-        that are not finite, only the checks of that.
+        One check for each limited figure. For an artifact that does not run, answers in another shape, or
+        answers with numbers that are not finite, only the checks of that.
     """
     return tuple(_check(measured, limits))
 
@@ -55,7 +55,7 @@ def _at_least(name: str, value: float | None, limit: float) -> Check:
 
 
 def failures(receipt: Receipt) -> list[str]:
-    """Return the checks that a receipt fails, for people."""
+    """Return one line for people for each check that a receipt fails."""
     return [
         f"{each.name} is {_figure(each.value)}, limit {each.limit:g}"
         for each in receipt.checks
@@ -64,12 +64,15 @@ def failures(receipt: Receipt) -> list[str]:
 
 
 def allowances(receipt: Receipt) -> list[str]:
-    """Return what passes only because the recipe set another limit than that of the precision, for people."""
+    """Return one line for people for each figure that passes only because the recipe allows more.
+
+    Such a figure keeps to the limit that the recipe set, but not to the usual one of the precision.
+    """
     usual = {each.name: each for each in check(receipt.measured, LIMITS[receipt.precision])}
-    past = [usual[each.name] for each in receipt.checks if each.passed and not usual[each.name].passed]
+    exceeded = [usual[each.name] for each in receipt.checks if each.passed and not usual[each.name].passed]
     return [
         f"{each.name} is {_figure(each.value)}, past the usual {each.limit:g}, as the recipe allows"
-        for each in past
+        for each in exceeded
     ]
 
 

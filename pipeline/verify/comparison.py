@@ -20,9 +20,11 @@ from serving.model.receipt import Difference, Measured
 
 Rows = NDArray[np.float64]
 RESAMPLES = 500
-# Logits up to this magnitude are compared as they are; of larger ones fp32 holds fewer digits after the point.
+# Logits up to this magnitude are compared as they are. Of larger ones fp32 holds fewer digits after the
+# point.
 EXACT_LOGITS = 10.0
-# Share of the temperature below which logits are lost in what float32 holds of the probabilities made of them.
+# Share of the temperature below which logits are lost in what float32 holds of the probabilities made of
+# them.
 SMALLEST_SIGNAL = 1e-3
 
 
@@ -36,7 +38,7 @@ def compare(scores: Scores, reference: Reference, limits: Limits) -> Measured:
 
     Returns:
         The figures, with ``wrong_labels`` 0 and without those of :func:`compare_calibration`. If the answers
-        have another shape or are not finite, only that is told.
+        have another shape or are not finite, no figure but that is given.
     """
     theirs = CLASSIFICATION.probabilities(reference.test.logits, reference.temperature)
     ours = scores.single.astype(np.float64)
@@ -49,8 +51,8 @@ def compare(scores: Scores, reference: Reference, limits: Limits) -> Measured:
     not_finite = sum(int((~np.isfinite(rows)).sum()) for rows in (scores.single, *scores.batched.values()))
     shape = _wrong_shape(scores, theirs.shape)
     if shape or not_finite:
-        told = {"shape": shape or ours.shape, "expected_shape": theirs.shape, "not_finite": not_finite}
-        return measured.model_copy(update=told)
+        faults = {"shape": shape or ours.shape, "expected_shape": theirs.shape, "not_finite": not_finite}
+        return measured.model_copy(update=faults)
     figures = (
         {"not_finite": 0}
         | _compare_answers(ours, theirs, limits)
@@ -70,6 +72,7 @@ def _wrong_shape(scores: Scores, expected: tuple[int, ...]) -> tuple[int, ...] |
 
 
 def _compare_answers(ours: Rows, theirs: Rows, limits: Limits) -> dict[str, float | int]:
+    """Compare the probabilities; answers count as equal or not only if the checkpoint's are clear."""
     agree = CLASSIFICATION.agree(ours, theirs)
     clear = CLASSIFICATION.margins(theirs) > limits.margin
     return {
@@ -84,12 +87,15 @@ def _compare_answers(ours: Rows, theirs: Rows, limits: Limits) -> dict[str, floa
 
 
 def _compare_logits(ours: Rows, theirs: Rows, reference: Reference) -> dict[str, float]:
-    """Compare logits, both made from probabilities, since what float32 cannot hold is lost to what is served."""
+    """Compare the logits, both of which are made from probabilities.
+
+    What float32 cannot hold of a probability is lost to whoever is served it, and must not count here.
+    """
     temperature, logits = reference.temperature, reference.test.logits.astype(np.float64)
-    own, exact = as_logits(ours, temperature), as_logits(theirs, temperature)
-    differences = np.abs(own - exact).max(axis=1)
+    artifact, checkpoint = as_logits(ours, temperature), as_logits(theirs, temperature)
+    differences = np.abs(artifact - checkpoint).max(axis=1)
     scaled = differences / np.maximum(1.0, np.abs(logits).max(axis=1) / EXACT_LOGITS)
-    confidence = _confidence(own, exact, temperature)
+    confidence = _confidence(artifact, checkpoint, temperature)
     return {
         "max_abs_logits": float(differences.max()),
         "p99_abs_logits": float(np.quantile(differences, 0.99)),
@@ -100,21 +106,25 @@ def _compare_logits(ours: Rows, theirs: Rows, reference: Reference) -> dict[str,
     }
 
 
-def _confidence(own: Rows, exact: Rows, temperature: float) -> float:
-    """Return the factor between two sets of logits by least squares: what a wrong temperature changes.
+def _confidence(artifact: Rows, checkpoint: Rows, temperature: float) -> float:
+    """Return the factor between the logits of artifact and checkpoint, by least squares.
 
-    Logits that are all but equal carry no such factor: only what stands out from the rounding of float32 counts,
-    so that the factor is then close to 1.
+    A wrong temperature changes this factor, whether or not an answer flips.
+
+    Logits that are all but equal carry no such factor: only what stands out from the rounding of float32
+    counts, so that the factor is then close to 1.
     """
-    signal, noise = float((exact**2).sum()), exact.size * (SMALLEST_SIGNAL * temperature) ** 2
+    signal = float((checkpoint**2).sum())
+    noise = checkpoint.size * (SMALLEST_SIGNAL * temperature) ** 2
     if signal >= noise:
-        return float((own * exact).sum() / signal)
-    return 1.0 + float(((own - exact) * exact).sum()) / noise
+        return float((artifact * checkpoint).sum() / signal)
+    return 1.0 + float(((artifact - checkpoint) * checkpoint).sum()) / noise
 
 
 def _compare_metrics(
     ours: Rows, theirs: Rows, reference: Reference, limits: Limits
 ) -> dict[str, float | dict[str, float] | dict[str, Difference]]:
+    """Compare the metrics of the artifact with those of the checkpoint, with intervals of the differences."""
     targets = reference.test.targets
     clear = CLASSIFICATION.margins(theirs) > limits.margin
     before, after = summarise(theirs, targets), summarise(ours, targets)
@@ -125,14 +135,17 @@ def _compare_metrics(
         "metrics_checkpoint": before,
         "metrics_artifact": after,
         "metrics_difference": {
-            name: Difference(value=found["value"], interval_95=found["interval_95"])
-            for name, found in differences.items()
+            name: Difference(value=difference["value"], interval_95=difference["interval_95"])
+            for name, difference in differences.items()
         },
     }
 
 
 def _compare_batches(scores: Scores, theirs: Rows, limits: Limits) -> dict[str, float | int]:
-    """Compare what the same samples get alone and in batches; a flip counts where the answer is clear."""
+    """Compare the answers of the same samples alone and in batches.
+
+    An answer that flips counts only if the checkpoint's answer is clear.
+    """
     alone = scores.single[scores.chosen]
     margin = max(limits.margin, 2 * limits.max_batch_difference)
     sure = (CLASSIFICATION.margins(theirs) > margin)[scores.chosen]
@@ -154,7 +167,8 @@ def compare_calibration(
     Args:
         measured: The figures so far.
         on_test: The artifact's probabilities on the test split, of shape (samples, classes).
-        on_validation: The same on the reference's samples of validation.
+        on_validation: Its probabilities on the reference's samples of validation, of shape (samples,
+            classes).
         reference: The checkpoint's answers.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What becomes of each candidate: it is loaded as it would be served, measured, and kept if it is worth it."""
+"""The judgement of a candidate: it is loaded as it would be served, measured, and kept if it is worth it."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judge:
-    """What every candidate of a run is judged with.
+    """Everything that a candidate of a run is judged by.
 
     Attributes:
         run: The run's folder.
-        export: The recipe's section.
-        candidates: The record of the model files.
+        export: The recipe's section ``export``.
+        candidates: The record of how the model files were made.
         preprocessor: The preprocessor of the model's input.
         claim: What the candidates claim to be.
         evidence: What they are compared with.
@@ -59,7 +59,11 @@ class Judge:
     evidence: Evidence
 
     def load(self, name: Format) -> Scorer:
-        """Load a candidate as it would be served, on one thread; raises ServingError where that is impossible."""
+        """Load a candidate as it would be served, on one thread.
+
+        Raises:
+            ServingError: It cannot be run here.
+        """
         served = FORMATS[name]
         made = self._made(name)
         artifact = Artifact(
@@ -74,14 +78,18 @@ class Judge:
         return load_scorer(self.run.candidates, artifact, self.preprocessor)
 
     def judge_source(self, scorer: Scorer) -> Verdict:
-        """Judge the fp32 file, which every other one is compared with in speed."""
+        """Judge the fp32 file, whose speed every other one is compared with.
+
+        Args:
+            scorer: The fp32 artifact, loaded.
+        """
         receipt = build_receipt(scorer, self.claim, self.evidence, LIMITS["fp32"], made=self._made(SOURCE))
         if not receipt.passed:
             return Verdict(State(published=False, why="; ".join(failures(receipt))), receipt)
-        return self._publish(scorer, receipt, _count(receipt))
+        return self._publish(scorer, receipt, _describe_agreement(receipt))
 
     def judge(self, name: Format, source: Scorer) -> Verdict:
-        """Judge a further format: it is published if it keeps to its limits and is faster than fp32.
+        """Judge a further format, which is published if it keeps to its limits and is faster than fp32.
 
         Args:
             name: The format.
@@ -107,9 +115,14 @@ class Judge:
         if speedup.median < limits.min_speedup:
             reasons.append(f"it is not {limits.min_speedup:g} times as fast as onnx-fp32")
         if reasons:
-            why = f"{'; '.join(reasons)} ({_tell(speedup)})"
+            why = f"{'; '.join(reasons)} ({_describe_speedup(speedup)})"
             return Verdict(State(published=False, why=why, speedup=speedup), receipt)
-        return self._publish(scorer, receipt, f"{_count(receipt)}, {_tell(speedup)}", allowances(receipt))
+        return self._publish(
+            scorer,
+            receipt,
+            f"{_describe_agreement(receipt)}, {_describe_speedup(speedup)}",
+            allowances(receipt),
+        )
 
     def _publish(
         self, scorer: Scorer, receipt: Receipt, measured: str, allowed: Sequence[str] = ()
@@ -118,15 +131,15 @@ class Judge:
         return Verdict(state, receipt, Proven(scorer.artifact, receipt, self.run.candidates))
 
     def _made(self, name: Format) -> Made:
-        """Return how a format's file was made; a format that was not exported has no file."""
+        """Return how a format's file was made; if the format was not exported, that it has no file."""
         missing = Made(because="it was not exported. Export again: graft export RUN --force")
         return self.candidates.files.get(FORMATS[name].file, missing)
 
 
-def _count(receipt: Receipt) -> str:
+def _describe_agreement(receipt: Receipt) -> str:
     return f"{receipt.measured.agreeing} of {receipt.measured.samples} answers agree"
 
 
-def _tell(speedup: Speedup) -> str:
+def _describe_speedup(speedup: Speedup) -> str:
     interval = f"[{speedup.low:.2f}, {speedup.high:.2f}]"
     return f"{speedup.median:.2f} {interval} times as fast, on one thread"

@@ -1,4 +1,4 @@
-"""Find samples again by what is in them, wherever they lie now."""
+"""The samples that a bundle was measured on, found again by their content wherever they lie now."""
 
 from __future__ import annotations
 
@@ -22,57 +22,72 @@ TABLES = {".csv": ",", ".tsv": "\t"}
 
 @dataclass(frozen=True)
 class File:
-    """A sample in a file of its own."""
+    """A sample in a file of its own.
+
+    Attributes:
+        path: Path of the file.
+    """
 
     path: Path
 
     def read(self) -> bytes:
-        """Its bytes; raises OSError."""
+        """Return the file's bytes; raises OSError if it cannot be read."""
         return self.path.read_bytes()
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A sample that is a value of a table."""
+    """A sample that is a value of a table.
+
+    Attributes:
+        text: The value.
+    """
 
     text: str
 
     def read(self) -> bytes:
-        """Its bytes."""
+        """Return the text's bytes in UTF-8."""
         return self.text.encode(errors="surrogatepass")
 
 
 def find_originals(data: Path, wanted: Iterable[str]) -> Originals:
-    """The samples with these content hashes.
+    """Find the samples that have the given content hashes.
 
     Args:
         data: A folder whose files are the samples, at any depth; a table with a header (.csv or .tsv) whose
-            values are the texts or name the files; or a recipe, for its ``data`` section.
-        wanted: SHA-256, in hex, of each sample's bytes.
+            values are the texts or name the files; or a recipe, whose section ``data`` says where they are.
+        wanted: SHA-256, in hexadecimal, of each sample's bytes.
+
+    Returns:
+        The samples by their hash.
 
     Raises:
         DataError: There is no such place, or some of the samples are not in it.
     """
     missing = set(wanted)
-    found = {}
+    originals: dict[str, Readable] = {}
     candidates = list(_candidates(data))
     for candidate in track(candidates, total=len(candidates), what="data", unit="samples"):
         sha256 = _hash(candidate)
         if sha256 in missing:
             missing.remove(sha256)
-            found[sha256] = candidate
+            originals[sha256] = candidate
         if not missing:
             break
     if missing:
         raise DataError(
-            f"{data}: {len(missing)} of {len(missing) + len(found)} samples that the bundle was measured on are not in it, the first being "
-            f"{min(missing)[:16]}…. Name the data as they were when it was trained: a folder, a .csv or .tsv table, or the recipe."
+            f"{data}: {len(missing)} of {len(missing) + len(originals)} samples that the bundle was measured "
+            f"on are not in it, the first being {min(missing)[:16]}…. Name the data as they were when it was "
+            "trained: a folder, a .csv or .tsv table, or the recipe."
         )
-    return found
+    return originals
 
 
 def _hash(candidate: Readable) -> str:
-    """Of its bytes; empty where it cannot be read: if it is one of the samples, that will be missing."""
+    """Return the SHA-256, in hexadecimal, of a candidate's bytes.
+
+    It is empty for a candidate that cannot be read: if that is one of the samples, it will be missing.
+    """
     try:
         return hashlib.sha256(candidate.read()).hexdigest()
     except OSError:
@@ -89,12 +104,13 @@ def _candidates(data: Path) -> Iterator[Readable]:
         yield from _in_table(data)
     else:
         raise DataError(
-            f"{data}: is neither a folder, nor a .csv or .tsv table, nor a recipe. Name where the held-out samples are."
+            f"{data}: is neither a folder, nor a .csv or .tsv table, nor a recipe. "
+            "Name where the held-out samples are."
         )
 
 
 def _in_table(path: Path) -> Iterator[Readable]:
-    """Every value, as a text and, where it names a file beside the table, as that."""
+    """Yield every value of a table as a text and, if it names a file beside the table, as that file too."""
     _, rows = read_rows(path, Table(separator=TABLES[path.suffix]))
     for _, row in rows:
         for value in row.values():
@@ -106,5 +122,5 @@ def _in_table(path: Path) -> Iterator[Readable]:
 def _names_file(folder: Path, value: str) -> bool:
     try:
         return bool(value) and (folder / value).is_file()
-    except (OSError, ValueError):  # too long, or with a null byte: a text
+    except (OSError, ValueError):  # it is too long, or has a null byte, and is therefore a text
         return False

@@ -1,4 +1,4 @@
-"""The receipt: an artifact against the checkpoint, on the whole test split, through the code that serves it."""
+"""The making of a receipt: an artifact against the checkpoint, on the whole test split, as it is served."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Claim:
 
     Attributes:
         modality: Name of the kind of input.
-        labels: The class names that its probabilities are of, in their order.
-        reference_sha256: Hash of the file of the checkpoint's answers.
+        labels: Class names, in the order of its probabilities.
+        reference_sha256: SHA-256, in hexadecimal, of the file with the checkpoint's answers.
         lineage: What the model was made from.
     """
 
@@ -49,7 +49,7 @@ class Evidence:
 
     Attributes:
         reference: The checkpoint's answers.
-        originals: The samples of the reference, by the hash of their content.
+        originals: The samples of the reference, by the SHA-256 of their content.
     """
 
     reference: Reference
@@ -69,11 +69,17 @@ def build_receipt(
 
     Args:
         scorer: The artifact, loaded by the code that the service loads it by.
-        claim: What it claims to be.
-        evidence: What it is compared with.
-        limits: What it must keep to.
+        claim: What the artifact claims to be.
+        evidence: What the artifact is compared with.
+        limits: What the artifact must keep to.
         made: How its file was made, if that is known.
-        changed: The limits that the recipe changed; by default none.
+        changed: The limits that the recipe changed, by their names; by default none.
+
+    Returns:
+        The receipt, passed or not.
+
+    Raises:
+        GraftError: A sample has changed or cannot be read any more.
     """
     measured, flips = _measure(scorer, claim, evidence, limits)
     checks = check(measured, limits)
@@ -138,13 +144,14 @@ def _name_gpu(runtime: Runtime) -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "unknown to torch"
 
 
-def _list_flips(ours: NDArray[np.float32], reference: Reference) -> tuple[Flip, ...]:
+def _list_flips(probabilities: NDArray[np.float32], reference: Reference) -> tuple[Flip, ...]:
     """List the samples that the artifact answers otherwise than the checkpoint."""
-    labels = reference.labels
-    exact = CLASSIFICATION.answers(reference.test.logits)
-    answers = zip(reference.test.sha256, exact, CLASSIFICATION.answers(ours), strict=True)
+    labels, test = reference.labels, reference.test
+    answers = zip(
+        test.sha256, CLASSIFICATION.answers(test.logits), CLASSIFICATION.answers(probabilities), strict=True
+    )
     return tuple(
-        Flip(sha256=sha256, checkpoint=labels[theirs], artifact=labels[own])
-        for sha256, theirs, own in answers
-        if theirs != own
+        Flip(sha256=sha256, checkpoint=labels[expected], artifact=labels[given])
+        for sha256, expected, given in answers
+        if expected != given
     )

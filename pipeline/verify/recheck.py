@@ -1,4 +1,4 @@
-"""Prove a bundle again, on any machine, from its files and the data alone; nothing is written."""
+"""A second proof of a bundle, on any machine, from its files and the data alone; nothing is written."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from serving.model.scorer import load_scorer
 
 @dataclass(frozen=True)
 class Rechecked:
-    """What a bundle came to here.
+    """The outcome of proving a bundle again on this machine.
 
     Attributes:
-        receipts: A new one for each artifact that this machine can run.
-        unchecked: The others, with the reason.
-        default: The artifact that is served by default.
+        receipts: A new receipt for each artifact that this machine can run.
+        unchecked: The reason why it cannot run each of the others, by the artifact's name.
+        default: Name of the artifact that is served by default.
     """
 
     receipts: Sequence[Receipt]
@@ -38,7 +38,7 @@ class Rechecked:
     default: str
 
     def to_json(self) -> dict[str, object]:
-        """As JSON."""
+        """Return the outcome as one JSON object."""
         return {
             "passed": self.passed,
             "receipts": [each.model_dump(mode="json", exclude_none=True) for each in self.receipts],
@@ -46,9 +46,9 @@ class Rechecked:
         }
 
     def to_text(self) -> str:
-        """As a table."""
+        """Return the receipts as a table, and below it what was allowed or not checked, for people."""
         lines = [to_text(self.receipts)] if self.receipts else []
-        lines += [f"{receipt.artifact}: {said}" for receipt in self.receipts for said in allowances(receipt)]
+        lines += [f"{receipt.artifact}: {line}" for receipt in self.receipts for line in allowances(receipt)]
         return "\n".join(
             [*lines, *(f"{name} was not checked: {reason}" for name, reason in self.unchecked.items())]
         )
@@ -59,7 +59,14 @@ class Rechecked:
         return self.default not in self.unchecked and all(receipt.passed for receipt in self.receipts)
 
     def require_passed(self, folder: Path) -> None:
-        """Raise GateFailedError unless it passed."""
+        """Raise an error unless the bundle passed.
+
+        Args:
+            folder: The bundle's folder, which the error names.
+
+        Raises:
+            GateFailedError: An artifact missed a limit, or the one served by default was not checked.
+        """
         failed = [
             f"{receipt.artifact}: {'; '.join(failures(receipt))}"
             for receipt in self.receipts
@@ -67,20 +74,24 @@ class Rechecked:
         ]
         if failed:
             raise GateFailedError(
-                f"{folder}: does not predict here what the checkpoint predicted. {'. '.join(failed)}. Do not serve it here."
+                f"{folder}: does not predict here what the checkpoint predicted. {'. '.join(failed)}. "
+                "Do not serve it here."
             )
         if self.default in self.unchecked:
             raise GateFailedError(
-                f"{folder}: serves {self.default} by default, which cannot be run here, so it was not checked."
+                f"{folder}: serves {self.default} by default, which cannot be run here, "
+                "so it was not checked."
             )
 
 
 def recheck(folder: Path, data: Path) -> Rechecked:
-    """Score every artifact of a bundle on its held-out samples, by this machine, under the limits that it was published with.
+    """Score every artifact of a bundle on its held-out samples, on this machine.
+
+    Each is held to the limits that it was published with.
 
     Args:
         folder: The bundle's folder, or its run's. Nothing in it is changed.
-        data: Where the samples are: see :func:`find_originals`.
+        data: Where the samples are: a folder, a table or a recipe, as :func:`find_originals` takes them.
 
     Raises:
         BundleError: The bundle has changed, or is not proven.

@@ -1,4 +1,4 @@
-"""The receipts side by side, as a page and as a table for a terminal."""
+"""The receipts of a run side by side, as a page and as a table for a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ FLIPS_SHOWN = 50
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure as people read it, and whether it is past its limit."""
+    """One figure of one receipt.
+
+    Attributes:
+        text: The figure as people read it.
+        failed: Whether it is past its limit.
+        limit: The limit; None if it has none.
+    """
 
     text: str
     failed: bool
@@ -23,14 +29,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of every receipt."""
+    """One figure of every receipt.
+
+    Attributes:
+        name: What the figure is, for people.
+        cells: The figure of each receipt, in the order of the receipts.
+    """
 
     name: str
     cells: Sequence[Cell]
 
 
 def _plain(name: str, form: str) -> Callable[[Receipt], str]:
-    """Show one figure by a format; a dash where it was not measured."""
+    """Return a function that formats one figure of a receipt, or gives a dash if it was not measured."""
 
     def show(receipt: Receipt) -> str:
         value = getattr(receipt.measured, name)
@@ -40,7 +51,7 @@ def _plain(name: str, form: str) -> Callable[[Receipt], str]:
 
 
 def _difference(name: str) -> Callable[[Receipt], str]:
-    """Show the difference of a metric with its interval."""
+    """Return a function that formats the difference of a metric with its interval."""
 
     def show(receipt: Receipt) -> str:
         difference = receipt.measured.metrics_difference.get(name)
@@ -63,11 +74,11 @@ def _divergence(receipt: Receipt) -> str:
     return "-" if mean_kl is None else f"{max(mean_kl, 0.0):.2g}"
 
 
-def _kept(receipt: Receipt) -> str:
+def _layers_in_fp32(receipt: Receipt) -> str:
     return ", ".join(receipt.made.kept_fp32 if receipt.made else ()) or "-"
 
 
-# What is shown: its name, the check that limits it, and how it is told.
+# Each row of the table: its name, the name of the check that limits it, and the function that formats it.
 FIGURES: tuple[tuple[str, str | None, Callable[[Receipt], str]], ...] = (
     ("passed", None, lambda receipt: "yes" if receipt.passed else "NO"),
     ("run by", None, lambda receipt: receipt.in_use.runtime),
@@ -96,23 +107,27 @@ FIGURES: tuple[tuple[str, str | None, Callable[[Receipt], str]], ...] = (
     ("ECE after that", None, _plain("ece_refitted", "{:.4f}")),
     ("between batch sizes", "batch_difference", _plain("batch_difference", "{:.2g}")),
     ("NaN or infinite", "not_finite", _plain("not_finite", "{}")),
-    ("layers left in fp32", None, _kept),
+    ("layers left in fp32", None, _layers_in_fp32),
     ("times as fast as onnx-fp32", None, _speed),
 )
 
 
 def table_of(receipts: Sequence[Receipt]) -> list[Row]:
-    """One row a figure, one cell a receipt."""
+    """Return the table of all figures: one row for each figure, one cell for each receipt."""
     return [Row(name, [_cell(receipt, check, show) for receipt in receipts]) for name, check, show in FIGURES]
 
 
 def _cell(receipt: Receipt, check: str | None, show: Callable[[Receipt], str]) -> Cell:
-    found = next((each for each in receipt.checks if each.name == check), None)
-    return Cell(show(receipt), failed=bool(found and not found.passed), limit=found.limit if found else None)
+    limited = next((each for each in receipt.checks if each.name == check), None)
+    return Cell(
+        show(receipt),
+        failed=bool(limited and not limited.passed),
+        limit=limited.limit if limited else None,
+    )
 
 
 def to_text(receipts: Sequence[Receipt]) -> str:
-    """The table for a terminal; what is past its limit has an exclamation mark."""
+    """Return the table for a terminal, in which an exclamation mark says that a figure is past its limit."""
     rows = [("", *(receipt.artifact for receipt in receipts))]
     rows += [
         (row.name, *(f"{'! ' if cell.failed else ''}{cell.text}" for cell in row.cells))
@@ -125,12 +140,15 @@ def to_text(receipts: Sequence[Receipt]) -> str:
 
 
 def render_receipts(title: str, states: Mapping[str, State], receipts: Sequence[Receipt]) -> str:
-    """The page.
+    """Render the page that shows the receipts.
 
     Args:
         title: The run's name.
-        states: What became of each artifact.
-        receipts: Of all that were run, published or not.
+        states: What became of each artifact, by its name.
+        receipts: The receipts of all artifacts that were run, published or not.
+
+    Returns:
+        A self-contained HTML document.
     """
     return render_page(
         "pipeline.verify",

@@ -1,4 +1,4 @@
-"""An artifact's answers to original bytes, alone and in batches, through the code that serves it."""
+"""The answers of an artifact to original bytes, alone and in batches, through the code that serves it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.model.runtimes.machine import cpu_limit
 from serving.model.scorer import Scorer
 
 BATCH_SIZES = (2, 7, 32)
-BATCHED_SAMPLES = 1024  # of a larger split as many, evenly spread, are scored in batches too
+BATCHED_SAMPLES = 1024  # at most as many, evenly spread over the split, are scored in batches too
 CHUNK = 224  # the least common multiple of the batch sizes: only the last chunk has partial batches
 Originals = Mapping[str, Readable]  # samples by their content hash
 
@@ -26,10 +26,10 @@ class Scores:
     """An artifact's probabilities, float32 of shape (samples, classes).
 
     Attributes:
-        single: Of every sample, one a run, as the service runs them.
-        batched: Of some of them, in batches of each size that the artifact runs; texts among others of other
-            lengths, and so padded.
-        chosen: The indices of those, shape (samples in batches,).
+        single: The probabilities of every sample, each scored in a run of its own, as the service does it.
+        batched: The probabilities of some samples, by batch size, for each size that the artifact runs. A
+            text is batched with texts of other lengths, and so padded.
+        chosen: Indices of the samples that are scored in batches too, shape (samples in batches,).
     """
 
     single: NDArray[np.float32]
@@ -38,7 +38,12 @@ class Scores:
 
 
 def score(scorer: Scorer, samples: Sequence[Readable]) -> Scores:
-    """Every sample alone; and, of at most about a thousand that are evenly spread, each in batches."""
+    """Score every sample alone, and at most 1,024 that are evenly spread in batches of each size too.
+
+    Args:
+        scorer: The artifact, loaded.
+        samples: The samples of the test split.
+    """
     most = scorer.artifact.max_batch_size or max(BATCH_SIZES)
     batched: dict[int, list[NDArray[np.float32]]] = {size: [] for size in BATCH_SIZES if size <= most}
     chosen = evenly(len(samples), BATCHED_SAMPLES)
@@ -54,7 +59,16 @@ def score(scorer: Scorer, samples: Sequence[Readable]) -> Scores:
 
 
 def score_alone(scorer: Scorer, samples: Sequence[Readable], what: str) -> NDArray[np.float32]:
-    """Each sample in a run of its own: float32 of shape (samples, classes)."""
+    """Score each sample in a run of its own.
+
+    Args:
+        scorer: The artifact, loaded.
+        samples: The samples.
+        what: Name of the work, as its progress shows it.
+
+    Returns:
+        Probabilities, float32 of shape (samples, classes).
+    """
 
     def alone(sample: Readable) -> NDArray[np.float32]:
         return scorer.score([scorer.decode(sample.read()).array])

@@ -31,7 +31,7 @@ Verdicts = Mapping[str, Verdict]
 
 
 def verify(recipe: Recipe, run: RunFolder) -> None:
-    """Compare each candidate with the checkpoint on the whole test split, and build the bundle of what passes.
+    """Compare each candidate with the checkpoint on the test split, and build the bundle of what passes.
 
     Args:
         recipe: The run's recipe.
@@ -53,11 +53,16 @@ def verify(recipe: Recipe, run: RunFolder) -> None:
         log.info("verify: %s: %s", name, verdicts[name].state.to_text())
     _write_findings(recipe, run, verdicts)
     publish(_gather(recipe, run, card, judge, verdicts), run.bundle)
-    shutil.rmtree(run.benchmark, ignore_errors=True)  # what was measured of the bundle before
+    shutil.rmtree(run.benchmark, ignore_errors=True)  # it was measured on the bundle before
 
 
 def prepare(recipe: Recipe, run: RunFolder, card: CheckpointCard) -> Judge:
-    """Gather what the candidates of a run are judged with.
+    """Gather everything that the candidates of a run are judged by.
+
+    Args:
+        recipe: The run's recipe.
+        run: The run's folder.
+        card: The checkpoint's card.
 
     Raises:
         GraftError: The reference is of another test split than the run's.
@@ -82,13 +87,17 @@ def prepare(recipe: Recipe, run: RunFolder, card: CheckpointCard) -> Judge:
 
 
 def _reject(recipe: Recipe, run: RunFolder, verdicts: Verdicts) -> None:
-    """Keep the receipt of an fp32 file that fails, and leave no bundle: an earlier one is of another model."""
+    """Keep the receipt of an fp32 file that fails, and leave no bundle.
+
+    An earlier bundle is of another model.
+    """
     _write_findings(recipe, run, verdicts)
     for stale in (run.bundle, run.benchmark):
         shutil.rmtree(stale, ignore_errors=True)
     raise GateFailedError(
-        f"{run.model}: does not predict what the checkpoint predicts: {verdicts[SOURCE].state.why}. Nothing is "
-        f"packaged. The receipt is {run.receipt_of(SOURCE)}; export again: graft export {run.root} --force"
+        f"{run.model}: does not predict what the checkpoint predicts: {verdicts[SOURCE].state.why}. "
+        f"Nothing is packaged. The receipt is {run.receipt_of(SOURCE)}; "
+        f"export again: graft export {run.root} --force"
     )
 
 
@@ -99,8 +108,8 @@ def _write_findings(recipe: Recipe, run: RunFolder, verdicts: Verdicts) -> None:
     with atomic.folder(run.verification) as folder:
         for verdict in verdicts.values():
             if verdict.receipt and not verdict.proven:
-                place = folder / run.refused.name / f"{verdict.receipt.artifact}.json"
-                atomic.write_bytes(place, verdict.receipt.to_bytes())
+                path = folder / run.refused.name / f"{verdict.receipt.artifact}.json"
+                atomic.write_bytes(path, verdict.receipt.to_bytes())
         page = render_receipts(recipe.name, states, receipts)
         atomic.write_bytes(folder / run.proof.name, page.encode())
         write_states(folder / run.artifacts.name, states)

@@ -41,7 +41,12 @@ class Ask:
         return {**self.options, "method": self.method, "url": self.path, "headers": headers}
 
 
-def ask_one(kind: InputKind, value: Any, top_k: int | None, request_id: str | None) -> Ask:  # noqa: ANN401 - each kind's own
+def ask_one(
+    kind: InputKind,
+    value: Any,  # noqa: ANN401 - each kind's own
+    top_k: int | None,
+    request_id: str | None,
+) -> Ask:
     """Build the request to classify one input: the raw body of a file, or JSON of a value."""
     if isinstance(kind.body, FileBody):
         content, headers = read_file(value, kind.noun), {"Content-Type": "application/octet-stream"}
@@ -101,7 +106,7 @@ def read_file(value: File, noun: str) -> bytes:
     return content
 
 
-def _ask(path: str, top_k: int | None, request_id: str | None, **options: Any) -> Ask:  # noqa: ANN401 - httpx's own
+def _ask(path: str, top_k: int | None, request_id: str | None, **options: Any) -> Ask:  # noqa: ANN401 - httpx
     if top_k is not None:
         options["params"] = {"top_k": top_k}
     named = uuid.uuid4().hex if request_id is None else check_header("request_id", request_id)

@@ -57,7 +57,8 @@ class Retries:
                 since the service asks all its clients for the same time.
         """
         doubled_s = self.first_wait_s * 2.0 ** min(failures - 1, 62)
-        return retry_after_s + random.uniform(0, min(self.longest_wait_s, doubled_s))  # noqa: S311 - spreads load, hides nothing
+        longest_s = min(self.longest_wait_s, doubled_s)
+        return retry_after_s + random.uniform(0, longest_s)  # noqa: S311 - it spreads load, and hides nothing
 
 
 DEFAULT = Retries()

@@ -58,12 +58,16 @@ class _InProcess:
 class Pictures(_InProcess):
     """Classifies pictures with a verified bundle."""
 
-    @bentoml.api(route="/predict", input_spec=ImageBody, output_spec=PredictionOutput)  # type: ignore[untyped-decorator]
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route="/predict", input_spec=ImageBody, output_spec=PredictionOutput
+    )
     def predict(self, image: Any) -> Prediction:  # noqa: ANN401 - see read_picture
         """Classify one picture: the raw body, or the multipart field `image`."""
         return self.predictor.predict(read_picture(image))
 
-    @bentoml.api(route="/predict_batch", input_spec=ImagesBody, output_spec=BatchOutput)  # type: ignore[untyped-decorator]
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route="/predict_batch", input_spec=ImagesBody, output_spec=BatchOutput
+    )
     def predict_batch(self, images: Any) -> BatchPredictions:  # noqa: ANN401
         """Classify many pictures: the multipart field `images`, repeated. One answer an item, in order."""
         pictures = [read_picture(image) for image in images]
@@ -73,12 +77,16 @@ class Pictures(_InProcess):
 class Texts(_InProcess):
     """Classifies texts with a verified bundle."""
 
-    @bentoml.api(route="/predict", input_spec=TextBody, output_spec=PredictionOutput)  # type: ignore[untyped-decorator]
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route="/predict", input_spec=TextBody, output_spec=PredictionOutput
+    )
     def predict(self, text: str) -> Prediction:
         """Classify one text: the JSON key `text`, or the body of text/plain."""
         return self.predictor.predict(text.encode())
 
-    @bentoml.api(route="/predict_batch", input_spec=TextsBody, output_spec=BatchOutput)  # type: ignore[untyped-decorator]
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route="/predict_batch", input_spec=TextsBody, output_spec=BatchOutput
+    )
     def predict_batch(self, texts: list[str]) -> BatchPredictions:
         """Classify many texts: the JSON key `texts`. One result or one error an item, in order."""
         return BatchPredictions(
@@ -89,7 +97,7 @@ class Texts(_InProcess):
 METHODS: Final = {"image": Pictures, "text": Texts}
 
 
-def make_service(modality: str, name: str, **options: Any) -> ModelService:  # noqa: ANN401 - BentoML's options
+def make_service(modality: str, name: str, **options: Any) -> ModelService:  # noqa: ANN401 - of BentoML
     """Return a BentoML service, which the module that calls this must keep in a variable.
 
     Args:

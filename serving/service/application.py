@@ -34,7 +34,7 @@ class Application:
         modality: Kind of input that the service takes.
     """
 
-    def __init__(self, app: ASGIApp, service: Any, modality: str) -> None:  # noqa: ANN401 - BentoML is untyped
+    def __init__(self, app: ASGIApp, service: Any, modality: str) -> None:  # noqa: ANN401 - of BentoML
         self._inner = app
         self._service = service
         self._probes = _read_probes(service)

@@ -20,7 +20,7 @@ class _Answered(bentoml.IODescriptor):  # type: ignore[misc] # BentoML is untype
     """An input that BentoML never reads from a request, because the application has answered before."""
 
     @classmethod
-    async def from_http_request(cls, request: Any, serde: Any) -> Any:  # noqa: ANN401, ARG003 - BentoML's types
+    async def from_http_request(cls, request: Any, serde: Any) -> Any:  # noqa: ANN401, ARG003 - as in BentoML
         """Refuse: BentoML would fetch the URL that a client sends in a file's place, and unpickle."""
         raise bentoml.exceptions.InvalidArgument("The application of this service reads requests itself.")
 

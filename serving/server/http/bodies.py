@@ -205,7 +205,7 @@ async def _read_key(request: Request, key: str, example: str) -> Any:  # noqa: A
     return document[key]
 
 
-def parse_json(body: bytes, parse_constant: Callable[[str], Any] | None = None) -> Any:  # noqa: ANN401 - any value
+def parse_json(body: bytes, parse_constant: Callable[[str], Any] | None = None) -> Any:  # noqa: ANN401 - JSON
     """Return the JSON value that a body holds.
 
     Args:

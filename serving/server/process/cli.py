@@ -81,11 +81,11 @@ def service_options(command: F) -> F:
 
     @functools.wraps(command)
     def call(
-        host: str, port: int, uds: Path | None, tls_cert: Path | None, tls_key: Path | None, **given: object
+        host: str, port: int, uds: Path | None, tls_cert: Path | None, tls_key: Path | None, **options: object
     ) -> object:
         from serving.server.process.listening import Listening
 
-        return command(listening=Listening(host, port, uds, tls_cert, tls_key), **given)
+        return command(listening=Listening(host, port, uds, tls_cert, tls_key), **options)
 
     decorated = call
     for option in reversed(OPTIONS):
@@ -96,13 +96,13 @@ def service_options(command: F) -> F:
 @click.command()
 @click.argument("bundle", type=FILE)
 @service_options
-def main(bundle: Path, listening: Listening, workers: int, **given: Any) -> None:  # noqa: ANN401 - click's values
+def main(bundle: Path, listening: Listening, workers: int, **options: Any) -> None:  # noqa: ANN401 - of click
     """Serve a bundle's folder."""
     from serving.server.process.launch import serve
     from serving.server.settings import read_settings
 
     try:
-        serve(read_settings(given | {"bundle": bundle}), listening, workers)
+        serve(read_settings(options | {"bundle": bundle}), listening, workers)
     except ServingError as error:
         click.echo(f"Error: {error.message}", err=True)
         sys.exit(1)

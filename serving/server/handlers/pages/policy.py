@@ -37,7 +37,10 @@ def make_headers(policy: str) -> dict[str, str]:
 
 
 def _hash_inline(page: bytes, element: str) -> str:
-    """Return the source expression of an element (https://www.w3.org/TR/CSP3/#match-element-to-source-list)."""
+    """Return the source expression of an element.
+
+    See https://www.w3.org/TR/CSP3/#match-element-to-source-list.
+    """
     name = element.encode()
     parts = re.findall(rb"<%b>(.*?)</%b>" % (name, name), page, re.DOTALL)
     if len(parts) != 1:
