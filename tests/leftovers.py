@@ -86,6 +86,9 @@ def live_apart(base: Path) -> None:
         (base / place).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(base / place)
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+    # Threads of OpenMP that wait for each other spin, which costs the other test process its core: passive, the
+    # same fine-tuning takes half of the CPU time beside other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # ONNX Runtime, which some tests import directly, reports to its maker otherwise.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
