@@ -74,7 +74,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """What tests, or somebody else meanwhile, have changed."""
     if changed := config.stash.get(CHANGED, []):
-        terminalreporter.section("failed: changed while the tests ran, which write into folders of their own")
+        terminalreporter.section(
+            "failed: changed while the tests ran, by them, which must not be, or by somebody else"
+        )
         for line in changed:
             terminalreporter.write_line(line)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 # What checkers, the interpreter and `make` keep for themselves, wherever it lies.
 IGNORED = {
-    ".git", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache", ".hypothesis",
+    ".git", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache", ".grimp_cache", ".hypothesis",
     "__pycache__",
 }  # fmt: skip
 # Variables that name a user's places; libraries fall back to folders below HOME.
