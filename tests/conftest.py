@@ -28,6 +28,20 @@ SIZE_PX = 64
 
 
 WATCHED = pytest.StashKey[Watched]()
+# The files that take longest, longest first, so that workers end together. The others follow by name.
+LONGEST = (
+    "e2e/test_pages.py",
+    "e2e/test_text_cli.py",
+    "pipeline/test_text_kinds.py",
+    "pipeline/test_image_kinds.py",
+    "pipeline/run/test_runner.py",
+    "e2e/test_killed.py",
+    "e2e/test_nothing_leaves.py",
+    "serving/server/http/test_hostile.py",
+    "pipeline/verify/test_receipt.py",
+    "serving/server/http/test_proxies.py",
+    "serving/test_third_kind.py",
+)
 BEFORE = pytest.StashKey[Snapshot]()
 CHANGED = pytest.StashKey[list[str]]()
 
@@ -39,6 +53,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[WATCHED] = watched_places()
         config.stash[BEFORE] = config.stash[WATCHED].look()
         live_apart(config._tmp_path_factory.getbasetemp())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; `--no-loadscope-reorder` lets xdist keep the order."""
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.hookimpl(trylast=True)  # when the workers have ended
@@ -54,7 +74,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """What tests, or somebody else meanwhile, have changed."""
     if changed := config.stash.get(CHANGED, []):
-        terminalreporter.section("failed: changed while the tests ran, which write into folders of their own")
+        terminalreporter.section(
+            "failed: changed while the tests ran, by them, which must not be, or by somebody else"
+        )
         for line in changed:
             terminalreporter.write_line(line)
 

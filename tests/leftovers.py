@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 # What checkers, the interpreter and `make` keep for themselves, wherever it lies.
 IGNORED = {
-    ".git", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache", ".hypothesis",
-    "__pycache__",
+    ".git", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache", ".grimp_cache",
+    ".hypothesis", "__pycache__",
 }  # fmt: skip
 # Variables that name a user's places; libraries fall back to folders below HOME.
 PLACES = (
@@ -86,6 +86,9 @@ def live_apart(base: Path) -> None:
         (base / place).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(base / place)
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+    # Threads of OpenMP that wait for each other spin, which costs the other test process its core: passive,
+    # the same fine-tuning takes half of the CPU time beside other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # ONNX Runtime, which some tests import directly, reports to its maker otherwise.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.conftest import BEFORE, CHANGED, WATCHED, pytest_sessionfinish
+from tests.conftest import BEFORE, CHANGED, LONGEST, ROOT, WATCHED, pytest_sessionfinish
 from tests.leftovers import IGNORED, Watched, changes_since, watched_places
 
 
@@ -69,3 +69,7 @@ def test_session_fails_and_names_what_changed(tmp_path: Path) -> None:
     pytest_sessionfinish(session)
     assert session.exitstatus == pytest.ExitCode.TESTS_FAILED
     assert stash[CHANGED] == [f"{tmp_path}/left is new"]
+
+
+def test_files_that_begin_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []

@@ -68,7 +68,6 @@ def test_run_lists_all_errors_of_a_recipe_without_starting(tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
 def test_run_reports_as_text_and_as_json(tiny_run: Path) -> None:
     text = run_graft("run", tiny_run)
     assert (
@@ -91,7 +90,6 @@ def test_stage_commands_work_on_the_same_run(tiny_run: Path) -> None:
         assert document["stages"][0]["skipped"] is True
 
 
-@pytest.mark.slow
 def test_predict_answers_as_the_service_does_and_reports_bad_files(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "good.png").write_bytes(make_picture("bars", 920))
     (tmp_path / "bad.png").write_bytes(b"no")

