@@ -81,7 +81,7 @@ class Variant:
 
 
 def make_variants(
-    options: argparse.Namespace, modality: str, inputs: list[bytes], mine: Predictor
+    options: argparse.Namespace, modality: str, inputs: list[bytes], served: Predictor
 ) -> list[Variant]:
     """Make the variants: our service, our service with raw bodies, and the peers.
 
@@ -89,32 +89,38 @@ def make_variants(
         options: The command's options.
         modality: Kind of input of the bundle.
         inputs: The bytes of the inputs.
-        mine: The artifact that our service serves, loaded in this process.
+        served: The artifact that our service serves, loaded in this process.
     """
     fp32 = (
-        mine if mine.artifact.name == ARTIFACT else load_predictor(options.run / "bundle", artifact=ARTIFACT)
+        served
+        if served.artifact.name == ARTIFACT
+        else load_predictor(options.run / "bundle", artifact=ARTIFACT)
     )
-    of_mine, of_fp32 = ([predictor.predict(item) for item in inputs] for predictor in (mine, fp32))
-    same = sum(a.label == b.label for a, b in zip(of_mine, of_fp32, strict=True))
+    served_predictions, fp32_predictions = (
+        [predictor.predict(item) for item in inputs] for predictor in (served, fp32)
+    )
+    same = sum(a.label == b.label for a, b in zip(served_predictions, fp32_predictions, strict=True))
     print(
-        f"{len(inputs)} inputs; ours serves {mine.artifact.name}, the peers {ARTIFACT}, "
+        f"{len(inputs)} inputs; ours serves {served.artifact.name}, the peers {ARTIFACT}, "
         f"which give {same} of them the same label"
     )
     common = [common_request(modality, item) for item in inputs]
     server = ours(options.run, options.port, options.artifact)
-    variants = [Variant(server.name, server, common, of_mine)]
+    variants = [Variant(server.name, server, common, served_predictions)]
     if modality == "image":
-        variants.append(Variant("ours, raw body", server, [raw_request(item) for item in inputs], of_mine))
+        variants.append(
+            Variant("ours, raw body", server, [raw_request(item) for item in inputs], served_predictions)
+        )
     peers = [fastapi(options.run, options.port + 1), litserve(options.run, options.port + 2)]
     if options.tuned:
         peers += [
             fastapi(options.run, options.port + 3, tuned=True),
             litserve(options.run, options.port + 4, tuned=True),
         ]
-    variants += [Variant(peer.name, peer, common, of_fp32) for peer in peers]
+    variants += [Variant(peer.name, peer, common, fp32_predictions) for peer in peers]
     if options.before:
         earlier = before(options.run, options.port + 5, options.artifact, options.before)
-        variants.append(Variant(earlier.name, earlier, common, of_mine))
+        variants.append(Variant(earlier.name, earlier, common, served_predictions))
     return variants
 
 
@@ -179,23 +185,25 @@ def time_in_process(predictor: Predictor, inputs: list[bytes], seconds: float) -
 
 
 def run_round(
-    variants: list[Variant], options: argparse.Namespace, mine: Predictor, inputs: list[bytes]
+    variants: list[Variant], options: argparse.Namespace, served: Predictor, inputs: list[bytes]
 ) -> dict[str, Any]:
     """Load every variant with every number of clients; beside one client, time the work in this process."""
-    found: dict[str, Any] = {"load": defaultdict(dict), "memory": {}}
+    figures: dict[str, Any] = {"load": defaultdict(dict), "memory": {}}
     for clients in random.sample(options.clients, len(options.clients)):
         turns: list[Variant | None] = [*variants, None] if clients == 1 else [*variants]
         for variant in random.sample(turns, len(turns)):
             if variant is None:
-                found["in_process_p50_ms"] = time_in_process(mine, inputs, options.seconds)
+                figures["in_process_p50_ms"] = time_in_process(served, inputs, options.seconds)
                 continue
             result = drive(variant.server.port, variant.folder, clients=clients, seconds=options.seconds)
             if set(result["statuses"]) != {"200"}:
                 print(f"  {variant.name}, {clients} clients: statuses {result['statuses']}", file=sys.stderr)
-            found["load"][clients][variant.name] = result
-        found["load"][clients] = {variant.name: found["load"][clients][variant.name] for variant in variants}
-    found["memory"] = {variant.server.name: variant.server.memory() for variant in variants}
-    return found
+            figures["load"][clients][variant.name] = result
+        figures["load"][clients] = {
+            variant.name: figures["load"][clients][variant.name] for variant in variants
+        }
+    figures["memory"] = {variant.server.name: variant.server.memory() for variant in variants}
+    return figures
 
 
 def print_load(rounds: list[dict[str, Any]], clients: int) -> None:
@@ -245,8 +253,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Start all servers, check their answers, measure the rounds, and stop the servers."""
     modality = read_manifest(options.run / "bundle")["input"]["modality"]
     inputs = read_inputs(options.run, options.inputs)
-    mine = load_predictor(options.run / "bundle", artifact=options.artifact)
-    variants = make_variants(options, modality, inputs, mine)
+    served = load_predictor(options.run / "bundle", artifact=options.artifact)
+    variants = make_variants(options, modality, inputs, served)
     for index, variant in enumerate(variants):
         variant.folder = write_requests(folder / str(index), variant.requests)
     servers = list({variant.server.name: variant.server for variant in variants}.values())
@@ -256,12 +264,12 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             print(f"{variant.name}: every answer right, probabilities within {check_answers(variant):.1e}")
         idle = idle_percent(servers)
         print("idle, percent of one CPU: " + ", ".join(f"{name} {value:.1f}" for name, value in idle.items()))
-        rounds = [run_round(variants, options, mine, inputs) for _ in range(options.rounds)]
+        rounds = [run_round(variants, options, served, inputs) for _ in range(options.rounds)]
     finally:
         for server in servers:
             server.stop()
     return {
-        "artifact": mine.artifact.name,
+        "artifact": served.artifact.name,
         "inputs": len(inputs),
         "idle_percent": idle,
         "start_s": starts,
@@ -291,14 +299,14 @@ def main() -> None:
     options = parser.parse_args()
     here = machine()
     print(f"{here['cpu']}, {here['cpus']} CPUs, {here['system']}, Python {here['python']}")
-    print(", ".join(f"{package} {found}" for package, found in here["versions"].items()))
+    print(", ".join(f"{package} {number}" for package, number in here["versions"].items()))
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(options, Path(folder))
+        figures = measure(options, Path(folder))
     for clients in options.clients:
-        print_load(found["rounds"], clients)
-    print_rest(found["rounds"], found["start_s"])
+        print_load(figures["rounds"], clients)
+    print_rest(figures["rounds"], figures["start_s"])
     if options.json:
-        options.json.write_text(json.dumps({"machine": here, "run": options.run.name} | found, indent=1))
+        options.json.write_text(json.dumps({"machine": here, "run": options.run.name} | figures, indent=1))
 
 
 if __name__ == "__main__":

@@ -99,14 +99,14 @@ async def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     endpoint = Endpoint("POST", PATH, "predict", echo, "model", "Echo.", BINARY)
     bare = Starlette(routes=[Route(PATH, echo, methods=["POST"])])
     apps = {"the frame": frame(parts, [endpoint]), "bare Starlette": bare}
-    body, found = os.urandom(options.bytes), {name: [] for name in apps}
+    body, times_ms = os.urandom(options.bytes), {name: [] for name in apps}
     async with parts.running():
         for app in apps.values():
             await ask(app, body, WARM)
         for _ in range(options.rounds):
             for name, app in apps.items():
-                found[name].append(await ask(app, body, options.requests))
-    return found
+                times_ms[name].append(await ask(app, body, options.requests))
+    return times_ms
 
 
 def main() -> None:
@@ -122,14 +122,14 @@ def main() -> None:
     unread = Path(os.devnull).open("w")  # noqa: SIM115 - the log is written to it until the process ends
     with contextlib.redirect_stderr(unread):
         configure_logging()
-    found = asyncio.run(measure(options))
-    for name, values in found.items():
+    times_ms = asyncio.run(measure(options))
+    for name, values in times_ms.items():
         print(f"{name:<16} CPU ms a request   {spread(values, 3)}")
-    ratios = [framed / bare for framed, bare in zip(*found.values(), strict=True)]
+    ratios = [framed / bare for framed, bare in zip(*times_ms.values(), strict=True)]
     print(f"{'the frame / bare':<16} {'':<18} {spread(ratios)}")
     print(f"goal: at most {GOAL_MS} ms")
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
+        options.json.write_text(json.dumps(times_ms, indent=1))
 
 
 if __name__ == "__main__":

@@ -189,10 +189,10 @@ def main() -> None:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if options.rate:
-        found = open_loop(options.port, requests, options.rate, options.seconds)
+        load = open_loop(options.port, requests, options.rate, options.seconds)
     else:
-        found = closed_loop(options.port, requests, options.clients, options.warmup, options.seconds)
-    print(json.dumps(uvloop.run(found)))
+        load = closed_loop(options.port, requests, options.clients, options.warmup, options.seconds)
+    print(json.dumps(uvloop.run(load)))
 
 
 if __name__ == "__main__":

@@ -106,12 +106,12 @@ def overload(
     }
 
 
-def report(found: dict[str, Any], times: float) -> bool:
+def report(figures: dict[str, Any], times: float) -> bool:
     """Print the figures, and return whether every answer was 200 or 503."""
-    full, over = found["full"], found["over"]
+    full, over = figures["full"], figures["over"]
     arrivals = sum(over["statuses"].values())
     others = {status: count for status, count in over["statuses"].items() if status not in {"200", "503"}}
-    for name, load in {"full load": full, "and again after all": found["full_again"]}.items():
+    for name, load in {"full load": full, "and again after all": figures["full_again"]}.items():
         print(
             f"{name:<26} {load['per_s']:.1f} requests/s, p99 {load['p99_ms']:.1f} ms, "
             f"statuses {load['statuses']}"
@@ -133,13 +133,13 @@ def report(found: dict[str, Any], times: float) -> bool:
         f"accepted a second          {over['per_s']:.1f}, "
         f"{over['per_s'] / full['per_s']:.2f} times that at full load"
     )
-    after = found["recovered_after_s"]
+    after = figures["recovered_after_s"]
     took = f"after {after:.2f} s" if after is not None else f"not within {WATCH_S} s"
     print(
         f"one client as before       {took} (goal: less than 1 s), "
-        f"p50 before {found['alone_before_ms']:.1f} ms"
+        f"p50 before {figures['alone_before_ms']:.1f} ms"
     )
-    print(f"memory then                {found['memory']['rss_mb']:.0f} MB resident")
+    print(f"memory then                {figures['memory']['rss_mb']:.0f} MB resident")
     return not others
 
 
@@ -161,12 +161,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             server.start(requests[0])
-            found = overload(server, write_requests(Path(folder) / "requests", requests), requests, options)
+            figures = overload(server, write_requests(Path(folder) / "requests", requests), requests, options)
         finally:
             server.stop()
-    clean = report(found, options.times)
+    clean = report(figures, options.times)
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
+        options.json.write_text(json.dumps(figures, indent=1))
     sys.exit(0 if clean else 1)
 
 

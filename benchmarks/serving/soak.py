@@ -55,14 +55,16 @@ def conclude(minutes: list[dict[str, Any]]) -> dict[str, Any]:
         for status, count in minute["statuses"].items()
         if status == "0" or status >= "500"
     )
-    found = {
+    measured = {
         "memory_mb_per_minute": slope,
         "memory_growth": growth(memory),
         "p99_growth": growth(p99),
         "failed": failed,
     }
-    return found | {
-        "passed": found["memory_growth"] <= MOST_MEMORY and found["p99_growth"] <= MOST_P99 and not failed
+    return measured | {
+        "passed": measured["memory_growth"] <= MOST_MEMORY
+        and measured["p99_growth"] <= MOST_P99
+        and not failed
     }
 
 
@@ -89,16 +91,16 @@ def main() -> None:
             queue = write_requests(Path(folder) / "requests", requests)
             drive(server.port, queue, clients=CLIENTS, seconds=1, warmup=0)
             for minute in range(1, options.minutes + 1):
-                found = (
+                measured = (
                     drive(server.port, queue, clients=CLIENTS, seconds=options.minute, warmup=0)
                     | server.memory()
                 )
-                minutes.append(found)
+                minutes.append(measured)
                 figures = (
-                    f"{found['rss_mb']:13.1f} {found['per_s']:11.1f} "
-                    f"{found['p50_ms']:8.1f} {found['p99_ms']:8.1f}"
+                    f"{measured['rss_mb']:13.1f} {measured['per_s']:11.1f} "
+                    f"{measured['p50_ms']:8.1f} {measured['p99_ms']:8.1f}"
                 )
-                print(f"{minute:6} {figures}  {found['statuses']}", flush=True)
+                print(f"{minute:6} {figures}  {measured['statuses']}", flush=True)
                 if options.json:
                     options.json.write_text(json.dumps({"minutes": minutes} | conclude(minutes), indent=1))
         finally:

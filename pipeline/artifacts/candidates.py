@@ -1,4 +1,4 @@
-"""What ``export`` leaves for ``verify``: model files that nothing has proven yet, and how they came to be."""
+"""The record that ``export`` leaves for ``verify``: how each model file, not yet proven, was made."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Candidates(BaseModel):
     Attributes:
         schema_version: Version of this schema.
         version: Version of the model: a hash of what decides its predictions.
-        lineage: What the model was made from.
-        files: How each model file was made or why it was not, by its name.
+        lineage: Recipe, data, weights and checkpoint that the model was made from.
+        files: The record of how each model file was made, or why it was not, by its name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

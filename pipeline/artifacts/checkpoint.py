@@ -1,4 +1,4 @@
-"""The fine-tuned model on disk: weights as safetensors, and what rebuilds the network around them."""
+"""The fine-tuned model on disk: weights as safetensors, and the card from which the network is rebuilt."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ VALIDATION_FILE = "validation.npz"
 
 @dataclass(frozen=True)
 class CheckpointCard:
-    """What stands beside the weights, in ``checkpoint.json``.
+    """The card of a checkpoint, the file ``checkpoint.json`` beside its weights.
 
     Attributes:
-        network: What the network is rebuilt from: a JSON object, whose form is each modality's own.
+        network: Description that the network is rebuilt from: a JSON object, whose form is each modality's
+            own.
         labels: Class names, in the order of the logits.
-        input: How bytes become the network's input.
+        input: Specification of how bytes become the network's input.
         weights_sha256: SHA-256, in hexadecimal, of the tensors of the pretrained weights that training
             started from.
     """
@@ -80,7 +81,7 @@ def save_checkpoint(
     Args:
         folder: The checkpoint's folder, which is replaced.
         state: The network's tensors, by their names.
-        card: What stands beside the weights.
+        card: The card that stands beside the weights.
         files: Content of the files that the input spec names, by their names.
         validation: The checkpoint's answers on validation.
         history: The record of the training.
@@ -99,7 +100,7 @@ def save_checkpoint(
 
 
 def read_card(folder: Path) -> CheckpointCard:
-    """Read what stands beside the weights of the checkpoint in a folder."""
+    """Read the card of the checkpoint in a folder."""
     document = json.loads((folder / CARD_FILE).read_bytes())
     return CheckpointCard(
         network=document["network"],

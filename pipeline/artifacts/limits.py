@@ -16,9 +16,9 @@ class Limits:
     """The limits that an artifact must keep to.
 
     Attributes:
-        max_scaled_logits: Largest difference of a logit, in proportion to the sample's own logits where these
-            are larger than 10; None where it is only reported.
-        max_abs_probabilities: Largest difference of a probability; None where it is only reported.
+        max_scaled_logits: Largest difference of a logit, in proportion to the sample's own logits if these
+            are larger than 10; None if it is only reported.
+        max_abs_probabilities: Largest difference of a probability; None if it is only reported.
         min_cosine: Least cosine of a sample's two probability vectors.
         min_agreement: Least share of equal answers, among samples whose margin exceeds ``margin``.
         margin: Difference of the two largest probabilities below which a flip is a tie.
@@ -59,7 +59,8 @@ _HALF = Limits(
 LIMITS: dict[Precision, Limits] = {
     "fp32": Limits(
         max_scaled_logits=1e-4,
-        # What a difference of 1e-4 in a logit can make of a probability at the lowest temperature, 0.2.
+        # At the lowest temperature, 0.2, a difference of 1e-4 in a logit can make so large a one of a
+        # probability.
         max_abs_probabilities=1.25e-4,
         min_cosine=0.99999,
         min_agreement=1.0,

@@ -13,11 +13,11 @@ from serving.model.receipt import Speedup
 
 
 class State(BaseModel):
-    """What became of an artifact.
+    """The state of an artifact after its verification.
 
     Attributes:
         published: Whether it is in the bundle.
-        why: What was measured, or the reason that it is not published.
+        why: Summary of what was measured, or the reason why it is not published.
         speedup: Its speed in times that of ``onnx-fp32``, or None if it was not run.
     """
 

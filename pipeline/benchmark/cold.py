@@ -87,7 +87,7 @@ def answer_once(bundle: Path, artifact: str, data: bytes) -> ColdStart | ErrorDe
         data: The input's bytes.
 
     Returns:
-        What that took, or the reason why it could not be done.
+        The seconds and the memory that it took, or the reason why it could not be done.
     """
     start = time.perf_counter()
     try:

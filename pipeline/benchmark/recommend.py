@@ -22,7 +22,7 @@ class Recommendation:
     Attributes:
         artifact: Name of the artifact.
         threads: Threads within one run.
-        why: What was measured that speaks for them.
+        why: The measurements that speak for them, for people.
     """
 
     artifact: str
@@ -39,7 +39,7 @@ def recommend(rows: Sequence[Row]) -> Recommendation:
     difference. If no artifact is surely faster, it is ``onnx-fp32``. Accuracy does not choose: what is
     published has kept to its limits. Of two equally fast artifacts the more accurate is taken.
 
-    The threads are those that answer one caller fastest: more are taken where they save a tenth of a run's
+    The threads are those that answer one caller fastest: more are taken if they save a tenth of a run's
     time at least. A service works on as many requests as there are CPUs, whatever the threads of a run, and
     threads that find no free CPU do not spin. So a run is split while there is one caller, and several run
     side by side when there are more, which costs 0 to 4 % of the throughput (docs/adr/0009).

@@ -10,7 +10,7 @@ from serving.model.runtimes.session import Precision, Runtime
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a published artifact before it runs.
+    """The facts that are known of a published artifact before it runs.
 
     Attributes:
         artifact: Name of the artifact.
@@ -34,7 +34,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class ColdStart:
-    """What a fresh process takes to load one artifact through serving and to answer once.
+    """The cost for a fresh process to load one artifact through serving and to answer once.
 
     Attributes:
         seconds: Seconds from opening the bundle to the first answer, with the files in the system's cache.
@@ -105,7 +105,7 @@ class Row:
     """An artifact in one setting; or an artifact that cannot be run here, and why.
 
     Attributes:
-        facts: What is known of the artifact.
+        facts: The facts that are known of the artifact.
         cold: Its cold start; None if it cannot be run here.
         timing: Its speed; None if it cannot be run here.
         unavailable: The reason why it cannot be run here; None if it can.

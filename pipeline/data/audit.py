@@ -37,7 +37,7 @@ class Audited:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the audit kept, and what it left out.
+    """The examples that the audit kept, and those that it left out.
 
     Attributes:
         kept: The examples that can be trained on, in the order in which they were given.

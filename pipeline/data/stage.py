@@ -66,7 +66,7 @@ def summarise(findings: Findings, samples: Sequence[Sample]) -> Audit:
     """Return the record of an audit: counts by split and label, and everything that was left out.
 
     Args:
-        findings: What the audit kept and left out.
+        findings: The findings of the audit.
         samples: The examples that it kept, with their splits.
     """
     counts = Counter((sample.split, sample.label) for sample in samples)

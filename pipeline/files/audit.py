@@ -10,7 +10,7 @@ REMEDY = "Read the data again: graft data RUN --force"
 
 
 class Audit(VersionedRecord):
-    """What the audit kept and left out.
+    """The findings of the audit.
 
     Attributes:
         samples: Number of samples that were kept.

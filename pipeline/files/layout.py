@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return the folder of what is kept between runs.
+    """Return the folder of the files that are kept between runs.
 
     It is ``$GRAFT_CACHE``, or ``graft`` in the user's cache folder.
     """
@@ -44,7 +44,7 @@ class RunFolder:
 
     @property
     def contents(self) -> Path:
-        """The table of contents, with the columns ``source,sha256``, and ``text`` where samples are texts.
+        """The table of contents, with the columns ``source,sha256``, and ``text`` if samples are texts.
 
         It holds the content hash of every sample.
         """

@@ -28,7 +28,7 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What a machine has and can do.
+    """The hardware, the packages and the runtimes of a machine.
 
     Attributes:
         cpu: The CPU.

@@ -1,4 +1,4 @@
-"""Optional dependencies, and the one message that names the ``pip install`` where one is missing."""
+"""Optional dependencies, and the one message that names the ``pip install`` of a missing one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Extra:
     Attributes:
         name: Name of the extra, as in ``graft-ml[NAME]``.
         modules: Dotted names of the modules that it brings.
-        purpose: What it is for, for people.
+        purpose: Purpose of the extra, for people.
     """
 
     name: str

@@ -43,8 +43,8 @@ class Answer:
 
     Attributes:
         input: The input that was predicted.
-        prediction: What was predicted; None if the input was refused.
-        error: Why the input was refused; None if it was predicted.
+        prediction: The prediction; None if the input was refused.
+        error: The reason why the input was refused; None if it was predicted.
     """
 
     input: Input

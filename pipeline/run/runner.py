@@ -31,7 +31,7 @@ MODELS = Path("models")
 
 @dataclass(frozen=True)
 class StageResult:
-    """What became of a stage.
+    """The outcome of a stage.
 
     Attributes:
         stage: Name of the stage.

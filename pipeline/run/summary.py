@@ -46,10 +46,10 @@ class Summary:
 
     Attributes:
         run: The run's folder.
-        stages: What became of each stage by this command.
+        stages: The outcome of each stage that this command carried out or skipped.
         metrics: The metrics of the test split.
         receipt: The proof of ``onnx-fp32``.
-        artifacts: What became of each artifact, by its name.
+        artifacts: The state of each artifact, by its name.
         report: Path of the page of the evaluation.
         bento: Tag of the Bento; also None where BentoML has no service for the kind of input.
     """
@@ -112,7 +112,7 @@ def summarise_run(folder: RunFolder, results: Sequence[StageResult], done: Colle
 
     Args:
         folder: The run's folder.
-        results: What became of the stages by this command.
+        results: The outcomes of the stages of this command.
         done: Names of the stages whose results are up to date. The results of other stages are not read,
             since they would be of another model.
     """

@@ -12,8 +12,8 @@ def check(measured: Measured, limits: Limits) -> tuple[Check, ...]:
     """Compare figures with limits.
 
     Args:
-        measured: What was measured of an artifact.
-        limits: What it must keep to.
+        measured: The figures that were measured of an artifact.
+        limits: The limits that the artifact must keep to.
 
     Returns:
         One check for each limited figure. For an artifact that does not run, answers in another shape, or

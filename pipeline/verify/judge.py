@@ -25,11 +25,11 @@ from serving.model.scorer import Scorer, load_scorer
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a candidate.
+    """The verdict on a candidate.
 
     Attributes:
-        state: Whether it is published, and why.
-        receipt: Its receipt, or None if it was not run.
+        state: Whether the candidate is published, and why.
+        receipt: Its receipt; None if it was not run.
         proven: The artifact for the bundle; None if it is not published.
     """
 
@@ -47,8 +47,8 @@ class Judge:
         export: The recipe's section ``export``.
         candidates: The record of how the model files were made.
         preprocessor: The preprocessor of the model's input.
-        claim: What the candidates claim to be.
-        evidence: What they are compared with.
+        claim: The labels, the reference and the lineage that the candidates claim to have.
+        evidence: The reference and the samples that the candidates are compared on.
     """
 
     run: RunFolder

@@ -28,13 +28,13 @@ from serving.model.scorer import Scorer
 
 @dataclass(frozen=True)
 class Claim:
-    """What an artifact claims to be.
+    """The origin and the labels that an artifact claims to have.
 
     Attributes:
         modality: Name of the kind of input.
         labels: Class names, in the order of its probabilities.
         reference_sha256: SHA-256, in hexadecimal, of the file with the checkpoint's answers.
-        lineage: What the model was made from.
+        lineage: Recipe, data, weights and checkpoint that the model was made from.
     """
 
     modality: str
@@ -45,7 +45,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an artifact is compared with.
+    """The answers and the samples that an artifact is compared on.
 
     Attributes:
         reference: The checkpoint's answers.
@@ -69,9 +69,9 @@ def build_receipt(
 
     Args:
         scorer: The artifact, loaded by the code that the service loads it by.
-        claim: What the artifact claims to be.
-        evidence: What the artifact is compared with.
-        limits: What the artifact must keep to.
+        claim: The origin and the labels that the artifact claims to have.
+        evidence: The answers and the samples that the artifact is compared on.
+        limits: The limits that the artifact must keep to.
         made: How its file was made, if that is known.
         changed: The limits that the recipe changed, by their names; by default none.
 

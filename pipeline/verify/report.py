@@ -32,7 +32,7 @@ class Row:
     """One figure of every receipt.
 
     Attributes:
-        name: What the figure is, for people.
+        name: Name of the figure, for people.
         cells: The figure of each receipt, in the order of the receipts.
     """
 
@@ -144,7 +144,7 @@ def render_receipts(title: str, states: Mapping[str, State], receipts: Sequence[
 
     Args:
         title: The run's name.
-        states: What became of each artifact, by its name.
+        states: The state of each artifact, by its name.
         receipts: The receipts of all artifacts that were run, published or not.
 
     Returns:
