@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo test test-quick check format benchmark clean
+.PHONY: demo test test-quick check format benchmark docs clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python examples/solar-cells/demo.py
@@ -37,6 +37,11 @@ benchmark: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/serving/compare.py models/solar-cells
 	$(BIN)/python benchmarks/serving/overload.py models/solar-cells
 
+docs: $(VENV)/.installed-docs # without --quiet, which would keep warnings from --strict
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "site/index.html"
+
 $(VENV)/.created:
 	$(PYTHON) -c 'import sys; sys.exit("Graft needs Python 3.11 or newer; name one with: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
@@ -48,7 +53,11 @@ $(VENV)/.installed-demo: $(VENV)/.created $(SOURCES)
 
 $(VENV)/.installed-dev: $(VENV)/.created $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,tweets,wordnet,dev]'
-	touch $@ $(VENV)/.installed-demo
+	touch $@ $(VENV)/.installed-demo $(VENV)/.installed-docs
+
+$(VENV)/.installed-docs: $(VENV)/.created $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -39,8 +39,8 @@ def export(name: str) -> bytes:
         create_network,
         create_pretrained,
     )
+    from pipeline.modalities.image.recipe import ImageBackbone
     from pipeline.modalities.image.training import DYNAMIC_AXES
-    from pipeline.recipe.sections import ImageBackbone
 
     torch.manual_seed(0)
     network = create_pretrained(ImageBackbone(**LITE0)) if name == LITE0["name"] else create_network(name)

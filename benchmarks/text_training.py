@@ -25,7 +25,7 @@ RATE, LAYER_DECAY, WEIGHT_DECAY = 1e-4, 0.9, 0.01
 
 
 def load(count: int):
-    """The encoder with a new head, the tweets' examples, and their class indices: the first ``count`` train, the last judge."""
+    """The encoder with a new head; examples and class indices of ``count`` tweets to train on, and others."""
     import torch
 
     from pipeline.files.sources import locate
@@ -97,12 +97,14 @@ def train_random(count: int) -> dict[str, Any]:
 
 
 def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
-    """Graft's trainer with the defaults of a recipe."""
-    import torch
-
-    from pipeline.finetune.loop import Split, Trainer, warmup_cosine
+    """Graft's loop with the defaults of a recipe."""
+    from pipeline.finetune.loop import train
+    from pipeline.finetune.plan import plan_of
+    from pipeline.finetune.prepared import Prepared, Split
+    from pipeline.finetune.strategies.full import Full
     from pipeline.machine.settings import apply_settings, choose_settings
-    from pipeline.recipe.sections import TextFinetune
+    from pipeline.modalities.text.recipe import TextFinetune
+    from pipeline.tasks.classification import CLASSIFICATION
 
     section = TextFinetune(
         batch_size=BATCH,
@@ -114,12 +116,18 @@ def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
     settings = choose_settings(section.device, section.precision)
     apply_settings(settings, 0)
     pretrained, (examples, targets), judged = load(count)
-    trainer = Trainer(pretrained.classifier, section, settings, 0, None, "texts")
-    optimizer = trainer.optimizer()
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(section.warmup, count // BATCH))
-    start = time.perf_counter()
-    trainer.train_epoch(Split(examples, targets), optimizer, scheduler, "epoch")
-    return judge(pretrained.classifier, count // BATCH * BATCH / (time.perf_counter() - start), judged)
+    prepared = Prepared(
+        classifier=pretrained.classifier,
+        train=Split(examples, targets),
+        validation=Split(*judged),
+        start_logits=np.zeros((len(judged[1]), 3), np.float32),
+        head_penalty=0.0,
+        class_weights=None,
+        task=CLASSIFICATION,
+        unit="texts",
+    )
+    outcome = train(prepared, plan_of(section, settings, 0), Full())
+    return judge(pretrained.classifier, outcome.epochs[-1].samples_per_s, judged)
 
 
 def judge(model, per_s: float, judged) -> dict[str, Any]:

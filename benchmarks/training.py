@@ -77,7 +77,7 @@ def features_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, A
 
 
 def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
-    """The exported backbone in ONNX Runtime, one thread a run, as many runs at once as CPUs; with a batch of 1, as Graft runs it."""
+    """The exported backbone in ONNX Runtime, one thread a run, as many runs at once as CPUs."""
     from concurrent.futures import ThreadPoolExecutor
 
     from pipeline.artifacts.onnx import to_onnx
@@ -135,33 +135,44 @@ def train_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
 
 
 def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
-    """One epoch of Graft's own trainer, augmentation included, after a short one to warm up."""
+    """One epoch of Graft's own loop, augmentation included, after a short one to warm up."""
     import timm
-    import torch
 
-    from pipeline.finetune.loop import Split, Trainer, warmup_cosine
+    from pipeline.finetune.loop import train
+    from pipeline.finetune.plan import plan_of
+    from pipeline.finetune.prepared import Prepared, Split
+    from pipeline.finetune.strategies.full import Full
     from pipeline.machine.settings import apply_settings, choose_settings
     from pipeline.modalities.image.examples import ImageExamples
     from pipeline.modalities.image.network import ImageClassifier, Normalisation
-    from pipeline.recipe.sections import ImageFinetune
+    from pipeline.modalities.image.recipe import ImageFinetune
+    from pipeline.tasks.classification import CLASSIFICATION
 
-    finetune = ImageFinetune(batch_size=batch, epochs=1)
-    settings = choose_settings(finetune.device, finetune.precision)
+    section = ImageFinetune(batch_size=batch, epochs=1)
+    settings = choose_settings(section.device, section.precision)
     apply_settings(settings, 0)
     classifier = ImageClassifier(
         timm.create_model(backbone, num_classes=CLASSES), Normalisation((0.5,) * 3, (0.5,) * 3)
     )
-    trainer = Trainer(classifier, finetune, settings, 0, None, "pictures")
 
     def split(count: int) -> Split:
-        return Split(ImageExamples(pixels[:count], finetune.augment), np.arange(count) % CLASSES)
+        return Split(ImageExamples(pixels[:count], section.augment), np.arange(count) % CLASSES)
 
-    optimizer = trainer.optimizer()
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(0.1, 100))
-    trainer.train_epoch(split(2 * batch), optimizer, scheduler, "warm-up")
-    begin = time.perf_counter()
-    trainer.train_epoch(split(len(pixels)), optimizer, scheduler, "epoch")
-    return {"per_s": len(pixels) // batch * batch / (time.perf_counter() - begin), "why": settings.why}
+    def speed(count: int) -> float | None:
+        prepared = Prepared(
+            classifier=classifier,
+            train=split(count),
+            validation=split(CLASSES),
+            start_logits=np.zeros((CLASSES, CLASSES), np.float32),
+            head_penalty=0.0,
+            class_weights=None,
+            task=CLASSIFICATION,
+            unit="pictures",
+        )
+        return train(prepared, plan_of(section, settings, 0), Full()).epochs[-1].samples_per_s
+
+    speed(2 * batch)
+    return {"per_s": speed(len(pixels)), "why": settings.why}
 
 
 def _timed_steps(step: Callable[[int], None], count: int, batch: int) -> dict[str, Any]:

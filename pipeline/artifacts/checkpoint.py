@@ -1,4 +1,4 @@
-"""The fine-tuned model on disk: weights as safetensors, and what is needed to rebuild the network around them."""
+"""The fine-tuned model on disk: weights as safetensors, and what rebuilds the network around them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from pipeline.artifacts.history import History, write_history
 from pipeline.errors import GraftError
 from pipeline.files import atomic
-from pipeline.modalities.modality import Classifier, modality_named
+from pipeline.modalities.registry import find_modality
+from pipeline.modalities.training import Classifier
 from serving.model.files import hash_file
 from serving.model.inputs.kind import InputSpec
 from serving.model.inputs.registry import AnyInputSpec
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "checkpoint.json"
-HISTORY_FILE = "history.json"
 VALIDATION_FILE = "validation.npz"
 
 
@@ -66,7 +67,7 @@ def save_checkpoint(
     card: CheckpointCard,
     files: Mapping[str, bytes],
     validation: Validation,
-    history: dict[str, Any],
+    history: History,
 ) -> None:
     """Write a checkpoint, and the files that its input spec names, in one step."""
     from safetensors.torch import save
@@ -79,7 +80,7 @@ def save_checkpoint(
             atomic.write_bytes(partial / name, content)
         atomic.write_json(partial / CARD_FILE, card.to_json())
         atomic.write_arrays(partial / VALIDATION_FILE, logits=validation.logits, targets=validation.targets)
-        atomic.write_json(partial / HISTORY_FILE, history)
+        write_history(partial, history)
 
 
 def read_card(folder: Path) -> CheckpointCard:
@@ -99,12 +100,6 @@ def read_validation(folder: Path) -> Validation:
         return Validation(stored["logits"], stored["targets"])
 
 
-def read_history(folder: Path) -> dict[str, Any]:
-    """The record of the training: settings, and each epoch's figures."""
-    document: dict[str, Any] = json.loads((folder / HISTORY_FILE).read_bytes())
-    return document
-
-
 def hash_checkpoint(folder: Path) -> str:
     """SHA-256, in hex, of the checkpoint's weights file."""
     return hash_file(folder / WEIGHTS_FILE)
@@ -119,12 +114,13 @@ def load_checkpoint(folder: Path) -> tuple[Classifier, CheckpointCard]:
     from safetensors.torch import load_file
 
     card = read_card(folder)
-    classifier = modality_named(card.input.modality).build_classifier(card.network, len(card.labels))
+    classifier = find_modality(card.input.modality).load().build_classifier(card.network, len(card.labels))
     try:
         classifier.saved().load_state_dict(load_file(folder / WEIGHTS_FILE))
     except (OSError, RuntimeError) as error:
         raise GraftError(
-            f"{folder / WEIGHTS_FILE}: does not fit the network of {CARD_FILE} ({error}). Train again: graft finetune RUN --force"
+            f"{folder / WEIGHTS_FILE}: does not fit the network of {CARD_FILE} ({error})."
+            " Train again: graft finetune RUN --force"
         ) from error
     classifier.saved().eval()
     return classifier, card

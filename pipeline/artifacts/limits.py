@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+
+from pydantic import TypeAdapter
 
 from pipeline.recipe.sections import LimitChanges
+from serving.model.receipt import Receipt
 from serving.model.runtimes.session import Precision
 
 
@@ -13,8 +16,9 @@ class Limits:
     """What an artifact must keep to.
 
     Attributes:
-        max_abs_logits: Largest difference of a logit (both centred: a softmax does not see a constant); None
-            where it is only reported.
+        max_scaled_logits: Largest difference of a logit, in proportion to the sample's own logits where these
+            are larger than 10; None where it is only reported.
+        max_abs_probabilities: Largest difference of a probability; None where it is only reported.
         min_cosine: Least cosine of a sample's two probability vectors.
         min_agreement: Least share of equal answers, among samples whose margin exceeds ``margin``.
         margin: Difference of the two largest probabilities below which a flip is a tie.
@@ -28,7 +32,8 @@ class Limits:
         min_speedup: Least speed of what is published, in times that of ``onnx-fp32`` on one thread.
     """
 
-    max_abs_logits: float | None
+    max_scaled_logits: float | None
+    max_abs_probabilities: float | None
     min_cosine: float
     min_agreement: float
     margin: float
@@ -41,7 +46,8 @@ class Limits:
 
 
 _HALF = Limits(
-    max_abs_logits=None,
+    max_scaled_logits=None,
+    max_abs_probabilities=None,
     min_cosine=0.999,
     min_agreement=0.995,
     margin=0.0,
@@ -52,7 +58,9 @@ _HALF = Limits(
 )
 LIMITS: dict[Precision, Limits] = {
     "fp32": Limits(
-        max_abs_logits=1e-4,
+        max_scaled_logits=1e-4,
+        # What a difference of 1e-4 in a logit can make of a probability at the lowest temperature, 0.2.
+        max_abs_probabilities=1.25e-4,
         min_cosine=0.99999,
         min_agreement=1.0,
         margin=1e-3,
@@ -64,7 +72,8 @@ LIMITS: dict[Precision, Limits] = {
     "fp16": _HALF,
     "bf16": replace(_HALF, max_batch_difference=1e-2),  # 8 bits of mantissa instead of 11
     "int8": Limits(
-        max_abs_logits=None,
+        max_scaled_logits=None,
+        max_abs_probabilities=None,
         min_cosine=0.98,
         min_agreement=0.98,
         margin=0.0,
@@ -74,6 +83,13 @@ LIMITS: dict[Precision, Limits] = {
         max_batch_difference=1e-5,
     ),
 }
+
+
+def published_limits(receipt: Receipt) -> Limits:
+    """Return the limits under which an artifact was published; a newer limit is that of its precision."""
+    names = {field.name for field in fields(Limits)}
+    known = {name: value for name, value in receipt.limits.items() if name in names}
+    return TypeAdapter(Limits).validate_python(asdict(LIMITS[receipt.precision]) | known)
 
 
 def limits_for(precision: Precision, changes: LimitChanges | None) -> tuple[Limits, dict[str, float]]:

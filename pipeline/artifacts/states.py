@@ -1,30 +1,58 @@
-"""What became of each artifact."""
+"""What became of each artifact: the record that ``verify`` leaves for people, programs and later commands."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from pipeline.errors import GraftError
+from pipeline.files import atomic
+from serving.model.receipt import Speedup
 
 
-@dataclass(frozen=True)
-class State:
+class State(BaseModel):
     """What became of an artifact.
 
     Attributes:
         published: Whether it is in the bundle.
-        why: What was measured, or the reason that it is not.
-        speedup: Its speed in times that of ``onnx-fp32`` on one thread: median, low and high of interleaved
-            rounds; None: not run.
+        why: What was measured, or the reason that it is not published.
+        speedup: Its speed in times that of ``onnx-fp32``, or None if it was not run.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     published: bool
     why: str
-    speedup: dict[str, float] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
+    speedup: Speedup | None = None
 
     def to_text(self) -> str:
-        """One line."""
+        """Return one line for people."""
         return f"published: {self.why}" if self.published else f"not published, because {self.why}"
+
+
+States = Mapping[str, State]
+"""The state of each artifact, by its name."""
+
+_STATES: TypeAdapter[dict[str, State]] = TypeAdapter(dict[str, State])
+
+
+def write_states(path: Path, states: States) -> None:
+    """Write the states as JSON, in one step."""
+    atomic.write_json(path, _STATES.dump_python(dict(states), mode="json"))
+
+
+def read_states(path: Path) -> States:
+    """Read the states.
+
+    Raises:
+        GraftError: The file is missing, or not of this release.
+    """
+    try:
+        return _STATES.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise GraftError(
+            f"{path}: cannot be read ({reason}). Verify again: graft verify RUN --force"
+        ) from error

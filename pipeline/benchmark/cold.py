@@ -15,11 +15,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from pipeline.benchmark.rows import ColdStart
 from serving.model.errors import ProviderError, ServingError
 from serving.model.predictor import load_predictor
+from serving.model.schemas import ErrorDetail
 
 STARTS = 3
 TIMEOUT_S = 600
@@ -39,12 +41,12 @@ def measure_cold_start(bundle: Path, artifact: str, data: bytes) -> ColdStart:
     """
     starts = [_start(bundle, artifact, data) for _ in range(STARTS)]
     return ColdStart(
-        seconds=statistics.median(start["seconds"] for start in starts),
-        peak_rss_mb=statistics.median(start["peak_rss_mb"] for start in starts),
+        seconds=statistics.median(start.seconds for start in starts),
+        peak_rss_mb=statistics.median(start.peak_rss_mb for start in starts),
     )
 
 
-def _start(bundle: Path, artifact: str, data: bytes) -> dict[str, Any]:
+def _start(bundle: Path, artifact: str, data: bytes) -> ColdStart:
     command = [sys.executable, "-m", "pipeline.benchmark.cold", str(bundle.absolute()), artifact]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {
@@ -67,24 +69,24 @@ def _start(bundle: Path, artifact: str, data: bytes) -> dict[str, Any]:
             "not_loaded",
             f"{artifact}: ended its process with {_ending(done.returncode)}{said[-1][:200] if said else ''}",
         )
-    found: dict[str, Any] = json.loads(answer[-1])
-    if "error" in found:
-        raise ProviderError(found["code"], found["error"])
-    return found
+    found = json.loads(answer[-1])
+    if "code" in found:
+        raise ProviderError(found["code"], found["message"])
+    return ColdStart(**found)
 
 
 def _ending(code: int) -> str:
     return f"signal {-code}. " if code < 0 else f"exit code {code}. "
 
 
-def answer_once(bundle: Path, artifact: str, data: bytes) -> dict[str, Any]:
+def answer_once(bundle: Path, artifact: str, data: bytes) -> ColdStart | ErrorDetail:
     """Load an artifact, answer one input, and say what that took in this process; or why it could not."""
     start = time.perf_counter()
     try:
         load_predictor(bundle, artifact=artifact, threads=1).predict(data)
     except ServingError as error:
-        return {"code": error.code, "error": error.message}
-    return {"seconds": time.perf_counter() - start, "peak_rss_mb": peak_rss_mb()}
+        return ErrorDetail(code=error.code, message=error.message)
+    return ColdStart(time.perf_counter() - start, peak_rss_mb())
 
 
 def peak_rss_mb() -> float:
@@ -100,4 +102,5 @@ def peak_rss_mb() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(answer_once(Path(sys.argv[1]), sys.argv[2], sys.stdin.buffer.read())))  # noqa: T201 - its answer
+    found = answer_once(Path(sys.argv[1]), sys.argv[2], sys.stdin.buffer.read())
+    print(json.dumps(to_jsonable_python(found)))  # noqa: T201 - its answer

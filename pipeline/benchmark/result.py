@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.benchmark.recommend import Recommendation
 from pipeline.benchmark.rows import ColdStart, Facts, Row, Spread, Timing
@@ -48,7 +47,7 @@ class Result:
     plot: Path
     defaults: Path
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The result as JSON; times in ms and s, sizes in MB of 10^6 bytes."""
         return {
             "run": str(self.run),

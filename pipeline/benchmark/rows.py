@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from serving.model.runtimes.session import Precision, Runtime
 
@@ -104,7 +103,7 @@ class Row:
     timing: Timing | None = None
     unavailable: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As one flat JSON object."""
         document = asdict(self.facts)
         if self.cold:
@@ -114,7 +113,7 @@ class Row:
         return document | {"unavailable": self.unavailable}
 
 
-def _timing_json(timing: Timing) -> dict[str, Any]:
+def _timing_json(timing: Timing) -> dict[str, object]:
     return {
         "threads": timing.setting.threads,
         "batch_size": timing.setting.batch_size,

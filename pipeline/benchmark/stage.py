@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from pipeline.artifacts.publishing import discard_unreadable_defaults, publish_defaults
 from pipeline.benchmark.cold import measure_cold_start
 from pipeline.benchmark.measure import measure_settings
 from pipeline.benchmark.plot import plot_pareto, points_of
-from pipeline.benchmark.recommend import Recommendation, recommend
+from pipeline.benchmark.recommend import recommend
 from pipeline.benchmark.result import Result
 from pipeline.benchmark.rows import ColdStart, Facts, Row, Setting, Timing, single_runs
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import evenly, read_samples
 from pipeline.machine.settings import cpu_name
-from pipeline.recipe.sections import Recipe
 from pipeline.reporting.progress import track
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.errors import ServingError
 from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import DEFAULTS_FILE, Artifact, Defaults
 from serving.model.predictor import Predictor, load_predictor
+from serving.model.receipt import read_receipt
 from serving.model.runtimes.machine import cpu_limit
 
 log = logging.getLogger("graft")
 SAMPLES = 64
+ORDER_SEED = 0  # of the order in which each round times the settings
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,19 @@ class Inputs:
     arrays: Sequence[NDArray[Any]]
 
 
-def benchmark(recipe: Recipe, run: RunFolder, options: Options) -> Result:
+def benchmark(run: RunFolder, options: Options) -> Result:
     """Measure, and write ``benchmark.json``, the plot, and the bundle's ``defaults.json``.
 
     Raises:
         GraftError: No artifact can be run here.
         BundleError: The bundle must not be served.
     """
-    _drop_unreadable(run.bundle / DEFAULTS_FILE)
+    discard_unreadable_defaults(run.bundle)
     bundle = open_bundle(run.bundle)
     inputs = _read_inputs(run, bundle)
     starts = _start_all(bundle, inputs.data[0])
     settings = _settings(bundle, starts, options)
-    timings = _time(bundle, settings, inputs, options, recipe.seed) if settings else {}
+    timings = _time(bundle, settings, inputs, options) if settings else {}
     rows = [
         row
         for artifact in bundle.manifest.artifacts
@@ -88,19 +88,12 @@ def benchmark(recipe: Recipe, run: RunFolder, options: Options) -> Result:
         plot=run.benchmark / "pareto.png",
         defaults=run.bundle / DEFAULTS_FILE,
     )
-    _write(run, result, recommended)
+    _write(run, result)
+    defaults = Defaults(
+        artifact=recommended.artifact, threads=recommended.threads, measured_on=result.measured_on
+    )
+    publish_defaults(bundle, defaults)
     return result
-
-
-def _drop_unreadable(defaults: Path) -> None:
-    """Remove an earlier benchmark's settings if they keep the bundle from being opened: this one writes others."""
-    try:
-        Defaults.model_validate_json(defaults.read_bytes())
-    except FileNotFoundError:
-        return
-    except ValueError:
-        log.warning("benchmark: %s cannot be read, and is removed", defaults)
-        defaults.unlink()
 
 
 def _read_inputs(run: RunFolder, bundle: Bundle) -> Inputs:
@@ -137,7 +130,7 @@ def _settings(bundle: Bundle, starts: dict[str, ColdStart | ServingError], optio
 
 
 def _time(
-    bundle: Bundle, settings: Sequence[Setting], inputs: Inputs, options: Options, seed: int
+    bundle: Bundle, settings: Sequence[Setting], inputs: Inputs, options: Options
 ) -> dict[Setting, Timing]:
     """Each setting's speed; one session serves all batch sizes."""
     pairs = dict.fromkeys((setting.artifact, setting.threads) for setting in settings)
@@ -149,7 +142,9 @@ def _time(
     log.info(
         "benchmark: %d settings in %d rounds, about %.0f s", len(settings), options.rounds, options.seconds
     )
-    return measure_settings(scorers, inputs.arrays, rounds=options.rounds, seconds=options.seconds, seed=seed)
+    return measure_settings(
+        scorers, inputs.arrays, rounds=options.rounds, seconds=options.seconds, seed=ORDER_SEED
+    )
 
 
 def _rows(
@@ -165,7 +160,7 @@ def _rows(
 
 def _facts(bundle: Bundle, artifact: Artifact) -> Facts:
     assert artifact.receipt is not None, "a bundle that is open has receipts"
-    metrics = json.loads(bundle.path_of(artifact.receipt).read_bytes())["metrics_artifact"]
+    metrics = read_receipt(bundle.path_of(artifact.receipt)).measured.metrics_artifact
     return Facts(
         artifact=artifact.name,
         runtime=artifact.runtime,
@@ -195,7 +190,7 @@ def _device(artifact: Artifact) -> str:
     )
 
 
-def _write(run: RunFolder, result: Result, recommended: Recommendation) -> None:
+def _write(run: RunFolder, result: Result) -> None:
     timing = min(
         (timing for _, timing in single_runs(result.rows)), key=lambda timing: timing.setting.threads
     )
@@ -204,7 +199,3 @@ def _write(run: RunFolder, result: Result, recommended: Recommendation) -> None:
         result.plot, plot_pareto(points_of(result.rows), f"{run.root.name}: {result.measured_on}", setting)
     )
     atomic.write_json(run.benchmark / "benchmark.json", result.to_json())
-    defaults = Defaults(
-        artifact=recommended.artifact, threads=recommended.threads, measured_on=result.measured_on
-    )
-    atomic.write_json(result.defaults, defaults.model_dump(mode="json"))

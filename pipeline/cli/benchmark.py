@@ -66,5 +66,5 @@ def benchmark(
 
     opened = open_run(run)
     with working_on(opened, after="verify"):
-        result = measure(opened.recipe, opened.folder, Options(threads, batches, rounds, seconds))
+        result = measure(opened.folder, Options(threads, batches, rounds, seconds))
     emit(result.to_json(), result.to_text(), as_json=as_json)

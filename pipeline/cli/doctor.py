@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from pipeline.cli.output import emit, json_option
@@ -14,4 +16,4 @@ def doctor(*, as_json: bool) -> None:
     from pipeline.machine.doctor import examine
 
     diagnosis = examine()
-    emit(diagnosis.to_json(), diagnosis.to_text(), as_json=as_json)
+    emit(asdict(diagnosis), diagnosis.to_text(), as_json=as_json)

@@ -33,4 +33,4 @@ def export(target: Path, folder: Path | None, formats: str | None, *, force: boo
     if formats is not None:
         opened = with_formats(opened, [name.strip() for name in formats.split(",")])
     summary = summarise_run(opened.folder, [run_stage("export", opened, force=force)], done_stages(opened))
-    emit(summary.to_json(), summary.to_text(), as_json=as_json)
+    emit(summary, summary.to_text(), as_json=as_json)

@@ -1,11 +1,10 @@
-"""What commands print: results on standard output, for people or as JSON; what happens meanwhile on standard error."""
+"""What commands print: results on standard output, as text or JSON; their log on standard error."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
-from typing import Any
 
 import click
 
@@ -23,12 +22,19 @@ def start_logging(*, quiet: bool) -> None:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-def emit(document: Any, text: str, *, as_json: bool) -> None:  # noqa: ANN401 - any JSON value
+def emit(document: object, text: str, *, as_json: bool) -> None:
     """Print a result.
 
     Args:
-        document: The result for programs.
+        document: The result for programs: a JSON value, or a dataclass or pydantic model, whose fields become
+            the keys of an object.
         text: The same for people.
-        as_json: Which of them.
+        as_json: Whether the document is printed, as JSON, or else the text.
     """
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else text)
+    click.echo(_to_json(document) if as_json else text)
+
+
+def _to_json(document: object) -> str:
+    from pydantic_core import to_jsonable_python  # not needed by --help, which is to stay fast
+
+    return json.dumps(to_jsonable_python(document), indent=2, ensure_ascii=False)

@@ -27,4 +27,4 @@ def run(recipe: Path, folder: Path | None, *, force: bool, as_json: bool) -> Non
     opened = open_run(recipe, folder)
     results = run_all(opened, force=force)
     summary = summarise_run(opened.folder, results, done_stages(opened))
-    emit(summary.to_json(), summary.to_text(), as_json=as_json)
+    emit(summary, summary.to_text(), as_json=as_json)

@@ -25,14 +25,15 @@ def _command(name: str, does: str) -> click.Command:
 
         opened = open_run(target, folder)
         summary = summarise_run(opened.folder, [run_stage(name, opened, force=force)], done_stages(opened))
-        emit(summary.to_json(), summary.to_text(), as_json=as_json)
+        emit(summary, summary.to_text(), as_json=as_json)
 
     return command
 
 
 data = _command(
     "data",
-    "Read, audit and split the samples: train, validation, test, and calibration where the recipe asks for it.",
+    "Read, audit and split the samples: train, validation, test, and calibration where the recipe asks for"
+    " it.",
 )
 finetune = _command("finetune", "Train a head on the frozen backbone, then everything from there.")
 evaluate = _command("evaluate", "Measure the checkpoint on the test split, and write metrics and a report.")

@@ -41,4 +41,4 @@ def verify(target: Path, folder: Path | None, data: Path | None, *, force: bool,
 
     opened = open_run(target, folder)
     summary = summarise_run(opened.folder, [run_stage("verify", opened, force=force)], done_stages(opened))
-    emit(summary.to_json(), summary.to_text(), as_json=as_json)
+    emit(summary, summary.to_text(), as_json=as_json)

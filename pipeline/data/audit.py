@@ -22,7 +22,13 @@ LISTED = 10
 
 @dataclass(frozen=True)
 class Audited:
-    """A usable example, the SHA-256 of its bytes, and of what makes it the same as others: both in hex."""
+    """A usable example.
+
+    Attributes:
+        example: The example.
+        sha256: SHA-256 of its bytes, in hex.
+        identity: Hash, in hex, that it shares with every example that is the same to a person.
+    """
 
     example: Labelled
     sha256: str
@@ -30,14 +36,14 @@ class Audited:
 
 
 @dataclass(frozen=True)
-class Audit:
+class Findings:
     """What the audit kept, and what it left out.
 
     Attributes:
-        kept: What can be trained on.
+        kept: The examples that can be trained on, in the order in which they were given.
         unreadable: The source of each example that serving would refuse, with the reason.
         repeats: The source of each copy of an example that is kept, with that one's source.
-        conflicts: The sources of same examples under different labels, with their labels: one group an item.
+        conflicts: Groups of equal examples under different labels: each source with its label.
     """
 
     kept: list[Audited]
@@ -46,7 +52,7 @@ class Audit:
     conflicts: list[dict[str, str]]
 
 
-def audit(examples: Sequence[Labelled], data: Data, content: Content) -> Audit:
+def audit(examples: Sequence[Labelled], data: Data, content: Content) -> Findings:
     """Check every example and keep what can be trained on.
 
     Args:
@@ -86,7 +92,7 @@ def _look_at(example: Labelled, content: Content) -> Audited | str:
     return Audited(example, hashlib.sha256(data).hexdigest(), content.identity(data))
 
 
-def _without_copies(readable: list[Audited], unreadable: dict[str, str], data: Data) -> Audit:
+def _without_copies(readable: list[Audited], unreadable: dict[str, str], data: Data) -> Findings:
     groups: dict[str, list[Audited]] = defaultdict(list)
     for item in readable:
         groups[item.identity].append(item)
@@ -106,7 +112,7 @@ def _without_copies(readable: list[Audited], unreadable: dict[str, str], data: D
             )
         )
     agreed = [group for group in groups.values() if _agree(group)]
-    return Audit(
+    return Findings(
         kept=[group[0] for group in agreed],
         unreadable=unreadable,
         repeats={item.example.source: group[0].example.source for group in agreed for item in group[1:]},
@@ -121,4 +127,8 @@ def _agree(group: list[Audited]) -> bool:
 def _listing(what: str, lines: list[str], remedy: str) -> str:
     shown = "\n".join(f"  {line}" for line in lines[:LISTED])
     more = f"\n  … and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
-    return f"{what}:\n{shown}{more}\nMend or remove them, or set `{remedy}` in the recipe to leave them out and count them in the report."
+    return (
+        f"{what}:\n{shown}{more}\n"
+        f"Mend or remove them, or set `{remedy}` in the recipe to leave them out and count them in the"
+        " report."
+    )

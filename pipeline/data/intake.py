@@ -18,10 +18,10 @@ class Labelled:
     """One example with its label and its values in the ``stratify_by`` columns.
 
     Attributes:
-        path: The file, or the table that holds the text.
+        path: The file, or the table that holds the sample.
         label: Its label.
         strata: Its values in the columns to stratify by.
-        text: The text itself, of a table of texts.
+        text: The sample itself, of a table whose cells are the samples.
         line: Where in the table it stands.
     """
 
@@ -41,21 +41,22 @@ class Labelled:
         return self.path.read_bytes() if self.text is None else self.text.encode()
 
 
-def read_labelled(data: Data, *, texts: bool) -> list[Labelled]:
-    """Every labelled example of the recipe's source: files ordered by path, texts as in their table.
+def read_labelled(data: Data, *, cells: bool) -> list[Labelled]:
+    """Every labelled example of the recipe's source: files ordered by path, cells as in their table.
 
     Args:
         data: The recipe's section.
-        texts: Whether a table holds the texts themselves, rather than paths of files.
+        cells: Whether a table holds the samples themselves, such as texts, rather than paths of files.
 
     Raises:
         DataError: There is no such source, no label column, or nothing in it.
     """
     source = locate(data.source, "data.source")
-    found = _read_folder(source, data) if source.is_dir() else _read_table(source, data, texts=texts)
+    found = _read_folder(source, data) if source.is_dir() else _read_table(source, data, cells=cells)
     if not found:
         raise DataError(
-            f"{source}: holds no labelled examples. A folder needs one subfolder a class, a table one line an example."
+            f"{source}: holds no labelled examples. "
+            "A folder needs one subfolder a class, a table one line an example."
         )
     return sorted(found, key=lambda example: (str(example.path), example.line))
 
@@ -63,7 +64,8 @@ def read_labelled(data: Data, *, texts: bool) -> list[Labelled]:
 def _read_folder(root: Path, data: Data) -> list[Labelled]:
     if data.stratify_by:
         raise DataError(
-            f"data.stratify_by: {root} is a folder and has no columns. Remove it, or name a table as data.source."
+            f"data.stratify_by: {root} is a folder and has no columns. "
+            "Remove it, or name a table as data.source."
         )
     return [
         Labelled(path.absolute(), label.name)
@@ -87,7 +89,8 @@ def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict
             numbered = _split(file, table.separator)
     except (OSError, UnicodeDecodeError, LookupError, csv.Error, TypeError) as error:
         raise DataError(
-            f"{path}: cannot be read as a table ({error}). It must be text in data.table.encoding ({table.encoding}) "
+            f"{path}: cannot be read as a table ({error}). "
+            f"It must be text in data.table.encoding ({table.encoding}) "
             "with data.table.separator between values."
         ) from error
     if not numbered:
@@ -96,13 +99,14 @@ def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict
     for number, line in numbered:
         if len(line) != len(columns):
             raise DataError(
-                f"{path}, line {number}: {len(line)} values, but {len(columns)} columns ({', '.join(columns)})."
+                f"{path}, line {number}: {len(line)} values, "
+                f"but {len(columns)} columns ({', '.join(columns)})."
             )
     return columns, [(number, dict(zip(columns, line, strict=True))) for number, line in numbered]
 
 
 def _split(file: TextIO, separator: str) -> list[tuple[int, list[str]]]:
-    """The values of each line that is not empty, with the number of the line at which it begins, the first being 1."""
+    """The values of each line that is not empty, with the number of the line at which it begins, from 1."""
     if separator == "whitespace":
         return [(number, line.split()) for number, line in enumerate(file, 1) if line.strip()]
     csv.field_size_limit(LONGEST_FIELD)  # its own default, 131,072 characters, is shorter than texts may be
@@ -114,9 +118,9 @@ def _split(file: TextIO, separator: str) -> list[tuple[int, list[str]]]:
     return found
 
 
-def _read_table(path: Path, data: Data, *, texts: bool) -> list[Labelled]:
+def _read_table(path: Path, data: Data, *, cells: bool) -> list[Labelled]:
     columns, rows = read_rows(path, data.table)
-    content = {"data.table.text": data.table.text} if texts else {"data.table.path": data.table.path}
+    content = {"data.table.text": data.table.text} if cells else {"data.table.path": data.table.path}
     wanted = content | {"data.table.label": data.table.label}
     wanted |= {f"data.stratify_by[{index}]": name for index, name in enumerate(data.stratify_by)}
     missing = [f"{key}: `{name}`" for key, name in wanted.items() if name not in columns]
@@ -124,11 +128,11 @@ def _read_table(path: Path, data: Data, *, texts: bool) -> list[Labelled]:
         raise DataError(f"{path}: has no column for {'; '.join(missing)}. Its columns: {', '.join(columns)}.")
     return [
         Labelled(
-            path=path.absolute() if texts else (path.parent / row[data.table.path]).absolute(),
+            path=path.absolute() if cells else (path.parent / row[data.table.path]).absolute(),
             label=_label(row[data.table.label].strip(), data.table, path),
             strata=tuple(row[name] for name in data.stratify_by),
-            text=row[data.table.text] if texts else None,
-            line=number if texts else 0,
+            text=row[data.table.text] if cells else None,
+            line=number if cells else 0,
         )
         for number, row in rows
     ]

@@ -5,24 +5,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import GateFailedError
+from pipeline.measures.records import BaselineMetrics, Figures
 from pipeline.recipe.sections import Metric
 
 log = logging.getLogger("graft")
 
 
-def require_metrics(metrics: Mapping[str, Any], least: Mapping[Metric, float], report: Path) -> None:
-    """Compare measured metrics with the recipe's ``evaluate.require``.
+def require_metrics(figures: Figures, least: Mapping[Metric, float], report: Path) -> None:
+    """Compare measured figures with the recipe's ``evaluate.require``.
+
+    Args:
+        figures: What was measured.
+        least: The least value of each figure that the recipe limits.
+        report: The page that shows where the model errs, for the message.
 
     Raises:
         GateFailedError: Any of them is below its least value; all such are listed.
     """
+    measured = {name: float(getattr(figures, name)) for name in least}
     missed = [
-        f"{name} is {metrics[name]:.4f}, required {floor:g}"
+        f"{name} is {measured[name]:.4f}, required {floor:g}"
         for name, floor in least.items()
-        if metrics[name] < floor
+        if measured[name] < floor
     ]
     if missed:
         raise GateFailedError(
@@ -31,24 +37,30 @@ def require_metrics(metrics: Mapping[str, Any], least: Mapping[Metric, float], r
         )
 
 
-def require_lead(baseline: Mapping[str, Any] | None, report: Path, *, ship_anyway: bool) -> None:
-    """Stop a run whose model does worse than a simple baseline: transfer has hurt, or the backbone does not fit the task.
+def require_lead(baseline: BaselineMetrics | None, report: Path, *, ship_anyway: bool) -> None:
+    """Stop a run whose model does worse than a simple baseline.
+
+    Then transfer has hurt, or the backbone does not fit the task.
 
     Args:
-        baseline: What was measured of it, if anything.
-        report: The page that shows it.
+        baseline: What was measured of the baseline; None where there is none.
+        report: The page that shows it, for the message.
         ship_anyway: The recipe's ``evaluate.ship_below_baseline``: say it, and go on.
 
     Raises:
         GateFailedError: The baseline's macro F1 is higher.
     """
-    if baseline is None or not baseline["loses"]:
+    if baseline is None or not baseline.loses:
         return
-    said = f"the model's macro F1 is {-baseline['lead']:.4f} below that of {baseline['name']} ({baseline['macro_f1']:.4f})"
+    said = (
+        f"the model's macro F1 is {-baseline.lead:.4f} below that of {baseline.name}"
+        f" ({baseline.macro_f1:.4f})"
+    )
     if ship_anyway:
         log.warning("evaluate: %s; it goes on, because evaluate.ship_below_baseline says so", said)
         return
     raise GateFailedError(
-        f"evaluate: {said}. Nothing is packaged. {report} shows both. Improve the recipe (another backbone, `mode: full`), "
-        "or ship it knowingly: evaluate.ship_below_baseline: true"
+        f"evaluate: {said}. Nothing is packaged. {report} shows both."
+        " Improve the recipe (another backbone, `mode: full`),"
+        " or ship it knowingly: evaluate.ship_below_baseline: true"
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.history import Epoch
 from pipeline.measures.calibration import reliability
 from pipeline.reporting.figure import BLUE, GREEN, GREY, ORANGE, make_figure, to_png
 
@@ -91,17 +91,17 @@ def plot_reliability(
     return to_png(figure)
 
 
-def plot_learning(epochs: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
+def plot_learning(epochs: Sequence[Epoch], best_epoch: int) -> bytes:
     """Losses and validation accuracy by epoch; epoch 0 is the head on the frozen backbone."""
     figure = make_figure(*SIZE_IN)
     axes = figure.add_subplot()
-    numbers = [epoch["epoch"] for epoch in epochs]
-    trained = [(epoch["epoch"], epoch["train_loss"]) for epoch in epochs if epoch["train_loss"] is not None]
+    numbers = [epoch.epoch for epoch in epochs]
+    trained = [(epoch.epoch, epoch.train_loss) for epoch in epochs if epoch.train_loss is not None]
     if trained:
         axes.plot(*zip(*trained, strict=True), color=ORANGE, marker="o", label="training loss")
     axes.plot(
         numbers,
-        [epoch["validation_loss"] for epoch in epochs],
+        [epoch.validation_loss for epoch in epochs],
         color=BLUE,
         marker="o",
         label="validation loss",
@@ -115,7 +115,7 @@ def plot_learning(epochs: Sequence[dict[str, Any]], best_epoch: int) -> bytes:
     right = axes.twinx()
     right.plot(
         numbers,
-        [epoch["validation_accuracy"] for epoch in epochs],
+        [epoch.validation_accuracy for epoch in epochs],
         color=GREEN,
         marker="s",
         markersize=4,

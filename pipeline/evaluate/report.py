@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.history import History
 from pipeline.evaluate.plots import plot_confusion, plot_learning, plot_reliability, plot_roc_and_pr
+from pipeline.files.audit import Audit
 from pipeline.files.samples import Sample
-from pipeline.modalities.modality import Modality, Shown
+from pipeline.measures.records import Metrics
+from pipeline.modalities.training import Shown, Training
 from pipeline.reporting.page import render_page
+from pipeline.tasks.task import Task
 
 MISTAKES_SHOWN = 24
 FIGURES = (
@@ -27,7 +30,14 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class Scored:
-    """A split's samples with their class indices and probabilities, before and after scaling: (samples, classes)."""
+    """A split that the checkpoint has answered.
+
+    Attributes:
+        samples: The samples of the split.
+        targets: Their class indices, of shape (samples,).
+        before: Probabilities at a temperature of 1, float64 of shape (samples, classes).
+        after: Probabilities at the fitted temperature, of the same shape.
+    """
 
     samples: Sequence[Sample]
     targets: NDArray[np.int64]
@@ -36,8 +46,31 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Records:
+    """What the page shows of the stages before it and of this one.
+
+    Attributes:
+        metrics: What was measured of the test split.
+        history: How the model was trained.
+        audit: What the audit of the data found.
+    """
+
+    metrics: Metrics
+    history: History
+    audit: Audit
+
+
+@dataclass(frozen=True)
 class Mistake:
-    """A wrong answer: what it looks like, what it is, and how sure the model was of something else."""
+    """A wrong answer.
+
+    Attributes:
+        name: The sample's file name, or its table's name and line.
+        shown: The sample as people see it.
+        true: Its label.
+        predicted: The label that the model gave.
+        confidence: The probability of that label.
+    """
 
     name: str
     shown: Shown
@@ -50,22 +83,21 @@ def render_report(
     title: str,
     labels: Sequence[str],
     scored: Scored,
-    metrics: Mapping[str, Any],
-    history: Mapping[str, Any],
-    audit: Mapping[str, Any],
-    modality: Modality,
+    records: Records,
+    modality: Training,
+    task: Task,
 ) -> str:
-    """The page as HTML, with every picture inside it.
+    """Render the page as HTML, with every picture inside it.
 
     Args:
         title: The run's name.
-        labels: Class names.
+        labels: The class names, in the order of the probabilities.
         scored: The test split.
-        metrics: What ``metrics.json`` holds.
-        history: The training's record.
-        audit: What intake counted.
-        modality: The samples'.
+        records: The figures that the page shows.
+        modality: Shows the samples of the mistakes.
+        task: Says which answers are mistakes.
     """
+    metrics, history = records.metrics, records.history
     return render_page(
         "pipeline.evaluate",
         "report.html.jinja",
@@ -74,19 +106,26 @@ def render_report(
         metrics=metrics,
         figures=FIGURES,
         history=history,
-        audit=audit,
-        confusion=plot_confusion(metrics["confusion_matrix"]["counts"], labels),
+        audit=records.audit,
+        confusion=plot_confusion(metrics.confusion_matrix.counts, labels),
         curves=plot_roc_and_pr(scored.after, scored.targets, labels),
         reliability=plot_reliability(scored.before, scored.after, scored.targets),
-        learning=plot_learning(history["epochs"], history["best_epoch"]),
-        mistakes=find_mistakes(scored, labels, modality),
+        learning=plot_learning(history.epochs, history.best_epoch),
+        mistakes=find_mistakes(scored, labels, modality, task),
     )
 
 
-def find_mistakes(scored: Scored, labels: Sequence[str], modality: Modality) -> list[Mistake]:
-    """The wrong answers that the model was surest of, the worst first."""
-    predicted = scored.after.argmax(axis=1)
-    confidence = scored.after.max(axis=1)
+def find_mistakes(scored: Scored, labels: Sequence[str], modality: Training, task: Task) -> list[Mistake]:
+    """Return up to 24 wrong answers that the model was surest of, the worst first.
+
+    Args:
+        scored: The test split.
+        labels: The class names, in the order of the probabilities.
+        modality: Shows the samples.
+        task: Says what the answers and their confidences are.
+    """
+    predicted = task.answers(scored.after)
+    confidence = task.confidences(scored.after)
     wrong = np.flatnonzero(predicted != scored.targets)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES_SHOWN]
     return [

@@ -1,33 +1,45 @@
-"""The stage ``evaluate``: the checkpoint on the test split, calibrated on validation, beside a simple baseline."""
+"""The stage ``evaluate``: the checkpoint on the test split, calibrated, beside a simple baseline."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.artifacts.checkpoint import load_checkpoint, read_history, read_validation
+from pipeline.artifacts.checkpoint import Validation, load_checkpoint, read_validation
+from pipeline.artifacts.history import read_history
 from pipeline.evaluate.gate import require_lead, require_metrics
-from pipeline.evaluate.report import Scored, render_report
+from pipeline.evaluate.report import Records, Scored, render_report
 from pipeline.files import atomic
+from pipeline.files.audit import read_audit
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import Sample, evenly, read_samples
 from pipeline.machine.settings import tune_allocator
-from pipeline.measures.calibration import fit_temperature, negative_log_likelihood, softmax
+from pipeline.measures.calibration import fit_temperature, negative_log_likelihood
 from pipeline.measures.metrics import compare_with_baseline, measure
+from pipeline.measures.records import BaselineMetrics, Metrics, write_metrics
 from pipeline.measures.reference import VALIDATION_SAMPLES, Answers, Reference, write_reference
 from pipeline.modalities.inference import compute_logits
-from pipeline.modalities.modality import Modality, modality_of
+from pipeline.modalities.registry import modality_of
+from pipeline.modalities.training import Training
 from pipeline.recipe.sections import Recipe
+from pipeline.tasks.registry import task_of
 from serving.model.inputs.registry import open_preprocessor
 from serving.model.runtimes.machine import cpu_limit
 
 log = logging.getLogger("graft")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The samples of a split, and their class indices, of shape (samples,)."""
+
+    samples: Sequence[Sample]
+    targets: NDArray[np.int64]
 
 
 def evaluate(recipe: Recipe, run: RunFolder) -> None:
@@ -39,84 +51,113 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
     """
     tune_allocator()
     torch.set_num_threads(cpu_limit())
-    modality = modality_of(recipe)
+    modality, task = modality_of(recipe), task_of(recipe)
+    everything = read_samples(run)
+    reference = answer_samples(everything, run, modality)
+    test, train = (_part(everything, split, reference.labels) for split in ("test", "train"))
+    scored = Scored(
+        test.samples,
+        test.targets,
+        task.probabilities(reference.test.logits),
+        task.probabilities(reference.test.logits, reference.temperature),
+    )
+    metrics = _measure(recipe, reference, scored, _baseline(recipe, modality, train, scored))
+    records = Records(metrics, read_history(run.checkpoint), read_audit(run.audit))
+    page = render_report(recipe.name, reference.labels, scored, records, modality, task)
+
+    write_reference(run.reference, reference)
+    _write_calibration(run, reference.temperature, read_validation(run.checkpoint))
+    atomic.write_bytes(run.report, page.encode())
+    write_metrics(run.metrics, metrics)
+    log.info(
+        "evaluate: accuracy %.3f, macro F1 %.3f, AUROC %.3f, ECE %.3f",
+        metrics.accuracy,
+        metrics.macro_f1,
+        metrics.auroc,
+        metrics.ece,
+    )
+    require_metrics(metrics, recipe.evaluate.require, run.report)
+    require_lead(metrics.baseline, run.report, ship_anyway=recipe.evaluate.ship_below_baseline)
+
+
+def answer_samples(everything: Sequence[Sample], run: RunFolder, modality: Training) -> Reference:
+    """Score the test split and some of validation by the checkpoint, and fit its temperature.
+
+    Args:
+        everything: All samples of the run.
+        run: The run's folder, which holds the checkpoint.
+        modality: Decodes the samples.
+
+    Returns:
+        The checkpoint's answers, which every receipt compares with.
+    """
     classifier, card = load_checkpoint(run.checkpoint)
     classifier.prepare()
     validation = read_validation(run.checkpoint)
     temperature = fit_temperature(validation.logits, validation.targets)
-    everything = read_samples(run)
-    samples, targets = _split(everything, "test", card.labels)
     preprocessor = open_preprocessor(card.input, run.checkpoint)
 
-    def answer(split: str, samples: Sequence[Sample], targets: NDArray[np.int64]) -> Answers:
-        examples = modality.decode_examples(samples, preprocessor, run.scratch(split))
+    def answer(split: str, part: Part) -> Answers:
+        examples = modality.decode_examples(part.samples, preprocessor, run.scratch(split))
         logits = compute_logits(classifier, examples, "cpu", split, modality.UNIT)
-        return Answers(logits, targets, [sample.sha256 for sample in samples])
+        return Answers(logits, part.targets, [sample.sha256 for sample in part.samples])
 
-    test = answer("test", samples, targets)
-    reference = Reference(
-        test,
-        answer("validation", *_spread(*_split(everything, "validation", card.labels))),
-        temperature,
-        card.labels,
-    )
-    logits = test.logits
-    scored = Scored(samples, targets, softmax(logits), softmax(logits, temperature))
-    metrics = measure(
-        logits, targets, card.labels, temperature, resamples=recipe.evaluate.bootstrap, seed=recipe.seed
-    )
-    metrics["baseline"] = _baseline(recipe, modality, everything, card.labels, scored)
-    audit = json.loads(run.audit.read_bytes())
-    page = render_report(
-        recipe.name, card.labels, scored, metrics, read_history(run.checkpoint), audit, modality
-    )
-
-    write_reference(run.reference, reference)
-    atomic.write_json(
-        run.calibration,
-        {
-            "temperature": temperature,
-            "fitted_on": "validation",
-            "nll_before": negative_log_likelihood(validation.logits, validation.targets),
-            "nll_after": negative_log_likelihood(validation.logits, validation.targets, temperature),
-        },
-    )
-    atomic.write_bytes(run.report, page.encode())
-    atomic.write_json(run.metrics, metrics)
-    log.info(
-        "evaluate: accuracy %.3f, macro F1 %.3f, AUROC %.3f, ECE %.3f",
-        *(metrics[k] for k in ("accuracy", "macro_f1", "auroc", "ece")),
-    )
-    require_metrics(metrics, recipe.evaluate.require, run.report)
-    require_lead(metrics["baseline"], run.report, ship_anyway=recipe.evaluate.ship_below_baseline)
+    test = answer("test", _part(everything, "test", card.labels))
+    some = answer("validation", _spread(_part(everything, "validation", card.labels)))
+    return Reference(test, some, temperature, card.labels)
 
 
-def _split(
-    everything: Sequence[Sample], split: str, labels: Sequence[str]
-) -> tuple[list[Sample], NDArray[np.int64]]:
+def _part(everything: Sequence[Sample], split: str, labels: Sequence[str]) -> Part:
     samples = [sample for sample in everything if sample.split == split]
-    return samples, np.array([labels.index(sample.label) for sample in samples])
+    return Part(samples, np.array([labels.index(sample.label) for sample in samples]))
 
 
-def _spread(samples: Sequence[Sample], targets: NDArray[np.int64]) -> tuple[list[Sample], NDArray[np.int64]]:
-    """At most as many as a reference holds of validation."""
-    chosen = evenly(len(samples), VALIDATION_SAMPLES)
-    return [samples[index] for index in chosen], targets[chosen]
+def _spread(part: Part) -> Part:
+    """Return at most as many samples as a reference holds of validation, evenly spread."""
+    chosen = evenly(len(part.samples), VALIDATION_SAMPLES)
+    return Part([part.samples[index] for index in chosen], part.targets[chosen])
 
 
-def _baseline(
-    recipe: Recipe, modality: Modality, everything: Sequence[Sample], labels: Sequence[str], scored: Scored
-) -> dict[str, Any] | None:
-    """What a simple classifier reaches, fitted on the training split alone; None where the modality has none."""
-    baseline = modality.fit_baseline(*_split(everything, "train", labels), recipe.seed)
+def _measure(
+    recipe: Recipe, reference: Reference, scored: Scored, baseline: BaselineMetrics | None
+) -> Metrics:
+    """Measure the test split; what was measured of a baseline stands beside it."""
+    metrics = measure(
+        reference.test.logits,
+        scored.targets,
+        reference.labels,
+        reference.temperature,
+        resamples=recipe.evaluate.bootstrap,
+        seed=recipe.seed,
+    )
+    return metrics.model_copy(update={"baseline": baseline})
+
+
+def _baseline(recipe: Recipe, modality: Training, train: Part, scored: Scored) -> BaselineMetrics | None:
+    """Measure a simple classifier that is fitted on the training split; None where the modality has none."""
+    baseline = modality.fit_baseline(train.samples, train.targets, recipe.seed)
     if baseline is None:
         return None
-    found = compare_with_baseline(
+    measured = compare_with_baseline(
+        baseline.name,
         scored.after,
         baseline.probabilities(scored.samples),
         scored.targets,
         resamples=recipe.evaluate.bootstrap,
         seed=recipe.seed,
     )
-    log.info("baseline: %s, macro F1 %.3f; this model %+.3f", baseline.name, found["macro_f1"], found["lead"])
-    return {"name": baseline.name, **found}
+    log.info("baseline: %s, macro F1 %.3f; this model %+.3f", measured.name, measured.macro_f1, measured.lead)
+    return measured
+
+
+def _write_calibration(run: RunFolder, temperature: float, validation: Validation) -> None:
+    logits, targets = validation.logits, validation.targets
+    atomic.write_json(
+        run.calibration,
+        {
+            "temperature": temperature,
+            "fitted_on": "validation",
+            "nll_before": negative_log_likelihood(logits, targets),
+            "nll_after": negative_log_likelihood(logits, targets, temperature),
+        },
+    )

@@ -1,26 +1,30 @@
-"""The network with everything around it that serving needs: decoded input in, calibrated probabilities out."""
+"""The network with what serving needs around it: decoded input in, calibrated probabilities out."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from pipeline.modalities.modality import Classifier
+from pipeline.modalities.training import Classifier
+from pipeline.tasks.classification import CLASSIFICATION
+from pipeline.tasks.task import Task
 
 
 class ServedClassifier(nn.Module):
-    """A classifier's own inputs to calibrated probabilities, float32 (batch, classes).
+    """A classifier's own inputs to calibrated probabilities, float32 of shape (batch, classes).
 
     Args:
-        classifier: The inputs to logits.
-        temperature: Divides the logits before the softmax.
+        classifier: From the inputs to logits.
+        temperature: What the logits are divided by, above 0.
+        task: Turns logits into probabilities; classification by default.
     """
 
-    def __init__(self, classifier: Classifier, temperature: float) -> None:
+    def __init__(self, classifier: Classifier, temperature: float, task: Task = CLASSIFICATION) -> None:
         super().__init__()
         self.classifier = classifier
         self.temperature = temperature
+        self.task = task
 
     def forward(self, **feeds: torch.Tensor) -> torch.Tensor:
-        """Run, calibrate."""
-        return torch.softmax(self.classifier(**feeds) / self.temperature, dim=1)
+        """Run the network and calibrate its logits."""
+        return self.task.served(self.classifier(**feeds), self.temperature)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.modalities.modality import Classifier
+from pipeline.modalities.training import Classifier
 
 
 def to_half(classifier: Classifier) -> Classifier:
@@ -19,11 +19,9 @@ def to_half(classifier: Classifier) -> Classifier:
     around it nothing overflows but what the backbone itself computes.
     """
     half = copy.deepcopy(classifier)
-    for name in ("network", "encoder"):
-        if hasattr(half, name):
-            setattr(half, name, _Half(getattr(half, name).half()))
-            return half
-    raise AssertionError("a classifier has a network or an encoder")
+    name = half.half_precision_part
+    setattr(half, name, _Half(getattr(half, name).half()))
+    return half
 
 
 class _Half(nn.Module):

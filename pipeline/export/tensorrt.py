@@ -13,9 +13,9 @@ from typing import Any
 from pipeline.errors import GraftError
 from pipeline.files import atomic
 from pipeline.machine.extras import require
+from pipeline.modalities.registry import find_modality
 from serving.model.errors import ProviderError
 from serving.model.inputs.kind import InputSpec
-from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.runtimes.plan import TENSORRT, Plan, Profile, read_machine
 from serving.model.runtimes.session import Precision
 
@@ -54,18 +54,17 @@ class Range:
             )
 
 
-def ranges_for(spec: InputSpec, *, typical_tokens: int | None = None) -> dict[str, Range]:
+def ranges_for(spec: InputSpec, *, typical: int | None = None) -> dict[str, Range]:
     """The lengths that an input may have, by the names of the graph's dynamic axes.
 
     Args:
         spec: The bundle's input.
-        typical_tokens: The length of text that a plan is tuned for; by default half of the longest.
+        typical: The length that a plan is tuned for along the axes other than the batch, such as the tokens
+            of a text; by default half of the longest.
     """
-    batch = Range(1, 1, MAX_BATCH_SIZE)
-    if not isinstance(spec, TextInputSpec):
-        return {"batch": batch}
-    typical = typical_tokens or (spec.max_tokens + 1) // 2
-    return {"batch": batch, "sequence": Range(1, min(typical, spec.max_tokens), spec.max_tokens)}
+    longest = find_modality(spec.modality).load().longest_axes(spec)
+    others = {axis: Range(1, min(typical or (most + 1) // 2, most), most) for axis, most in longest.items()}
+    return {"batch": Range(1, 1, MAX_BATCH_SIZE), **others}
 
 
 def compute_profiles(source: bytes, ranges: Mapping[str, Range]) -> tuple[Profile, ...]:

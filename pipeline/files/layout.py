@@ -14,7 +14,7 @@ def cache_folder() -> Path:
 
 
 def find_bundle(folder: Path) -> Path:
-    """The bundle that a user names: a run's, if the folder is a run's and has one, or else the folder itself."""
+    """Return the bundle that a user names: that of a run which has one, or else the folder itself."""
     inside = RunFolder(folder).bundle
     return inside if inside.is_dir() else folder
 
@@ -77,8 +77,8 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The fp32 ONNX file."""
-        return self.bundle / "model.onnx"
+        """The fp32 ONNX file, which every other one is made from."""
+        return self.candidates / "model.onnx"
 
     @property
     def receipt(self) -> Path:
@@ -87,28 +87,33 @@ class RunFolder:
 
     @property
     def candidates(self) -> Path:
-        """Further model files, made from the checkpoint and not yet proven."""
+        """The model files that are made from the checkpoint, not yet proven."""
         return self.root / "export"
 
     @property
     def made(self) -> Path:
-        """How each of them was made, or why it was not."""
+        """What they were made from, and how each was made or why it was not."""
         return self.candidates / "made.json"
+
+    @property
+    def verification(self) -> Path:
+        """What the verification found."""
+        return self.root / "verify"
 
     @property
     def artifacts(self) -> Path:
         """What became of each artifact, and why."""
-        return self.root / "verify" / "artifacts.json"
+        return self.verification / "artifacts.json"
 
     @property
     def proof(self) -> Path:
         """The page with every artifact's receipt."""
-        return self.root / "verify" / "report.html"
+        return self.verification / "report.html"
 
     @property
     def refused(self) -> Path:
         """The receipts of artifacts that were not published."""
-        return self.root / "verify" / "receipts"
+        return self.verification / "receipts"
 
     def receipt_of(self, artifact: str) -> Path | None:
         """An artifact's receipt, published or not; None of one that was not run."""

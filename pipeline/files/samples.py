@@ -54,12 +54,13 @@ class Sample:
             return Path(self.source).read_bytes()
         except OSError as error:
             raise DataError(
-                f"{self.source}: cannot be read any more ({error.strerror}). Put it back, or redo: graft data RUN --force"
+                f"{self.source}: cannot be read any more ({error.strerror}). Put it back, or redo: "
+                "graft data RUN --force"
             ) from error
 
 
 def write_samples(run: RunFolder, samples: Sequence[Sample]) -> None:
-    """Write the samples and their contents' hashes; and the texts, so that later stages do not depend on the table."""
+    """Write the samples, the hashes of their contents, and the texts, whose table no later stage reads."""
     header = (
         ("source", "sha256", "text")
         if any(sample.text is not None for sample in samples)

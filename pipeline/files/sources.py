@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.errors import GraftError
@@ -27,7 +28,8 @@ def locate(source: str, what: str) -> Path:
     path = _in_package(source, what) if source.startswith(PACKAGE) else Path(source)
     if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises on names that no file system can hold
         raise GraftError(
-            f"{what}: {path} does not exist. Correct the path in the recipe (relative paths count from its folder)."
+            f"{what}: {path} does not exist. Correct the path in the recipe "
+            "(relative paths count from its folder)."
         )
     return path
 
@@ -49,3 +51,16 @@ def hash_source(source: str, what: str) -> str:
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         digest.update(f"{file.relative_to(path).as_posix()}\0{hash_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def hash_files(paths: Iterable[Path], folder: Path | None = None) -> dict[str, str]:
+    """Return the SHA-256, in hexadecimal, of each file.
+
+    Args:
+        paths: The files.
+        folder: Folder that they are named from. By default each has its own name, which must be unique.
+    """
+    return {
+        path.relative_to(folder).as_posix() if folder else path.name: hash_file(path)
+        for path in sorted(paths)
+    }

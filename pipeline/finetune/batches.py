@@ -13,21 +13,29 @@ WINDOW_BATCHES = 50
 
 
 def shuffled(count: int, size: int, generator: torch.Generator) -> Batches:
-    """Batches by chance; a last one that is not full is left to the next epoch's shuffle, unless it is all there is."""
+    """Return batches of indices in an order by chance.
+
+    A last batch that is not full is left to the next epoch's shuffle, unless it is all there is.
+
+    Args:
+        count: Number of samples.
+        size: Number of samples in a batch.
+        generator: The source of chance.
+    """
     order = torch.randperm(count, generator=generator).numpy()
     size = min(size, count)
     return [order[start : start + size] for start in range(0, count - size + 1, size)]
 
 
 def bucketed(lengths: NDArray[np.int64], size: int, generator: torch.Generator) -> Batches:
-    """Batches of samples of similar length, in an order by chance.
+    """Return batches of indices of samples of similar length, in an order by chance.
 
     The samples are shuffled, sorted by length within windows of 50 batches, and the batches shuffled again
     (as in transformers' ``group_by_length``): an epoch meets every sample that :func:`shuffled` would meet.
 
     Args:
-        lengths: Of each sample, shape (samples,).
-        size: Samples a batch.
+        lengths: Length of each sample, of shape (samples,).
+        size: Number of samples in a batch.
         generator: The source of chance.
     """
     order = np.concatenate(shuffled(len(lengths), size, generator))

@@ -1,4 +1,4 @@
-"""The frozen backbone over the data, once: features are kept by content hash and computed only where they are new."""
+"""The frozen backbone over the data, once: features are kept by content hash, and only new ones computed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.files import atomic
 from pipeline.files.layout import cache_folder
 from pipeline.machine.settings import Settings
 from pipeline.machine.versions import versions_of
-from pipeline.modalities.modality import Classifier, Examples, Modality, Pretrained
+from pipeline.modalities.training import Classifier, Examples, Pretrained, Training
 from pipeline.reporting.progress import track
 from serving.model.runtimes.machine import cpu_limit
 
@@ -59,10 +59,10 @@ class Extractor:
     Args:
         pretrained: The frozen backbone.
         settings: Where and how to run it.
-        modality: The samples'.
+        modality: The modality of the samples.
     """
 
-    def __init__(self, pretrained: Pretrained, settings: Settings, modality: Modality) -> None:
+    def __init__(self, pretrained: Pretrained, settings: Settings, modality: Training) -> None:
         self.pretrained = pretrained
         self.settings = settings
         self.modality = modality
@@ -114,7 +114,10 @@ class Extractor:
         return create_session(model)
 
     def _run_onnx(self, examples: Examples, indices: Sequence[int]) -> Iterator[Features]:
-        """One sample a run, one thread a run, as many runs at once as CPUs: the fastest way, and independent of the batch."""
+        """Yield each sample's features in order, from as many runs at once as there are CPUs.
+
+        One sample and one thread a run is the fastest way, and independent of what else is in a batch.
+        """
         session, collate = self._session, self.pretrained.preprocessor.collate
         with ThreadPoolExecutor(cpu_limit()) as pool:
             yield from pool.map(lambda index: session.run(None, collate([examples[index]]))[0][0], indices)

@@ -1,4 +1,4 @@
-"""Full fine-tuning: AdamW, cosine with warm-up, the best epoch by validation loss."""
+"""The training loop: AdamW, cosine with warm-up, the best epoch by validation loss."""
 
 from __future__ import annotations
 
@@ -6,211 +6,192 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from numpy.typing import NDArray
-from torch import nn
 
+from pipeline.artifacts.history import Epoch
 from pipeline.errors import GraftError
 from pipeline.finetune.batches import bucketed, shuffled
-from pipeline.machine.settings import Settings
+from pipeline.finetune.plan import Plan
+from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.modalities.inference import compute_logits
-from pipeline.modalities.modality import Classifier, Examples
-from pipeline.recipe.sections import Finetune, ImageFinetune, TextFinetune
+from pipeline.modalities.training import ParameterGroup
 from pipeline.reporting.progress import track
 
 log = logging.getLogger("graft")
-# parameters: on 22 million a fused step takes 17 ms instead of 70 to 140, on 4 million it saves next to
-# nothing
+# Parameters from which the fused optimiser pays: on 22 million a step takes 17 ms instead of 70 to 140, on 4
+# million it saves next to nothing.
 FUSED_FROM = 10_000_000
 
 
 @dataclass(frozen=True)
-class Split:
-    """Decoded samples, and their class indices (samples,)."""
-
-    examples: Examples
-    targets: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        """How many samples."""
-        return len(self.targets)
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch's figures; epoch 0 is the linear head on the frozen backbone.
-
-    Losses are in nats: the training loss with smoothing and class weights, the validation loss without.
-    """
-
-    epoch: int
-    train_loss: float | None
-    validation_loss: float
-    validation_accuracy: float
-    samples_per_s: float | None
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """The best epoch's weights, its logits on validation (samples, classes), and the record of all epochs."""
+    """What a training came to.
+
+    Attributes:
+        state: The weights of the best epoch, on the CPU.
+        validation_logits: Their logits on validation, float32 of shape (samples, classes).
+        best_epoch: The number of that epoch; 0 is the untouched start.
+        epochs: The figures of all epochs, from epoch 0 on.
+    """
 
     state: dict[str, torch.Tensor]
     validation_logits: NDArray[np.float32]
     best_epoch: int
-    epochs: list[Epoch]
-
-    def records(self) -> list[dict[str, object]]:
-        """The epochs as JSON."""
-        return [asdict(epoch) for epoch in self.epochs]
+    epochs: tuple[Epoch, ...]
 
 
-class Trainer:
-    """Trains a classifier that already has its head.
+def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
+    """Train a classifier and keep its best epoch by validation loss, the untouched start included.
 
     Args:
-        classifier: It is changed in place.
-        finetune: The recipe's section.
-        settings: Device and precision.
-        seed: Of order and augmentation.
-        class_weights: float32 of shape (classes,), or None.
-        unit: One sample's plural, for the progress.
+        prepared: The classifier, which is changed in place, and the samples.
+        plan: How to train.
+        strategy: What trains, at which rate, and when.
+
+    Raises:
+        GraftError: The training loss is no longer a number.
+    """
+    prepared.classifier.saved().to(plan.device)
+    prepared.classifier.prepare()
+    best = Outcome(
+        _copy_state(prepared), prepared.start_logits, 0, (_judge(prepared, prepared.start_logits),)
+    )
+    groups = strategy.parameter_groups(prepared.classifier, plan)
+    if not groups:
+        return best
+    training = Training(prepared, plan, strategy, groups)
+    for number in range(1, plan.epochs + 1):
+        start = time.perf_counter()
+        loss = training.run_epoch(number)
+        speed = training.steps * min(plan.batch_size, len(prepared.train)) / (time.perf_counter() - start)
+        logits = _compute_logits(prepared, plan)
+        epoch = _judge(prepared, logits, number, loss, speed)
+        better = epoch.validation_loss < best.epochs[best.best_epoch].validation_loss
+        kept = Outcome(_copy_state(prepared), logits, number, best.epochs) if better else best
+        best = replace(kept, epochs=(*best.epochs, epoch))
+    return best
+
+
+class Training:
+    """The state of a training between its epochs: optimiser, schedule and source of chance.
+
+    Args:
+        prepared: The classifier, on the plan's device, and the samples.
+        plan: How to train.
+        strategy: Sets the modes of the modules before each epoch.
+        groups: What trains, and at which rate.
     """
 
     def __init__(
-        self,
-        classifier: Classifier,
-        finetune: Finetune,
-        settings: Settings,
-        seed: int,
-        class_weights: torch.Tensor | None,
-        unit: str,
+        self, prepared: Prepared, plan: Plan, strategy: Strategy, groups: list[ParameterGroup]
     ) -> None:
-        self.settings = settings
-        self.finetune = finetune
-        self.classifier = classifier
-        self.model = classifier.saved().to(settings.device)
-        classifier.prepare()
-        self.class_weights = None if class_weights is None else class_weights.to(settings.device)
-        self.generator = torch.Generator().manual_seed(seed)
-        self.unit = unit
+        self.prepared = prepared
+        self.plan = plan
+        self.strategy = strategy
+        self.steps = max(1, len(prepared.train) // plan.batch_size)
+        self.generator = torch.Generator().manual_seed(plan.seed)
+        weights = prepared.class_weights
+        self.class_weights = None if weights is None else torch.from_numpy(weights).to(plan.device)
+        parameters = prepared.classifier.saved().parameters()
+        fused = sum(parameter.numel() for parameter in parameters) >= FUSED_FROM
+        self.optimizer = torch.optim.AdamW(groups, lr=plan.learning_rate, fused=fused)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, warmup_cosine(plan.warmup, self.steps * plan.epochs)
+        )
 
-    def fit(self, train: Split, validation: Split, start_logits: NDArray[np.float32]) -> Outcome:
-        """Train for the recipe's epochs and keep the best, the untouched start included.
+    def run_epoch(self, number: int) -> float:
+        """Pass over the training split once, and return the mean loss.
 
         Args:
-            train: What trains.
-            validation: What selects.
-            start_logits: The untouched network's logits on validation, float32 of shape (samples, classes).
+            number: The number of the epoch, from 1.
+
+        Raises:
+            GraftError: The loss is no longer a number.
         """
-        section, optimizer = self.finetune, self.optimizer()
-        steps_per_epoch = max(1, len(train) // section.batch_size)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, warmup_cosine(section.warmup, steps_per_epoch * section.epochs)
-        )
-        best = Outcome(
-            self._state(), start_logits, 0, [_measure(start_logits, validation.targets, 0, self.unit)]
-        )
-        for number in range(1, section.epochs + 1):
-            start = time.perf_counter()
-            loss = self.train_epoch(train, optimizer, scheduler, f"epoch {number} of {section.epochs}")
-            speed = steps_per_epoch * min(section.batch_size, len(train)) / (time.perf_counter() - start)
-            logits = self.logits(validation.examples)
-            epoch = _measure(logits, validation.targets, number, self.unit, loss, speed)
-            better = epoch.validation_loss < best.epochs[best.best_epoch].validation_loss
-            kept = Outcome(self._state(), logits, number, best.epochs) if better else best
-            best = replace(kept, epochs=[*best.epochs, epoch])
-        return best
-
-    def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW with the recipe's rates and decay; fused where there are many parameters."""
-        section = self.finetune
-        groups = self.classifier.parameter_groups(
-            section.learning_rate, section.layer_decay, section.weight_decay
-        )
-        many = sum(parameter.numel() for parameter in self.model.parameters()) >= FUSED_FROM
-        return torch.optim.AdamW(groups, lr=section.learning_rate, fused=many)
-
-    def train_epoch(
-        self,
-        train: Split,
-        optimizer: torch.optim.Optimizer,
-        scheduler: torch.optim.lr_scheduler.LambdaLR,
-        what: str,
-    ) -> float:
-        """One pass over the training split; returns the mean loss. Raises GraftError when it is no longer a number."""
-        self.model.train()
-        if isinstance(self.finetune, ImageFinetune) and self.finetune.batch_norm == "frozen":
-            _freeze_batch_norm(self.model)
-        losses = []
-        batches = self._batches(train.examples)
-        for indices in track(
-            batches,
-            total=len(batches) * self.finetune.batch_size,
-            what=what,
-            unit=self.unit,
-            weight=self.finetune.batch_size,
-        ):
-            optimizer.zero_grad()
-            loss = self._loss(train, indices)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            scheduler.step()
-            losses.append(loss.detach())
+        plan, title = self.plan, f"epoch {number} of {self.plan.epochs}"
+        self.strategy.start_epoch(self.prepared.classifier, plan, number)
+        batches = self._batches()
+        losses = [
+            self._step(indices)
+            for indices in track(
+                batches,
+                total=len(batches) * plan.batch_size,
+                what=title,
+                unit=self.prepared.unit,
+                weight=plan.batch_size,
+            )
+        ]
         mean = torch.stack(losses).mean().item()
         if not math.isfinite(mean):
             raise GraftError(
-                f"{what}: the training loss is no longer a number. Lower finetune.learning_rate (now {self.finetune.learning_rate:g})."
+                f"{title}: the training loss is no longer a number."
+                f" Lower finetune.learning_rate (now {plan.learning_rate:g})."
             )
         return mean
 
-    def _batches(self, examples: Examples) -> list[NDArray[np.int64]]:
-        by_length = isinstance(self.finetune, TextFinetune) and self.finetune.batching == "buckets"
-        lengths = examples.lengths() if by_length else None
+    def _batches(self) -> list[NDArray[np.int64]]:
+        examples, size = self.prepared.train.examples, self.plan.batch_size
+        lengths = examples.lengths() if self.plan.batch_by_length else None
         if lengths is None:
-            return shuffled(len(examples), self.finetune.batch_size, self.generator)
-        return bucketed(lengths, self.finetune.batch_size, self.generator)
+            return shuffled(len(examples), size, self.generator)
+        return bucketed(lengths, size, self.generator)
 
-    def _loss(self, train: Split, indices: NDArray[np.int64]) -> torch.Tensor:
-        batch = train.examples.batch(indices, self.settings.device, self.generator)
-        targets = torch.from_numpy(train.targets[indices]).to(self.settings.device)
-        with torch.autocast(self.settings.device, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            logits = self.classifier(**batch)
-        return F.cross_entropy(
-            logits.float(), targets, weight=self.class_weights, label_smoothing=self.finetune.label_smoothing
+    def _step(self, indices: NDArray[np.int64]) -> torch.Tensor:
+        """Update the weights by one batch; returns its loss without the graph behind it."""
+        self.optimizer.zero_grad()
+        loss = self._loss(indices)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.scheduler.step()
+        return loss.detach()
+
+    def _loss(self, indices: NDArray[np.int64]) -> torch.Tensor:
+        plan, train = self.plan, self.prepared.train
+        batch = train.examples.batch(indices, plan.device, self.generator)
+        targets = torch.from_numpy(train.targets[indices]).to(plan.device)
+        with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
+            logits = self.prepared.classifier(**batch)
+        return self.prepared.task.loss(
+            logits.float(), targets, class_weights=self.class_weights, label_smoothing=plan.label_smoothing
         )
 
-    def logits(self, examples: Examples) -> NDArray[np.float32]:
-        """The classifier's logits, float32 of shape (samples, classes), in fp32 and evaluation mode."""
-        return compute_logits(self.classifier, examples, self.settings.device, "validation", self.unit)
 
-    def _state(self) -> dict[str, torch.Tensor]:
-        return {
-            name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, value in self.model.state_dict().items()
-        }
+def _compute_logits(prepared: Prepared, plan: Plan) -> NDArray[np.float32]:
+    """Return the classifier's logits on validation, in fp32 and evaluation mode."""
+    examples = prepared.validation.examples
+    return compute_logits(prepared.classifier, examples, plan.device, "validation", prepared.unit)
 
 
-def _measure(
+def _copy_state(prepared: Prepared) -> dict[str, torch.Tensor]:
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in prepared.classifier.saved().state_dict().items()
+    }
+
+
+def _judge(
+    prepared: Prepared,
     logits: NDArray[np.float32],
-    targets: NDArray[np.int64],
-    number: int,
-    unit: str,
+    number: int = 0,
     loss: float | None = None,
     speed: float | None = None,
 ) -> Epoch:
-    scores, truth = torch.from_numpy(logits), torch.from_numpy(targets)
+    """Measure an epoch on validation, and log it."""
+    task, targets = prepared.task, prepared.validation.targets
+    right = task.answers(task.probabilities(logits)) == targets
     epoch = Epoch(
         epoch=number,
         train_loss=loss,
-        validation_loss=F.cross_entropy(scores, truth).item(),
-        validation_accuracy=(scores.argmax(1) == truth).float().mean().item(),
+        validation_loss=task.loss(torch.from_numpy(logits), torch.from_numpy(targets)).item(),
+        validation_accuracy=torch.from_numpy(right).float().mean().item(),
         samples_per_s=speed,
     )
-    trained = "the head alone" if loss is None else f"training loss {loss:.3f}, {speed:.1f} {unit}/s"
+    trained = "the head alone" if loss is None else f"training loss {loss:.3f}, {speed:.1f} {prepared.unit}/s"
     log.info(
         "epoch %d: %s; validation loss %.3f, accuracy %.3f",
         number,
@@ -222,7 +203,15 @@ def _measure(
 
 
 def warmup_cosine(warmup: float, steps: int) -> Callable[[int], float]:
-    """The factor of the learning rate at each step: linear up over the first share, then a half cosine to 0 (arXiv:1608.03983)."""
+    """Return the factor of the learning rate at each step.
+
+    It rises linearly over the first share of the steps and then falls along a half cosine to 0
+    (arXiv:1608.03983).
+
+    Args:
+        warmup: The share of the steps in which it rises, in [0, 1).
+        steps: Number of steps of the whole training.
+    """
     warm = int(warmup * steps)
 
     def factor(step: int) -> float:
@@ -231,9 +220,3 @@ def warmup_cosine(warmup: float, steps: int) -> Callable[[int], float]:
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
     return factor
-
-
-def _freeze_batch_norm(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)):
-            module.eval()

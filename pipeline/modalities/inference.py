@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.modalities.modality import Classifier, Examples
+from pipeline.modalities.training import Classifier, Examples
 from pipeline.reporting.progress import track
 
 EVALUATION_BATCH = 32

@@ -1,176 +1,137 @@
-"""The protocol of a modality, and where each one's is found."""
+"""A kind of input as one object: what every command may ask before anything heavy is imported.
+
+Importing this module, or the object of one of our own kinds, loads neither torch nor NumPy nor Pillow. What
+trains is imported when :meth:`Modality.load` is called.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.errors import GraftError
-from pipeline.recipe.sections import Recipe
-from serving.model.inputs.item import Preprocessor
-from serving.model.inputs.kind import InputSpec
+from pipeline.modalities.content import Content
+from pipeline.recipe.sections import Recipe, Table
 
-Batch = dict[str, torch.Tensor]
-ParameterGroup = dict[str, Any]
+if TYPE_CHECKING:
+    from pipeline.modalities.training import Training
 
-
-class Readable(Protocol):
-    """A sample: something with bytes."""
-
-    def read(self) -> bytes:
-        """Its bytes."""
-        ...
-
-
-class Classifier(Protocol):
-    """A backbone with a linear head: a torch module whose inputs are those of the served model."""
-
-    @property
-    def embed(self) -> Callable[..., torch.Tensor]:
-        """From the served model's inputs, by name, to what the head reads: float32 of shape (batch, features)."""
-        ...
-
-    def __call__(self, **feeds: torch.Tensor) -> torch.Tensor:
-        """Logits, float32 of shape (batch, classes)."""
-        ...
-
-    def set_head(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
-        """Replace the head: shapes (classes, features) and (classes,)."""
-        ...
-
-    def saved(self) -> torch.nn.Module:
-        """The module whose state is the checkpoint."""
-        ...
-
-    def parameter_groups(
-        self, learning_rate: float, layer_decay: float, weight_decay: float
-    ) -> list[ParameterGroup]:
-        """What the optimiser takes: decay on matrices only, and a rate for each layer."""
-        ...
-
-    def prepare(self) -> None:
-        """Take the fastest form for training and evaluation here; the results stay the same."""
-        ...
-
-
-class Examples(Protocol):
-    """Decoded samples of one split."""
-
-    def __len__(self) -> int:
-        """How many."""
-        ...
-
-    def __getitem__(self, index: int) -> NDArray[Any]:
-        """One decoded array."""
-        ...
-
-    def lengths(self) -> NDArray[np.int64] | None:
-        """Each array's length, where they differ and short ones cost less."""
-        ...
-
-    def batch(
-        self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None
-    ) -> Batch:
-        """The model's inputs for some samples, changed by chance where a generator is given."""
-        ...
+TRAINING_NAMES = (
+    "UNIT",
+    "DYNAMIC_AXES",
+    "load_pretrained",
+    "build_classifier",
+    "decode_examples",
+    "fit_baseline",
+    "show",
+    "training_options",
+    "longest_axes",
+)
+"""What a room's module ``training`` has; :class:`pipeline.modalities.training.Training` explains each."""
 
 
 @dataclass(frozen=True)
-class Pretrained:
-    """A backbone as it was pretrained.
+class Look:
+    """What ``graft init`` has seen of the data: a folder with one subfolder a class, or a table.
 
     Attributes:
-        classifier: With a head that is still to be set, in evaluation mode on the CPU.
-        network: What rebuilds it: JSON.
-        input: The input spec.
-        files: What the input spec names, by file name.
-        preprocessor: Of the input spec.
-        weights_sha256: Hash of the pretrained tensors.
+        source: The folder or the table.
+        suffixes: Of a folder: number of files by suffix, which is in lower case and begins with a dot.
+        separator: Of a table: the character between values.
+        label: Of a table: name of the column with the labels.
+        rows: Of a table: its first rows, each value by the name of its column; at least one where the
+            table has any.
+        columns: Of a table: names of its columns.
     """
 
-    classifier: Classifier
-    network: dict[str, Any]
-    input: InputSpec
-    files: Mapping[str, bytes]
-    preprocessor: Preprocessor
-    weights_sha256: str
+    source: Path
+    suffixes: Mapping[str, int] = field(default_factory=dict)
+    separator: str = ","
+    label: str = ""
+    columns: Sequence[str] = ()
+    rows: Sequence[Mapping[str, str]] = ()
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the data are a table."""
+        return bool(self.columns)
+
+    def pick(self, known: Sequence[str]) -> str | None:
+        """Return the column that has the first of some names, whatever its case; None where there is none."""
+        return next(
+            (column for name in known for column in self.columns if column.strip().lower() == name), None
+        )
+
+    def table(self, **columns: str) -> Table:
+        """Return the recipe's section for this table.
+
+        Args:
+            columns: ``path`` or ``text``: name of the column that names the files, or holds the samples.
+        """
+        return Table.model_validate({"separator": self.separator, "label": self.label, **columns})
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A sample for the report: a picture as a data URI, or a text."""
+class Proposal:
+    """A kind's claim that the data are its own.
 
-    picture: str | None = None
-    text: str | None = None
+    Attributes:
+        confidence: 0 to 1; the surest kind gets the data. Our own, which look at names alone, are at most
+            0.5 sure.
+        table: Of a table: how to read it.
+        values: What the kind's own part of the new recipe shows besides what all have.
+    """
 
-
-class Modality(Protocol):
-    """What the stages ask of a modality; each room's ``training`` module is one."""
-
-    UNIT: str
-    DYNAMIC_AXES: Mapping[str, Sequence[str]]
-
-    def load_pretrained(self, recipe: Any) -> Pretrained:  # noqa: ANN401 - each modality's own recipe
-        """The recipe's backbone; raises GraftError where it cannot be had exactly."""
-        ...
-
-    def build_classifier(self, network: dict[str, Any], classes: int) -> Classifier:
-        """A network with random weights, to load a checkpoint into."""
-        ...
-
-    def decode_examples(
-        self,
-        samples: Sequence[Readable],
-        preprocessor: Preprocessor,
-        scratch: Path,
-        augment: Any = None,  # noqa: ANN401 - each modality's own section
-    ) -> Examples:
-        """Decode samples through the code that serves them."""
-        ...
-
-    def fit_baseline(
-        self, samples: Sequence[Readable], targets: NDArray[np.int64], seed: int
-    ) -> Baseline | None:
-        """A simple classifier that a fine-tuned model has to beat, where there is one."""
-        ...
-
-    def show(self, data: bytes) -> Shown:
-        """A sample as people see it."""
-        ...
+    confidence: float
+    table: Table | None = None
+    values: Mapping[str, object] = field(default_factory=dict)
 
 
-class Baseline(Protocol):
-    """A simple classifier: its name, and its probabilities of samples, float64 of shape (samples, classes)."""
+@dataclass(frozen=True)
+class Modality:
+    """All that the pipeline knows of one kind of input.
+
+    Attributes:
+        name: The ``modality`` of a recipe and a bundle, and the kind's name on serving's side.
+        recipe: Class of its recipe, with its own sections and defaults.
+        room: Import name of the package that holds what is the kind's own: the module ``training``, which
+            follows :class:`pipeline.modalities.training.Training`, and the file ``recipe.yaml.jinja``, the
+            part of a new recipe that comes after its section ``data``.
+        samples_are_cells: Whether a sample of a table is the content of a cell, such as a text, rather than
+            a file that the cell names.
+        columns: Names, in lower case, by which ``graft init`` finds a table's column of such samples.
+        content: Gives what the audit asks, for a recipe of the class.
+        propose: Says how sure the kind is that some data are its own; None where they are not.
+        calibration_samples: Number of samples that int8 is calibrated on at most.
+    """
+
+    name: str
+    recipe: type[Recipe]
+    room: str
+    samples_are_cells: bool
+    columns: tuple[str, ...]
+    content: Callable[[Any], Content]
+    propose: Callable[[Look], Proposal | None]
+    calibration_samples: int = 512
 
     @property
-    def name(self) -> str:
-        """For people."""
-        ...
+    def training(self) -> str:
+        """Import name of the module that trains."""
+        return f"{self.room}.training"
 
-    def probabilities(self, samples: Sequence[Readable]) -> NDArray[np.float64]:
-        """Probabilities of samples that it was not fitted on."""
-        ...
+    def load(self) -> Training:
+        """Import what trains: torch, and the kind's own libraries.
 
-
-def modality_of(recipe: Recipe) -> Modality:
-    """The recipe's modality."""
-    return modality_named(recipe.modality)
-
-
-def modality_named(name: str) -> Modality:
-    """A modality by name; its libraries are imported by this call."""
-    if name == "text":
-        from pipeline.modalities.text import training as text
-
-        return text
-    if name == "image":
-        from pipeline.modalities.image import training as image
-
-        return image
-    raise GraftError(f"modality: is {name!r}; known are image, text.")
+        Raises:
+            GraftError: The module lacks something that every kind must have.
+        """
+        module = importlib.import_module(self.training)
+        missing = [name for name in TRAINING_NAMES if not hasattr(module, name)]
+        if missing:
+            raise GraftError(
+                f"The modality `{self.name}` is not whole: {self.training} lacks {', '.join(missing)}."
+            )
+        return cast("Training", module)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib import resources
 from pprint import pformat
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
@@ -66,7 +65,7 @@ def _shorten(text: str) -> str:
     return text[:MOST_LABEL_CHARACTERS].rstrip("._-")
 
 
-def list_metadata(bundle: Bundle) -> dict[str, Any]:
+def list_metadata(bundle: Bundle) -> dict[str, object]:
     """Metadata of the model in BentoML's store: what it predicts, what it was made from, and what is proven."""
     manifest = bundle.manifest
     return {
@@ -80,12 +79,12 @@ def list_metadata(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def list_resources(bundle: Bundle) -> dict[str, Any]:
+def list_resources(bundle: Bundle) -> dict[str, object]:
     """What one worker asks a scheduler for: a CPU, memory by the size of the largest artifact, and a GPU where it needs one."""
     largest = max(bundle.path_of(artifact).stat().st_size for artifact in bundle.manifest.artifacts)
     steps = -(-(BASE_MIB + COPIES * largest // MIB) // MEMORY_STEP_MIB)
     gpu = {"gpu": 1} if bundle.artifact().runtime in ACCELERATED else {}
-    return {"cpu": "1", "memory": f"{steps * MEMORY_STEP_MIB}Mi"} | gpu
+    return {"cpu": "1", "memory": f"{steps * MEMORY_STEP_MIB}Mi", **gpu}
 
 
 def write_readme(bundle: Bundle, bento_tag: str, model_tag: str) -> str:

@@ -10,61 +10,81 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 
 import yaml
 
-import serving
-from pipeline.errors import GraftError
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
+from pipeline.package.carried import (
+    BENTOFILE,
+    REQUIREMENTS,
+    carried_files,
+    find_bentofile,
+    find_requirements,
+    serving_folder,
+)
 from pipeline.package.describing import list_labels, list_metadata, write_readme, write_service
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.inputs.registry import find_kind
 
 log = logging.getLogger("graft")
-BENTOFILE = "bentofile.yaml"
-REQUIREMENTS = "serving/requirements.txt"
 SERVICE, SERVICE_FILE, README = "service:service", "service.py", "README.md"
-CARRIED = frozenset({".py", ".html", ".jinja"})
 
 
 def package(_: Recipe, run: RunFolder) -> None:
     """Store the bundle as a BentoML model, build the Bento from ``bentofile.yaml``, and write both tags.
 
     Both are named after the run and versioned by content, so that packaging the same bundle again changes
-    nothing.
+    nothing. Where BentoML has no service for the bundle's kind of input, both tags are null.
 
     Raises:
         BundleError: The bundle has changed, or has no passed receipt.
-        GraftError: BentoML has no service for the bundle's kind of input.
     """
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     bundle = open_bundle(run.bundle)
-    if find_kind(bundle.manifest.input.modality).bento_service is None:
-        raise GraftError(
-            f"BentoML has no service for {bundle.manifest.input.modality} input. Serve it with: graft serve RUN"
+    if not _has_service(bundle):
+        atomic.write_json(run.bento, {"model": None, "bento": None})
+        log.info(
+            "package: no Bento, because BentoML has no service for %s input; it is served by: graft serve %s",
+            bundle.manifest.input.modality,
+            run.root,
         )
+        return
     model_tag = _store_model(bundle, f"{bundle.manifest.name}:{_version(bundle)}")
     bento_tag = _build_bento(bundle, model_tag)
     atomic.write_json(run.bento, {"model": model_tag, "bento": bento_tag})
     log.info("package: bentoml serve %s", bento_tag)
 
 
+def _has_service(bundle: Bundle) -> bool:
+    """Return whether BentoML has a service for the bundle's kind of input."""
+    return find_kind(bundle.manifest.input.modality).bento_service is not None
+
+
 def _version(bundle: Bundle) -> str:
-    """Of what is in the bundle: the model's version; where there is more than fp32, or a benchmark's advice, a hash over that too."""
-    parts = [f"{artifact.name} {artifact.sha256}" for artifact in bundle.manifest.artifacts]
+    """Return the version of what is in a bundle.
+
+    It is the model's own; with a hash over the files and the settings where there is more than the fp32 file. The
+    environment that made them is no part of it: the same run gives the same tags wherever it gives the same
+    weights.
+    """
+    parts = [f"{artifact.name} {artifact.sha256}" for artifact in bundle.manifest.artifacts[1:]]
     parts += [bundle.defaults.model_dump_json()] if bundle.defaults else []
-    more = "" if len(parts) == 1 else hashlib.sha256("\n".join(parts).encode()).hexdigest()[:6]
+    more = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:6] if parts else ""
     return bundle.manifest.version + more
 
 
 def is_packaged(run: RunFolder) -> bool:
     """Whether both stores still hold what the run's stage put there."""
-    tags = json.loads(run.bento.read_bytes())
-    files = _describe(open_bundle(run.bundle), tags["bento"], tags["model"])
+    tags, bundle = json.loads(run.bento.read_bytes()), open_bundle(run.bundle)
+    if not _has_service(bundle):
+        return bool(tags == {"model": None, "bento": None})
+    if tags["bento"] is None:  # the kind has got a service since
+        return False
+    files = _describe(bundle, tags["bento"], tags["model"])
     return _holds_model(run.bundle, _place("models", tags["model"])) and _holds_service(
         _place("bentos", tags["bento"]), files
     )
@@ -116,14 +136,9 @@ def _holds_model(folder: Path, place: Path) -> bool:
 
 def _holds_service(place: Path, files: Mapping[str, str]) -> bool:
     written = {place / ("" if name == README else "src") / name: text for name, text in files.items()}
-    return _same_files(_serving_folder(), place / "src" / "serving", _carried_files()) and all(
+    return _same_files(serving_folder(), place / "src" / "serving", carried_files()) and all(
         path.is_file() and path.read_text(encoding="utf-8") == text for path, text in written.items()
     )
-
-
-def _carried_files() -> list[Path]:
-    """The files of `serving` that a Bento carries, as ``bentofile.yaml`` includes them; requirements are written anew for each."""
-    return sorted(path for path in _serving_folder().rglob("*") if path.suffix in CARRIED)
 
 
 def _same_files(ours: Path, stored: Path, paths: list[Path]) -> bool:
@@ -135,11 +150,11 @@ def _same_files(ours: Path, stored: Path, paths: list[Path]) -> bool:
 
 
 def _write_context(context: Path, model_tag: str, files: Mapping[str, str]) -> Path:
-    """What the Bento is built from: the package ``serving``, the files of this Bento, and ``bentofile.yaml`` with the model in it."""
-    shutil.copytree(_serving_folder(), context / "serving", ignore=shutil.ignore_patterns("__pycache__"))
+    """Write what a Bento is built from: ``serving``, its own files, and a ``bentofile.yaml`` of its own."""
+    shutil.copytree(serving_folder(), context / "serving", ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in files.items():
         (context / name).write_text(text, encoding="utf-8")
-    document = yaml.safe_load(_bentofile().read_bytes())
+    document = yaml.safe_load(find_bentofile().read_bytes())
     document |= {"service": SERVICE, "models": [model_tag], "args": {"model": model_tag}}
     document["include"] = [*document["include"], SERVICE_FILE]
     del document["description"]  # BentoML would write it where the README belongs
@@ -148,19 +163,9 @@ def _write_context(context: Path, model_tag: str, files: Mapping[str, str]) -> P
     return path
 
 
-def _serving_folder() -> Path:
-    return Path(serving.__file__).parent
-
-
-def _bentofile() -> Path:
-    """Beside the packages in a checkout, inside this one in a wheel."""
-    checkout = _serving_folder().parent / BENTOFILE
-    return checkout if checkout.is_file() else Path(str(resources.files("pipeline.package") / BENTOFILE))
-
-
 def _requirements(bundle: Bundle) -> str:
-    """What the service's process needs for the bundle's artifacts: the tested set, and what their runtimes add to it."""
-    lines = (_serving_folder().parent / REQUIREMENTS).read_text(encoding="utf-8").splitlines()
+    """Return what the service needs: the tested set, and what the runtimes of its artifacts add."""
+    lines = find_requirements().read_text(encoding="utf-8").splitlines()
     runtimes = {artifact.runtime for artifact in bundle.manifest.artifacts}
     if "openvino-cpu" in runtimes:
         lines.append(f"openvino=={metadata.version('openvino')}")
@@ -175,7 +180,7 @@ def _requirements(bundle: Bundle) -> str:
 
 
 def _hash_context(requirements: str) -> str:
-    files = [_bentofile(), *_carried_files()]
+    files = [find_bentofile(), *carried_files()]
     return hashlib.sha256(
         b"\0".join([requirements.encode(), *(path.read_bytes() for path in files)])
     ).hexdigest()

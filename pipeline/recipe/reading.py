@@ -13,9 +13,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import RecipeError
-from pipeline.recipe.sections import Export, ImageRecipe, Range, Recipe, TextRecipe
-
-RECIPES: dict[str, type[ImageRecipe] | type[TextRecipe]] = {"image": ImageRecipe, "text": TextRecipe}
+from pipeline.modalities.registry import DEFAULT, find_modality, list_modalities
+from pipeline.recipe.sections import Export, Range, Recipe
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -33,17 +32,22 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict):
         raise RecipeError(
-            f"{path}: a recipe is a mapping with the keys {', '.join(ImageRecipe.model_fields)}."
+            f"{path}: a recipe is a mapping with the keys {', '.join(find_modality(DEFAULT).recipe.keys())}."
         )
-    if document.get("modality", "image") not in tuple(RECIPES):
+    known = list_modalities()
+    if document.get("modality", DEFAULT) not in known:
         raise RecipeError(
-            f"{path}: modality: is {_shown(document['modality'])}; known are {', '.join(RECIPES)}."
+            f"{path}: modality: is {_shown(document['modality'])}; known are {', '.join(known)}."
         )
     return _absolute(check_recipe(document, str(path)), path.resolve().parent)
 
 
 def check_recipe(document: Mapping[str, Any], place: str) -> Recipe:
-    """The recipe that a document holds; raises RecipeError that begins with its place and lists everything that is wrong."""
+    """The recipe that a document holds.
+
+    Raises:
+        RecipeError: It begins with the document's place and lists everything that is wrong.
+    """
     try:
         return parse_recipe(document)
     except ValidationError as error:
@@ -56,13 +60,15 @@ def parse_recipe(document: Mapping[str, Any]) -> Recipe:
     return _kind(document).model_validate(document)
 
 
-def _kind(document: Mapping[str, Any]) -> type[ImageRecipe] | type[TextRecipe]:
-    return RECIPES[document.get("modality", "image")]
+def _kind(document: Mapping[str, Any]) -> type[Recipe]:
+    return find_modality(document.get("modality", DEFAULT)).recipe
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML, with every default written out."""
-    return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
+    document = recipe.model_dump(mode="json", by_alias=True)
+    ordered = {key: document[key] for key in recipe.keys()}  # noqa: SIM118 - a class method, not a mapping's
+    return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True)
 
 
 def section_json(section: BaseModel) -> str:
@@ -98,15 +104,19 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     return recipe.model_copy(update={"data": data, "backbone": backbone})
 
 
-def _explain(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
-    for item in error.errors():
+def _explain(error: ValidationError, kind: type[Recipe]) -> Iterator[str]:
+    places = {key: place for place, key in enumerate(kind.keys())}  # unknown keys come last
+    for item in sorted(
+        error.errors(), key=lambda item: places.get(str(next(iter(item["loc"]), "")), len(places))
+    ):
         place = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
             yield f"{place}: unknown key{_nearest(item['loc'], kind)}"
         elif item["type"] == "missing":
             yield f"{place}: is required"
         else:
-            yield f"{place or 'recipe'}: {item['msg'].removeprefix('Value error, ')} (found {_shown(item['input'])})"
+            message = item["msg"].removeprefix("Value error, ")
+            yield f"{place or 'recipe'}: {message} (found {_shown(item['input'])})"
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever the YAML held
@@ -114,14 +124,16 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - whatever the YAML held
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _nearest(location: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+def _nearest(location: tuple[int | str, ...], kind: type[Recipe]) -> str:
     names = _keys_at(location[:-1], kind)
     close = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.5)
     return f"; did you mean `{close[0]}`?" if close else f"; known here: {', '.join(names)}"
 
 
-def _keys_at(location: tuple[int | str, ...], kind: type[BaseModel]) -> list[str]:
+def _keys_at(location: tuple[int | str, ...], kind: type[Recipe]) -> list[str]:
     """The keys that the recipe knows at a place."""
+    if not location:
+        return kind.keys()
     model: Any = kind
     for part in location:
         fields: Mapping[str, Any] = getattr(model, "model_fields", {})

@@ -1,4 +1,7 @@
-"""The sections of a recipe: frozen, unknown keys refused, each with its defaults."""
+"""The sections of every recipe: frozen, unknown keys refused, each with its defaults.
+
+What one kind has beside or instead of them stands in its own room, such as ``pipeline/modalities/image``.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,8 @@ class Table(Section):
         columns: Names of the columns of a table without a header line.
         encoding: Python's name of the text encoding.
         path: The column with each file's path, relative to the table.
-        text: For texts: the column with the text itself.
+        text: For kinds of input whose samples are cells of the table, such as texts: the column with the
+            sample itself.
         label: The column with the label.
         classes: For a numeric label: the range of values of each class.
     """
@@ -61,9 +65,10 @@ class Table(Section):
 
 
 class Splits(Section):
-    """Shares of the samples that never train: validation selects, test measures, calibration sets the ranges of static int8.
+    """Shares of the samples that never train.
 
-    ``calibration`` is 0 where nothing needs it.
+    Validation selects, test measures, and calibration sets the ranges of static int8; it is 0 where nothing
+    needs it.
     """
 
     validation: float = Field(default=0.15, gt=0, lt=1)
@@ -74,7 +79,8 @@ class Splits(Section):
     def _leave_training_data(self) -> Splits:
         if self.validation + self.test + self.calibration >= 1:
             raise ValueError(
-                "validation, test and calibration together must leave something to train on (their sum must be below 1)"
+                "validation, test and calibration together must leave something to train on "
+                "(their sum must be below 1)"
             )
         return self
 
@@ -99,92 +105,16 @@ class Data(Section):
     on_conflict: Literal["refuse", "skip"] = "refuse"
 
 
-class ImageBackbone(Section):
+class Backbone(Section):
     """The pretrained network.
 
     Attributes:
-        name: timm's name of the architecture.
-        weights: ``hub`` (timm's own, needs a network), a ``.safetensors`` or ``.pth`` file, or
-            ``package:NAME/PATH``.
-        mapping: ``names`` when the file has timm's tensor names; ``order`` when it has other names for the
-            same tensors in the same order.
+        name: Name of the architecture, as the kind's own library has it.
+        weights: ``hub`` for what is pretrained under that name, a path, or ``package:NAME/PATH``.
     """
 
     name: str
     weights: str = "hub"
-    mapping: Literal["names", "order"] = "names"
-
-
-class TextBackbone(Section):
-    """The pretrained encoder: anything that transformers' ``AutoModel`` reads from safetensors.
-
-    Attributes:
-        name: The hub's name of the model, such as ``sentence-transformers/all-MiniLM-L6-v2``.
-        weights: ``hub`` (needs a network or a filled cache), or a folder in the hub's layout: a path or
-            ``package:NAME/PATH``.
-        pooling: From token vectors to one: the ``mean``, the first (``cls``) or the ``last``; ``auto`` is
-            what the model was pretrained with where its folder says so, ``last`` for causal models, and the
-            mean for others.
-    """
-
-    name: str
-    weights: str = "hub"
-    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
-
-
-class Image(Section):
-    """How a picture becomes input; what is left out comes from timm's configuration of the backbone."""
-
-    size: int | None = Field(default=None, ge=16, le=2048)
-    crop_pct: float | None = Field(default=None, gt=0, le=1)
-    crop_mode: Literal["center", "squash"] | None = None
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
-
-
-class Text(Section):
-    """How a text becomes input.
-
-    Attributes:
-        max_tokens: Longer texts are cut at the end, special tokens included in the count.
-        max_characters: Longer texts are refused.
-    """
-
-    max_tokens: int = Field(default=128, ge=8, le=8192)
-    max_characters: int = Field(default=20_000, ge=16, le=1_000_000)
-
-
-class ImageAugment(Section):
-    """Random changes of the training pictures; each is one that does not change the label."""
-
-    horizontal_flip: bool = True
-    vertical_flip: bool = False
-    crop_scale: tuple[float, float] = (0.7, 1.0)
-
-    @model_validator(mode="after")
-    def _scales_are_shares(self) -> ImageAugment:
-        low, high = self.crop_scale
-        if not 0 < low <= high <= 1:
-            raise ValueError("crop_scale must be two shares of the area, 0 < low <= high <= 1")
-        return self
-
-
-class TextAugment(Section):
-    """Random changes of the words of training texts (EDA, arXiv:1901.11196); off by default.
-
-    Attributes:
-        delete: Share of the words that are left out.
-        swap: Share of the words that change places with another.
-        synonym: Share of the words that WordNet's synonyms replace; needs the extra ``wordnet``.
-    """
-
-    delete: Fraction = 0.0
-    swap: Fraction = 0.0
-    synonym: Fraction = 0.0
-
-    @property
-    def changes(self) -> bool:
-        """Whether anything may change."""
-        return self.delete + self.swap + self.synonym > 0
 
 
 class Finetune(Section):
@@ -210,35 +140,6 @@ class Finetune(Section):
     class_weights: Literal["auto", "balanced", "none"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-
-
-class ImageFinetune(Finetune):
-    """How an image backbone learns.
-
-    Attributes:
-        batch_norm: ``train`` updates the batch statistics; ``frozen`` keeps the pretrained ones.
-    """
-
-    batch_norm: Literal["train", "frozen"] = "train"
-    augment: ImageAugment = ImageAugment()
-
-
-class TextFinetune(Finetune):
-    """How a text encoder learns.
-
-    Attributes:
-        batching: ``buckets`` puts texts of similar length together, so that little is padded; ``random`` does
-            not.
-    """
-
-    epochs: int = Field(default=1, ge=1, le=1000)
-    learning_rate: float = Field(default=1e-4, gt=0)
-    layer_decay: float = Field(default=0.9, gt=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    label_smoothing: Fraction = 0.0
-    class_weights: Literal["auto", "balanced", "none"] = "none"
-    batching: Literal["buckets", "random"] = "buckets"
-    augment: TextAugment = TextAugment()
 
 
 class Evaluate(Section):
@@ -279,7 +180,7 @@ class Export(Section):
 
     Attributes:
         formats: Beside ``onnx-fp32``, which is always made: half precision (``onnx-fp16``), 8 bits
-            (``onnx-int8``: static for convolutional networks, dynamic for transformers), the same file by
+            (``onnx-int8``: static for convolutional networks, dynamic for others), the same file by
             OpenVINO (``openvino-fp32``, ``openvino-bf16``), and on NVIDIA GPUs by CUDA or TensorRT.
         limits: By format, what to publish it under instead of the limits of its precision.
     """
@@ -301,47 +202,36 @@ class Export(Section):
         return self
 
 
-class TextExport(Export):
-    """The same; texts gain most from dynamic int8, which needs no calibration."""
+class Recipe(Section):
+    """Every choice of a run. A kind of input narrows the types of some fields, and adds sections of its own.
 
-    formats: tuple[Format, ...] = ("onnx-fp32", "onnx-int8")
+    Attributes:
+        name: Names the run's folder, the bundle and the service.
+        seed: Fixes splits, order and random changes of the samples.
+        modality: Name of the kind of input.
+    """
 
-
-class _Recipe(Section):
     name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=60)
     seed: int = Field(default=0, ge=0, lt=2**32)
     data: Data
-
-
-class ImageRecipe(_Recipe):
-    """Every choice of a run on pictures."""
-
-    modality: Literal["image"] = "image"
-    backbone: ImageBackbone
-    image: Image = Image()
-    finetune: ImageFinetune = ImageFinetune()
+    modality: str
+    backbone: Backbone
+    finetune: Finetune = Finetune()
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
 
-    @model_validator(mode="after")
-    def _calibrate_static_int8(self) -> ImageRecipe:
-        if "onnx-int8" in self.export.formats and not self.data.splits.calibration:
-            raise ValueError(
-                "export.formats: onnx-int8 of pictures is calibrated on samples that neither train, select nor test; "
-                "set them aside: data.splits.calibration: 0.05"
-            )
-        return self
+    @classmethod
+    def own_keys(cls) -> list[str]:
+        """Return the names of the sections that this kind alone has, such as ``text``."""
+        return [name for name in cls.model_fields if name not in Recipe.model_fields]
 
+    @classmethod
+    def keys(cls) -> list[str]:
+        """Return all keys as people read them: a kind's own sections come after the backbone."""
+        common = list(Recipe.model_fields)
+        place = common.index("backbone") + 1
+        return [*common[:place], *cls.own_keys(), *common[place:]]
 
-class TextRecipe(_Recipe):
-    """Every choice of a run on texts."""
-
-    modality: Literal["text"] = "text"
-    backbone: TextBackbone
-    text: Text = Text()
-    finetune: TextFinetune = TextFinetune()
-    evaluate: Evaluate = Evaluate()
-    export: TextExport = TextExport()
-
-
-Recipe = ImageRecipe | TextRecipe
+    def own_sections(self) -> list[BaseModel]:
+        """Return the sections that this kind alone has: what a sample becomes as input depends on them."""
+        return [getattr(self, name) for name in self.own_keys()]

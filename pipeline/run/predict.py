@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import GraftError
 from pipeline.files.layout import find_bundle
 from pipeline.reporting.progress import track
+from serving.model.inputs.kind import FileBody
+from serving.model.inputs.registry import find_kind
 from serving.model.predictor import load_predictor
 from serving.model.schemas import ErrorDetail, Prediction
 
@@ -39,13 +40,12 @@ class Answer:
     prediction: Prediction | None
     error: ErrorDetail | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The prediction as the service answers it, with the file's name or the text."""
-        body = (
-            self.prediction.to_json() if self.prediction else {"error": self.error and self.error.to_json()}
-        )
         name = {"file": str(self.asked.file)} if self.asked.file else {"text": self.asked.text}
-        return name | body
+        if self.prediction is not None:
+            return {**name, **self.prediction.to_json()}
+        return {**name, "error": self.error and self.error.to_json()}
 
     def to_text(self) -> str:
         """One line."""
@@ -68,11 +68,12 @@ def predict_all(run: Path, asked: Sequence[Asked], artifact: str | None = None) 
         artifact: A published artifact's name; by default what a benchmark recommends, or the bundle's first.
 
     Raises:
-        GraftError: A text is asked for, but the run is on pictures.
+        GraftError: A text is asked for, but the run takes files.
     """
     predictor = load_predictor(find_bundle(run), artifact=artifact)
-    if predictor.manifest.input.modality == "image" and any(one.text is not None for one in asked):
-        raise GraftError(f"{run}: takes pictures. Name their files; --text is for runs on texts.")
+    kind = find_kind(predictor.manifest.input.modality)
+    if isinstance(kind.body, FileBody) and any(one.text is not None for one in asked):
+        raise GraftError(f"{run}: takes {kind.plural}. Name their files; --text is for runs on texts.")
 
     def predict_one(one: Asked) -> Answer:
         try:

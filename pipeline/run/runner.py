@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,9 @@ from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
 from pipeline.recipe.reading import check_recipe, dump_recipe, load_recipe
 from pipeline.recipe.sections import Recipe
-from pipeline.run.stages import STAGES, Stage
+from pipeline.recipe.stage import Stage
+from pipeline.run.fingerprints import fingerprint
+from pipeline.run.stages import STAGES
 from serving.model.files import hash_file
 
 log = logging.getLogger("graft")
@@ -59,7 +60,8 @@ def open_run(target: Path, folder: Path | None = None) -> Run:
         if not _is_run(RunFolder(target)):
             bundle = (target / "manifest.json").is_file()
             raise GraftError(
-                f"{target}: is a bundle, and this takes a run. A bundle can be proven again: graft verify {target} --data PLACE"
+                f"{target}: is a bundle, and this takes a run. A bundle can be proven again: "
+                f"graft verify {target} --data PLACE"
                 if bundle
                 else f"{target}: is not a run's folder. Name a recipe to start one: graft run RECIPE"
             )
@@ -70,13 +72,18 @@ def open_run(target: Path, folder: Path | None = None) -> Run:
     run = RunFolder(folder or MODELS / recipe.name)
     if run.recipe.exists() and not _is_run(run):
         raise GraftError(
-            f"{run.root}: holds a recipe.yaml that is not of a run, and would be overwritten. Choose another folder: --run DIR"
+            f"{run.root}: holds a recipe.yaml that is not of a run, and would be overwritten. "
+            "Choose another folder: --run DIR"
         )
     return Run(recipe, run)
 
 
 def with_formats(run: Run, formats: Sequence[str]) -> Run:
-    """The run with other formats to export; raises RecipeError for one that is unknown or that the recipe does not allow."""
+    """Return the run with other formats to export.
+
+    Raises:
+        RecipeError: One of them is unknown, or the recipe does not allow it.
+    """
     document = run.recipe.model_dump(mode="json", by_alias=True)
     document["export"]["formats"] = list(formats)
     return replace(run, recipe=check_recipe(document, "--formats"))
@@ -104,8 +111,8 @@ def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
     missing = next((stage.name for stage in before if not _is_done(stage, run)), None)
     if missing:
         raise GraftError(
-            f"{run.folder.root}: `{missing}` is not done or outdated, and `{name}` needs it. Carry out all of it with: "
-            f"graft run {run.folder.root}"
+            f"{run.folder.root}: `{missing}` is not done or outdated, and `{name}` needs it. "
+            f"Carry out all of it with: graft run {run.folder.root}"
         )
     with _held(run.folder):
         _keep_recipe(run)
@@ -113,7 +120,7 @@ def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
 
 
 def done_stages(run: Run) -> frozenset[str]:
-    """The names of the stages whose results are of this recipe, data and code; a stage after one that is not done is not."""
+    """Return the names of the stages that are done with this recipe, data and code, and all before them."""
     return frozenset(stage.name for stage in takewhile(lambda stage: _is_done(stage, run), STAGES))
 
 
@@ -145,8 +152,8 @@ def working_on(run: Run, *, after: str) -> Iterator[None]:
 
 def _carry_out(stage: Stage, run: Run, *, force: bool) -> StageResult:
     start = time.monotonic()
-    fingerprint = stage.fingerprint(run.recipe, run.folder)
-    if not force and _is_done(stage, run, fingerprint):
+    current = fingerprint(stage, run.recipe, run.folder)
+    if not force and _is_done(stage, run, current):
         log.info("%s: unchanged, skipped", stage.name)
         return StageResult(stage.name, skipped=True, seconds=round(time.monotonic() - start, 3))
     log.info("%s: started", stage.name)
@@ -156,19 +163,19 @@ def _carry_out(stage: Stage, run: Run, *, force: bool) -> StageResult:
     seconds = round(time.monotonic() - start, 3)
     outputs = {str(path.relative_to(run.folder.root)): hash_file(path) for path in stage.outputs(run.folder)}
     atomic.write_json(
-        marker, {"stage": stage.name, "fingerprint": fingerprint, "outputs": outputs, "seconds": seconds}
+        marker, {"stage": stage.name, "fingerprint": current, "outputs": outputs, "seconds": seconds}
     )
     log.info("%s: done in %.1f s", stage.name, seconds)
     return StageResult(stage.name, skipped=False, seconds=seconds)
 
 
-def _is_done(stage: Stage, run: Run, fingerprint: str | None = None) -> bool:
+def _is_done(stage: Stage, run: Run, current: str | None = None) -> bool:
     """Whether the stage's marker is of these inputs, and its files are as it left them."""
     try:
         marker = json.loads(run.folder.marker(stage.name).read_bytes())
         outputs = {run.folder.root / name: sha256 for name, sha256 in marker["outputs"].items()}
         return (
-            marker["fingerprint"] == (fingerprint or stage.fingerprint(run.recipe, run.folder))
+            marker["fingerprint"] == (current or fingerprint(stage, run.recipe, run.folder))
             and all(hash_file(path) == sha256 for path, sha256 in outputs.items())
             and stage.still_valid(run.folder)
         )
@@ -189,17 +196,18 @@ def _held(folder: RunFolder) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise GraftError(
-                f"{folder.root}: another graft command is working on this run. Wait for it, or use another folder: --run DIR"
+                f"{folder.root}: another graft command is working on this run. "
+                "Wait for it, or use another folder: --run DIR"
             ) from error
         _sweep(folder)
         yield
 
 
 def _sweep(folder: RunFolder) -> None:
-    """Remove what a killed command left half-written."""
-    for path in [
-        *folder.root.glob(f".*{atomic.PARTIAL}"),
-        *folder.root.glob(f"*/.*{atomic.PARTIAL}"),
-        *folder.root.glob(".decoded-*.npy"),
-    ]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Finish or remove what a killed command left half-written, in the run's folder and those in it."""
+    atomic.recover(folder.root)
+    for inside in folder.root.iterdir():
+        if inside.is_dir():
+            atomic.recover(inside)
+    for scratch in folder.root.glob(".decoded-*.npy"):
+        scratch.unlink()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipeline.artifacts.states import State
+from pipeline.artifacts.states import States, read_states
+from pipeline.measures.records import BaselineMetrics, Metrics, read_metrics
+from serving.model.receipt import read_receipt
 
 if TYPE_CHECKING:
     from pipeline.files.layout import RunFolder
@@ -18,82 +20,124 @@ SHOWN = (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("auroc", "AUROC"),
 
 
 @dataclass(frozen=True)
+class Proof:
+    """What a summary tells of the receipt of ``onnx-fp32``; a figure that was not measured is None.
+
+    Attributes:
+        passed: Whether the artifact is within all limits.
+        samples: Number of samples that were compared.
+        agreeing: Number of those that get the checkpoint's answer.
+        max_abs_logits: Largest difference of a logit.
+        mean_kl: Mean Kullback-Leibler divergence from the checkpoint, in nats.
+    """
+
+    passed: bool
+    samples: int
+    agreeing: int | None = None
+    max_abs_logits: float | None = None
+    mean_kl: float | None = None
+
+
+@dataclass(frozen=True)
 class Summary:
-    """A run's folder, what its stages did, and what is known of it by now (None where a stage has not run)."""
+    """What is known of a run by now. What a stage leaves is None where the stage has not run.
+
+    Its fields are the keys of what ``--json`` prints.
+
+    Attributes:
+        run: The run's folder.
+        stages: What became of each stage by this command.
+        metrics: What was measured of the test split.
+        receipt: What was proven of ``onnx-fp32``.
+        artifacts: What became of each artifact, by its name.
+        report: The page of the evaluation.
+        bento: The tag of the Bento; also None where BentoML has no service for the kind of input.
+    """
 
     run: Path
     stages: Sequence[StageResult]
-    metrics: dict[str, Any] | None
-    receipt: dict[str, Any] | None
-    artifacts: dict[str, Any] | None
+    metrics: Metrics | None
+    receipt: Proof | None
+    artifacts: States | None
     report: Path | None
     bento: str | None
 
-    def to_json(self) -> dict[str, Any]:
-        """The summary as JSON."""
-        return {
-            "run": str(self.run),
-            "stages": [asdict(stage) for stage in self.stages],
-            "metrics": self.metrics,
-            "receipt": self.receipt
-            and {
-                key: self.receipt.get(key)
-                for key in ("passed", "samples", "agreeing", "max_abs_logits", "mean_kl")
-            },
-            "artifacts": self.artifacts,
-            "report": self.report and str(self.report),
-            "bento": self.bento,
-        }
-
     def to_text(self) -> str:
-        """The summary as lines."""
+        """Return the summary as lines for people."""
         stages = [f"{s.stage} {'skipped' if s.skipped else f'{s.seconds:.1f} s'}" for s in self.stages]
         lines = ["stages    " + ", ".join(stages)]
         if self.metrics:
-            lines.append(f"test      {self.metrics['samples']} samples that neither trained nor selected")
-            for key, name in SHOWN:
-                low, high = self.metrics["intervals_95"][key]
-                lines.append(f"  {name:<10}{self.metrics[key]:.3f}   [{low:.3f}, {high:.3f}]")
-            lines += _baseline(self.metrics["baseline"])
+            lines += _figures(self.metrics) + _baseline(self.metrics.baseline)
         if self.receipt:
-            state = "passed" if self.receipt["passed"] else "FAILED"
             lines.append(
-                f"receipt   {state}: {self.receipt.get('agreeing', 0)} of {self.receipt['samples']} answers agree with the checkpoint"
+                f"receipt   {'passed' if self.receipt.passed else 'FAILED'}: {self.receipt.agreeing or 0}"
+                f" of {self.receipt.samples} answers agree with the checkpoint"
             )
         lines += [
-            f"{name:<14}{State(**found).to_text()}"
-            for name, found in (self.artifacts or {}).items()
+            f"{name:<14}{state.to_text()}"
+            for name, state in (self.artifacts or {}).items()
             if name != "onnx-fp32"
         ]
         if self.report:
             lines.append(f"report    {self.report}")
         if self.bento:
             lines.append(f"service   graft serve {self.run}   or   bentoml serve {self.bento}")
+        elif any(stage.stage == "package" for stage in self.stages):  # BentoML has no service for the kind
+            lines.append(f"service   graft serve {self.run}")
         return "\n".join(lines)
 
 
-def _baseline(baseline: dict[str, Any] | None) -> list[str]:
+def _figures(metrics: Metrics) -> list[str]:
+    lines = [f"test      {metrics.samples} samples that neither trained nor selected"]
+    for key, name in SHOWN:
+        low, high = getattr(metrics.intervals_95, key)
+        lines.append(f"  {name:<10}{getattr(metrics, key):.3f}   [{low:.3f}, {high:.3f}]")
+    return lines
+
+
+def _baseline(baseline: BaselineMetrics | None) -> list[str]:
     if baseline is None:
         return []
-    verdict = "LOSES to" if baseline["loses"] else "beats"
+    verdict = "LOSES to" if baseline.loses else "beats"
     return [
-        f"baseline  {verdict} {baseline['name']} ({baseline['macro_f1']:.3f}) by {abs(baseline['lead']):.3f} in macro F1"
+        f"baseline  {verdict} {baseline.name} ({baseline.macro_f1:.3f})"
+        f" by {abs(baseline.lead):.3f} in macro F1"
     ]
 
 
 def summarise_run(folder: RunFolder, results: Sequence[StageResult], done: Collection[str]) -> Summary:
-    """Read what the run's stages have left; nothing of a stage that is not in ``done``, since it would be of another model."""
+    """Read what the stages of a run have left.
 
-    def read(stage: str, path: Path) -> Any:  # noqa: ANN401 - any JSON value
-        return json.loads(path.read_bytes()) if stage in done else None
-
-    bento = read("package", folder.bento)
+    Args:
+        folder: The run's folder.
+        results: What became of the stages by this command.
+        done: Names of the stages whose results are up to date. Nothing is read of another, since it would
+            be of another model.
+    """
+    evaluated, verified = "evaluate" in done, "verify" in done
     return Summary(
         run=folder.root,
         stages=results,
-        metrics=read("evaluate", folder.metrics),
-        receipt=read("verify", folder.receipt),
-        artifacts=read("verify", folder.artifacts),
-        report=folder.report if "evaluate" in done else None,
-        bento=bento and bento["bento"],
+        metrics=read_metrics(folder.metrics) if evaluated else None,
+        receipt=_read_proof(folder.receipt) if verified else None,
+        artifacts=read_states(folder.artifacts) if verified else None,
+        report=folder.report if evaluated else None,
+        bento=_read_tag(folder.bento) if "package" in done else None,
     )
+
+
+def _read_proof(path: Path) -> Proof:
+    receipt = read_receipt(path)
+    measured = receipt.measured
+    return Proof(
+        passed=receipt.passed,
+        samples=measured.samples,
+        agreeing=measured.agreeing,
+        max_abs_logits=measured.max_abs_logits,
+        mean_kl=measured.mean_kl,
+    )
+
+
+def _read_tag(path: Path) -> str | None:
+    tag: str | None = json.loads(path.read_bytes())["bento"]
+    return tag

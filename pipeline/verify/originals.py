@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipeline.data.intake import read_labelled, read_rows
 from pipeline.errors import DataError
-from pipeline.modalities.modality import Readable
+from pipeline.modalities.registry import find_modality
+from pipeline.modalities.training import Readable
 from pipeline.recipe.reading import load_recipe
 from pipeline.recipe.sections import Table
 from pipeline.reporting.progress import track
@@ -83,7 +84,7 @@ def _candidates(data: Path) -> Iterator[Readable]:
         yield from (File(path) for path in sorted(data.rglob("*")) if path.is_file())
     elif data.suffix in RECIPES:
         recipe = load_recipe(data)
-        yield from read_labelled(recipe.data, texts=recipe.modality == "text")
+        yield from read_labelled(recipe.data, cells=find_modality(recipe.modality).samples_are_cells)
     elif data.suffix in TABLES and data.is_file():
         yield from _in_table(data)
     else:

@@ -1,26 +1,26 @@
-"""Prove a bundle again, on any machine, from its files and the data alone."""
+"""Prove a bundle again, on any machine, from its files and the data alone; nothing is written."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.artifacts.formats import SOURCE
-from pipeline.artifacts.limits import LIMITS, Limits
+from pipeline.artifacts.limits import LIMITS, published_limits
 from pipeline.errors import GateFailedError
 from pipeline.files.layout import find_bundle
-from pipeline.measures.reference import Reference, read_reference
+from pipeline.measures.reference import read_reference
+from pipeline.verify.checks import allowances, failures
 from pipeline.verify.originals import find_originals
-from pipeline.verify.receipt import allowances, build_receipt, failures
+from pipeline.verify.receipt import Claim, Evidence, build_receipt
 from pipeline.verify.report import to_text
-from pipeline.verify.scoring import Originals
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.errors import ProviderError
+from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import Artifact
-from serving.model.predictor import load_predictor
+from serving.model.receipt import Receipt, read_receipt
+from serving.model.scorer import load_scorer
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,22 @@ class Rechecked:
         default: The artifact that is served by default.
     """
 
-    receipts: Sequence[dict[str, Any]]
-    unchecked: dict[str, str]
+    receipts: Sequence[Receipt]
+    unchecked: Mapping[str, str]
     default: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As JSON."""
-        return {"passed": self.passed, "receipts": list(self.receipts), "unchecked": self.unchecked}
+        return {
+            "passed": self.passed,
+            "receipts": [each.model_dump(mode="json", exclude_none=True) for each in self.receipts],
+            "unchecked": dict(self.unchecked),
+        }
 
     def to_text(self) -> str:
         """As a table."""
         lines = [to_text(self.receipts)] if self.receipts else []
-        lines += [
-            f"{receipt['artifact']}: {said}" for receipt in self.receipts for said in allowances(receipt)
-        ]
+        lines += [f"{receipt.artifact}: {said}" for receipt in self.receipts for said in allowances(receipt)]
         return "\n".join(
             [*lines, *(f"{name} was not checked: {reason}" for name, reason in self.unchecked.items())]
         )
@@ -54,14 +56,14 @@ class Rechecked:
     @property
     def passed(self) -> bool:
         """Whether everything that was checked passed, and what is served by default was checked."""
-        return self.default not in self.unchecked and all(receipt["passed"] for receipt in self.receipts)
+        return self.default not in self.unchecked and all(receipt.passed for receipt in self.receipts)
 
     def require_passed(self, folder: Path) -> None:
         """Raise GateFailedError unless it passed."""
         failed = [
-            f"{receipt['artifact']}: {'; '.join(failures(receipt))}"
+            f"{receipt.artifact}: {'; '.join(failures(receipt))}"
             for receipt in self.receipts
-            if not receipt["passed"]
+            if not receipt.passed
         ]
         if failed:
             raise GateFailedError(
@@ -87,20 +89,21 @@ def recheck(folder: Path, data: Path) -> Rechecked:
     bundle = open_bundle(find_bundle(folder))
     reference = read_reference(bundle.path_of(bundle.manifest.reference))
     originals = find_originals(data, reference.samples())
+    evidence = Evidence(reference, originals)
     receipts, unchecked = [], {}
     for artifact in bundle.manifest.artifacts:
         try:
-            receipts.append(_recheck(bundle, artifact, originals, reference))
+            receipts.append(_recheck(bundle, artifact, evidence))
         except ProviderError as error:
             unchecked[artifact.name] = error.message
     return Rechecked(receipts, unchecked, bundle.artifact().name)
 
 
-def _recheck(
-    bundle: Bundle, artifact: Artifact, originals: Originals, reference: Reference
-) -> dict[str, Any]:
-    assert artifact.receipt is not None  # open_bundle has seen to it
-    published = json.loads(bundle.path_of(artifact.receipt).read_bytes())
-    predictor = load_predictor(bundle.folder, artifact=artifact.name, threads=1)
-    limits = LIMITS["fp32"] if artifact.name == SOURCE else Limits(**published["limits"])
-    return build_receipt(predictor, originals, reference, limits)
+def _recheck(bundle: Bundle, artifact: Artifact, evidence: Evidence) -> Receipt:
+    assert artifact.receipt is not None, "a bundle that is open has receipts"
+    published = read_receipt(bundle.path_of(artifact.receipt))
+    manifest = bundle.manifest
+    claim = Claim(manifest.labels, manifest.reference.sha256, manifest.lineage)
+    scorer = load_scorer(bundle.folder, artifact, open_preprocessor(manifest.input, bundle.folder))
+    limits = LIMITS["fp32"] if artifact.name == SOURCE else published_limits(published)
+    return build_receipt(scorer, claim, evidence, limits, made=published.made)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.artifacts.states import State
 from pipeline.reporting.page import render_page
+from serving.model.receipt import Receipt
 
 FLIPS_SHOWN = 50
-Receipt = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,47 +29,64 @@ class Row:
     cells: Sequence[Cell]
 
 
-def _plain(key: str, form: str) -> Callable[[Receipt], str]:
-    return lambda receipt: form.format(receipt[key]) if receipt.get(key) is not None else "-"
+def _plain(name: str, form: str) -> Callable[[Receipt], str]:
+    """Show one figure by a format; a dash where it was not measured."""
 
-
-def _difference(key: str) -> Callable[[Receipt], str]:
     def show(receipt: Receipt) -> str:
-        found = receipt.get("metrics_difference", {}).get(key)
-        if found is None:
+        value = getattr(receipt.measured, name)
+        return "-" if value is None else form.format(value)
+
+    return show
+
+
+def _difference(name: str) -> Callable[[Receipt], str]:
+    """Show the difference of a metric with its interval."""
+
+    def show(receipt: Receipt) -> str:
+        difference = receipt.measured.metrics_difference.get(name)
+        if difference is None:
             return "-"
-        value, low, high = (
-            round(number, 4) + 0.0 for number in (found["value"], *found["interval_95"])
-        )  # no -0.0000
+        numbers = (difference.value, *difference.interval_95)
+        value, low, high = (round(number, 4) + 0.0 for number in numbers)  # no -0.0000
         return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
 
     return show
 
 
 def _speed(receipt: Receipt) -> str:
-    return (
-        "{median:.2f} [{low:.2f}, {high:.2f}]".format(**receipt["speedup"]) if "speedup" in receipt else "-"
-    )
+    speedup = receipt.speedup
+    return f"{speedup.median:.2f} [{speedup.low:.2f}, {speedup.high:.2f}]" if speedup else "-"
 
 
-# What is shown: its name, the check that limits it, and how.
+def _divergence(receipt: Receipt) -> str:
+    mean_kl = receipt.measured.mean_kl
+    return "-" if mean_kl is None else f"{max(mean_kl, 0.0):.2g}"
+
+
+def _kept(receipt: Receipt) -> str:
+    return ", ".join(receipt.made.kept_fp32 if receipt.made else ()) or "-"
+
+
+# What is shown: its name, the check that limits it, and how it is told.
 FIGURES: tuple[tuple[str, str | None, Callable[[Receipt], str]], ...] = (
-    ("passed", None, lambda receipt: "yes" if receipt["passed"] else "NO"),
-    ("run by", None, lambda receipt: receipt["in_use"]["runtime"]),
-    ("on", None, lambda receipt: receipt["in_use"]["provider"]),
+    ("passed", None, lambda receipt: "yes" if receipt.passed else "NO"),
+    ("run by", None, lambda receipt: receipt.in_use.runtime),
+    ("on", None, lambda receipt: receipt.in_use.provider),
     (
         "answers that agree",
         "agreement",
-        lambda receipt: f"{receipt.get('agreeing', 0)} of {receipt['samples']}",
+        lambda receipt: f"{receipt.measured.agreeing or 0} of {receipt.measured.samples}",
     ),
-    ("largest difference of a logit", "max_abs_logits", _plain("max_abs_logits", "{:.2g}")),
+    ("largest difference of a logit", None, _plain("max_abs_logits", "{:.2g}")),
     ("99th percentile of it", None, _plain("p99_abs_logits", "{:.2g}")),
-    ("least cosine", "min_cosine", _plain("min_cosine", "{:.6f}")),
+    ("in proportion to large logits", "max_scaled_logits", _plain("max_scaled_logits", "{:.2g}")),
     (
-        "mean KL, nats",
-        "mean_kl",
-        lambda receipt: f"{max(receipt['mean_kl'], 0.0):.2g}" if "mean_kl" in receipt else "-",
+        "largest difference of a probability",
+        "max_abs_probabilities",
+        _plain("max_abs_probabilities", "{:.2g}"),
     ),
+    ("least cosine", "min_cosine", _plain("min_cosine", "{:.6f}")),
+    ("mean KL, nats", "mean_kl", _divergence),
     ("accuracy, difference", "metric_drop", _difference("accuracy")),
     ("macro F1, difference", "metric_drop", _difference("macro_f1")),
     ("AUROC, difference", None, _difference("auroc")),
@@ -80,11 +96,7 @@ FIGURES: tuple[tuple[str, str | None, Callable[[Receipt], str]], ...] = (
     ("ECE after that", None, _plain("ece_refitted", "{:.4f}")),
     ("between batch sizes", "batch_difference", _plain("batch_difference", "{:.2g}")),
     ("NaN or infinite", "not_finite", _plain("not_finite", "{}")),
-    (
-        "layers left in fp32",
-        None,
-        lambda receipt: ", ".join(receipt.get("made", {}).get("kept_fp32", [])) or "-",
-    ),
+    ("layers left in fp32", None, _kept),
     ("times as fast as onnx-fp32", None, _speed),
 )
 
@@ -95,15 +107,13 @@ def table_of(receipts: Sequence[Receipt]) -> list[Row]:
 
 
 def _cell(receipt: Receipt, check: str | None, show: Callable[[Receipt], str]) -> Cell:
-    found = next((item for item in receipt["checks"] if item["name"] == check), None)
-    return Cell(
-        show(receipt), failed=found is not None and not found["passed"], limit=found and found["limit"]
-    )
+    found = next((each for each in receipt.checks if each.name == check), None)
+    return Cell(show(receipt), failed=bool(found and not found.passed), limit=found.limit if found else None)
 
 
 def to_text(receipts: Sequence[Receipt]) -> str:
     """The table for a terminal; what is past its limit has an exclamation mark."""
-    rows = [("", *(str(receipt["artifact"]) for receipt in receipts))]
+    rows = [("", *(receipt.artifact for receipt in receipts))]
     rows += [
         (row.name, *(f"{'! ' if cell.failed else ''}{cell.text}" for cell in row.cells))
         for row in table_of(receipts)
@@ -126,7 +136,7 @@ def render_receipts(title: str, states: Mapping[str, State], receipts: Sequence[
         "pipeline.verify",
         "report.html.jinja",
         title=title,
-        samples=receipts[0]["samples"],
+        samples=receipts[0].measured.samples,
         states=states,
         receipts=receipts,
         rows=table_of(receipts),

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.files.samples import evenly
-from pipeline.modalities.modality import Readable
+from pipeline.modalities.training import Readable
 from pipeline.reporting.progress import track
-from serving.model.predictor import Predictor
 from serving.model.runtimes.machine import cpu_limit
+from serving.model.scorer import Scorer
 
 BATCH_SIZES = (2, 7, 32)
 BATCHED_SAMPLES = 1024  # of a larger split as many, evenly spread, are scored in batches too
@@ -37,29 +37,27 @@ class Scores:
     chosen: NDArray[np.int64]
 
 
-def score(predictor: Predictor, samples: Sequence[Readable]) -> Scores:
+def score(scorer: Scorer, samples: Sequence[Readable]) -> Scores:
     """Every sample alone; and, of at most about a thousand that are evenly spread, each in batches."""
-    most = predictor.artifact.max_batch_size or max(BATCH_SIZES)
+    most = scorer.artifact.max_batch_size or max(BATCH_SIZES)
     batched: dict[int, list[NDArray[np.float32]]] = {size: [] for size in BATCH_SIZES if size <= most}
     chosen = evenly(len(samples), BATCHED_SAMPLES)
-    single = score_alone(predictor, samples, "verify")
+    single = score_alone(scorer, samples, "verify")
     with ThreadPoolExecutor(cpu_limit()) as pool:
         for start in range(0, len(chosen) if batched else 0, CHUNK):
-            arrays = [
-                predictor.decode(samples[index].read()).array for index in chosen[start : start + CHUNK]
-            ]
+            arrays = [scorer.decode(samples[index].read()).array for index in chosen[start : start + CHUNK]]
             for size in batched:
                 batched[size] += pool.map(
-                    predictor.score, (arrays[first : first + size] for first in range(0, len(arrays), size))
+                    scorer.score, (arrays[first : first + size] for first in range(0, len(arrays), size))
                 )
     return Scores(single, {size: np.concatenate(parts) for size, parts in batched.items()}, chosen)
 
 
-def score_alone(predictor: Predictor, samples: Sequence[Readable], what: str) -> NDArray[np.float32]:
+def score_alone(scorer: Scorer, samples: Sequence[Readable], what: str) -> NDArray[np.float32]:
     """Each sample in a run of its own: float32 of shape (samples, classes)."""
 
     def alone(sample: Readable) -> NDArray[np.float32]:
-        return predictor.score([predictor.decode(sample.read()).array])
+        return scorer.score([scorer.decode(sample.read()).array])
 
     with ThreadPoolExecutor(cpu_limit()) as pool:
         return np.concatenate(

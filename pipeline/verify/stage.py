@@ -1,109 +1,125 @@
-"""The stage ``verify``: the proof without which nothing is published."""
+"""The stage ``verify``: the proof without which there is no bundle."""
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
+from collections.abc import Mapping
+from pathlib import Path
 
-from pipeline.artifacts.checkpoint import read_card
+from pipeline.artifacts.candidates import read_candidates
+from pipeline.artifacts.checkpoint import CheckpointCard, read_card
 from pipeline.artifacts.formats import SOURCE
-from pipeline.artifacts.limits import LIMITS
-from pipeline.artifacts.states import State
+from pipeline.artifacts.publishing import Contents, publish
+from pipeline.artifacts.states import write_states
 from pipeline.errors import GateFailedError, GraftError
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
-from pipeline.measures.reference import Reference, read_reference
+from pipeline.measures.reference import read_reference
 from pipeline.recipe.sections import Recipe
-from pipeline.verify.publish import Publisher, enter
-from pipeline.verify.receipt import build_receipt, failures
+from pipeline.verify.judge import Judge, Verdict
+from pipeline.verify.receipt import Claim, Evidence
 from pipeline.verify.report import render_receipts
-from pipeline.verify.scoring import Originals
-from serving.model.bundle import open_bundle
-from serving.model.manifest import DEFAULTS_FILE, MANIFEST_FILE
-from serving.model.predictor import Predictor, load_predictor
+from serving.model.files import FileRef, hash_file
+from serving.model.inputs.registry import open_preprocessor
+from serving.model.manifest import Manifest, hash_labels
 
 log = logging.getLogger("graft")
+REFERENCE_FILE = "reference.npz"
+Verdicts = Mapping[str, Verdict]
 
 
 def verify(recipe: Recipe, run: RunFolder) -> None:
-    """Compare each artifact with the checkpoint on the whole test split; write the receipts, and publish what passes.
+    """Compare each candidate with the checkpoint on the whole test split, and build the bundle of what passes.
+
+    Args:
+        recipe: The run's recipe.
+        run: The run's folder, in which ``verify/`` and ``bundle/`` are each replaced in one step.
 
     Raises:
-        GateFailedError: The fp32 artifact misses a limit. The receipt says which; the bundle stays
-            unservable.
+        GateFailedError: The fp32 file misses a limit. The receipt says which; there is then no bundle.
+        ProviderError: The fp32 file cannot be run here.
+    """
+    card = read_card(run.checkpoint)
+    judge = prepare(recipe, run, card)
+    source = judge.load(SOURCE)
+    verdicts: dict[str, Verdict] = {SOURCE: judge.judge_source(source)}
+    if verdicts[SOURCE].proven is None:
+        _reject(recipe, run, verdicts)
+    log.info("verify: %s", verdicts[SOURCE].state.why)
+    for name in recipe.export.further:
+        verdicts[name] = judge.judge(name, source)
+        log.info("verify: %s: %s", name, verdicts[name].state.to_text())
+    _write_findings(recipe, run, verdicts)
+    publish(_gather(recipe, run, card, judge, verdicts), run.bundle)
+    shutil.rmtree(run.benchmark, ignore_errors=True)  # what was measured of the bundle before
+
+
+def prepare(recipe: Recipe, run: RunFolder, card: CheckpointCard) -> Judge:
+    """Gather what the candidates of a run are judged with.
+
+    Raises:
+        GraftError: The reference is of another test split than the run's.
     """
     reference = read_reference(run.reference)
     originals = {sample.sha256: sample for sample in read_samples(run)}
     tested = [sample.sha256 for sample in originals.values() if sample.split == "test"]
     if tested != list(reference.test.sha256):
         raise GraftError(
-            f"{run.reference}: is of another test split than {run.samples}. Evaluate again: graft evaluate {run.root} --force"
+            f"{run.reference}: is of another test split than {run.samples}. "
+            f"Evaluate again: graft evaluate {run.root} --force"
         )
-    shutil.rmtree(run.artifacts.parent, ignore_errors=True)  # what an earlier verification found
-    predictor = _open_source(run)
-    states: dict[str, State] = {SOURCE: _prove_source(recipe, run, predictor, originals, reference)}
-    publisher = Publisher(
+    candidates = read_candidates(run.made)
+    return Judge(
         run,
         recipe.export,
-        predictor,
-        {sha256: originals[sha256] for sha256 in reference.samples()},
-        reference,
+        candidates,
+        open_preprocessor(card.input, run.checkpoint),
+        Claim(card.labels, hash_file(run.reference), candidates.lineage),
+        Evidence(reference, {sha256: originals[sha256] for sha256 in reference.samples()}),
     )
-    for name in recipe.export.further:
-        states[name] = publisher.publish(name)
-        log.info("verify: %s: %s", name, states[name].to_text())
-    _report(recipe, run, states)
 
 
-def _report(recipe: Recipe, run: RunFolder, states: dict[str, State]) -> None:
-    """What became of each artifact, as a page and as JSON."""
-    receipts = [json.loads(path.read_bytes()) for name in states if (path := run.receipt_of(name))]
-    atomic.write_bytes(run.proof, render_receipts(recipe.name, states, receipts).encode())
-    atomic.write_json(run.artifacts, {name: state.to_json() for name, state in states.items()})
-
-
-def _open_source(run: RunFolder) -> Predictor:
-    """The bundle as the export left it: one artifact, without a receipt and without a benchmark's advice."""
-    bundle = open_bundle(run.bundle, require_receipts=False)
-    source = bundle.manifest.artifacts[0].model_copy(update={"receipt": None})
-    (run.bundle / DEFAULTS_FILE).unlink(missing_ok=True)
-    atomic.write_json(
-        run.bundle / MANIFEST_FILE,
-        bundle.manifest.model_copy(update={"artifacts": (source,)}).model_dump(mode="json"),
-    )
-    for artifact in bundle.manifest.artifacts[1:]:  # only now, when nothing names them any more
-        for ref in (artifact, artifact.plan):
-            if ref and ref.file != source.file:
-                bundle.path_of(ref).unlink(missing_ok=True)  # several artifacts may share a file
-    for stale in (run.bundle / "receipts", run.benchmark):
+def _reject(recipe: Recipe, run: RunFolder, verdicts: Verdicts) -> None:
+    """Keep the receipt of an fp32 file that fails, and leave no bundle: an earlier one is of another model."""
+    _write_findings(recipe, run, verdicts)
+    for stale in (run.bundle, run.benchmark):
         shutil.rmtree(stale, ignore_errors=True)
-    predictor = load_predictor(run.bundle, artifact=SOURCE, require_receipts=False)
-    card = read_card(run.checkpoint)
-    if (predictor.manifest.labels, predictor.manifest.input) != (card.labels, card.input):
-        raise GraftError(
-            f"{run.bundle}: labels or input are not the checkpoint's. Export again: graft export {run.root} --force"
-        )
-    return predictor
-
-
-def _prove_source(
-    recipe: Recipe, run: RunFolder, predictor: Predictor, originals: Originals, reference: Reference
-) -> State:
-    receipt = build_receipt(predictor, originals, reference, LIMITS["fp32"])
-    bundle = open_bundle(run.bundle, require_receipts=False)
-    enter(bundle, bundle.manifest.artifacts[0], receipt, run.model)
-    if not receipt["passed"]:
-        _report(recipe, run, {SOURCE: State(published=False, why="; ".join(failures(receipt)))})
-        raise GateFailedError(
-            f"{run.model}: does not predict what the checkpoint predicts: {'; '.join(failures(receipt))}. "
-            f"Nothing is packaged. The receipt is {run.receipt}; export again: graft export {run.root} --force"
-        )
-    log.info(
-        "verify: %d of %d answers agree, max abs %.1e",
-        receipt["agreeing"],
-        receipt["samples"],
-        receipt["max_abs_logits"],
+    raise GateFailedError(
+        f"{run.model}: does not predict what the checkpoint predicts: {verdicts[SOURCE].state.why}. Nothing is "
+        f"packaged. The receipt is {run.receipt_of(SOURCE)}; export again: graft export {run.root} --force"
     )
-    return State(published=True, why=f"{receipt['agreeing']} of {receipt['samples']} answers agree")
+
+
+def _write_findings(recipe: Recipe, run: RunFolder, verdicts: Verdicts) -> None:
+    """Write what became of each artifact, as a page and as JSON, and the receipts that are in no bundle."""
+    states = {name: verdict.state for name, verdict in verdicts.items()}
+    receipts = [verdict.receipt for verdict in verdicts.values() if verdict.receipt]
+    with atomic.folder(run.verification) as folder:
+        for verdict in verdicts.values():
+            if verdict.receipt and not verdict.proven:
+                place = folder / run.refused.name / f"{verdict.receipt.artifact}.json"
+                atomic.write_bytes(place, verdict.receipt.to_bytes())
+        page = render_receipts(recipe.name, states, receipts)
+        atomic.write_bytes(folder / run.proof.name, page.encode())
+        write_states(folder / run.artifacts.name, states)
+
+
+def _gather(
+    recipe: Recipe, run: RunFolder, card: CheckpointCard, judge: Judge, verdicts: Verdicts
+) -> Contents:
+    """Gather the contents of the bundle from what passed."""
+    proven = [verdict.proven for verdict in verdicts.values() if verdict.proven]
+    manifest = Manifest(
+        name=recipe.name,
+        version=judge.candidates.version,
+        labels=card.labels,
+        labels_sha256=hash_labels(card.labels),
+        input=card.input,
+        artifacts=tuple(each.artifact for each in proven),
+        reference=FileRef(file=REFERENCE_FILE, sha256=judge.claim.reference_sha256),
+        lineage=judge.candidates.lineage,
+    )
+    files: dict[str, Path] = {ref.file: run.checkpoint / ref.file for ref in card.input.files()}
+    return Contents(manifest, proven, files | {REFERENCE_FILE: run.reference})

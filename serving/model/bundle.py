@@ -56,13 +56,11 @@ class Bundle:
         return self.folder / ref.file
 
 
-def open_bundle(folder: Path, *, require_receipts: bool = True) -> Bundle:
-    """Read a bundle and check its files and receipts.
+def open_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check its files and receipts; nothing that is not proven is opened.
 
     Args:
         folder: The bundle's folder, which contains ``manifest.json``.
-        require_receipts: Whether an artifact without a passed receipt is refused; True by default. If False,
-            as for verification, which is about to write the receipts, ``defaults.json`` is not read.
 
     Raises:
         BundleError: ``missing_file``, ``unknown_schema``, ``unknown_input``, ``invalid_manifest``,
@@ -74,13 +72,11 @@ def open_bundle(folder: Path, *, require_receipts: bool = True) -> Bundle:
     for artifact in manifest.artifacts:
         # A TensorRT plan is checked when it is loaded, together with the machine that it was built for.
         check_file(folder, artifact)
-        if not require_receipts:
-            continue
         doubt = find_doubt(folder, artifact)
         if doubt:
             text = f"{artifact.name} {doubt}, so nothing proves its answers. Run `graft verify` on its run."
             raise BundleError("unproven", f"{folder}: {text}")
-    defaults = _read_defaults(folder / DEFAULTS_FILE) if require_receipts else None
+    defaults = _read_defaults(folder / DEFAULTS_FILE)
     if defaults and defaults.artifact not in {artifact.name for artifact in manifest.artifacts}:
         text = f"names {defaults.artifact}, which is not published. {DEFAULTS_REMEDY}"
         raise BundleError("invalid_defaults", f"{folder / DEFAULTS_FILE}: {text}")
@@ -102,7 +98,7 @@ def _read_manifest(path: Path) -> Manifest:
         document = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         inside = path.parent / "bundle"
-        remedy = f"Name {inside}." if (inside / path.name).is_file() else "Make one with `graft export`."
+        remedy = f"Name {inside}." if (inside / path.name).is_file() else "Make one with `graft verify`."
         raise BundleError("missing_file", f"{path}: not found, so this is not a bundle. {remedy}") from error
     except (OSError, ValueError) as error:
         text = f"{path}: cannot be read ({error}). Export the bundle again."

@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.model.bundle import Bundle, open_bundle
-from serving.model.errors import BundleError, InputRefusedError, ProviderError
+from serving.model.decision import most_probable
+from serving.model.errors import InputRefusedError, ProviderError
 from serving.model.inputs.item import Item, Preprocessor
 from serving.model.inputs.registry import find_kind, open_preprocessor
-from serving.model.manifest import DEFAULTS_FILE, Artifact, Defaults
+from serving.model.manifest import DEFAULTS_FILE, Artifact, Defaults, Manifest
 from serving.model.runtimes.machine import cpu_limit
-from serving.model.runtimes.opening import open_session
-from serving.model.runtimes.plan import require_match
-from serving.model.runtimes.session import Session
 from serving.model.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation
+from serving.model.scorer import Scorer, load_scorer
 from serving.model.timings import Timings
 
 log = logging.getLogger("graft")
@@ -30,50 +29,37 @@ MOST_THREADS = 4
 
 
 class Predictor:
-    """A bundle's preprocessor and a session on one of its artifacts. It is thread-safe.
+    """A proven artifact of a bundle, loaded, and the labels that its probabilities are of. It is thread-safe.
 
     Args:
-        bundle: An opened bundle.
-        preprocessor: The preprocessor of the bundle's input spec.
-        artifact: One of the bundle's artifacts.
-        session: A session on that artifact.
+        manifest: The bundle's manifest.
+        scorer: One of its artifacts, loaded.
     """
 
-    def __init__(
-        self, bundle: Bundle, preprocessor: Preprocessor, artifact: Artifact, session: Session
-    ) -> None:
-        self.manifest = bundle.manifest
-        self.kind = find_kind(bundle.manifest.input.modality)
-        self.artifact = artifact
-        self.preprocessor = preprocessor
-        self.session = session
+    def __init__(self, manifest: Manifest, scorer: Scorer) -> None:
+        self.manifest = manifest
+        self.scorer = scorer
+        self.kind = find_kind(manifest.input.modality)
         self.callers = cpu_limit()
-        self._model = ModelInfo(name=bundle.manifest.name, version=self.version, artifact=artifact.name)
+        self._model = ModelInfo(name=manifest.name, version=self.version, artifact=scorer.artifact.name)
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artifact that is loaded."""
+        return self.scorer.artifact
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """The preprocessor of the bundle's input spec."""
+        return self.scorer.preprocessor
 
     def decode(self, data: bytes) -> Item:
-        """Decode one input.
-
-        Args:
-            data: The bytes of the input.
-
-        Raises:
-            InputRefusedError: The bytes are not an acceptable input.
-        """
-        return self.preprocessor.decode(data)
+        """Decode one input; see :meth:`serving.model.scorer.Scorer.decode`."""
+        return self.scorer.decode(data)
 
     def score(self, arrays: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Run the model on decoded inputs, in as many runs as the artifact's ``max_batch_size`` requires.
-
-        Args:
-            arrays: The decoded inputs; at least one.
-
-        Returns:
-            Calibrated probabilities, float32 of shape (inputs, labels).
-        """
-        size = self.artifact.max_batch_size or len(arrays)
-        batches = [arrays[start : start + size] for start in range(0, len(arrays), size)]
-        rows = [self.session.run(self.preprocessor.collate(batch)) for batch in batches]
-        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+        """Run the model on decoded inputs; see :meth:`serving.model.scorer.Scorer.score`."""
+        return self.scorer.score(arrays)
 
     @property
     def version(self) -> str:
@@ -127,7 +113,7 @@ class Predictor:
             truncation: What was cut off the input, or None, the default, if nothing was.
         """
         by_label = dict(zip(self.manifest.labels, probabilities.tolist(), strict=True))
-        label = self.manifest.labels[int(probabilities.argmax())]
+        label = self.manifest.labels[int(most_probable(probabilities))]
         return Prediction(
             label=label,
             probability=by_label[label],
@@ -143,7 +129,6 @@ def load_predictor(
     artifact: str | None = None,
     fallback: str | None = None,
     threads: int | None = None,
-    require_receipts: bool = True,
 ) -> Predictor:
     """Open a bundle, load one of its artifacts and warm it up.
 
@@ -155,24 +140,23 @@ def load_predictor(
             names it. By default there is none.
         threads: Number of threads within one run. The default is the number that a benchmark recommends for
             the artifact, or else four; in both cases at most the number of CPUs.
-        require_receipts: Whether a bundle that is not proven is refused. The default is True.
 
     Raises:
         BundleError: The bundle must not be served, or has no artifact of a given name.
         ProviderError: The artifact cannot run on this machine, and there is no fallback that can.
     """
-    bundle = open_bundle(folder, require_receipts=require_receipts)
+    bundle = open_bundle(folder)
     chosen = bundle.artifact(artifact)
     substitute = bundle.artifact(fallback) if fallback else None
     try:
-        return warm(_load(bundle, chosen, threads))
+        return _load(bundle, chosen, threads)
     except ProviderError as error:
         if substitute is None and artifact is None and bundle.defaults is not None:
             raise ProviderError(error.code, f"{error.message} {_advice(bundle.defaults, bundle)}") from error
         if substitute is None:
             raise
         log.warning("serving %s instead of %s: %s", substitute.name, chosen.name, error.message)
-        return warm(_load(bundle, substitute, threads))
+        return _load(bundle, substitute, threads)
 
 
 def _advice(defaults: Defaults, bundle: Bundle) -> str:
@@ -185,37 +169,7 @@ def _advice(defaults: Defaults, bundle: Bundle) -> str:
 def _load(bundle: Bundle, artifact: Artifact, threads: int | None) -> Predictor:
     measured = bundle.defaults if bundle.defaults and bundle.defaults.artifact == artifact.name else None
     recommended = measured.threads if measured else MOST_THREADS
-    if artifact.plan:
-        require_match(bundle.folder, artifact.plan)
-    session = open_session(
-        bundle.path_of(artifact),
-        artifact.runtime,
-        artifact.precision,
-        threads=threads or min(recommended, cpu_limit()),
-        callers=cpu_limit(),
-    )
-    return Predictor(bundle, open_preprocessor(bundle.manifest.input, bundle.folder), artifact, session)
-
-
-def warm(predictor: Predictor) -> Predictor:
-    """Run a blank input, so that one-time initialisation does not slow down the first request.
-
-    Returns:
-        The predictor itself.
-
-    Raises:
-        BundleError: ``wrong_input`` if the model does not accept the input that the manifest describes.
-        ProviderError: ``run_failed`` if an accelerator fails to run the model.
-    """
-    try:
-        predictor.score([predictor.preprocessor.blank()])
-    # onnxruntime raises one type of error for each of its status codes, without a common base class.
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        if predictor.artifact.runtime in {"onnxruntime-cuda", "onnxruntime-tensorrt"}:
-            # The likely causes are the GPU's memory, its driver or a missing kernel, not the bundle.
-            text = f"{predictor.artifact.name} loads, but its first run fails ({reason})."
-            raise ProviderError("run_failed", text) from error
-        text = f"The model does not run on the input that its manifest describes ({reason})."
-        raise BundleError("wrong_input", text) from error
-    return predictor
+    preprocessor = open_preprocessor(bundle.manifest.input, bundle.folder)
+    threads = threads or min(recommended, cpu_limit())
+    scorer = load_scorer(bundle.folder, artifact, preprocessor, threads=threads, callers=cpu_limit())
+    return Predictor(bundle.manifest, scorer)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 
 class Body(BaseModel):
@@ -16,7 +14,7 @@ class Body(BaseModel):
         """Return the value as UTF-8 JSON, without the fields that are None."""
         return self.model_dump_json(exclude_none=True).encode()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonValue]:
         """Return the value as a JSON-compatible dict, without the fields that are None."""
         return self.model_dump(exclude_none=True)
 

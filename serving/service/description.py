@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from _bentoml_sdk import Service  # type: ignore[import-untyped]
+from pydantic.json_schema import JsonSchemaValue
 
 from serving.model.bundle import open_bundle
 from serving.model.errors import ServingError
@@ -28,13 +29,13 @@ class ModelService(Service):  # type: ignore[misc] # BentoML is untyped
             json.dumps(describe_bundle(bundle.manifest, schema=self.schema))
         )  # plain values, for YAML
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> JsonSchemaValue:
         """Return what ``/schema.json`` answers.
 
         An item of a batch is a prediction or an error. BentoML names the first of several forms only, and its
         client drops whatever that form has not.
         """
-        schema: dict[str, Any] = super().schema()
+        schema: JsonSchemaValue = super().schema()
         refused = ErrorBody.model_json_schema() | {"properties": {"error": ErrorDetail.model_json_schema()}}
         refused.pop("$defs")
         for route in schema["routes"]:

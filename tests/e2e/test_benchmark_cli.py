@@ -102,7 +102,7 @@ def test_an_artifact_that_cannot_be_run_here_is_a_row_that_says_why(copied: Path
     opened = open_run(copied)
     (copied / "bundle" / "defaults.json").write_text("{")  # cut off; measuring again is the remedy
     threads = (1, cpu_limit() + 1)
-    result = benchmark(opened.recipe, opened.folder, Options(threads, batches=(1, 2), rounds=2, seconds=0.1))
+    result = benchmark(opened.folder, Options(threads, batches=(1, 2), rounds=2, seconds=0.1))
     rows = [row.to_json() for row in result.rows]
     assert [row["artifact"] for row in rows] == ["onnx-fp32"] * 4 + ["openvino-int8"] + ["one-by-one"] * 4
     assert rows[4]["unavailable"].startswith("OpenVINO")

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import onnxruntime as ort
 import pytest
@@ -19,19 +18,19 @@ from pipeline.export.half import to_half
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
 from pipeline.measures.reference import read_reference
-from pipeline.modalities.modality import modality_of
+from pipeline.modalities.registry import modality_of
 from pipeline.recipe.reading import load_recipe
-from pipeline.verify.receipt import build_receipt
+from pipeline.verify.receipt import Claim, Evidence, build_receipt
 from serving.model.bundle import open_bundle
 from serving.model.errors import ProviderError
 from serving.model.files import hash_file
 from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import Artifact
-from serving.model.predictor import Predictor, warm
+from serving.model.receipt import Receipt
 from serving.model.runtimes.libraries import explain_missing
-from serving.model.runtimes.opening import open_session
 from serving.model.runtimes.plan import load_tensorrt, read_machine
 from serving.model.runtimes.session import Precision, Runtime
+from serving.model.scorer import load_scorer
 
 CUDA = "CUDAExecutionProvider"
 FIGURES = (
@@ -45,7 +44,6 @@ FIGURES = (
     "confidence_error",
 )
 SAID = pytest.StashKey[list[str]]()
-Receipt = dict[str, Any]
 Measure = Callable[[Path, Runtime, Precision], Receipt]
 
 
@@ -110,14 +108,23 @@ def measure(run: RunFolder, request: pytest.FixtureRequest) -> Measure:
 
     def receipt_of(place: Path, runtime: Runtime, precision: Precision) -> Receipt:
         bundle = open_bundle(run.bundle)
+        manifest = bundle.manifest
         artifact = Artifact.model_construct(
-            name="measured", file=place.name, sha256=hash_file(place), runtime=runtime, precision=precision
+            name="measured",
+            file=place.name,
+            sha256=hash_file(place),
+            runtime=runtime,
+            precision=precision,
+            max_batch_size=None,
+            plan=None,
         )
-        preprocessor = open_preprocessor(bundle.manifest.input, bundle.folder)
-        predictor = warm(Predictor(bundle, preprocessor, artifact, open_session(place, runtime, precision)))
+        preprocessor = open_preprocessor(manifest.input, bundle.folder)
+        scorer = load_scorer(place.parent, artifact, preprocessor)
+        claim = Claim(manifest.labels, manifest.reference.sha256, manifest.lineage)
         originals = {sample.sha256: sample for sample in read_samples(run)}
-        receipt = build_receipt(predictor, originals, read_reference(run.reference), LIMITS[precision])
-        _say(request, ", ".join(f"{name} {receipt.get(name)}" for name in FIGURES))
+        evidence = Evidence(read_reference(run.reference), originals)
+        receipt = build_receipt(scorer, claim, evidence, LIMITS[precision])
+        _say(request, ", ".join(f"{name} {getattr(receipt.measured, name)}" for name in FIGURES))
         return receipt
 
     return receipt_of

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from pipeline.files.layout import RunFolder
-from pipeline.verify.receipt import failures
+from pipeline.verify.checks import failures
 from serving.model.errors import ProviderError
 from serving.model.runtimes.onnx import ON_SHAPES, OnnxSession
 from tests.gpu.conftest import CUDA, Measure
@@ -19,14 +19,14 @@ pytestmark = pytest.mark.slow
 
 def test_session_runs_on_cuda_but_for_the_arithmetic_on_shapes(run: RunFolder) -> None:
     in_use = OnnxSession(run.model, runtime="onnxruntime-cuda").in_use
-    assert in_use["nodes"][CUDA] > sum(in_use["nodes"].values()) / 2
-    assert set(in_use["elsewhere"]) <= {"CPUExecutionProvider"}
-    assert set(in_use["elsewhere"].get("CPUExecutionProvider", {})) <= ON_SHAPES
+    assert in_use.nodes[CUDA] > sum(in_use.nodes.values()) / 2
+    assert set(in_use.elsewhere) <= {"CPUExecutionProvider"}
+    assert set(in_use.elsewhere.get("CPUExecutionProvider", {})) <= ON_SHAPES
 
 
 def test_receipt_of_fp32_passes_with_tf32_off(run: RunFolder, measure: Measure) -> None:
     receipt = measure(run.model, "onnxruntime-cuda", "fp32")
-    assert receipt["in_use"]["provider"] == CUDA
+    assert receipt.in_use.provider == CUDA
     assert failures(receipt) == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.export.tensorrt import MAX_BATCH_SIZE, make_plan, ranges_for, wrap_plan
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
-from pipeline.verify.receipt import failures
+from pipeline.verify.checks import failures
 from serving.model.bundle import open_bundle
 from serving.model.errors import ProviderError
 from serving.model.inputs.registry import open_preprocessor
@@ -42,7 +42,7 @@ def built(
 def test_receipt_of_a_plan_passes(built: tuple[Path, Plan], measure: Measure) -> None:
     wrapper, plan = built
     receipt = measure(wrapper, "onnxruntime-tensorrt", plan.precision)
-    assert receipt["in_use"]["nodes"] == {TENSORRT: 1}
+    assert receipt.in_use.nodes == {TENSORRT: 1}
     assert failures(receipt) == []
 
 

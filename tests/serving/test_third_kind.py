@@ -27,8 +27,8 @@ from serving.model.inputs import registry
 from serving.model.inputs.kind import ArrayTensor
 from serving.model.inputs.registry import find_kind, list_kinds
 from serving.model.manifest import hash_labels
-from tests.conftest import free_port, serving
-from tests.serving import rows as module
+from tests.conftest import ROOT, free_port, serving
+from tests.kinds.rows import served as module
 
 LABELS = ("down", "flat", "up")
 WEIGHTS = np.array([[-2.0, 0.0, 2.0], [-1.0, 0.5, 1.0], [0.0, 0.0, 0.5]], np.float32)
@@ -117,7 +117,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def url(bundle: Path, packages: Path) -> Iterator[str]:
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(packages))
+        patch.setenv("PYTHONPATH", f"{packages}{os.pathsep}{ROOT}")
         with serving([sys.executable, "-m", "serving", str(bundle), "--port", str(port)], port) as address:
             yield address
 

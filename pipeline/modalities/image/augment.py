@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 
-from pipeline.recipe.sections import ImageAugment
+from pipeline.modalities.image.recipe import ImageAugment
 
 
 def augment(pixels: torch.Tensor, choice: ImageAugment, generator: torch.Generator) -> torch.Tensor:

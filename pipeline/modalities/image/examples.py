@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.modalities.image.augment import augment
-from pipeline.modalities.modality import Batch, Readable
-from pipeline.recipe.sections import ImageAugment
+from pipeline.modalities.image.recipe import ImageAugment
+from pipeline.modalities.training import Batch, Readable
 from pipeline.reporting.progress import track
 from serving.model.inputs.image.pixels import ImagePreprocessor
 from serving.model.runtimes.machine import cpu_limit

@@ -14,8 +14,8 @@ from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
 from pipeline.errors import GraftError
+from pipeline.modalities.image.recipe import Image, ImageBackbone
 from pipeline.modalities.image.weights import describe_hub_failure, fit_weights, read_weights
-from pipeline.recipe.sections import Image, ImageBackbone
 from serving.model.inputs.image.spec import ImageInputSpec
 
 
@@ -105,6 +105,8 @@ class ImageClassifier(nn.Module):
         network: timm's network; normalised pictures to logits.
         normalisation: Of its pixels.
     """
+
+    half_precision_part = "network"
 
     def __init__(self, network: nn.Module, normalisation: Normalisation) -> None:
         super().__init__()

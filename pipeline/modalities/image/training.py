@@ -20,9 +20,9 @@ from pipeline.modalities.image.network import (
     create_pretrained,
     describe_input,
 )
-from pipeline.modalities.modality import Pretrained, Readable, Shown
+from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune, ImageRecipe
 from pipeline.modalities.tensors import hash_tensors
-from pipeline.recipe.sections import ImageAugment, ImageRecipe
+from pipeline.modalities.training import Pretrained, Readable, Shown, TrainingOptions
 from serving.model.inputs.image.pixels import ImagePreprocessor, load_rgb
 from serving.model.inputs.image.spec import ImageInputSpec
 from serving.model.inputs.item import Preprocessor
@@ -80,3 +80,13 @@ def show(data: bytes) -> Shown:
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)
     return Shown(picture="data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
+
+
+def training_options(finetune: ImageFinetune) -> TrainingOptions:
+    """What the section asks of the training."""
+    return TrainingOptions(freeze_batch_norm=finetune.batch_norm == "frozen", augment=finetune.augment)
+
+
+def longest_axes(_: ImageInputSpec) -> Mapping[str, int]:
+    """None: a network takes pictures of one size."""
+    return {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.modalities.text.recipe import TextAugment
 from pipeline.modalities.text.wordnet import Synonyms, load_wordnet
-from pipeline.recipe.sections import TextAugment
 
 
 class Augmenter:

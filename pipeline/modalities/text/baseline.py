@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.modalities.modality import Readable
+from pipeline.modalities.training import Readable
 
 log = logging.getLogger("graft")
 

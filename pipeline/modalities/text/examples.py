@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.modalities.modality import Batch, Readable
 from pipeline.modalities.text.augment import Augmenter
+from pipeline.modalities.training import Batch, Readable
 from pipeline.reporting.progress import track
 from serving.model.errors import InputRefusedError
 from serving.model.inputs.text.tokens import TextPreprocessor

@@ -26,6 +26,8 @@ class TextClassifier(nn.Module):
         classes: Outputs of the head.
     """
 
+    half_precision_part = "encoder"
+
     def __init__(self, encoder: nn.Module, pooling: Pooling, classes: int) -> None:
         super().__init__()
         self.encoder = _without_pooler(encoder)

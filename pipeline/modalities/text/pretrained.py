@@ -16,7 +16,7 @@ from pipeline.errors import GraftError
 from pipeline.files.sources import locate
 from pipeline.machine.extras import require
 from pipeline.modalities.text.network import Pooling
-from pipeline.recipe.sections import TextBackbone
+from pipeline.modalities.text.recipe import TextBackbone
 
 THREE_WAYS = (
     "Three ways to give an encoder in the recipe: `weights: hub` with a network or a filled cache, `weights: FOLDER` with config.json, "

@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import GraftError
-from pipeline.modalities.modality import Pretrained, Readable, Shown
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.modalities.text.augment import create_augmenter
 from pipeline.modalities.text.baseline import WordBaseline, fit_words
 from pipeline.modalities.text.examples import TextExamples, tokenise
 from pipeline.modalities.text.network import TextClassifier, build_encoder
 from pipeline.modalities.text.pretrained import load_encoder
-from pipeline.recipe.sections import TextAugment, TextRecipe
+from pipeline.modalities.text.recipe import TextAugment, TextFinetune, TextRecipe
+from pipeline.modalities.training import Pretrained, Readable, Shown, TrainingOptions
 from serving.model.files import FileRef
 from serving.model.inputs.item import Preprocessor
 from serving.model.inputs.text.spec import TextInputSpec
@@ -100,3 +100,13 @@ def show(data: bytes) -> Shown:
     """The text, cut where it is long."""
     text = data.decode("utf-8-sig", errors="replace")
     return Shown(text=text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")
+
+
+def training_options(finetune: TextFinetune) -> TrainingOptions:
+    """What the section asks of the training."""
+    return TrainingOptions(by_length=finetune.batching == "buckets", augment=finetune.augment)
+
+
+def longest_axes(spec: TextInputSpec) -> Mapping[str, int]:
+    """As many tokens as the recipe lets a text have."""
+    return {"sequence": spec.max_tokens}

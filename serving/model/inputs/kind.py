@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from serving.model.files import FileRef
 
 if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+
     from serving.model.inputs.item import Preprocessor
 
 MAX_ITEMS: Final = 256
@@ -79,7 +81,7 @@ class JsonBody:
     field: str
     fields: str
     encode: Callable[[object, str], bytes]
-    describe: Callable[[Any], dict[str, Any]]
+    describe: Callable[[Any], JsonSchemaValue]
     examples: tuple[Any, Any]
     shape: str
     accepts_plain_text: bool = False

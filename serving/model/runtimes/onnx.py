@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from serving.model.inputs.item import Feeds
 from serving.model.runtimes.libraries import explain_missing
 from serving.model.runtimes.ort import load_onnxruntime
 from serving.model.runtimes.plan import TENSORRT, load_tensorrt
-from serving.model.runtimes.session import Precision, Runtime
+from serving.model.runtimes.session import InUse, Precision, Runtime
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -47,8 +47,7 @@ class OnnxSession:
             as many concurrent callers as CPUs.
 
     Attributes:
-        in_use: What runs the model; see :class:`serving.model.runtimes.session.Session`. In addition,
-            ``elsewhere`` counts the nodes that other providers run, by provider and operator.
+        in_use: What runs the model.
 
     Raises:
         ProviderError: The provider is not compiled in, does not load, or does not run the whole model.
@@ -67,14 +66,14 @@ class OnnxSession:
         self._outputs = [self._session.get_outputs()[0].name]
         assigned = _assignment(self._session)
         _require_assignment(path, provider, assigned)
-        self.in_use: dict[str, Any] = {
-            "runtime": f"onnxruntime {load_onnxruntime().__version__}",
-            "provider": provider,
-            "nodes": {name: sum(ops.values()) for name, ops in sorted(assigned.items())},
-            "elsewhere": {
+        self.in_use = InUse(
+            runtime=f"onnxruntime {load_onnxruntime().__version__}",
+            provider=provider,
+            nodes={name: sum(ops.values()) for name, ops in sorted(assigned.items())},
+            elsewhere={
                 name: dict(sorted(ops.items())) for name, ops in sorted(assigned.items()) if name != provider
             },
-        }
+        )
 
     def run(self, feeds: Feeds) -> NDArray[np.float32]:
         """Run the model on one batch; the first dimension of every input and of the output is the batch."""

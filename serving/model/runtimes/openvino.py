@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from serving.model.errors import ProviderError
 from serving.model.inputs.item import Feeds
-from serving.model.runtimes.session import Precision
+from serving.model.runtimes.session import InUse, Precision
 
 # The types of layers whose precision is checked, as OpenVINO names them.
 COMPUTING = {"Convolution", "FullyConnected", "MatMul"}
@@ -32,7 +32,7 @@ class OpenVinoSession:
         callers: Maximum number of concurrent ``run`` calls; further calls wait. The default is 1.
 
     Attributes:
-        in_use: What runs the model; see :class:`serving.model.runtimes.session.Session`.
+        in_use: What runs the model.
 
     Raises:
         ProviderError: OpenVINO is not installed, cannot load the file, or would compute in another precision.
@@ -64,11 +64,11 @@ class OpenVinoSession:
         self._requests: SimpleQueue[Any] = SimpleQueue()
         for _ in range(callers):
             self._requests.put(model.create_infer_request())
-        self.in_use: dict[str, Any] = {
-            "runtime": f"openvino {openvino.__version__.partition('-')[0]}",
-            "provider": f"CPU {hint}",
-            "nodes": {"CPU": len(nodes)},
-        }
+        self.in_use = InUse(
+            runtime=f"openvino {openvino.__version__.partition('-')[0]}",
+            provider=f"CPU {hint}",
+            nodes={"CPU": len(nodes)},
+        )
 
     def run(self, feeds: Feeds) -> NDArray[np.float32]:
         """Run the model on one batch; the first dimension of every input and of the output is the batch."""

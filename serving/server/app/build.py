@@ -6,8 +6,8 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from pydantic.json_schema import JsonSchemaValue
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
@@ -83,7 +83,7 @@ def build_refusing_app(reason: ServingError, *, schema: Schema | None = None) ->
     return frame(parts, list_endpoints(parts, schema))
 
 
-def describe_bundle(manifest: Manifest, *, schema: Schema | None = None) -> dict[str, Any]:
+def describe_bundle(manifest: Manifest, *, schema: Schema | None = None) -> JsonSchemaValue:
     """Return the OpenAPI document of the service of a bundle, without starting it."""
     parts = open_components(Settings(bundle=Path(os.devnull)), keys=Keys())
     return describe_service(list_endpoints(parts, schema), manifest)

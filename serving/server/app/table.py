@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
+from pydantic.json_schema import JsonSchemaValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -26,7 +27,7 @@ from serving.server.handlers.prediction import PredictionHandlers
 from serving.server.http.bodies import JSON, PLAIN
 from serving.server.http.endpoint import Endpoint
 
-Schema = Callable[[], dict[str, Any]]
+Schema = Callable[[], JsonSchemaValue]
 MODEL: Final = "/v2/models/{name}"
 VERSION: Final = "/v2/models/{name}/versions/{version}"
 ONE: Final = "Classify one {noun}."

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaValue, models_json_schema
 
 from serving.model.inputs.kind import InputKind
 from serving.model.inputs.registry import find_kind
@@ -36,7 +36,7 @@ SECURITY_SCHEMES: Final = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": KEY},
 }
 # By name: where the parameter stands, its schema, and what it does.
-PARAMETERS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
+PARAMETERS: Final[dict[str, tuple[str, JsonSchemaValue, str]]] = {
     REQUEST_ID: ("header", STRING, "Comes back with the answer, and stands in the log."),
     "top_k": ("query", TOP_K, "Number of labels to answer with, the most probable first."),
     HEADER_LENGTH: (
@@ -70,12 +70,12 @@ HEADERS_OF: Final = {None: (), "one": (TIMING,), "many": (TIMING,), "infer": (TI
 WITHOUT_MODEL: Final = (Live, ServerMetadata, PLAIN)
 
 
-def describe_service(endpoints: Sequence[Endpoint], manifest: Manifest) -> dict[str, Any]:
+def describe_service(endpoints: Sequence[Endpoint], manifest: Manifest) -> JsonSchemaValue:
     """Return the OpenAPI 3.1 document of a service for a bundle."""
     kind = find_kind(manifest.input.modality)
     answers = {type(example): example for example in list_answers(manifest, kind)}
     bodies = make_bodies(manifest, kind)
-    paths: dict[str, dict[str, Any]] = {}
+    paths: dict[str, JsonSchemaValue] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = {
             **_describe_call(endpoint, manifest, kind),
@@ -106,12 +106,12 @@ def describe_service(endpoints: Sequence[Endpoint], manifest: Manifest) -> dict[
     }
 
 
-def _describe_models(answers: Sequence[type[BaseModel]], kind: InputKind) -> dict[str, Any]:
+def _describe_models(answers: Sequence[type[BaseModel]], kind: InputKind) -> JsonSchemaValue:
     """Return the schemas of all messages, with what the model's one input and its two outputs are called."""
     template = "#/components/schemas/{model}"
     models: list[tuple[type[BaseModel], Any]] = [(model, "serialization") for model in answers]
     _, described = models_json_schema([*models, (InferRequest, "validation")], ref_template=template)
-    schemas: dict[str, Any] = described["$defs"]
+    schemas: JsonSchemaValue = described["$defs"]
     request, tensor, output = (
         schemas[model.__name__]["properties"] for model in (InferRequest, RequestTensor, RequestOutput)
     )
@@ -122,7 +122,7 @@ def _describe_models(answers: Sequence[type[BaseModel]], kind: InputKind) -> dic
     return schemas
 
 
-def _describe_call(endpoint: Endpoint, manifest: Manifest, kind: InputKind) -> dict[str, Any]:
+def _describe_call(endpoint: Endpoint, manifest: Manifest, kind: InputKind) -> JsonSchemaValue:
     """Return what OpenAPI says of the way to an endpoint; any other value of a part of its path is a 404."""
     constants = {"name": manifest.name, "version": manifest.version}
     parts = re.findall(r"\{(\w+)\}", endpoint.path)
@@ -140,16 +140,16 @@ def _describe_call(endpoint: Endpoint, manifest: Manifest, kind: InputKind) -> d
     }
 
 
-def _describe_body(endpoint: Endpoint, bodies: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _describe_body(endpoint: Endpoint, bodies: dict[str, JsonSchemaValue]) -> JsonSchemaValue:
     if not endpoint.body:
         return {}
     return {"requestBody": {"required": True, "content": bodies[endpoint.body] | _binary(endpoint)}}
 
 
-def _describe_answers(endpoint: Endpoint, examples: dict[type[BaseModel], BaseModel]) -> dict[str, Any]:
+def _describe_answers(endpoint: Endpoint, examples: dict[type[BaseModel], BaseModel]) -> JsonSchemaValue:
     answer = endpoint.answer
     if isinstance(answer, str):
-        content: dict[str, Any] = {answer: {"schema": {} if answer == JSON else STRING}}
+        content: JsonSchemaValue = {answer: {"schema": {} if answer == JSON else STRING}}
     else:
         schema = {"$ref": f"#/components/schemas/{answer.__name__}"}
         example = examples[answer].model_dump(mode="json", exclude_none=True)
@@ -175,5 +175,5 @@ def _refer(place: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
     return {name: {"$ref": f"#/components/{place}/{name}"} for name in names}
 
 
-def _binary(endpoint: Endpoint) -> dict[str, Any]:
+def _binary(endpoint: Endpoint) -> JsonSchemaValue:
     return {"application/octet-stream": {"schema": BINARY}} if endpoint.body == "infer" else {}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import math
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaValue
 
 from serving.model.inputs.kind import MAX_ITEMS, ArrayTensor, FileBody, InputKind, JsonBody
 from serving.model.manifest import Manifest
@@ -59,7 +60,7 @@ def list_answers(manifest: Manifest, kind: InputKind) -> list[BaseModel]:
     ]
 
 
-def make_bodies(manifest: Manifest, kind: InputKind) -> dict[str, dict[str, Any]]:
+def make_bodies(manifest: Manifest, kind: InputKind) -> dict[str, JsonSchemaValue]:
     """Return OpenAPI's content of each request body: of ``one`` input, of ``many``, and of ``infer``."""
     body = kind.body
     one, many = _make_forms(body) if isinstance(body, FileBody) else _make_objects(body, manifest)
@@ -71,7 +72,7 @@ def make_bodies(manifest: Manifest, kind: InputKind) -> dict[str, dict[str, Any]
     }
 
 
-def _make_forms(body: FileBody) -> tuple[dict[str, Any], dict[str, Any]]:
+def _make_forms(body: FileBody) -> tuple[JsonSchemaValue, JsonSchemaValue]:
     raw, several = (
         {"schema": BINARY},
         {"type": "array", "items": BINARY, "minItems": 1, "maxItems": MAX_ITEMS},
@@ -83,7 +84,7 @@ def _make_forms(body: FileBody) -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
-def _make_objects(body: JsonBody, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
+def _make_objects(body: JsonBody, manifest: Manifest) -> tuple[JsonSchemaValue, JsonSchemaValue]:
     value = body.describe(manifest.input)
     values = {"type": "array", "items": value, "minItems": 1, "maxItems": MAX_ITEMS}
     first = body.examples[0]
@@ -93,10 +94,10 @@ def _make_objects(body: JsonBody, manifest: Manifest) -> tuple[dict[str, Any], d
     return one, {JSON: {"schema": _closed(body.fields, values), "example": {body.fields: [*body.examples]}}}
 
 
-def _make_message(manifest: Manifest, kind: InputKind) -> dict[str, Any]:
+def _make_message(manifest: Manifest, kind: InputKind) -> JsonSchemaValue:
     """Return a request of the Open Inference Protocol."""
     form = kind.tensors[0]
-    tensor: dict[str, Any] = {"name": kind.name, "shape": [1], "datatype": form.datatype}
+    tensor: JsonSchemaValue = {"name": kind.name, "shape": [1], "datatype": form.datatype}
     if isinstance(form, ArrayTensor):
         item_shape = form.item_shape(manifest.input)
         tensor |= {"shape": [1, *item_shape], "data": [0] * math.prod(item_shape)}
@@ -110,9 +111,9 @@ def _make_message(manifest: Manifest, kind: InputKind) -> dict[str, Any]:
     return {"inputs": [tensor]}
 
 
-def _object(key: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _object(key: str, schema: JsonSchemaValue) -> JsonSchemaValue:
     return {"type": "object", "properties": {key: schema}, "required": [key]}
 
 
-def _closed(key: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _closed(key: str, schema: JsonSchemaValue) -> JsonSchemaValue:
     return _object(key, schema) | {"additionalProperties": False}

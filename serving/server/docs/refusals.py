@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
+
+from pydantic.json_schema import JsonSchemaValue
 
 from serving.server.http.refusals import is_protocol
 
@@ -30,7 +32,7 @@ def refusal_name(status: int, path: str) -> str:
     return HTTPStatus(status).name + ("_V2" if is_protocol(path) else "")
 
 
-def describe_refusals() -> dict[str, Any]:
+def describe_refusals() -> JsonSchemaValue:
     """Return all component responses."""
     return {
         refusal_name(status, path): _describe(status, path)
@@ -39,7 +41,7 @@ def describe_refusals() -> dict[str, Any]:
     }
 
 
-def _describe(status: int, path: str) -> dict[str, Any]:
+def _describe(status: int, path: str) -> JsonSchemaValue:
     names = ["X-Request-ID", *([_HEADERS[status]] if status in _HEADERS else [])]
     schema = {"$ref": f"#/components/schemas/{'InferenceError' if is_protocol(path) else 'ErrorBody'}"}
     return {

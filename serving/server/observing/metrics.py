@@ -1,4 +1,4 @@
-"""Prometheus metrics of the service, which docs/serving.md lists.
+"""Prometheus metrics of the service, which docs/observing.md lists.
 
 Labels come from closed sets, so that no client can make the number of time series grow.
 """

@@ -20,7 +20,7 @@ def test_read_labelled_takes_subfolders_as_labels(tmp_path: Path) -> None:
     for name in ("cat/a.png", "cat/deep/b.png", "dog/c.png", ".git/d.png", "dog/.DS_Store"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = read_labelled(Data(source=str(tmp_path)), texts=False)
+    found = read_labelled(Data(source=str(tmp_path)), cells=False)
     assert [(file.path.name, file.label) for file in found] == [
         ("a.png", "cat"),
         ("b.png", "cat"),
@@ -30,7 +30,7 @@ def test_read_labelled_takes_subfolders_as_labels(tmp_path: Path) -> None:
 
 def test_read_labelled_reads_a_csv_with_quotes_and_a_byte_order_mark(tmp_path: Path) -> None:
     data = table(tmp_path, '\ufeffpath,label\n"a, b.png",cat\nsub/c.png,dog\n\n')
-    assert [(file.path, file.label) for file in read_labelled(data, texts=False)] == [
+    assert [(file.path, file.label) for file in read_labelled(data, cells=False)] == [
         (tmp_path / "a, b.png", "cat"),
         (tmp_path / "sub/c.png", "dog"),
     ]
@@ -46,7 +46,7 @@ def test_read_labelled_makes_classes_of_numbers_when_ranges_are_given(tmp_path: 
         classes={"low": {"below": 0.5}, "high": {"from": 0.5}},
         stratify_by=("kind",),
     )
-    assert [(f.label, f.strata) for f in read_labelled(data, texts=False)] == [
+    assert [(f.label, f.strata) for f in read_labelled(data, cells=False)] == [
         ("low", ("mono",)),
         ("low", ("poly",)),
         ("high", ("poly",)),
@@ -79,7 +79,7 @@ def test_read_labelled_refuses_when_the_table_is_wrong(
     tmp_path: Path, text: str, options: dict[str, object], words: list[str]
 ) -> None:
     with pytest.raises(DataError) as refused:
-        read_labelled(table(tmp_path, text, **options), texts=False)
+        read_labelled(table(tmp_path, text, **options), cells=False)
     assert all(word in str(refused.value) for word in [str(tmp_path), *words])
 
 
@@ -93,17 +93,17 @@ def test_read_labelled_refuses_when_the_table_is_wrong(
 )
 def test_read_labelled_refuses_when_the_source_is_missing(source: str, words: str) -> None:
     with pytest.raises(GraftError, match=words):
-        read_labelled(Data(source=source), texts=False)
+        read_labelled(Data(source=source), cells=False)
 
 
 def test_read_labelled_refuses_when_a_folder_has_no_columns(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="stratify_by"):
-        read_labelled(Data(source=str(tmp_path), stratify_by=("type",)), texts=False)
+        read_labelled(Data(source=str(tmp_path), stratify_by=("type",)), cells=False)
 
 
 def test_read_labelled_keeps_texts_as_they_are_with_their_lines(tmp_path: Path) -> None:
     data = table(tmp_path, 'label,text\nx," two\nlines "\ny,plain\n')
-    found = read_labelled(data, texts=True)
+    found = read_labelled(data, cells=True)
     assert [(e.text, e.label) for e in found] == [(" two\nlines ", "x"), ("plain", "y")]
     assert [e.source for e in found] == [f"{tmp_path / 'samples.csv'}:{line}" for line in (2, 4)], (
         "a text of two lines is counted as two"
@@ -114,14 +114,14 @@ def test_read_labelled_reads_another_encoding_when_told_and_names_the_key_when_n
     path = tmp_path / "samples.csv"
     path.write_bytes("text,label\ncafé,x\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"data\.table\.encoding \(utf-8\)"):
-        read_labelled(Data(source=str(path)), texts=True)
+        read_labelled(Data(source=str(path)), cells=True)
     assert (
-        read_labelled(Data(source=str(path), table=Table(encoding="latin-1")), texts=True)[0].text == "café"
+        read_labelled(Data(source=str(path), table=Table(encoding="latin-1")), cells=True)[0].text == "café"
     )
     with pytest.raises(DataError, match="no-such-code"):
-        read_labelled(Data(source=str(path), table=Table(encoding="no-such-code")), texts=True)
+        read_labelled(Data(source=str(path), table=Table(encoding="no-such-code")), cells=True)
 
 
 def test_read_labelled_names_the_key_when_there_is_no_text_column(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.table\.text: `text`"):
-        read_labelled(table(tmp_path, "tweet,label\na,x\n"), texts=True)
+        read_labelled(table(tmp_path, "tweet,label\na,x\n"), cells=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -10,22 +9,20 @@ import numpy as np
 import onnx
 import pytest
 
+from pipeline.artifacts.candidates import read_candidates
 from pipeline.artifacts.checkpoint import load_checkpoint
 from pipeline.artifacts.limits import LIMITS
 from pipeline.export import stage
 from pipeline.export.stage import export
 from pipeline.files.layout import RunFolder
-from pipeline.files.samples import read_samples
 from pipeline.measures.reference import read_reference
 from pipeline.recipe.reading import load_recipe
 from pipeline.verify.receipt import build_receipt
-from serving.model.bundle import open_bundle
 from serving.model.files import hash_file
-from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import Artifact
-from serving.model.predictor import Predictor, load_predictor
-from serving.model.runtimes.opening import open_session
+from serving.model.scorer import load_scorer
 from tests.conftest import make_picture
+from tests.pipeline.verify.receipts import judge_of
 
 pytestmark = pytest.mark.slow
 
@@ -53,23 +50,17 @@ def test_half_has_half_the_size_and_passes_its_receipt(
         if (len(tensor.dims) > 1 and 16 in tensor.dims) or max([*tensor.dims, 0]) > 64
     }
     assert onnx.TensorProto.FLOAT not in types
-    bundle = open_bundle(run.bundle, require_receipts=False)
+    judge = judge_of(run)
     artifact = Artifact(
         name="onnx-fp16", file=file.name, sha256=hash_file(file), runtime="onnxruntime-cpu", precision="fp16"
     )
-    predictor = Predictor(
-        bundle,
-        open_preprocessor(bundle.manifest.input, bundle.folder),
-        artifact,
-        open_session(file, "onnxruntime-cpu", "fp16"),
-    )
-    originals = {sample.sha256: sample for sample in read_samples(run)}
-    receipt = build_receipt(predictor, originals, read_reference(run.reference), LIMITS["fp16"])
-    assert receipt["passed"] is True, receipt["checks"]
-    assert receipt["max_abs_logits"] > 0, "it is another precision"
-    made = json.loads(run.made.read_text())["model-fp16.onnx"]
-    assert made["because"] is None
-    assert made["temperature"] == pytest.approx(read_reference(run.reference).temperature, rel=0.02)
+    scorer = load_scorer(run.candidates, artifact, judge.preprocessor)
+    receipt = build_receipt(scorer, judge.claim, judge.evidence, LIMITS["fp16"])
+    assert receipt.passed, receipt.checks
+    assert receipt.measured.max_abs_logits > 0, "it is another precision"
+    made = read_candidates(run.made).files["model-fp16.onnx"]
+    assert made.because is None
+    assert made.temperature == pytest.approx(read_reference(run.reference).temperature, rel=0.02)
 
 
 def test_half_is_not_made_when_it_overflows(
@@ -88,9 +79,8 @@ def test_half_is_not_made_when_it_overflows(
     run = half_of(tiny_run, tmp_path)
     assert not (run.candidates / "model-fp16.onnx").exists()
     assert (
-        json.loads(run.made.read_text())["model-fp16.onnx"]["because"]
+        read_candidates(run.made).files["model-fp16.onnx"].because
         == "its answers are not finite: a value overflows"
     )
-    assert np.isfinite(
-        load_predictor(run.bundle, require_receipts=False).predict(make_picture("bars", 1)).probability
-    ), "fp32 holds it"
+    scorer = judge_of(run).load("onnx-fp32")
+    assert np.isfinite(scorer.score([scorer.decode(make_picture("bars", 1)).array])).all(), "fp32 holds it"

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.export.temperature import scale_temperature
-from pipeline.measures.calibration import softmax
 from pipeline.measures.reference import Answers
 from pipeline.measures.temperature import correction
+from pipeline.tasks.classification import CLASSIFICATION
 from tests.pipeline.export.int8.models import make_model, run
 
 
@@ -26,13 +26,15 @@ def test_correction_finds_by_how_much_confidence_was_compressed(
     seed: int, factor: float, temperature: float
 ) -> None:
     exact = make_answers(seed)
-    served = softmax(exact.logits * factor, temperature)
+    served = CLASSIFICATION.probabilities(exact.logits * factor, temperature)
     assert correction(served, exact, temperature) == pytest.approx(factor, rel=1e-3)
 
 
 def test_correction_is_one_when_nothing_changed() -> None:
     exact = make_answers(0)
-    assert correction(softmax(exact.logits, 1.7).astype(np.float32), exact, 1.7) == pytest.approx(1, abs=1e-4)
+    assert correction(
+        CLASSIFICATION.probabilities(exact.logits, 1.7).astype(np.float32), exact, 1.7
+    ) == pytest.approx(1, abs=1e-4)
 
 
 def divided(temperature: float) -> bytes:

@@ -88,7 +88,7 @@ def test_ranges_of_pictures_are_of_the_batch_alone() -> None:
 
 @pytest.mark.parametrize(("typical", "expected"), [(None, 10), (7, 7), (500, 20)])
 def test_ranges_of_texts_reach_up_to_the_longest(typical: int | None, expected: int) -> None:
-    assert ranges_for(text_spec, typical_tokens=typical)["sequence"] == Range(1, expected, 20)
+    assert ranges_for(text_spec, typical=typical)["sequence"] == Range(1, expected, 20)
 
 
 @pytest.mark.parametrize("lengths", [(0, 1, 2), (2, 1, 3), (1, 4, 3), (-1, -1, -1)])

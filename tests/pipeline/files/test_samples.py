@@ -18,7 +18,8 @@ def make(folder: Path) -> list[Sample]:
         ('q".png', "x", "validation"),
     ):
         (folder / name).write_bytes(name.encode())
-        made.append(Sample(str(folder / name), label, split, hashlib.sha256(name.encode()).hexdigest()))  # type: ignore[arg-type]
+        sha256 = hashlib.sha256(name.encode()).hexdigest()
+        made.append(Sample(str(folder / name), label, split, sha256))  # type: ignore[arg-type]
     return made
 
 

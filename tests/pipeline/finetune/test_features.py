@@ -12,8 +12,8 @@ from pipeline.machine.settings import Settings
 from pipeline.modalities.image import training as image
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.network import ImageClassifier, Normalisation, create_network
-from pipeline.modalities.modality import Pretrained
-from pipeline.recipe.sections import ImageAugment
+from pipeline.modalities.image.recipe import ImageAugment
+from pipeline.modalities.training import Pretrained
 from serving.model.inputs.image.pixels import ImagePreprocessor
 from serving.model.inputs.image.spec import ImageInputSpec
 from tests.conftest import TINY

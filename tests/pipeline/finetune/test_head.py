@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from pipeline.finetune.head import train_head
-from pipeline.finetune.stage import class_weights
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -27,27 +26,3 @@ def test_train_head_keeps_weights_small_when_a_feature_is_almost_never_active() 
     features[::97, 7] = 1e-4
     head = train_head((features[:200], targets[:200]), (features[200:], targets[200:]), balanced=True)
     assert np.abs(head.weight[:, 7]).max() < np.abs(head.weight[:, 0]).max()
-
-
-def test_class_weights_have_a_mean_of_one_over_the_samples() -> None:
-    targets = np.array([0] * 75 + [1] * 25)
-    weights = class_weights(targets, 2, "balanced")
-    assert weights is not None
-    assert weights[targets].mean() == pytest.approx(1)
-    assert weights[1] / weights[0] == pytest.approx(3)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "choice", "weighted"),
-    [
-        ((60, 40), "auto", False),
-        ((61, 40), "auto", True),
-        ((90, 10), "none", False),
-        ((50, 50), "balanced", True),
-    ],
-)
-def test_class_weights_are_given_when_unbalanced_or_asked_for(
-    sizes: tuple[int, int], choice: str, weighted: bool
-) -> None:
-    targets = np.repeat([0, 1], sizes)
-    assert (class_weights(targets, 2, choice) is not None) is weighted

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,15 +9,18 @@ import torch
 from torch import nn
 
 from pipeline.errors import GraftError
-from pipeline.finetune.loop import Split, Trainer, warmup_cosine
-from pipeline.machine.settings import Settings
+from pipeline.finetune.loop import Outcome, train, warmup_cosine
+from pipeline.finetune.plan import Plan
+from pipeline.finetune.prepared import Prepared, Split
+from pipeline.finetune.strategies.full import Full
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.network import ImageClassifier, Normalisation
+from pipeline.modalities.image.recipe import ImageAugment
+from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.tensors import hash_tensors
-from pipeline.recipe.sections import ImageAugment, ImageFinetune
+from pipeline.tasks.classification import CLASSIFICATION
 
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-CPU = Settings("cpu", "fp32", threads=2, why="test")
 
 
 class Small(nn.Module):
@@ -42,67 +46,100 @@ def split(count: int, seed: int) -> Split:
     return Split(ImageExamples(pixels, ImageAugment()), targets)
 
 
-def trainer(seed: int = 0, **changes: object) -> Trainer:
+PLAN = Plan(
+    epochs=4,
+    batch_size=8,
+    learning_rate=0.02,
+    layer_decay=1.0,
+    weight_decay=0.05,
+    warmup=0.1,
+    label_smoothing=0.1,
+    freeze_batch_norm=False,
+    batch_by_length=False,
+    device="cpu",
+    precision="fp32",
+    seed=0,
+)
+
+
+def prepared(validation: Split | None = None, samples: int = 64) -> Prepared:
     torch.manual_seed(0)
-    options = {"epochs": 4, "batch_size": 8, "learning_rate": 0.02} | changes
-    return Trainer(
-        ImageClassifier(Small(), HALF), ImageFinetune.model_validate(options), CPU, seed, None, "pictures"
+    classifier, chosen = ImageClassifier(Small(), HALF), validation or split(32, 2)
+    return Prepared(
+        classifier=classifier,
+        train=split(samples, 1),
+        validation=chosen,
+        start_logits=compute_logits(classifier, chosen.examples, "cpu", "start", "pictures"),
+        head_penalty=0.4,
+        class_weights=None,
+        task=CLASSIFICATION,
+        unit="pictures",
     )
 
 
-def fit(built: Trainer, validation: Split | None = None):
-    chosen = validation or split(32, 2)
-    return built.fit(split(64, 1), chosen, built.logits(chosen.examples))
+def fit(start: Prepared | None = None, **changes: object) -> Outcome:
+    return train(start or prepared(), replace(PLAN, **changes), Full())
 
 
-def test_fit_learns_and_keeps_the_best_epoch_by_validation_loss() -> None:
-    outcome = fit(trainer())
+def test_train_learns_and_keeps_the_best_epoch_by_validation_loss() -> None:
+    outcome = fit()
     losses = [epoch.validation_loss for epoch in outcome.epochs]
-    assert len(losses) == 5
+    assert [epoch.epoch for epoch in outcome.epochs] == [0, 1, 2, 3, 4]
     assert outcome.best_epoch == int(np.argmin(losses)) > 0
     assert outcome.epochs[outcome.best_epoch].validation_accuracy > 0.9
 
 
-def test_fit_returns_the_weights_and_logits_of_the_best_epoch() -> None:
-    built, validation = trainer(), split(32, 2)
-    outcome = fit(built, validation)
-    built.model.load_state_dict(outcome.state)
-    assert np.allclose(built.logits(validation.examples), outcome.validation_logits, atol=1e-6)
+def test_train_returns_the_weights_and_logits_of_the_best_epoch() -> None:
+    start = prepared()
+    outcome = fit(start)
+    start.classifier.saved().load_state_dict(outcome.state)
+    logits = compute_logits(start.classifier, start.validation.examples, "cpu", "again", "pictures")
+    assert np.allclose(logits, outcome.validation_logits, atol=1e-6)
 
 
-def test_fit_keeps_the_start_when_training_makes_it_worse() -> None:
-    built = trainer(learning_rate=50.0, warmup=0.0)
-    before = hash_tensors(built.model.state_dict())
-    wrong = Split(
-        split(32, 2).examples, 1 - split(32, 2).targets
-    )  # the better it learns, the worse it is on these
-    outcome = fit(built, wrong)
+def test_train_keeps_the_start_when_training_makes_it_worse() -> None:
+    # The better it learns, the worse it is on targets that are turned around.
+    start = prepared(Split(split(32, 2).examples, 1 - split(32, 2).targets))
+    before = hash_tensors(start.classifier.saved().state_dict())
+    outcome = fit(start, learning_rate=50.0, warmup=0.0)
     assert outcome.best_epoch == 0
     assert hash_tensors(outcome.state) == before
+    assert np.array_equal(outcome.validation_logits, start.start_logits)
 
 
-def test_fit_stops_with_the_remedy_when_training_diverges() -> None:
+def test_train_stops_with_the_remedy_when_training_diverges() -> None:
     with pytest.raises(GraftError, match=r"Lower finetune\.learning_rate \(now 1e\+30\)"):
-        fit(trainer(learning_rate=1e30, warmup=0.0))
+        fit(learning_rate=1e30, warmup=0.0)
 
 
-def test_fit_gives_the_same_weights_when_seed_is_the_same_and_others_when_not() -> None:
-    hashes = [hash_tensors(fit(trainer(seed)).state) for seed in (0, 0, 1)]
+def test_train_gives_the_same_weights_when_seed_is_the_same_and_others_when_not() -> None:
+    hashes = [hash_tensors(fit(seed=seed).state) for seed in (0, 0, 1)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_fit_leaves_batch_statistics_alone_when_frozen() -> None:
-    frozen, trained = (
-        fit(trainer(batch_norm=choice)).state["body.1.running_mean"] for choice in ("frozen", "train")
-    )
+def test_train_leaves_batch_statistics_alone_when_frozen() -> None:
+    frozen, trained = (fit(freeze_batch_norm=frozen).state["body.1.running_mean"] for frozen in (True, False))
     assert torch.equal(frozen, torch.zeros(4))
     assert not torch.equal(trained, torch.zeros(4))
 
 
-def test_fit_trains_when_there_are_fewer_samples_than_a_batch() -> None:
-    built, validation = trainer(batch_size=256), split(8, 2)
-    outcome = built.fit(split(12, 1), validation, built.logits(validation.examples))
+def test_train_trains_when_there_are_fewer_samples_than_a_batch() -> None:
+    outcome = fit(prepared(samples=12), batch_size=256)
     assert outcome.epochs[-1].train_loss is not None
+
+
+def test_train_heeds_class_weights() -> None:
+    def lead_of_first_class(*weights: float) -> float:
+        start = replace(prepared(), class_weights=np.array(weights, np.float32))
+        fit(start, epochs=1)
+        logits = compute_logits(start.classifier, start.validation.examples, "cpu", "lead", "pictures")
+        return float((logits[:, 0] - logits[:, 1]).mean())
+
+    assert lead_of_first_class(1.9, 0.1) > lead_of_first_class(0.1, 1.9)
+
+
+def test_train_shuffles_when_samples_have_no_lengths_to_batch_by() -> None:
+    assert hash_tensors(fit(batch_by_length=True).state) == hash_tensors(fit().state)
 
 
 def test_warmup_cosine_rises_then_falls_to_nothing() -> None:

@@ -2,24 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from pipeline.measures.calibration import (
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
     reliability,
-    softmax,
 )
+from pipeline.tasks.classification import CLASSIFICATION
 
-
-@given(arrays(np.float32, (4, 3), elements=st.floats(-50, 50, width=32)), st.floats(0.1, 10))
-def test_softmax_equals_torch(logits: np.ndarray, temperature: float) -> None:
-    reference = torch.softmax(torch.from_numpy(logits).double() / temperature, dim=1).numpy()
-    assert np.allclose(softmax(logits, temperature), reference, atol=1e-12)
+softmax = CLASSIFICATION.probabilities
 
 
 @settings(max_examples=20, deadline=None)

@@ -8,7 +8,7 @@ from torchvision.transforms.functional import to_pil_image
 from pipeline.errors import GraftError
 from pipeline.modalities.image.augment import augment
 from pipeline.modalities.image.network import Normalisation, create_network, describe_input, to_input
-from pipeline.recipe.sections import Image, ImageAugment
+from pipeline.modalities.image.recipe import Image, ImageAugment
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -13,11 +13,11 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.modalities.image.network import create_pretrained, describe_input, to_input
+from pipeline.modalities.image.recipe import Image as ImageSection
+from pipeline.modalities.image.recipe import ImageBackbone
 from pipeline.modalities.image.weights import fit_weights, read_weights
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.recipe.reading import load_recipe
-from pipeline.recipe.sections import Image as ImageSection
-from pipeline.recipe.sections import ImageBackbone
 from serving.model.inputs.image.pixels import decode_image
 from tests.conftest import ROOT, TINY
 

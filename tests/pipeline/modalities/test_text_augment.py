@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import GraftError
 from pipeline.modalities.text.augment import Augmenter, create_augmenter
+from pipeline.modalities.text.recipe import TextAugment
 from pipeline.modalities.text.wordnet import load_wordnet
-from pipeline.recipe.sections import TextAugment
 
 texts = st.lists(
     st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=8), min_size=1, max_size=30

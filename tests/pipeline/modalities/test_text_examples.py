@@ -9,8 +9,8 @@ import torch
 
 from pipeline.modalities.text.examples import TextExamples
 from pipeline.modalities.text.pretrained import load_encoder
+from pipeline.modalities.text.recipe import TextAugment, TextBackbone
 from pipeline.modalities.text.training import decode_examples
-from pipeline.recipe.sections import TextAugment, TextBackbone
 from serving.model.files import FileRef
 from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.inputs.text.tokens import TextPreprocessor

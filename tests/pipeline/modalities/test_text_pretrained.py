@@ -11,9 +11,9 @@ import torch
 
 from pipeline.errors import GraftError
 from pipeline.modalities.text.pretrained import load_encoder
+from pipeline.modalities.text.recipe import TextBackbone
 from pipeline.modalities.text.training import load_pretrained
 from pipeline.recipe.reading import parse_recipe
-from pipeline.recipe.sections import TextBackbone
 from tests.encoders import KINDS, make_encoder, text_recipe
 
 

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from pipeline.package import stage
+from pipeline.package.carried import carried_files
 from pipeline.package.describing import list_labels
-from pipeline.package.stage import _carried_files, _requirements, _version
+from pipeline.package.stage import _requirements, _version
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.manifest import Defaults
 from serving.server.settings import Settings
@@ -86,7 +87,7 @@ def test_bento_carries_just_the_files_that_packaging_looks_at(tags: dict[str, st
         for path in source.rglob("*")
         if path.is_file() and path.suffix not in {".txt", ".pyc"}
     }
-    assert carried == {path.relative_to(ROOT / "serving") for path in _carried_files()}
+    assert carried == {path.relative_to(ROOT / "serving") for path in carried_files()}
 
 
 def test_model_in_the_store_is_the_bundle(tiny_run: Path, tags: dict[str, str]) -> None:

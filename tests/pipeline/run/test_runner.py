@@ -49,8 +49,9 @@ def test_run_all_redoes_what_depends_on_a_changed_section(run_folder: Path) -> N
         ("data/samples.csv", "data"),
         ("checkpoint/model.safetensors", "finetune"),
         ("evaluate/metrics.json", "evaluate"),
-        ("bundle/model.onnx", "export"),
-        ("bundle/manifest.json", "export"),
+        ("export/model.onnx", "export"),
+        ("bundle/model.onnx", "verify"),
+        ("bundle/manifest.json", "verify"),
         ("bundle/receipts/onnx-fp32.json", "verify"),
         ("package/bento.json", "package"),
     ],
@@ -152,6 +153,15 @@ def test_run_all_removes_what_a_killed_command_left(run_folder: Path) -> None:
     redone(run_folder)
     assert not list(run_folder.rglob(".*partial"))
     assert not (run_folder / ".decoded-train.npy").exists()
+
+
+def test_run_all_puts_in_place_what_a_killed_command_had_finished(run_folder: Path) -> None:
+    """A kill between the two renames, and one before them: neither loses a folder."""
+    (run_folder / "bundle").rename(run_folder / ".bundle.ready")
+    shutil.copytree(run_folder / "checkpoint", run_folder / ".checkpoint.ready")
+    (run_folder / "checkpoint" / "model.safetensors").write_bytes(b"an older one")
+    assert redone(run_folder) == []
+    assert not [path for path in run_folder.iterdir() if path.suffix in {".ready", ".old"}]
 
 
 def test_checkpoint_is_the_same_when_the_feature_cache_is_cold(

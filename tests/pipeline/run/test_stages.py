@@ -1,28 +1,98 @@
-"""What a stage's result depends on: of the source files, those that make it, and no others."""
+"""The table of stages: their order and names, what each leaves for the next, and that it is light."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 
-from pipeline.run.stages import ROOT, STAGES, Stage, hash_code
+from pipeline.cli.main import COMMANDS
+from pipeline.errors import GraftError
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import Sample, write_samples
+from pipeline.modalities.image.recipe import ImageRecipe
+from pipeline.recipe.reading import parse_recipe
+from pipeline.recipe.stage import Stage
+from pipeline.run.imports import source_path
+from pipeline.run.stages import STAGES
+from tests.conftest import ROOT, recipe_document
+
+HEAVY = {
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "PIL",
+    "scipy",
+    "sklearn",
+    "timm",
+    "tokenizers",
+    "torch",
+    "transformers",
+}
+
+
+def test_stages_are_carried_out_in_the_order_that_each_needs() -> None:
+    assert [stage.name for stage in STAGES] == ["data", "finetune", "evaluate", "export", "verify", "package"]
+
+
+def test_every_stage_is_a_command_and_the_commands_name_them_in_the_same_order() -> None:
+    names = {stage.name for stage in STAGES}
+    assert [command for command in COMMANDS if command in names] == [stage.name for stage in STAGES]
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-def test_stage_names_code_that_is_there(stage: Stage) -> None:
-    """A file that was moved away would count as one that never changes."""
-    empty = hash_code(())
-    assert [place for place in stage.code if hash_code((place,)) == empty] == []
+def test_stage_is_defined_beside_its_work(stage: Stage) -> None:
+    module, _, function = stage.work.partition(":")
+    assert module.startswith(f"pipeline.{stage.name}.")
+    path = source_path(module)
+    assert path is not None
+    assert f"\ndef {function}(" in path.read_text()
+    assert (path.parent / "definition.py").is_file()
 
 
-@pytest.mark.parametrize("stage", STAGES[:-1], ids=lambda stage: stage.name)
-def test_no_result_before_the_package_depends_on_the_server_or_the_client(stage: Stage) -> None:
-    wings = {place.split("/")[1] for place in stage.code if place.startswith("serving")}
-    assert wings <= {"model"}
-    assert (ROOT / "serving" / "model").is_dir()
+def make_run(folder: Path) -> RunFolder:
+    """A run's folder with a file wherever a stage reads one; only its table of samples is real."""
+    run = RunFolder(folder)
+    write_samples(run, [Sample("a.png", "bars", "train", sha256="0" * 64)])
+    weights, card = run.checkpoint / "model.safetensors", run.checkpoint / "checkpoint.json"
+    for path in (run.audit, weights, card, run.reference, run.model, run.made, run.receipt):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"before")
+    return run
 
 
-def test_training_depends_on_decoding_and_not_on_what_a_page_says() -> None:
-    (finetune,) = [stage for stage in STAGES if stage.name == "finetune"]
-    of_inputs = [place for place in finetune.code if place.startswith("serving")]
-    assert "serving/model/inputs/image/pixels.py" in of_inputs
-    assert not any(place.endswith(("kind.py", "registry.py")) for place in of_inputs)
+@pytest.mark.parametrize(("stage", "following"), pairwise(STAGES), ids=lambda stage: stage.name)
+def test_what_a_stage_leaves_is_an_input_of_the_next(stage: Stage, following: Stage, tmp_path: Path) -> None:
+    run, weights = make_run(tmp_path / "run"), tmp_path / "weights.safetensors"
+    weights.touch()
+    recipe = parse_recipe(recipe_document(tmp_path, weights))
+    before = following.inputs(recipe, run)
+    for path in stage.outputs(run):
+        if path == run.samples:
+            write_samples(run, [Sample("a.png", "plain", "train", sha256="0" * 64)])
+        elif path != run.contents:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"after")
+    assert following.inputs(recipe, run) != before
+    assert json.dumps(before) != json.dumps(following.inputs(recipe, run))
+
+
+def test_importing_the_stages_loads_nothing_heavy() -> None:
+    code = "import sys, pipeline.run.stages; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert HEAVY & set(done.stdout.split()) == set()
+    assert "pydantic" in done.stdout.split()
+
+
+def test_execute_imports_the_work_and_passes_it_recipe_and_run(tmp_path: Path) -> None:
+    nothing = Stage("nothing", "tests.pipeline.run.test_stages:refuse", lambda *_: {}, lambda _: [])
+    with pytest.raises(GraftError, match="recipe of run"):
+        nothing.execute(ImageRecipe.model_construct(name="recipe"), RunFolder(tmp_path / "run"))
+
+
+def refuse(recipe: ImageRecipe, run: RunFolder) -> None:
+    raise GraftError(f"{recipe.name} of {run.root.name}")

@@ -16,13 +16,14 @@ from pipeline.export.stage import export
 from pipeline.files.layout import RunFolder
 from pipeline.recipe.reading import load_recipe
 from pipeline.recipe.sections import Recipe
-from pipeline.verify import publish
+from pipeline.verify import judge
 from pipeline.verify.stage import verify
-from serving.model import predictor
+from serving.model import scorer
 from serving.model.bundle import open_bundle
 from serving.model.errors import BundleError, ProviderError
 from serving.model.files import hash_file
 from serving.model.predictor import load_predictor
+from serving.model.receipt import Speedup
 from serving.model.runtimes import plan
 from serving.model.runtimes.onnx import OnnxSession
 from tests.pipeline.export.test_tensorrt import FakeTensorRT
@@ -53,9 +54,9 @@ def stand_in(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt, "read_machine", lambda: HERE)
     monkeypatch.setattr(tensorrt, "require", lambda _: None)
     monkeypatch.setattr(plan, "read_machine", lambda: HERE)
-    monkeypatch.setattr(publish, "open_session", open_session)
-    monkeypatch.setattr(predictor, "open_session", open_session)
-    monkeypatch.setattr(publish, "measure_speedup", lambda *_: {"median": 2.0, "low": 2.0, "high": 2.0})
+    monkeypatch.setattr(scorer, "open_session", open_session)
+    speedup = Speedup(median=2.0, low=2.0, high=2.0, samples=1)
+    monkeypatch.setattr(judge, "measure_speedup", lambda *_: speedup)
 
 
 @pytest.fixture(scope="module")

@@ -14,21 +14,21 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from pipeline.artifacts.checkpoint import read_card
 from pipeline.artifacts.limits import LIMITS
 from pipeline.export.temperature import scale_temperature
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
-from pipeline.measures.calibration import softmax
-from pipeline.measures.reference import Answers, Reference, read_reference
-from pipeline.verify.receipt import build_receipt, compare
+from pipeline.measures.reference import Answers, Reference
+from pipeline.tasks.classification import CLASSIFICATION
+from pipeline.verify.comparison import compare
 from pipeline.verify.scoring import BATCH_SIZES, Scores
 from serving.model.bundle import open_bundle
 from serving.model.errors import BundleError
-from serving.model.files import hash_file
 from serving.model.inputs.image.pixels import ImagePreprocessor
 from serving.model.inputs.item import Item
-from serving.model.manifest import hash_labels
-from serving.model.predictor import Predictor, load_predictor
+from serving.model.scorer import Scorer
+from tests.pipeline.verify.receipts import failed, load, receipt_of
 
 pytestmark = pytest.mark.slow
 
@@ -38,35 +38,15 @@ def run(tiny_run: Path, tmp_path: Path) -> RunFolder:
     return RunFolder(Path(shutil.copytree(tiny_run, tmp_path / "run")))
 
 
-def receipt_of(run: RunFolder, predictor: Predictor | None = None, tier: str = "fp32") -> dict[str, object]:
-    loaded = predictor or load_predictor(run.bundle, require_receipts=False)
-    originals = {sample.sha256: sample for sample in read_samples(run)}
-    return build_receipt(loaded, originals, read_reference(run.reference), LIMITS[tier])
-
-
-def failed(receipt: dict[str, object]) -> set[str]:
-    json.dumps(receipt, allow_nan=False)
-    assert receipt["passed"] is (not any(not check["passed"] for check in receipt["checks"]))
-    return {check["name"] for check in receipt["checks"] if not check["passed"]}
-
-
 def edit_manifest(run: RunFolder, **changes: object) -> None:
     path = run.bundle / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def put_model(run: RunFolder, content: bytes) -> None:
-    """Another ONNX file, as a faulty export would write it: hash and manifest included."""
-    run.model.write_bytes(content)
-    manifest = json.loads((run.bundle / "manifest.json").read_text())
-    artifact = manifest["artifacts"][0] | {"sha256": hash_file(run.model), "receipt": None}
-    edit_manifest(run, artifacts=[artifact])
-
-
 def rewrite(run: RunFolder, change: Callable[[onnx.ModelProto], None]) -> None:
     model = onnx.load(run.model)
     change(model)
-    put_model(run, model.SerializeToString())
+    run.model.write_bytes(model.SerializeToString())
 
 
 def scale_weights(factor: float, shape: tuple[int, ...] | None = None) -> Callable[[onnx.ModelProto], None]:
@@ -155,10 +135,10 @@ def test_receipt_passes_when_the_export_is_healthy(run: RunFolder) -> None:
 
 # What an export can do to the file: the fault, and what has to notice it.
 FILE_FAULTS: dict[str, tuple[Callable[[onnx.ModelProto], None], set[str]]] = {
-    "another run's weights under the same names": (train_otherwise, {"max_abs_logits", "mean_kl"}),
-    "weights a thousandth off": (scale_weights(1.001), {"max_abs_logits"}),
-    "wrong mean and deviation": (scale_weights(1.02, shape=(3,)), {"max_abs_logits"}),
-    "x255 missing": (forget_255, {"max_abs_logits"}),
+    "another run's weights under the same names": (train_otherwise, {"max_scaled_logits", "mean_kl"}),
+    "weights a thousandth off": (scale_weights(1.001), {"max_scaled_logits"}),
+    "wrong mean and deviation": (scale_weights(1.02, shape=(3,)), {"max_scaled_logits"}),
+    "x255 missing": (forget_255, {"max_scaled_logits"}),
     "frozen batch dimension": (freeze_batch, {"does_not_run"}),
     "output depends on the batch": (depend_on_batch, {"batch_difference"}),
     "float16 overflow": (overflow_half, {"not_finite"}),
@@ -177,7 +157,7 @@ def test_receipt_fails_when_the_file_is_faulty(run: RunFolder, name: str) -> Non
     [("fp32", 0.99), ("fp32", 1.01), ("fp16", 1.05), ("bf16", 0.95), ("int8", 0.9), ("int8", 2.0)],
 )
 def test_receipt_fails_when_the_temperature_is_wrong(run: RunFolder, tier: str, factor: float) -> None:
-    put_model(run, scale_temperature(run.model.read_bytes(), factor))
+    run.model.write_bytes(scale_temperature(run.model.read_bytes(), factor))
     receipt = receipt_of(run, tier=tier)
     assert "confidence_error" in failed(receipt)
     assert receipt["confidence"] == pytest.approx(1 / factor, rel=1e-3)
@@ -226,15 +206,15 @@ def test_receipt_of_a_rounded_artifact_fails_too_when_serving_is_faulty(
     assert failed(receipt_of(run, faulty(run, **SERVING_FAULTS[name]), tier=tier))
 
 
-def faulty(run: RunFolder, **methods: Callable[[np.ndarray], np.ndarray]) -> Predictor:
-    predictor = load_predictor(run.bundle, require_receipts=False)
-    decode, score = predictor.decode, predictor.score
+def faulty(run: RunFolder, **methods: Callable[[np.ndarray], np.ndarray]) -> Scorer:
+    scorer = load(run)
+    decode, score = scorer.decode, scorer.score
     change_item, change_rows = methods.get("decode"), methods.get("score")
     if change_item:
-        predictor.decode = lambda data: Item(change_item(decode(data).array))
+        scorer.decode = lambda data: Item(change_item(decode(data).array))
     if change_rows:
-        predictor.score = lambda arrays: change_rows(score(arrays))
-    return predictor
+        scorer.score = lambda arrays: change_rows(score(arrays))
+    return scorer
 
 
 SERVING_FAULTS = {
@@ -262,16 +242,14 @@ def test_receipt_fails_when_serving_is_faulty(run: RunFolder, name: str) -> None
     [{"interpolation": "lanczos"}, {"interpolation": "nearest"}, {"crop_pct": 0.8}, {"crop_mode": "squash"}],
 )
 def test_receipt_fails_when_pictures_are_resized_otherwise(run: RunFolder, change: dict[str, object]) -> None:
-    predictor = load_predictor(run.bundle)
-    assert all(getattr(predictor.manifest.input, key) != value for key, value in change.items())
-    predictor.preprocessor = ImagePreprocessor(predictor.manifest.input.model_copy(update=change))
-    assert "max_abs_logits" in failed(receipt_of(run, predictor))
+    scorer, spec = load(run), read_card(run.checkpoint).input
+    assert all(getattr(spec, key) != value for key, value in change.items())
+    scorer.preprocessor = ImagePreprocessor(spec.model_copy(update=change))
+    assert "max_scaled_logits" in failed(receipt_of(run, scorer))
 
 
-def test_receipt_fails_when_the_manifest_permutes_the_labels(run: RunFolder) -> None:
-    labels = ["plain", "bars"]
-    edit_manifest(run, labels=labels, labels_sha256=hash_labels(labels))
-    assert failed(receipt_of(run)) == {"wrong_labels"}
+def test_receipt_fails_when_the_labels_are_permuted(run: RunFolder) -> None:
+    assert failed(receipt_of(run, labels=("plain", "bars"))) == {"wrong_labels"}
 
 
 @pytest.mark.parametrize("labels", [["plain", "bars"], ["bars"], ["bars", "plain", "other"]])
@@ -305,16 +283,18 @@ def test_compare_finds_no_difference_when_the_model_is_surer_than_float32_can_sa
     scaled = torch.from_numpy(logits) / 0.2
     reference = as_reference(logits, logits.argmax(axis=1), 0.2)
     measured = compare(same(torch.softmax(scaled, dim=1).numpy()), reference, LIMITS["fp32"])
-    assert measured["max_abs_logits"] < 1e-4
+    assert measured.max_abs_logits < 1e-4
 
 
 def test_compare_finds_no_difference_when_there_is_none() -> None:
     logits = np.random.default_rng(0).normal(0, 4, (50, 3)).astype(np.float32)
     reference = as_reference(logits, np.arange(50) % 3, 1.7)
-    measured = compare(same(softmax(logits, 1.7).astype(np.float32)), reference, LIMITS["fp32"])
-    assert measured["max_abs_logits"] < 1e-5
-    assert abs(measured["mean_kl"]) < 1e-8
-    assert measured["metric_drop"] == 0
+    measured = compare(
+        same(CLASSIFICATION.probabilities(logits, 1.7).astype(np.float32)), reference, LIMITS["fp32"]
+    )
+    assert measured.max_abs_logits < 1e-5
+    assert abs(measured.mean_kl) < 1e-8
+    assert measured.metric_drop == 0
 
 
 def test_compare_lets_a_tie_fall_either_way() -> None:
@@ -323,32 +303,32 @@ def test_compare_lets_a_tie_fall_either_way() -> None:
         np.float32
     )
     targets = logits.argmax(axis=1)
-    rows = softmax(logits, 1.0)
+    rows = CLASSIFICATION.probabilities(logits, 1.0)
     rows[0] = rows[0, ::-1]
     answers = Answers(logits, targets, ["00" * 32] * len(logits))
     measured = compare(
         same(rows.astype(np.float32)), Reference(answers, answers, 1.0, ("a", "b")), LIMITS["fp32"]
     )
-    assert measured["agreeing"] == len(logits) - 1
-    assert (measured["agreement"], measured["ties"], measured["metric_drop"]) == (1.0, 1, 0.0)
-    assert measured["metrics_difference"]["accuracy"]["value"] < 0, "it is reported all the same"
+    assert measured.agreeing == len(logits) - 1
+    assert (measured.agreement, measured.ties, measured.metric_drop) == (1.0, 1, 0.0)
+    assert measured.metrics_difference["accuracy"].value < 0, "it is reported all the same"
 
 
 def test_compare_finds_batches_of_another_length() -> None:
     logits = np.random.default_rng(0).normal(0, 4, (50, 3)).astype(np.float32)
-    rows = softmax(logits, 1.7).astype(np.float32)
+    rows = CLASSIFICATION.probabilities(logits, 1.7).astype(np.float32)
     measured = compare(
         replace(same(rows), batched={2: rows[::2]}),
         as_reference(logits, np.arange(50) % 3, 1.7),
         LIMITS["fp32"],
     )
-    assert (measured["shape"], measured["expected_shape"]) == ([25, 3], [50, 3])
+    assert (measured.shape, measured.expected_shape) == ((25, 3), (50, 3))
 
 
 def test_compare_counts_a_flip_between_batches_only_where_the_answer_is_clear() -> None:
     logits = np.array([[5.0, 0.0, 0.0], [1e-6, 0.0, -3.0], [0.0, 0.0, 4.0], [0.0, 4.0, 0.0]], np.float32)
-    rows = softmax(logits, 1.0).astype(np.float32)
+    rows = CLASSIFICATION.probabilities(logits, 1.0).astype(np.float32)
     flipped = np.concatenate([rows[:2, [1, 0, 2]], rows[2:]])
     reference = as_reference(logits, np.array([0, 0, 2, 1]), 1.0)
     measured = compare(replace(same(rows), batched={2: flipped}), reference, LIMITS["fp32"])
-    assert measured["batch_flips"] == 1
+    assert measured.batch_flips == 1

@@ -16,6 +16,8 @@ from pipeline.files.samples import read_samples
 from pipeline.measures.reference import read_reference
 from pipeline.verify.originals import find_originals
 from pipeline.verify.recheck import recheck
+from serving.model.files import hash_file
+from serving.model.scorer import Scorer
 from tests.conftest import run_graft
 
 pytestmark = pytest.mark.slow
@@ -50,23 +52,17 @@ def test_recheck_passes_from_the_bundle_and_a_folder_of_files_in_any_order(
 def test_recheck_fails_when_the_machine_answers_otherwise(
     bundle: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serving.model.predictor import Predictor
-
-    score = Predictor.score
-    monkeypatch.setattr(
-        Predictor, "score", lambda self, arrays: score(self, [array // 2 for array in arrays])
-    )
+    score = Scorer.score
+    monkeypatch.setattr(Scorer, "score", lambda self, arrays: score(self, [array // 2 for array in arrays]))
     found = recheck(bundle, pictures)
     assert found.passed is False
-    with pytest.raises(GateFailedError, match=r"onnx-fp32: .*max_abs_logits is"):
+    with pytest.raises(GateFailedError, match=r"onnx-fp32: .*max_scaled_logits is"):
         found.require_passed(bundle)
     assert "! " in found.to_text()
 
 
 def test_recheck_names_what_this_machine_cannot_run(bundle: Path, pictures: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
-    from serving.model.files import hash_file
-
     receipt = json.loads((bundle / "receipts/onnx-fp32.json").read_text()) | {
         "artifact": "cuda-fp32",
         "runtime": "onnxruntime-cuda",

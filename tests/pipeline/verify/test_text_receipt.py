@@ -12,21 +12,22 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from pipeline.artifacts.limits import LIMITS
+from pipeline.artifacts.checkpoint import read_card
+from pipeline.artifacts.states import read_states
 from pipeline.export.stage import export
 from pipeline.files.layout import RunFolder
-from pipeline.files.samples import read_samples
-from pipeline.measures.reference import read_reference
 from pipeline.recipe.reading import load_recipe
-from pipeline.recipe.sections import Export
-from pipeline.verify import publish as publishing
-from pipeline.verify.publish import Publisher
-from pipeline.verify.receipt import build_receipt
+from pipeline.recipe.sections import LimitChanges
+from pipeline.verify import judge
+from pipeline.verify.stage import verify
 from serving.model.bundle import open_bundle
 from serving.model.errors import BundleError
+from serving.model.files import FileRef
 from serving.model.inputs.item import Item
 from serving.model.inputs.text.tokens import TextPreprocessor
-from serving.model.predictor import Predictor, load_predictor
+from serving.model.predictor import load_predictor
+from serving.model.receipt import Speedup
+from tests.pipeline.verify.receipts import load, receipt_of
 
 pytestmark = pytest.mark.slow
 
@@ -34,18 +35,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def run(text_run: Path, tmp_path: Path) -> RunFolder:
     return RunFolder(Path(shutil.copytree(text_run, tmp_path / "run")))
-
-
-def originals_of(run: RunFolder):
-    return {sample.sha256: sample for sample in read_samples(run)}
-
-
-def receipt_of(run: RunFolder, predictor: Predictor) -> dict[str, object]:
-    return build_receipt(predictor, originals_of(run), read_reference(run.reference), LIMITS["fp32"])
-
-
-def failed(receipt: dict[str, object]) -> set[str]:
-    return {check["name"] for check in receipt["checks"] if not check["passed"]}
 
 
 class Changed:
@@ -67,21 +56,21 @@ class Changed:
 
 
 def test_receipt_of_a_healthy_text_model_repeats_itself(run: RunFolder) -> None:
-    receipt = receipt_of(run, load_predictor(run.bundle))
+    receipt = receipt_of(run)
     assert receipt["passed"] is True
     assert receipt == json.loads(run.receipt.read_text())
     assert receipt["batch_difference"] < 1e-5
 
 
 def test_receipt_does_not_depend_on_what_fills_the_padding(run: RunFolder) -> None:
-    predictor = load_predictor(run.bundle)
-    predictor.preprocessor = Changed(
-        predictor.preprocessor,
+    scorer = load(run)
+    scorer.preprocessor = Changed(
+        scorer.preprocessor,
         collate=lambda feeds: (
             feeds | {"input_ids": np.where(feeds["attention_mask"] == 0, 7, feeds["input_ids"])}
         ),
     )
-    assert receipt_of(run, predictor)["passed"] is True
+    assert receipt_of(run, scorer)["passed"] is True
 
 
 FAULTS = {
@@ -104,9 +93,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_receipt_fails_when_texts_are_fed_wrongly(run: RunFolder, name: str) -> None:
-    predictor = load_predictor(run.bundle)
-    predictor.preprocessor = Changed(predictor.preprocessor, **FAULTS[name])
-    assert receipt_of(run, predictor)["passed"] is False
+    scorer = load(run)
+    scorer.preprocessor = Changed(scorer.preprocessor, **FAULTS[name])
+    assert receipt_of(run, scorer)["passed"] is False
 
 
 def other_tokenizer(run: RunFolder) -> bytes:
@@ -128,28 +117,20 @@ def test_bundle_is_refused_when_its_tokenizer_is_another(run: RunFolder) -> None
 
 def test_receipt_fails_when_the_tokenizer_is_another_models_under_its_own_hash(run: RunFolder) -> None:
     content = other_tokenizer(run)
-    (run.bundle / "tokenizer.json").write_bytes(content)
-    manifest = json.loads((run.bundle / "manifest.json").read_text())
-    manifest["input"]["tokenizer"]["sha256"] = hashlib.sha256(content).hexdigest()
-    (run.bundle / "manifest.json").write_text(json.dumps(manifest))
-    assert receipt_of(run, load_predictor(run.bundle, require_receipts=False))["passed"] is False
+    spec = read_card(run.checkpoint).input
+    file = FileRef(file=spec.tokenizer.file, sha256=hashlib.sha256(content).hexdigest())
+    scorer = load(run)
+    scorer.preprocessor = TextPreprocessor(spec.model_copy(update={"tokenizer": file}), content)
+    assert receipt_of(run, scorer)["passed"] is False
 
 
 def published(run: RunFolder, monkeypatch: pytest.MonkeyPatch, speed: float, **limits: float) -> str:
-    monkeypatch.setattr(
-        publishing, "measure_speedup", lambda *_: {"median": speed, "low": speed, "high": speed}
-    )
-    manifest = json.loads((run.bundle / "manifest.json").read_text())
-    manifest["artifacts"] = manifest["artifacts"][:1]
-    (run.bundle / "manifest.json").write_text(json.dumps(manifest))
-    (run.bundle / "model-int8.onnx").unlink(
-        missing_ok=True
-    )  # the run itself may have published it: that depends on what it measured
-    export = Export.model_validate({"formats": ["onnx-fp32", "onnx-int8"], "limits": {"onnx-int8": limits}})
-    publisher = Publisher(
-        run, export, load_predictor(run.bundle), originals_of(run), read_reference(run.reference)
-    )
-    return publisher.publish("onnx-int8").to_text()
+    speedup = Speedup(median=speed, low=speed, high=speed, samples=1)
+    monkeypatch.setattr(judge, "measure_speedup", lambda *_: speedup)
+    recipe = load_recipe(run.recipe)
+    export = recipe.export.model_copy(update={"limits": {"onnx-int8": LimitChanges(**limits)}})
+    verify(recipe.model_copy(update={"export": export}), run)
+    return read_states(run.artifacts)["onnx-int8"].to_text()
 
 
 def test_int8_is_published_with_its_receipt_and_runs_one_at_a_time(
@@ -226,9 +207,9 @@ def test_int8_is_not_published_when_it_answers_otherwise(
 
 
 def test_export_gives_the_same_files_twice_and_keeps_the_metadata(run: RunFolder) -> None:
-    before = {path.name: path.read_bytes() for path in (run.model, *run.candidates.iterdir())}
+    before = {path.name: path.read_bytes() for path in run.candidates.iterdir()}
     export(load_recipe(run.recipe), run)
-    assert {path.name: path.read_bytes() for path in (run.model, *run.candidates.iterdir())} == before
+    assert {path.name: path.read_bytes() for path in run.candidates.iterdir()} == before
     source, made = (onnx.load_from_string(before[name]) for name in ("model.onnx", "model-int8.onnx"))
     assert {item.key: item.value for item in source.metadata_props}.items() <= {
         i.key: i.value for i in made.metadata_props

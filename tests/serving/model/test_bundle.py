@@ -86,7 +86,6 @@ def test_open_bundle_refuses_when_unproven(bundle: Path) -> None:
         manifest["artifacts"][0]["receipt"] = receipt
         edit(bundle, **manifest)
         assert refusal(bundle).code == "unproven"
-    assert open_bundle(bundle, require_receipts=False).manifest.name == "tiny"
 
 
 @pytest.mark.slow

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from serving.model.errors import InputRefusedError
 from serving.model.inputs.kind import BytesTensor, InputKind, JsonBody, TextControl, name_json_type
 from serving.model.inputs.text.spec import TextInputSpec
 
 if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+
     from serving.model.inputs.item import Preprocessor
 
 
@@ -25,7 +27,7 @@ def encode_text(value: object, place: str) -> bytes:
         raise InputRefusedError("lone_surrogate", text) from error
 
 
-def _describe(spec: TextInputSpec) -> dict[str, Any]:
+def _describe(spec: TextInputSpec) -> JsonSchemaValue:
     return {"type": "string", "minLength": 1, "maxLength": spec.max_characters}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError
 
 from serving.model.schemas import Body
@@ -30,7 +31,7 @@ Text = Annotated[str, AfterValidator(_require_unicode)]
 """A string that can be written as UTF-8; JSON's escapes can make one that cannot."""
 
 
-def _describe_null(schema: dict[str, Any]) -> None:
+def _describe_null(schema: JsonSchemaValue) -> None:
     """Let a schema say that null stands for a key that may be absent."""
     for name, described in schema.get("properties", {}).items():
         if name not in schema.get("required", ()) and {"type": "null"} not in described.get("anyOf", ()):

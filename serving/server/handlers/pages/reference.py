@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from serving.model.manifest import Manifest
 from serving.server.handlers.pages.policy import make_policy
@@ -15,6 +15,7 @@ from serving.server.handlers.pages.policy import make_policy
 if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
+    from pydantic.json_schema import JsonSchemaValue
 
 _TEMPLATE: Final = Path(__file__).with_name("reference.html.jinja").read_text("utf-8")
 REFERENCE_POLICY: Final = make_policy(_TEMPLATE.encode(), ["style"])
@@ -28,7 +29,7 @@ class Reference:
         describe: Gives the OpenAPI document for a bundle.
     """
 
-    def __init__(self, describe: Callable[[Manifest], dict[str, Any]]) -> None:
+    def __init__(self, describe: Callable[[Manifest], JsonSchemaValue]) -> None:
         self._describe = describe
         self._last: tuple[Manifest, bytes, bytes] | None = None
 
@@ -41,10 +42,10 @@ class Reference:
         return self._last[1:]
 
 
-def render_reference(document: dict[str, Any]) -> bytes:
+def render_reference(document: JsonSchemaValue) -> bytes:
     """Render an OpenAPI document as UTF-8 HTML."""
 
-    def resolve(value: dict[str, Any]) -> dict[str, Any]:
+    def resolve(value: JsonSchemaValue) -> JsonSchemaValue:
         if "$ref" not in value:
             return value
         target = document
@@ -56,7 +57,7 @@ def render_reference(document: dict[str, Any]) -> bytes:
         text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
         return text if len(text) <= LONGEST_EXAMPLE else f"{text[:LONGEST_EXAMPLE]}\n…"
 
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[JsonSchemaValue]] = {}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             call = {"path": path, "method": method.upper(), **operation}

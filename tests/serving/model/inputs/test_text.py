@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.files.sources import locate
 from pipeline.modalities.text.pretrained import load_encoder
-from pipeline.recipe.sections import TextBackbone
+from pipeline.modalities.text.recipe import TextBackbone
 from serving.model.errors import BundleError, InputRefusedError
 from serving.model.files import FileRef
 from serving.model.inputs.text.spec import TextInputSpec

@@ -34,7 +34,7 @@ def doubler(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("batch", [1, 5])
 def test_onnx_session_runs_on_the_cpu_when_asked_to(doubler: Path, batch: int) -> None:
     session = OnnxSession(doubler, runtime="onnxruntime-cpu")
-    assert session.in_use["provider"] == "CPUExecutionProvider"
+    assert session.in_use.provider == "CPUExecutionProvider"
     rows = np.arange(3 * batch, dtype=np.float32).reshape(batch, 3)
     assert np.array_equal(session.run({"x": rows}), rows * 2)
 
@@ -127,7 +127,7 @@ def test_missing_cudnn_is_named_though_the_provider_loads_without_it(monkeypatch
 
 def test_openvino_session_gives_the_same_answers_from_many_threads(doubler: Path) -> None:
     session = open_session(doubler, "openvino-cpu", "fp32", callers=2)
-    assert session.in_use["provider"] == "CPU f32"
+    assert session.in_use.provider == "CPU f32"
     rows = [np.full((size, 3), float(size), np.float32) for size in range(1, 40)]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda x: session.run({"x": x}), rows))
@@ -145,7 +145,7 @@ def test_openvino_session_refuses_bf16_when_the_cpu_has_none(doubler: Path) -> N
 @pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16")
 def test_openvino_session_computes_in_bf16_when_the_cpu_has_it(doubler: Path) -> None:
     session = open_session(doubler, "openvino-cpu", "bf16")
-    assert session.in_use["provider"] == "CPU bf16"
+    assert session.in_use.provider == "CPU bf16"
     assert np.allclose(session.run({"x": np.ones((1, 3), np.float32)}), 2)
 
 

@@ -126,7 +126,9 @@ def test_no_series_are_added_when_paths_and_methods_are_scanned(service: Service
 
 @pytest.mark.slow
 def test_docs_list_every_metric_and_no_other(service: Service) -> None:
-    section = (ROOT / "docs" / "serving.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    section = (
+        (ROOT / "docs" / "observing.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    )
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*)\|", section, re.MULTILINE)
     documented = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
     text = httpx.get(f"{service.url}/metrics").text

@@ -1,4 +1,4 @@
-"""A third kind of input, as a package of somebody else's would bring it: rows of numbers, as a JSON list or as FP32."""
+"""Serving's side: rows of numbers, as a JSON list or as FP32."""
 
 from __future__ import annotations
 

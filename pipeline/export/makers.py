@@ -1,0 +1,172 @@
+"""How each model file is made from the checkpoint or from its fp32 ONNX file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.artifacts.limits import limits_for
+from pipeline.artifacts.onnx import answer, to_onnx
+from pipeline.errors import DataError, GraftError
+from pipeline.export.classifier import ServedClassifier
+from pipeline.export.half import to_half
+from pipeline.export.int8 import dynamic, static
+from pipeline.export.temperature import scale_temperature
+from pipeline.export.tensorrt import MAX_BATCH_SIZE, make_plan, ranges_for, require_tensorrt, wrap_plan
+from pipeline.files.layout import cache_folder
+from pipeline.files.samples import Sample, evenly
+from pipeline.measures.reference import Reference
+from pipeline.measures.temperature import correction
+from pipeline.modalities.training import Classifier, Training
+from pipeline.recipe.sections import Format, LimitChanges
+from serving.model.inputs.item import Feeds, Preprocessor
+from serving.model.inputs.kind import InputSpec
+from serving.model.receipt import Made
+from serving.model.runtimes.session import Precision
+
+log = logging.getLogger("graft")
+Outcome = tuple[bytes | None, Made]
+"""A file's bytes, or None where it cannot be made; and how it was made, or why it was not."""
+
+
+@dataclass(frozen=True)
+class ExportContext:
+    """What every model file of a run is made with.
+
+    Attributes:
+        limits: The recipe's changes of limits, by format.
+        modality: The kind of input.
+        calibration_samples: Number of samples that 8-bit ranges are measured on, at most.
+        samples: Every sample of the run.
+        classifier: The checkpoint, in evaluation mode.
+        preprocessor: The preprocessor of its input.
+        input: The spec of its input.
+        reference: The checkpoint's answers.
+        metadata: What every file says of the model.
+    """
+
+    limits: Mapping[Format, LimitChanges]
+    modality: Training
+    calibration_samples: int
+    samples: Sequence[Sample]
+    classifier: Classifier
+    preprocessor: Preprocessor
+    input: InputSpec
+    reference: Reference
+    metadata: Mapping[str, str]
+
+    def split(self, name: str) -> list[Sample]:
+        """Return the samples of one split."""
+        return [sample for sample in self.samples if sample.split == name]
+
+    def feeds(self, samples: Sequence[Sample]) -> list[Feeds]:
+        """Decode samples, each as a single input of the model."""
+        return [self.preprocessor.collate([self.preprocessor.decode(each.read()).array]) for each in samples]
+
+
+def export_source(context: ExportContext) -> bytes:
+    """Export the checkpoint to the fp32 ONNX file, which everything else is compared with or made from."""
+    return _to_onnx(context, context.classifier)
+
+
+def make_file(file: str, source: bytes, context: ExportContext, folder: Path) -> Outcome:
+    """Make a further file. A format that cannot be made is no reason to lose the others.
+
+    Args:
+        file: Name of the file, one of ``MAKERS``.
+        source: The fp32 ONNX file.
+        context: What it is made with.
+        folder: Folder for a file that belongs beside the one that is made, such as a TensorRT plan.
+
+    Raises:
+        DataError: Samples changed since the audit.
+    """
+    try:
+        return MAKERS[file](source, context, folder)
+    except DataError:
+        raise
+    except Exception as error:  # exporters, quantisers and builders raise many unrelated types
+        log.debug("export: %s", file, exc_info=True)
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        return None, Made(because=f"it cannot be made: {reason}")
+
+
+def _to_onnx(context: ExportContext, classifier: Classifier) -> bytes:
+    return to_onnx(
+        ServedClassifier(classifier, context.reference.temperature).eval(),
+        context.preprocessor.collate([context.preprocessor.blank()] * 2),
+        output_name="probabilities",
+        metadata=context.metadata,
+        dynamic_axes=context.modality.DYNAMIC_AXES,
+    )
+
+
+def _make_half(_source: bytes, context: ExportContext, _folder: Path) -> Outcome:
+    content = _to_onnx(context, to_half(context.classifier))
+    return _recalibrate(content, context, Made(method="float16 backbone between float32 ends"))
+
+
+def _make_int8(source: bytes, context: ExportContext, _folder: Path) -> Outcome:
+    kind = static if static.is_convolutional(source) else dynamic
+    limits, _ = limits_for("int8", context.limits.get("onnx-int8"))
+    samples = context.split("calibration") or context.split("validation")
+    chosen = [samples[index] for index in evenly(len(samples), context.calibration_samples)]
+    quantised = kind.make_int8(source, context.feeds(chosen), limits)
+    kept = quantised.kept
+    log.info("export: int8, %s%s", quantised.method, f"; fp32 stay {', '.join(kept)}" if kept else "")
+    made = Made(
+        method=quantised.method,
+        calibrated_on=f"{len(chosen)} samples of {chosen[0].split}",
+        kept_fp32=kept,
+        # A dynamic scale is that of a whole batch, so that an answer would depend on its neighbours.
+        max_batch_size=1 if kind is dynamic else None,
+    )
+    return _recalibrate(quantised.model, context, made)
+
+
+def _recalibrate(content: bytes, context: ExportContext, made: Made) -> Outcome:
+    """Give a file the temperature that suits its own confidence, fitted on validation as the checkpoint's was."""
+    exact = context.reference.validation
+    by_hash = {sample.sha256: sample for sample in context.split("validation")}
+    answers = answer(content, context.feeds([by_hash[sha256] for sha256 in exact.sha256]))
+    if not np.isfinite(answers).all():
+        return None, made.model_copy(update={"because": "its answers are not finite: a value overflows"})
+    factor = correction(answers, exact, context.reference.temperature)
+    temperature = context.reference.temperature * factor
+    return scale_temperature(content, factor), made.model_copy(update={"temperature": temperature})
+
+
+def _make_plan(source: bytes, context: ExportContext, folder: Path, *, precision: Precision) -> Outcome:
+    try:
+        require_tensorrt()  # before the work on a file that nothing could be built from
+        made = Made()
+        if precision != "fp32":
+            half, made = _make_half(source, context, folder)
+            if half is None:
+                return None, made
+            source = half
+        plan = make_plan(
+            source,
+            precision,
+            folder,
+            f"model-tensorrt-{precision}",
+            ranges_for(context.input),
+            timing_cache=cache_folder() / "tensorrt.timings",
+        )
+    except GraftError as error:
+        return None, Made(because=str(error))
+    changes = {"method": "TensorRT plan, strongly typed", "max_batch_size": MAX_BATCH_SIZE, "plan": plan}
+    return wrap_plan(source, plan), made.model_copy(update=changes)
+
+
+MAKERS: Mapping[str, Callable[[bytes, ExportContext, Path], Outcome]] = {
+    "model-fp16.onnx": _make_half,
+    "model-int8.onnx": _make_int8,
+    "model-tensorrt-fp32.onnx": partial(_make_plan, precision="fp32"),
+    "model-tensorrt-fp16.onnx": partial(_make_plan, precision="fp16"),
+}

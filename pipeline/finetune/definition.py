@@ -1,0 +1,34 @@
+"""The stage ``finetune``: what its result depends on, and the files that it leaves."""
+
+from __future__ import annotations
+
+from pipeline.files.layout import RunFolder
+from pipeline.machine.versions import TRAINING_PACKAGES, versions_of
+from pipeline.recipe.reading import section_json
+from pipeline.recipe.sections import Recipe
+from pipeline.recipe.stage import Inputs, Stage
+
+
+def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
+    from pipeline.files.samples import digest, read_samples
+    from pipeline.files.sources import hash_source
+
+    weights = recipe.backbone.weights
+    trained_on = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
+    return {
+        "sections": [
+            section_json(section) for section in (recipe.backbone, *recipe.own_sections(), recipe.finetune)
+        ],
+        "seed": recipe.seed,
+        "samples": digest(trained_on),
+        "weights": weights if weights == "hub" else hash_source(weights, "backbone.weights"),
+        "versions": versions_of(*TRAINING_PACKAGES, "onnxruntime-gpu", "onnxruntime"),
+    }
+
+
+FINETUNE = Stage(
+    name="finetune",
+    work="pipeline.finetune.stage:finetune",
+    inputs=_inputs,
+    outputs=lambda run: sorted(run.checkpoint.iterdir()),
+)

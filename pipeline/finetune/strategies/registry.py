@@ -1,0 +1,24 @@
+"""Which strategy a recipe's ``finetune.mode`` means."""
+
+from __future__ import annotations
+
+from pipeline.errors import GraftError
+from pipeline.finetune.strategies.full import Full
+from pipeline.finetune.strategies.head_only import HeadOnly
+from pipeline.finetune.strategies.strategy import Strategy
+
+STRATEGIES: dict[str, Strategy] = {"features": HeadOnly(), "full": Full()}
+
+
+def strategy_named(mode: str) -> Strategy:
+    """Return the strategy of a mode.
+
+    Args:
+        mode: The recipe's ``finetune.mode``.
+
+    Raises:
+        GraftError: There is no strategy of that name.
+    """
+    if mode not in STRATEGIES:
+        raise GraftError(f"finetune.mode: is {mode!r}; known are {', '.join(STRATEGIES)}.")
+    return STRATEGIES[mode]

@@ -1,0 +1,128 @@
+"""The metrics of a run as the file ``evaluate/metrics.json`` holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pipeline.files.records import Record, VersionedRecord, read_record, write_record
+
+Interval = tuple[float, float]
+REMEDY = "Evaluate again: graft evaluate RUN --force"
+
+
+class Figures(Record):
+    """The figures that are one number each, all in [0, 1].
+
+    Attributes:
+        accuracy: Share of right answers.
+        macro_precision: Precision, the mean over the classes.
+        macro_recall: Recall, the mean over the classes.
+        macro_f1: F1, the mean over the classes.
+        auroc: Area under the ROC curve; of more than two classes the mean of each against the rest.
+        ece: Expected calibration error of the most probable label.
+    """
+
+    accuracy: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    auroc: float
+    ece: float
+
+
+class Intervals(Record):
+    """The 95 % bootstrap interval of each figure of :class:`Figures`: the lower and the upper bound."""
+
+    accuracy: Interval
+    macro_precision: Interval
+    macro_recall: Interval
+    macro_f1: Interval
+    auroc: Interval
+    ece: Interval
+
+
+class ClassMetrics(Record):
+    """How well one class is told.
+
+    Attributes:
+        precision: Share of right answers among those that name the class.
+        recall: Share of the class's samples that are answered rightly.
+        f1: Harmonic mean of the two.
+        support: Number of samples of the class.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class ConfusionMatrix(Record):
+    """How often each class was taken for each.
+
+    Attributes:
+        labels: The class names, in the order of rows and columns.
+        rows_are: What a row stands for: the ``true`` class; a column is the predicted one.
+        counts: Numbers of samples, one tuple a row.
+    """
+
+    labels: tuple[str, ...]
+    rows_are: Literal["true"] = "true"
+    counts: tuple[tuple[int, ...], ...]
+
+
+class _Named(Record):
+    name: str
+
+
+class BaselineMetrics(Figures, _Named):
+    """A simple classifier on the same samples, and how far the model is ahead of it.
+
+    Attributes:
+        name: The baseline's name, for people.
+        lead: The model's macro F1 less the baseline's.
+        lead_95: The lead's 95 % interval by a paired bootstrap.
+        loses: Whether the model's macro F1 is the lower one.
+    """
+
+    lead: float
+    lead_95: Interval
+    loses: bool
+
+
+class _Counted(VersionedRecord):
+    samples: int
+
+
+class Metrics(Figures, _Counted):
+    """What was measured of the checkpoint on the test split.
+
+    Fields of the bases come first in the file, those of the last base before all.
+
+    Attributes:
+        samples: Number of samples of the split.
+        ece_uncalibrated: The calibration error at a temperature of 1.
+        temperature: What the logits are divided by, fitted on validation.
+        per_class: Figures of each class, by its label.
+        confusion_matrix: How often each class was taken for each.
+        intervals_95: The interval of each figure.
+        baseline: A simple classifier beside it; None where the kind of input has none.
+    """
+
+    ece_uncalibrated: float
+    temperature: float
+    per_class: dict[str, ClassMetrics]
+    confusion_matrix: ConfusionMatrix
+    intervals_95: Intervals
+    baseline: BaselineMetrics | None = None
+
+
+def write_metrics(path: Path, metrics: Metrics) -> None:
+    """Write the metrics of a run."""
+    write_record(path, metrics)
+
+
+def read_metrics(path: Path) -> Metrics:
+    """Read the metrics of a run; raises GraftError, with the remedy, for a file that does not hold them."""
+    return read_record(path, Metrics, REMEDY)

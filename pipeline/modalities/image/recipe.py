@@ -1,0 +1,76 @@
+"""The recipe of pictures: the sections that only they have, and their own defaults."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.recipe.sections import Backbone, Finetune, Recipe, Section
+
+
+class ImageBackbone(Backbone):
+    """The pretrained network.
+
+    Attributes:
+        name: timm's name of the architecture.
+        weights: ``hub`` (timm's own, needs a network), a ``.safetensors`` or ``.pth`` file, or
+            ``package:NAME/PATH``.
+        mapping: ``names`` when the file has timm's tensor names; ``order`` when it has other names for the
+            same tensors in the same order.
+    """
+
+    mapping: Literal["names", "order"] = "names"
+
+
+class Image(Section):
+    """How a picture becomes input; what is left out comes from timm's configuration of the backbone."""
+
+    size: int | None = Field(default=None, ge=16, le=2048)
+    crop_pct: float | None = Field(default=None, gt=0, le=1)
+    crop_mode: Literal["center", "squash"] | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+
+
+class ImageAugment(Section):
+    """Random changes of the training pictures; each is one that does not change the label."""
+
+    horizontal_flip: bool = True
+    vertical_flip: bool = False
+    crop_scale: tuple[float, float] = (0.7, 1.0)
+
+    @model_validator(mode="after")
+    def _scales_are_shares(self) -> ImageAugment:
+        low, high = self.crop_scale
+        if not 0 < low <= high <= 1:
+            raise ValueError("crop_scale must be two shares of the area, 0 < low <= high <= 1")
+        return self
+
+
+class ImageFinetune(Finetune):
+    """How an image backbone learns.
+
+    Attributes:
+        batch_norm: ``train`` updates the batch statistics; ``frozen`` keeps the pretrained ones.
+    """
+
+    batch_norm: Literal["train", "frozen"] = "train"
+    augment: ImageAugment = ImageAugment()
+
+
+class ImageRecipe(Recipe):
+    """Every choice of a run on pictures."""
+
+    modality: Literal["image"] = "image"
+    backbone: ImageBackbone
+    image: Image = Image()
+    finetune: ImageFinetune = ImageFinetune()
+
+    @model_validator(mode="after")
+    def _calibrate_static_int8(self) -> ImageRecipe:
+        if "onnx-int8" in self.export.formats and not self.data.splits.calibration:
+            raise ValueError(
+                "export.formats: onnx-int8 of pictures is calibrated on samples that neither train, "
+                "select nor test; set them aside: data.splits.calibration: 0.05"
+            )
+        return self

@@ -1,0 +1,89 @@
+"""The recipe of texts: the sections that only they have, and their own defaults."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.recipe.sections import Backbone, Export, Finetune, Format, Fraction, Recipe, Section
+
+
+class TextBackbone(Backbone):
+    """The pretrained encoder: anything that transformers' ``AutoModel`` reads from safetensors.
+
+    Attributes:
+        name: The hub's name of the model, such as ``sentence-transformers/all-MiniLM-L6-v2``.
+        weights: ``hub`` (needs a network or a filled cache), or a folder in the hub's layout: a path or
+            ``package:NAME/PATH``.
+        pooling: From token vectors to one: the ``mean``, the first (``cls``) or the ``last``; ``auto`` is
+            what the model was pretrained with where its folder says so, ``last`` for causal models, and the
+            mean for others.
+    """
+
+    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
+
+
+class Text(Section):
+    """How a text becomes input.
+
+    Attributes:
+        max_tokens: Longer texts are cut at the end, special tokens included in the count.
+        max_characters: Longer texts are refused.
+    """
+
+    max_tokens: int = Field(default=128, ge=8, le=8192)
+    max_characters: int = Field(default=20_000, ge=16, le=1_000_000)
+
+
+class TextAugment(Section):
+    """Random changes of the words of training texts (EDA, arXiv:1901.11196); off by default.
+
+    Attributes:
+        delete: Share of the words that are left out.
+        swap: Share of the words that change places with another.
+        synonym: Share of the words that WordNet's synonyms replace; needs the extra ``wordnet``.
+    """
+
+    delete: Fraction = 0.0
+    swap: Fraction = 0.0
+    synonym: Fraction = 0.0
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything may change."""
+        return self.delete + self.swap + self.synonym > 0
+
+
+class TextFinetune(Finetune):
+    """How a text encoder learns.
+
+    Attributes:
+        batching: ``buckets`` puts texts of similar length together, so that little is padded; ``random`` does
+            not.
+    """
+
+    epochs: int = Field(default=1, ge=1, le=1000)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    layer_decay: float = Field(default=0.9, gt=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    label_smoothing: Fraction = 0.0
+    class_weights: Literal["auto", "balanced", "none"] = "none"
+    batching: Literal["buckets", "random"] = "buckets"
+    augment: TextAugment = TextAugment()
+
+
+class TextExport(Export):
+    """What is made for serving; texts gain most from dynamic int8, which needs no calibration."""
+
+    formats: tuple[Format, ...] = ("onnx-fp32", "onnx-int8")
+
+
+class TextRecipe(Recipe):
+    """Every choice of a run on texts."""
+
+    modality: Literal["text"] = "text"
+    backbone: TextBackbone
+    text: Text = Text()
+    finetune: TextFinetune = TextFinetune()
+    export: TextExport = TextExport()

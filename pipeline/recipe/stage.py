@@ -1,0 +1,55 @@
+"""What a stage is: one step of carrying out a recipe, and what its result depends on."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.files.layout import RunFolder
+from pipeline.recipe.sections import Recipe
+
+Inputs = Mapping[str, object]
+"""Whatever a stage's result depends on besides its code. It is only ever written as JSON and hashed."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run.
+
+    Each stage's room defines its own, in ``definition.py`` beside the work. Defining one imports nothing
+    heavy, so that every command can ask whether a stage is done.
+
+    Attributes:
+        name: The stage's name, which is also its command's.
+        work: Import path of the function that does the work, as ``module:function``. It is called with the
+            recipe and the run's folder, and imported only then.
+        inputs: Returns what the result depends on besides the code.
+        outputs: Returns the files that the stage leaves. It is done only as long as they are unchanged.
+        still_valid: Returns whether a stage that is done may be skipped, for what the hashes of its outputs
+            do not show. The default is that it may.
+        depends_on_kind: Whether the work handles the recipe's kind of input, by default True. The modules of
+            that kind, which no import names, then count as the stage's code.
+    """
+
+    name: str
+    work: str
+    inputs: Callable[[Recipe, RunFolder], Inputs]
+    outputs: Callable[[RunFolder], list[Path]]
+    still_valid: Callable[[RunFolder], bool] = lambda _: True
+    depends_on_kind: bool = True
+
+    @property
+    def module(self) -> str:
+        """Dotted name of the module that holds the work."""
+        return self.work.partition(":")[0]
+
+    def execute(self, recipe: Recipe, run: RunFolder) -> None:
+        """Import the work and do it.
+
+        Raises:
+            GraftError: Whatever the work raises.
+        """
+        module, _, function = self.work.partition(":")
+        getattr(importlib.import_module(module), function)(recipe, run)

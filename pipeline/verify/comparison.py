@@ -1,0 +1,177 @@
+"""Every figure of an artifact: its probabilities beside the checkpoint's logits.
+
+Each figure is a finite number for every finite input, whatever its scale.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.artifacts.limits import Limits
+from pipeline.measures.calibration import as_logits, expected_calibration_error, fit_temperature
+from pipeline.measures.divergence import cosines, kl_divergences
+from pipeline.measures.metrics import paired_differences, summarise
+from pipeline.measures.reference import Reference
+from pipeline.measures.temperature import as_logits_of
+from pipeline.tasks.classification import CLASSIFICATION
+from pipeline.verify.scoring import Scores
+from serving.model.receipt import Difference, Measured
+
+Rows = NDArray[np.float64]
+RESAMPLES = 500
+# Logits up to this magnitude are compared as they are; of larger ones fp32 holds fewer digits after the point.
+EXACT_LOGITS = 10.0
+# Share of the temperature below which logits are lost in what float32 holds of the probabilities made of them.
+SMALLEST_SIGNAL = 1e-3
+
+
+def compare(scores: Scores, reference: Reference, limits: Limits) -> Measured:
+    """Measure how far an artifact's answers to the test split are from the checkpoint's.
+
+    Args:
+        scores: The artifact's probabilities.
+        reference: The checkpoint's answers.
+        limits: The limits of the artifact's precision; its margin says which answers are ties.
+
+    Returns:
+        The figures, with ``wrong_labels`` 0 and without those of :func:`compare_calibration`. If the answers
+        have another shape or are not finite, only that is told.
+    """
+    theirs = CLASSIFICATION.probabilities(reference.test.logits, reference.temperature)
+    ours = scores.single.astype(np.float64)
+    measured = Measured(
+        samples=len(theirs),
+        wrong_labels=0,
+        batch_sizes=(1, *scores.batched),
+        samples_in_batches=len(scores.chosen) if scores.batched else 0,
+    )
+    not_finite = sum(int((~np.isfinite(rows)).sum()) for rows in (scores.single, *scores.batched.values()))
+    shape = _wrong_shape(scores, theirs.shape)
+    if shape or not_finite:
+        told = {"shape": shape or ours.shape, "expected_shape": theirs.shape, "not_finite": not_finite}
+        return measured.model_copy(update=told)
+    figures = (
+        {"not_finite": 0}
+        | _compare_answers(ours, theirs, limits)
+        | _compare_logits(ours, theirs, reference)
+        | _compare_metrics(ours, theirs, reference, limits)
+        | _compare_batches(scores, theirs, limits)
+    )
+    return measured.model_copy(update=figures)
+
+
+def _wrong_shape(scores: Scores, expected: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the shape of answers that are not one row of the expected length for each sample."""
+    if scores.single.shape != expected:
+        return scores.single.shape
+    in_batches = (len(scores.chosen), *expected[1:])
+    return next((rows.shape for rows in scores.batched.values() if rows.shape != in_batches), None)
+
+
+def _compare_answers(ours: Rows, theirs: Rows, limits: Limits) -> dict[str, float | int]:
+    agree = CLASSIFICATION.agree(ours, theirs)
+    clear = CLASSIFICATION.margins(theirs) > limits.margin
+    return {
+        "agreeing": int(agree.sum()),
+        "agreement": float(agree[clear].mean()) if clear.any() else 1.0,
+        "ties": int((~clear).sum()),
+        "max_abs_probabilities": float(np.abs(ours - theirs).max()),
+        "min_cosine": float(cosines(ours, theirs).min()),
+        "mean_kl": float(kl_divergences(theirs, ours).mean()),
+        "sum_error": float(np.abs(ours.sum(axis=1) - 1).max()),
+    }
+
+
+def _compare_logits(ours: Rows, theirs: Rows, reference: Reference) -> dict[str, float]:
+    """Compare logits, both made from probabilities, since what float32 cannot hold is lost to what is served."""
+    temperature, logits = reference.temperature, reference.test.logits.astype(np.float64)
+    own, exact = as_logits(ours, temperature), as_logits(theirs, temperature)
+    differences = np.abs(own - exact).max(axis=1)
+    scaled = differences / np.maximum(1.0, np.abs(logits).max(axis=1) / EXACT_LOGITS)
+    confidence = _confidence(own, exact, temperature)
+    return {
+        "max_abs_logits": float(differences.max()),
+        "p99_abs_logits": float(np.quantile(differences, 0.99)),
+        "max_scaled_logits": float(scaled.max()),
+        "logit_scale": float(np.abs(logits - logits.mean(axis=1, keepdims=True)).max()),
+        "confidence": confidence,
+        "confidence_error": abs(confidence - 1),
+    }
+
+
+def _confidence(own: Rows, exact: Rows, temperature: float) -> float:
+    """Return the factor between two sets of logits by least squares: what a wrong temperature changes.
+
+    Logits that are all but equal carry no such factor: only what stands out from the rounding of float32 counts,
+    so that the factor is then close to 1.
+    """
+    signal, noise = float((exact**2).sum()), exact.size * (SMALLEST_SIGNAL * temperature) ** 2
+    if signal >= noise:
+        return float((own * exact).sum() / signal)
+    return 1.0 + float(((own - exact) * exact).sum()) / noise
+
+
+def _compare_metrics(
+    ours: Rows, theirs: Rows, reference: Reference, limits: Limits
+) -> dict[str, float | dict[str, float] | dict[str, Difference]]:
+    targets = reference.test.targets
+    clear = CLASSIFICATION.margins(theirs) > limits.margin
+    before, after = summarise(theirs, targets), summarise(ours, targets)
+    settled = summarise(np.where(clear[:, None], ours, theirs), targets)  # a tie may fall either way
+    differences = paired_differences(ours, theirs, targets, resamples=RESAMPLES, seed=0)
+    return {
+        "metric_drop": max(before[name] - settled[name] for name in ("accuracy", "macro_f1")),
+        "metrics_checkpoint": before,
+        "metrics_artifact": after,
+        "metrics_difference": {
+            name: Difference(value=found["value"], interval_95=found["interval_95"])
+            for name, found in differences.items()
+        },
+    }
+
+
+def _compare_batches(scores: Scores, theirs: Rows, limits: Limits) -> dict[str, float | int]:
+    """Compare what the same samples get alone and in batches; a flip counts where the answer is clear."""
+    alone = scores.single[scores.chosen]
+    margin = max(limits.margin, 2 * limits.max_batch_difference)
+    sure = (CLASSIFICATION.margins(theirs) > margin)[scores.chosen]
+    batched = scores.batched.values()
+    return {
+        "batch_difference": max((float(np.abs(rows - alone).max()) for rows in batched), default=0.0),
+        "batch_flips": sum(int((~CLASSIFICATION.agree(rows, alone))[sure].sum()) for rows in batched),
+    }
+
+
+def compare_calibration(
+    measured: Measured,
+    on_test: NDArray[np.float32],
+    on_validation: NDArray[np.float32],
+    reference: Reference,
+) -> Measured:
+    """Fit the temperature that would suit the artifact, on validation as the checkpoint's was.
+
+    Args:
+        measured: The figures so far.
+        on_test: The artifact's probabilities on the test split, of shape (samples, classes).
+        on_validation: The same on the reference's samples of validation.
+        reference: The checkpoint's answers.
+
+    Returns:
+        The figures with those of the temperature, and the calibration error that it would leave.
+    """
+    temperature, validation = reference.temperature, reference.validation
+    finite = bool(np.isfinite(on_validation).all())
+    best = fit_temperature(as_logits(on_validation, temperature), validation.targets) if finite else None
+    wanted = fit_temperature(as_logits_of(validation, temperature), validation.targets)
+    refitted = on_test
+    if best is not None:
+        refitted = CLASSIFICATION.probabilities(as_logits(on_test, temperature), best).astype(np.float64)
+    figures = {
+        "temperature": temperature,
+        "temperature_refitted": best,
+        "temperature_refitted_checkpoint": wanted,
+        "temperature_samples": len(validation.targets),
+        "ece_refitted": expected_calibration_error(refitted, reference.test.targets),
+    }
+    return measured.model_copy(update=figures)

@@ -1,0 +1,132 @@
+"""What becomes of each candidate: it is loaded as it would be served, measured, and kept if it is worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.artifacts.candidates import Candidates
+from pipeline.artifacts.formats import FORMATS, SOURCE
+from pipeline.artifacts.limits import LIMITS, Limits, limits_for
+from pipeline.artifacts.publishing import Proven
+from pipeline.artifacts.states import State
+from pipeline.files.layout import RunFolder
+from pipeline.recipe.sections import Export, Format
+from pipeline.verify.checks import allowances, failures
+from pipeline.verify.receipt import Claim, Evidence, build_receipt
+from pipeline.verify.speed import measure_speedup
+from serving.model.errors import ServingError
+from serving.model.files import hash_file
+from serving.model.inputs.item import Preprocessor
+from serving.model.manifest import Artifact
+from serving.model.receipt import Made, Receipt, Speedup
+from serving.model.scorer import Scorer, load_scorer
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a candidate.
+
+    Attributes:
+        state: Whether it is published, and why.
+        receipt: Its receipt, or None if it was not run.
+        proven: The artifact for the bundle; None if it is not published.
+    """
+
+    state: State
+    receipt: Receipt | None = None
+    proven: Proven | None = None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What every candidate of a run is judged with.
+
+    Attributes:
+        run: The run's folder.
+        export: The recipe's section.
+        candidates: The record of the model files.
+        preprocessor: The preprocessor of the model's input.
+        claim: What the candidates claim to be.
+        evidence: What they are compared with.
+    """
+
+    run: RunFolder
+    export: Export
+    candidates: Candidates
+    preprocessor: Preprocessor
+    claim: Claim
+    evidence: Evidence
+
+    def load(self, name: Format) -> Scorer:
+        """Load a candidate as it would be served, on one thread; raises ServingError where that is impossible."""
+        served = FORMATS[name]
+        made = self._made(name)
+        artifact = Artifact(
+            name=name,
+            file=served.file,
+            sha256=hash_file(self.run.candidates / served.file),
+            runtime=served.runtime,
+            precision=served.precision,
+            max_batch_size=made.max_batch_size,
+            plan=made.plan,
+        )
+        return load_scorer(self.run.candidates, artifact, self.preprocessor)
+
+    def judge_source(self, scorer: Scorer) -> Verdict:
+        """Judge the fp32 file, which every other one is compared with in speed."""
+        receipt = build_receipt(scorer, self.claim, self.evidence, LIMITS["fp32"], made=self._made(SOURCE))
+        if not receipt.passed:
+            return Verdict(State(published=False, why="; ".join(failures(receipt))), receipt)
+        return self._publish(scorer, receipt, _count(receipt))
+
+    def judge(self, name: Format, source: Scorer) -> Verdict:
+        """Judge a further format: it is published if it keeps to its limits and is faster than fp32.
+
+        Args:
+            name: The format.
+            source: The fp32 artifact, on one thread.
+        """
+        made = self._made(name)
+        if made.because:
+            return Verdict(State(published=False, why=made.because))
+        try:
+            scorer = self.load(name)
+        except ServingError as error:
+            return Verdict(State(published=False, why=f"it cannot be run: {error.message}"))
+        limits, changed = limits_for(scorer.artifact.precision, self.export.limits.get(name))
+        receipt = build_receipt(scorer, self.claim, self.evidence, limits, made=made, changed=changed)
+        if receipt.measured.does_not_run is not None:
+            reason = f"it does not run: {receipt.measured.does_not_run}"
+            return Verdict(State(published=False, why=reason), receipt)
+        speedup = measure_speedup(source, scorer, list(self.evidence.originals.values()))
+        return self._weigh(scorer, receipt.model_copy(update={"speedup": speedup}), speedup, limits)
+
+    def _weigh(self, scorer: Scorer, receipt: Receipt, speedup: Speedup, limits: Limits) -> Verdict:
+        reasons = failures(receipt)
+        if speedup.median < limits.min_speedup:
+            reasons.append(f"it is not {limits.min_speedup:g} times as fast as onnx-fp32")
+        if reasons:
+            why = f"{'; '.join(reasons)} ({_tell(speedup)})"
+            return Verdict(State(published=False, why=why, speedup=speedup), receipt)
+        return self._publish(scorer, receipt, f"{_count(receipt)}, {_tell(speedup)}", allowances(receipt))
+
+    def _publish(
+        self, scorer: Scorer, receipt: Receipt, measured: str, allowed: Sequence[str] = ()
+    ) -> Verdict:
+        state = State(published=True, why="; ".join([measured, *allowed]), speedup=receipt.speedup)
+        return Verdict(state, receipt, Proven(scorer.artifact, receipt, self.run.candidates))
+
+    def _made(self, name: Format) -> Made:
+        """Return how a format's file was made; a format that was not exported has no file."""
+        missing = Made(because="it was not exported. Export again: graft export RUN --force")
+        return self.candidates.files.get(FORMATS[name].file, missing)
+
+
+def _count(receipt: Receipt) -> str:
+    return f"{receipt.measured.agreeing} of {receipt.measured.samples} answers agree"
+
+
+def _tell(speedup: Speedup) -> str:
+    interval = f"[{speedup.low:.2f}, {speedup.high:.2f}]"
+    return f"{speedup.median:.2f} {interval} times as fast, on one thread"

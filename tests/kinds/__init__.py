@@ -1,0 +1,1 @@
+"""Kinds of input that no file outside this folder knows."""

@@ -1,0 +1,1 @@
+"""Recordings of loudness: files, from a wheel."""

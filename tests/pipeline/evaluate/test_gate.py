@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import GateFailedError
+from pipeline.evaluate.gate import require_lead, require_metrics
+from pipeline.measures.records import BaselineMetrics, Figures
+
+REPORT = Path("report.html")
+FIGURES = Figures(accuracy=0.8, macro_precision=0.7, macro_recall=0.7, macro_f1=0.7, auroc=0.9, ece=0.02)
+
+
+def baseline(lead: float) -> BaselineMetrics:
+    return BaselineMetrics(
+        name="words", **FIGURES.model_dump(), lead=lead, lead_95=(lead - 0.1, lead + 0.1), loses=lead < 0
+    )
+
+
+def test_require_metrics_lets_pass_what_reaches_each_floor() -> None:
+    require_metrics(FIGURES, {"accuracy": 0.8, "auroc": 0.5}, REPORT)
+    require_metrics(FIGURES, {}, REPORT)
+
+
+def test_require_metrics_lists_all_that_is_missed() -> None:
+    with pytest.raises(
+        GateFailedError, match=r"accuracy is 0.8000, required 0.81; macro_f1 is 0.7000, required 0.9"
+    ):
+        require_metrics(FIGURES, {"accuracy": 0.81, "auroc": 0.9, "macro_f1": 0.9}, REPORT)
+
+
+@pytest.mark.parametrize("measured", [None, baseline(0.0), baseline(0.05)])
+def test_require_lead_lets_pass_when_no_baseline_is_ahead(measured: BaselineMetrics | None) -> None:
+    require_lead(measured, REPORT, ship_anyway=False)
+
+
+def test_require_lead_stops_when_the_baseline_is_ahead_unless_the_recipe_ships_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    said = r"the model's macro F1 is 0\.0500 below that of words \(0\.7000\)"
+    with pytest.raises(GateFailedError, match=said):
+        require_lead(baseline(-0.05), REPORT, ship_anyway=False)
+    with caplog.at_level(logging.WARNING, "graft"):
+        require_lead(baseline(-0.05), REPORT, ship_anyway=True)
+    assert "evaluate.ship_below_baseline says so" in caplog.text

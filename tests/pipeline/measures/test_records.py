@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.measures.records import (
+    BaselineMetrics,
+    ClassMetrics,
+    ConfusionMatrix,
+    Figures,
+    Intervals,
+    Metrics,
+    read_metrics,
+    write_metrics,
+)
+
+NAMES = ["accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc", "ece"]
+FIGURES = Figures(**dict.fromkeys(NAMES, 0.1 + 0.2))
+METRICS = Metrics(
+    samples=4,
+    **FIGURES.model_dump(),
+    ece_uncalibrated=0.25,
+    temperature=1.5,
+    per_class={"a": ClassMetrics(precision=0.5, recall=1.0, f1=2 / 3, support=1)},
+    confusion_matrix=ConfusionMatrix(labels=("a", "b"), counts=((1, 0), (1, 2))),
+    intervals_95=Intervals(**dict.fromkeys(NAMES, (0.25, 0.75))),
+    baseline=BaselineMetrics(
+        name="words", **FIGURES.model_dump(), lead=-0.1, lead_95=(-0.2, 0.0), loses=True
+    ),
+)
+
+
+def test_metrics_keep_the_keys_that_programs_read_in_their_order() -> None:
+    document = METRICS.model_dump(mode="json")
+    assert list(document) == [
+        "schema_version",
+        "samples",
+        *NAMES,
+        "ece_uncalibrated",
+        "temperature",
+        "per_class",
+        "confusion_matrix",
+        "intervals_95",
+        "baseline",
+    ]
+    assert document["per_class"] == {"a": {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "support": 1}}
+    assert document["confusion_matrix"] == {
+        "labels": ["a", "b"],
+        "rows_are": "true",
+        "counts": [[1, 0], [1, 2]],
+    }
+    assert document["intervals_95"] == {name: [0.25, 0.75] for name in NAMES}
+    assert list(document["baseline"]) == ["name", *NAMES, "lead", "lead_95", "loses"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=6, max_size=6))
+def test_write_metrics_keeps_every_bit_of_a_number(values: list[float]) -> None:
+    metrics = METRICS.model_copy(update=dict(zip(NAMES, values, strict=True)))
+    with TemporaryDirectory() as folder:
+        write_metrics(Path(folder) / "metrics.json", metrics)
+        assert read_metrics(Path(folder) / "metrics.json") == metrics
+        document = json.loads((Path(folder) / "metrics.json").read_text())
+    assert [document[name] for name in NAMES] == values
+
+
+def test_write_metrics_refuses_what_is_no_number(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_metrics(tmp_path / "metrics.json", METRICS.model_copy(update={"auroc": float("nan")}))
+    assert not (tmp_path / "metrics.json").exists()
