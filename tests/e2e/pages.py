@@ -53,6 +53,12 @@ class Block:
         return joined.splitlines() if self.language in {"sh", "bash"} else []
 
     @property
+    def quoted_from(self) -> str | None:
+        """The name of the file that a block of Python is a part of, if its first line is one."""
+        found = re.match(r"# (\w+\.py)\n", self.text) if self.language == "python" else None
+        return found[1] if found else None
+
+    @property
     def shown(self) -> list[str]:
         """The lines of output that a console shows."""
         joined = self.text.replace("\\\n", "").splitlines()

@@ -4,7 +4,7 @@ What a block may hold, and what becomes of it:
 
 - ``sh``, ``bash``: a script that ends with 0; a service in it runs on in the background until the page ends.
 - ``console``: commands behind ``$ ``, and the output, which must be printed but for its numbers.
-- ``python``: a script, beside the services of the page.
+- ``python``: a script, beside the page's services; below ``# FILE.py``, a part of such a file of tests.
 - ``text``, ``json`` after one of these: lines that begin alike, an answer with the same keys.
 - ``<!-- not run: REASON -->`` before a fence, and ``<!-- needs: models/solar-cells -->`` in a page.
 
@@ -32,8 +32,11 @@ from tests.leftovers import ROOT
 
 README = ROOT / "README.md"
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
+QUOTED = [block for block in BLOCKS if block.quoted_from]
 RUN = [
-    block for block in BLOCKS if block.language in {"sh", "bash", "console", "python"} and not block.reason
+    block
+    for block in BLOCKS
+    if block.language in {"sh", "bash", "console", "python"} and not block.reason and block not in QUOTED
 ]
 FIGURES = (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("auroc", "AUROC"))
 
@@ -131,7 +134,9 @@ def test_figures_of_the_readme_are_those_of_the_demo(desk_of: Callable[[Path], D
 
 
 @pytest.mark.parametrize(
-    "block", [block for block in BLOCKS if not block.reason], ids=lambda block: block.name
+    "block",
+    [block for block in BLOCKS if not block.reason and block not in QUOTED],
+    ids=lambda block: block.name,
 )
 def test_block_can_be_read(block: Block) -> None:
     """Configuration parses, Python compiles, and the extras and targets that a command names are there."""
@@ -145,6 +150,12 @@ def test_block_can_be_read(block: Block) -> None:
             assert set(extras.split(",")) <= set(project["optional-dependencies"])
         if target := re.match(r"make ([\w-]+)", command):
             assert target[1] in targets
+
+
+@pytest.mark.parametrize("block", QUOTED, ids=lambda block: block.name)
+def test_quoted_code_stands_in_the_file_that_it_names(block: Block) -> None:
+    quoted = block.text.partition("\n")[2]
+    assert any(quoted in path.read_text() for path in (ROOT / "tests").rglob(block.quoted_from))
 
 
 def test_readme_shows_how_to_make_run_and_test() -> None:
