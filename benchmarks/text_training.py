@@ -109,6 +109,7 @@ def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
     from pipeline.finetune.strategies.full import Full
     from pipeline.machine.settings import apply_settings, choose_settings
     from pipeline.modalities.text.recipe import TextFinetune
+    from pipeline.modalities.text.training import training_options
     from pipeline.tasks.classification import CLASSIFICATION
 
     section = TextFinetune(
@@ -131,7 +132,7 @@ def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
         task=CLASSIFICATION,
         unit="texts",
     )
-    outcome = train(prepared, plan_of(section, settings, 0), Full())
+    outcome = train(prepared, plan_of(section, training_options(section), settings, 0), Full())
     return judge(pretrained.classifier, outcome.epochs[-1].samples_per_s, judged)
 
 

@@ -156,6 +156,7 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
     from pipeline.modalities.image.examples import ImageExamples
     from pipeline.modalities.image.network import ImageClassifier, Normalisation
     from pipeline.modalities.image.recipe import ImageFinetune
+    from pipeline.modalities.image.training import training_options
     from pipeline.tasks.classification import CLASSIFICATION
 
     section = ImageFinetune(batch_size=batch, epochs=1)
@@ -179,7 +180,11 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
             task=CLASSIFICATION,
             unit="pictures",
         )
-        return train(prepared, plan_of(section, settings, 0), Full()).epochs[-1].samples_per_s
+        return (
+            train(prepared, plan_of(section, training_options(section), settings, 0), Full())
+            .epochs[-1]
+            .samples_per_s
+        )
 
     speed(2 * batch)
     return {"per_s": speed(len(pixels)), "why": settings.why}
