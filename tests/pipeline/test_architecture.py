@@ -20,18 +20,15 @@ MOST_LINES_OF_A_FUNCTION = 50
 
 # The circle of imports through the protocol of a modality.
 WIDE = (
-
-
-    "pipeline/data/", "pipeline/evaluate/", "pipeline/export/",
-    "pipeline/finetune/", "pipeline/measures/", "pipeline/modalities/",
-    "pipeline/recipe/",
-    "tests/conftest.py", "tests/e2e/",
+    "pipeline/data/", "pipeline/evaluate/", "pipeline/export/", "pipeline/finetune/",
+    "pipeline/measures/", "pipeline/modalities/", "pipeline/recipe/", "tests/conftest.py", "tests/e2e/",
     "tests/encoders.py", "tests/gpu/", "tests/pipeline/benchmark/", "tests/pipeline/export/",
     "tests/pipeline/modalities/", "tests/pipeline/test_image_kinds.py",
     "tests/pipeline/test_text_kinds.py", "tests/pipeline/verify/", "tests/serving/client/",
-    "tests/serving/model/", "tests/serving/processes.py", "tests/serving/rows.py", "tests/serving/server/",
-    "tests/serving/service/", "tests/serving/test_architecture.py", "tests/serving/test_refused_service.py",
-    "tests/serving/test_service.py", "tests/serving/test_text_service.py",
+    "tests/serving/model/", "tests/serving/processes.py", "tests/serving/rows.py",
+    "tests/serving/server/", "tests/serving/service/", "tests/serving/test_architecture.py",
+    "tests/serving/test_refused_service.py", "tests/serving/test_service.py",
+    "tests/serving/test_text_service.py",
 )  # fmt: skip
 LONG_FILES = {
     "pipeline/export/tensorrt.py", "pipeline/recipe/sections.py", "serving/model/receipt.py",
