@@ -14,9 +14,11 @@ import yaml
 from timm.models.vgg import VGG
 
 from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_checkpoint
+from pipeline.artifacts.history import HeadRecord, History
 from pipeline.export.stage import export
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import Sample, labels_of, write_samples
+from pipeline.machine.settings import Settings
 from pipeline.measures.reference import Answers, Reference, write_reference
 from pipeline.modalities.image.network import ImageClassifier
 from pipeline.modalities.image.training import build_classifier
@@ -87,7 +89,13 @@ def make_checkpoint(run: RunFolder, folder: Path, name: str, size: int) -> None:
         card,
         {},
         Validation(validation.logits, validation.targets),
-        {},
+        History(
+            settings=Settings("cpu", "fp32", threads=2, why="no training"),
+            class_weights=None,
+            head=HeadRecord(penalty=0.4),
+            best_epoch=0,
+            epochs=(),
+        ),
     )
     write_reference(run.reference, Reference(test, validation, TEMPERATURE, labels))
 
