@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -113,11 +115,20 @@ def spread_logits(classifier: ImageClassifier, pixels: torch.Tensor) -> None:
     )
 
 
-def prove(
-    folder: Path, pictures: Path, name: str, formats: list[str]
-) -> tuple[RunFolder, dict[str, dict[str, object]]]:
+INT8 = {"test_resnet": "static", "test_vit": "dynamic"}
+Proved = tuple[RunFolder, dict[str, dict[str, object]]]
+Prove = Callable[[str], Proved]
+
+
+@pytest.fixture(scope="module")
+def prove(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Prove:
+    """Make a run with every artifact that a network is tested in, once, and return it with the receipts."""
+    return functools.cache(lambda name: _prove(tmp_path_factory.mktemp(name), folder, name))
+
+
+def _prove(folder: Path, pictures: Path, name: str) -> Proved:
     """A run with an artifact of each format, published however fast it is; and the receipts."""
-    run = RunFolder(folder / "run")
+    run, formats = RunFolder(folder / "run"), ["onnx-fp32", "openvino-fp32", *["onnx-int8"] * (name in INT8)]
     section = {"formats": formats, "limits": {name: {"min_speedup": 0} for name in formats[1:]}}
     document = recipe_document(
         pictures, Path("weights"), name="kinds", backbone={"name": name, "weights": "weights"}, export=section
@@ -132,22 +143,20 @@ def prove(
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_network_goes_from_checkpoint_to_passed_receipts(tmp_path: Path, folder: Path, name: str) -> None:
-    run, receipts = prove(tmp_path, folder, name, ["onnx-fp32", "openvino-fp32"])
-    for receipt in receipts.values():
+def test_network_goes_from_checkpoint_to_passed_receipts(prove: Prove, name: str) -> None:
+    run, receipts = prove(name)
+    for format_ in ("onnx-fp32", "openvino-fp32"):
+        receipt = receipts[format_]
         assert receipt["passed"] is True
         assert receipt["agreeing"] == receipt["samples"] == 13
         assert receipt["logit_scale"] > 0.5, "the answers differ, so that a fault would show"
-    assert [artifact.name for artifact in open_bundle(run.bundle).manifest.artifacts] == [
-        "onnx-fp32",
-        "openvino-fp32",
-    ]
+    assert [artifact.name for artifact in open_bundle(run.bundle).manifest.artifacts] == list(receipts)
 
 
-@pytest.mark.parametrize(("name", "method"), [("test_resnet", "static"), ("test_vit", "dynamic")])
-def test_int8_of_pictures_goes_the_whole_way(tmp_path: Path, folder: Path, name: str, method: str) -> None:
+@pytest.mark.parametrize(("name", "method"), INT8.items())
+def test_int8_of_pictures_goes_the_whole_way(prove: Prove, name: str, method: str) -> None:
     """Convolutions by ranges of the calibration split, a transformer as texts are."""
-    run, receipts = prove(tmp_path, folder, name, ["onnx-fp32", "onnx-int8"])
+    run, receipts = prove(name)
     receipt = receipts["onnx-int8"]
     assert receipt["passed"] is True, receipt["checks"]
     assert receipt["made"]["method"].startswith(method)
