@@ -123,6 +123,21 @@ def folder(path: Path) -> Iterator[Path]:
     _put_in_place(path)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder in one step, so that nobody ever finds half of it.
+
+    Args:
+        path: The folder, which need not exist. A process that is killed meanwhile leaves what :func:`recover`
+            removes.
+    """
+    if not os.path.lexists(path):
+        return
+    partial = _beside(path, PARTIAL)
+    _remove(partial)
+    path.rename(partial)
+    _remove(partial)
+
+
 def recover(parent: Path) -> None:
     """Finish or undo what killed processes were writing in a folder.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.verify.judge import Judge, Verdict
 from pipeline.verify.receipt import Claim, Evidence
 from pipeline.verify.report import render_receipts
+from serving.model.errors import ServingError
 from serving.model.files import FileRef, hash_file
 from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import Manifest, hash_labels
@@ -43,7 +43,11 @@ def verify(recipe: Recipe, run: RunFolder) -> None:
     """
     card = read_card(run.checkpoint)
     judge = prepare(recipe, run, card)
-    source = judge.load(SOURCE)
+    try:
+        source = judge.load(SOURCE)
+    except ServingError:
+        _withdraw(run)
+        raise
     verdicts: dict[str, Verdict] = {SOURCE: judge.judge_source(source)}
     if verdicts[SOURCE].proven is None:
         _reject(recipe, run, verdicts)
@@ -53,7 +57,7 @@ def verify(recipe: Recipe, run: RunFolder) -> None:
         log.info("verify: %s: %s", name, verdicts[name].state.to_text())
     _write_findings(recipe, run, verdicts)
     publish(_gather(recipe, run, card, judge, verdicts), run.bundle)
-    shutil.rmtree(run.benchmark, ignore_errors=True)  # it was measured on the bundle before
+    atomic.remove_folder(run.benchmark)  # it was measured on the bundle before
 
 
 def prepare(recipe: Recipe, run: RunFolder, card: CheckpointCard) -> Judge:
@@ -87,18 +91,20 @@ def prepare(recipe: Recipe, run: RunFolder, card: CheckpointCard) -> Judge:
 
 
 def _reject(recipe: Recipe, run: RunFolder, verdicts: Verdicts) -> None:
-    """Keep the receipt of an fp32 file that fails, and leave no bundle.
-
-    An earlier bundle is of another model.
-    """
+    """Keep the receipt of an fp32 file that fails, and leave no bundle."""
     _write_findings(recipe, run, verdicts)
-    for stale in (run.bundle, run.benchmark):
-        shutil.rmtree(stale, ignore_errors=True)
+    _withdraw(run)
     raise GateFailedError(
         f"{run.model}: does not predict what the checkpoint predicts: {verdicts[SOURCE].state.why}. "
         f"Nothing is packaged. The receipt is {run.receipt_of(SOURCE)}; "
         f"export again: graft export {run.root} --force"
     )
+
+
+def _withdraw(run: RunFolder) -> None:
+    """Remove an earlier bundle, and what was measured of it: it holds another model than the one that failed."""
+    for stale in (run.bundle, run.benchmark):
+        atomic.remove_folder(stale)
 
 
 def _write_findings(recipe: Recipe, run: RunFolder, verdicts: Verdicts) -> None:

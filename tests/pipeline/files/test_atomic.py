@@ -216,3 +216,11 @@ def test_write_arrays_are_read_back_and_refuse_objects(tmp_path: Path) -> None:
         np.testing.assert_array_equal(stored["logits"], logits)
         assert stored["names"].tolist() == ["ä", "b"]
     assert names(tmp_path) == ["logits.npz"]
+
+
+def test_remove_folder_leaves_nothing_and_takes_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "bundle" / "receipts").mkdir(parents=True)
+    (tmp_path / ".bundle.partial").mkdir()
+    for _ in range(2):
+        atomic.remove_folder(tmp_path / "bundle")
+        assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ from pipeline.files.layout import RunFolder
 from pipeline.recipe.reading import load_recipe
 from pipeline.verify.stage import verify
 from serving.model.bundle import open_bundle
+from serving.model.errors import ProviderError
 
 pytestmark = pytest.mark.slow
 
@@ -51,3 +52,10 @@ def test_there_is_no_bundle_when_the_fp32_file_fails(run: RunFolder) -> None:
     assert json.loads((run.refused / "onnx-fp32.json").read_text())["passed"] is False
     assert json.loads(run.artifacts.read_text())["onnx-fp32"]["published"] is False
     assert "not published" in run.proof.read_text()
+
+
+def test_there_is_no_bundle_when_the_fp32_file_cannot_be_loaded(run: RunFolder) -> None:
+    run.model.write_bytes(b"no model")
+    with pytest.raises(ProviderError, match="cannot load it"):
+        verify(load_recipe(run.recipe), run)
+    assert not run.bundle.exists()
