@@ -18,7 +18,7 @@ from pipeline.verify import comparison
 from pipeline.verify.checks import check
 from pipeline.verify.comparison import compare, compare_calibration
 from pipeline.verify.scoring import BATCH_SIZES, Scores
-from serving.model.receipt import Measured
+from serving.model.records import Measured
 
 SAMPLES = 12
 
