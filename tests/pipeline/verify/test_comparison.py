@@ -1,4 +1,7 @@
-"""The figures of a receipt are numbers whatever finite answers are compared, and an exact artifact passes at any scale."""
+"""The figures of a receipt are numbers whatever finite answers are compared.
+
+An exact artifact passes at any scale.
+"""
 
 from __future__ import annotations
 

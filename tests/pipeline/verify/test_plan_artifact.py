@@ -1,4 +1,7 @@
-"""A TensorRT artifact from export to service. The builder, the machine and the session are stand-ins; `tests/gpu` has the real ones."""
+"""A TensorRT artifact from export to service.
+
+The builder, the machine and the session are stand-ins; `tests/gpu` has the real ones.
+"""
 
 from __future__ import annotations
 
