@@ -1,4 +1,7 @@
-"""Small encoders with random weights and tokenizers of their own, as folders in the hub's layout; and small texts for them."""
+"""Small encoders with random weights and tokenizers of their own, and small texts for them.
+
+The encoders are folders in the hub's layout.
+"""
 
 from __future__ import annotations
 

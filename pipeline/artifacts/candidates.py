@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import GraftError
 from serving.model.manifest import Lineage
-from serving.model.receipt import Made
+from serving.model.records import Made
 
 
 class Candidates(BaseModel):

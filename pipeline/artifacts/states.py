@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from pipeline.errors import GraftError
 from pipeline.files import atomic
-from serving.model.receipt import Speedup
+from serving.model.records import Speedup
 
 
 class State(BaseModel):

@@ -26,7 +26,7 @@ from pipeline.modalities.training import Classifier, Training
 from pipeline.recipe.sections import Format, LimitChanges
 from serving.model.inputs.item import Feeds, Preprocessor
 from serving.model.inputs.kind import InputSpec
-from serving.model.receipt import Made
+from serving.model.records import Made
 from serving.model.runtimes.session import Precision
 
 log = logging.getLogger("graft")

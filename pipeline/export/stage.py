@@ -23,7 +23,7 @@ from pipeline.recipe.reading import hash_recipe
 from pipeline.recipe.sections import Recipe
 from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import Lineage
-from serving.model.receipt import Made
+from serving.model.records import Made
 
 log = logging.getLogger("graft")
 VERSION_DIGITS = 12

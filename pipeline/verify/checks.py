@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.artifacts.limits import LIMITS, Limits
-from serving.model.receipt import Check, Measured, Receipt
+from serving.model.receipt import Receipt
+from serving.model.records import Check, Measured
 
 
 def check(measured: Measured, limits: Limits) -> tuple[Check, ...]:

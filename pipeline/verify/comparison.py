@@ -16,7 +16,7 @@ from pipeline.measures.reference import Reference
 from pipeline.measures.temperature import as_logits_of
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.verify.scoring import Scores
-from serving.model.receipt import Difference, Measured
+from serving.model.records import Difference, Measured
 
 Rows = NDArray[np.float64]
 RESAMPLES = 500

@@ -19,7 +19,8 @@ from serving.model.errors import ServingError
 from serving.model.files import hash_file
 from serving.model.inputs.item import Preprocessor
 from serving.model.manifest import Artifact
-from serving.model.receipt import Made, Receipt, Speedup
+from serving.model.receipt import Receipt
+from serving.model.records import Made, Speedup
 from serving.model.scorer import Scorer, load_scorer
 
 

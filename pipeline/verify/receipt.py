@@ -20,7 +20,8 @@ from pipeline.verify.checks import check
 from pipeline.verify.comparison import compare, compare_calibration
 from pipeline.verify.scoring import Originals, score, score_alone
 from serving.model.manifest import Lineage, hash_labels
-from serving.model.receipt import Flip, Machine, Made, Measured, Receipt
+from serving.model.receipt import Receipt
+from serving.model.records import Flip, Machine, Made, Measured
 from serving.model.runtimes.machine import cpu_limit
 from serving.model.runtimes.session import Runtime
 from serving.model.scorer import Scorer

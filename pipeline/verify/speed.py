@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from pipeline.modalities.training import Readable
-from serving.model.receipt import Speedup
+from serving.model.records import Speedup
 from serving.model.scorer import Scorer
 
 TIMED_SAMPLES = 64

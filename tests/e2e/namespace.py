@@ -1,4 +1,6 @@
-"""What processes say to the network: they run in a network namespace of their own, in which every IPv4 address is their machine's.
+"""What processes say to the network.
+
+They run in a network namespace of their own, in which every IPv4 address is their machine's.
 
 :func:`listen_to` starts this file once more, as a script inside. There a name server gives every name the
 same address, every route leads to ``lo``, and what is sent to another address than ``127.0.0.0/8`` is noted,
@@ -131,7 +133,10 @@ class Listener:
 
 
 def answer_query(query: bytes) -> tuple[str, bytes]:
-    """The name that a DNS query asks for, and the reply: `ANSWER` to one for an IPv4 address, nothing to any other."""
+    """The name that a DNS query asks for, and the reply.
+
+    The reply is `ANSWER` to a query for an IPv4 address, and nothing to any other.
+    """
     labels, place = [], 12
     while query[place]:
         labels.append(query[place + 1 : place + 1 + query[place]].decode(errors="replace"))
@@ -144,7 +149,10 @@ def answer_query(query: bytes) -> tuple[str, bytes]:
 
 
 def describe_target(packet: bytes) -> str | None:
-    """Whom an IPv4 packet is for; None if that is the loopback address, or if the packet only goes on with a connection."""
+    """Whom an IPv4 packet is for.
+
+    None if that is the loopback address, or if the packet only goes on with a connection.
+    """
     target, protocol, body = IPv4Address(packet[16:20]), packet[9], packet[4 * (packet[0] & 15) :]
     if target.is_loopback:
         return None
@@ -183,7 +191,10 @@ def _is_up(url: str, process: subprocess.Popen[bytes], deadline_s: float = 60) -
 
 
 def _run(commands: list[dict[str, Any]], seconds: float) -> list[int | None]:
-    """Start all; when the time is over and the others have ended, end the services too. Returns the exit codes."""
+    """Start all; when the time is over and the others have ended, end the services too.
+
+    Returns the exit codes.
+    """
     processes = [_start(command) for command in commands]
     pairs = list(zip(commands, processes, strict=True))
     were_up = [not command["ready"] or _is_up(command["ready"], process) for command, process in pairs]

@@ -1,4 +1,7 @@
-"""Bad data, weights and places: one message that names what, where and the remedy, and nothing half-written."""
+"""Bad data, weights and places.
+
+Each gives one message that names what, where and the remedy, and leaves nothing half-written.
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,10 @@ def copied(tiny_run: Path, tmp_path: Path) -> Path:
 
 
 def publish(run: Path, **changes: str | int) -> None:
-    """Name the fp32 file as another artifact too, with a receipt that says so: a format that shares the file."""
+    """Name the fp32 file as another artifact too, with a receipt that says so.
+
+    That is a format that shares the file.
+    """
     path = run / "bundle" / "manifest.json"
     manifest = json.loads(path.read_text())
     artifact = manifest["artifacts"][0] | changes
@@ -145,10 +148,11 @@ def test_benchmark_names_the_remedy_when_the_recipe_is_not_the_runs_own(copied: 
         check=False,
     )
     assert done.returncode == 1
-    assert (
-        "This recipe is not the run's own: name the run's folder, or carry the recipe out first: graft run RECIPE"
-        in done.stderr
+    advice = (
+        "This recipe is not the run's own: name the run's folder, "
+        "or carry the recipe out first: graft run RECIPE"
     )
+    assert advice in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,8 @@ def test_init_finds_the_columns_of_a_table(tmp_path: Path) -> None:
     ],
 )
 def test_init_refuses_what_it_cannot_read(tmp_path: Path, make: object, words: str) -> None:
-    done = run_graft("init", make(tmp_path), "--output", tmp_path / "r.yaml", check=1)  # type: ignore[operator]
+    recipe = make(tmp_path)  # type: ignore[operator]
+    done = run_graft("init", recipe, "--output", tmp_path / "r.yaml", check=1)
     assert words in done.stderr
     assert not (tmp_path / "r.yaml").exists()
 

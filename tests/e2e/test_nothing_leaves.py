@@ -1,4 +1,7 @@
-"""Nothing that Graft starts talks to other machines or writes under HOME, whatever the defaults of the libraries are."""
+"""Nothing that Graft starts talks to other machines or writes under HOME.
+
+This holds whatever the defaults of the libraries are.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,10 @@ def start_service(place: Place, name: str) -> Command:
 
 
 def start_bento(place: Place, name: str) -> Command:
-    """Of a store that is a copy, since BentoML reports the start and writes beside it unless it is told not to."""
+    """Start a service of a store that is a copy.
+
+    BentoML reports the start and writes beside the store unless it is told not to.
+    """
     port, store = PORTS[name], place.base / "bentoml-with-bento"
     shutil.copytree(os.environ["BENTOML_HOME"], store)
     arguments = ("-m", "bentoml", "serve", place.bento, "--port", port)

@@ -50,7 +50,10 @@ def test_run_on_folders_of_text_files_keeps_their_words(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def losing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A frozen encoder of random weights on a task that counted pairs of words solve: which of two neighbours comes first."""
+    """A frozen encoder of random weights on a task that counted pairs of words solve.
+
+    The task is which of two neighbours comes first.
+    """
     base, rng = tmp_path_factory.mktemp("losing"), np.random.default_rng(0)
     others = ["the", "day", "was", "so", "sun", "rain", "saw", "table", "very"]
 

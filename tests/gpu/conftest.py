@@ -1,4 +1,7 @@
-"""What needs a GPU: skipped, with one reason, where there is none. A machine that has one runs every test or fails."""
+"""What needs a GPU.
+
+Where there is none it is skipped, with one reason. A machine that has one runs every test or fails.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +107,10 @@ def half(run: RunFolder) -> Path:
 
 @pytest.fixture
 def measure(run: RunFolder, request: pytest.FixtureRequest) -> Measure:
-    """Score the whole test split through a session, and say every figure, passed or not; they belong into docs/gpu-results.md."""
+    """Score the whole test split through a session, and say every figure, passed or not.
+
+    The figures belong into docs/gpu-results.md.
+    """
 
     def receipt_of(place: Path, runtime: Runtime, precision: Precision) -> Receipt:
         bundle = open_bundle(run.bundle)

@@ -1,4 +1,7 @@
-"""TensorRT: a plan built here, loaded through its wrapper, proven, and refused once it is not this machine's."""
+"""TensorRT plans.
+
+A plan is built here, loaded through its wrapper, proven, and refused once it is not this machine's.
+"""
 
 from __future__ import annotations
 

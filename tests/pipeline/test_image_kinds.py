@@ -59,7 +59,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_checkpoint(run: RunFolder, folder: Path, name: str, size: int) -> None:
-    """A checkpoint with random weights, and what it answers, as fine-tuning and evaluation would leave them."""
+    """A checkpoint with random weights, and what it answers.
+
+    Both are as fine-tuning and evaluation would leave them.
+    """
     paths = sorted(folder.rglob("*.png"))
     splits = ("test", "validation", "test", "validation", "calibration") * len(paths)
     samples = [

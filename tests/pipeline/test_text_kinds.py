@@ -1,4 +1,7 @@
-"""Every kind of encoder goes the whole way: fine-tuning, export, and a receipt on padded and unpadded texts."""
+"""Every kind of encoder goes the whole way.
+
+The way is fine-tuning, export, and a receipt on padded and unpadded texts.
+"""
 
 from __future__ import annotations
 

@@ -84,7 +84,10 @@ def serve_command(bundle: Path, *options: object) -> list[str]:
 
 @contextmanager
 def started(command: Sequence[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start any command with its log in a file, and end it unless it has ended; for what it does is waited by the caller."""
+    """Start any command with its log in a file, and end it unless it has ended.
+
+    The caller waits for what it does.
+    """
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, stdout=out, stderr=out, cwd="/", env=os.environ | environment, start_new_session=True

@@ -1,4 +1,7 @@
-"""The walls inside `serving`: how many rooms, how many arrows, and that no file imports itself by a way round."""
+"""The walls inside `serving`.
+
+There are few rooms and few arrows, and no file imports itself by a way round.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A bundle whose artifact this machine cannot run: refused with the reason, or replaced where the deployment allows it."""
+"""A bundle whose artifact this machine cannot run.
+
+It is refused with the reason, or replaced where the deployment allows it.
+"""
 
 from __future__ import annotations
 
@@ -94,10 +97,11 @@ def test_serve_says_that_a_benchmark_chose_what_cannot_be_run_here(bundle: Path,
     )
     done = run_graft("serve", moved, "--port", free_port(), check=1)
     assert "libcuda.so.1" in done.stderr
-    assert (
-        "a benchmark chose it on an H100 (defaults.json). Measure here: graft benchmark RUN, or name another: --artifact onnx-fp32"
-        in done.stderr
+    advice = (
+        "a benchmark chose it on an H100 (defaults.json). Measure here: graft benchmark RUN, "
+        "or name another: --artifact onnx-fp32"
     )
+    assert advice in done.stderr
 
 
 def test_threads_that_a_benchmark_recommends_never_exceed_the_cpus(bundle: Path, tmp_path: Path) -> None:

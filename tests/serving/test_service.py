@@ -128,11 +128,13 @@ from serving.server.settings import read_settings
 app = make_app(read_settings({{"bundle": {str(tiny_run / "bundle")!r}}}, {{}}))
 async def work():
     transport = httpx.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+    async with app.router.lifespan_context(app), \
+httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         answer = await client.post("/predict", content=bytes.fromhex({make_picture("bars", 0).hex()!r}))
         assert answer.status_code == 200, answer.text
 asyncio.run(work())
-heavy = {{"torch", "torchvision", "timm", "transformers", "sklearn", "scipy", "matplotlib", "onnx", "pipeline", "bentoml", "openvino"}}
+heavy = {{"torch", "torchvision", "timm", "transformers", "sklearn", "scipy", \
+"matplotlib", "onnx", "pipeline", "bentoml", "openvino"}}
 print(json.dumps(sorted(heavy & {{name.split(".")[0] for name in sys.modules}})))
 """
     done = subprocess.run(
@@ -142,7 +144,10 @@ print(json.dumps(sorted(heavy & {{name.split(".")[0] for name in sys.modules}}))
 
 
 def test_worker_process_maps_no_torch(client: httpx.Client) -> None:
-    """The running service's own memory map: neither the process that holds the port nor its workers hold a torch library."""
+    """The running service's own memory map.
+
+    Neither the process that holds the port nor its workers hold a torch library.
+    """
     parents = [
         process for process in psutil.process_iter() if str(client.base_url.port) in _arguments(process)
     ]

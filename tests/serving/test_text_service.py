@@ -166,7 +166,8 @@ from pathlib import Path
 from serving.server.app.build import make_app
 from serving.model.predictor import load_predictor
 load_predictor(Path({str(text_run / "bundle")!r})).predict(b"so good")
-heavy = {{"torch", "torchvision", "timm", "transformers", "sklearn", "scipy", "matplotlib", "onnx", "pipeline"}}
+heavy = {{"torch", "torchvision", "timm", "transformers", "sklearn", "scipy", \
+"matplotlib", "onnx", "pipeline"}}
 print(json.dumps(sorted(heavy & {{name.split(".")[0] for name in sys.modules}})))
 """
     done = subprocess.run(

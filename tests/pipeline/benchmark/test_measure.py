@@ -83,7 +83,10 @@ def test_every_setting_gets_the_same_inputs_in_every_round(clock: Clock) -> None
 
 
 def orders(clock: Clock, seed: int) -> list[tuple[Setting, ...]]:
-    """In which order each of eight rounds took the settings, when a round is one batch of the largest size."""
+    """In which order each of eight rounds took the settings.
+
+    A round is one batch of the largest size here.
+    """
     calls: list[tuple[Fake, list[int]]] = []
     scorers = fakes(clock, calls)
     measure_settings(scorers, ARRAYS, rounds=8, seconds=1e-9, seed=seed)
@@ -155,7 +158,10 @@ def test_the_pareto_front_is_what_nothing_else_beats(points: list[Point]) -> Non
 
 
 def test_a_process_that_starts_cold_loads_neither_torch_nor_the_plots() -> None:
-    script = "import sys, json, pipeline.benchmark.cold; print(json.dumps(sorted({'torch', 'matplotlib', 'sklearn', 'onnx', 'bentoml'} & set(sys.modules))))"
+    script = (
+        "import sys, json, pipeline.benchmark.cold; print(json.dumps(sorted("
+        "{'torch', 'matplotlib', 'sklearn', 'onnx', 'bentoml'} & set(sys.modules))))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
     )

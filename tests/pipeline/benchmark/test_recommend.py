@@ -24,7 +24,10 @@ def timing_of(rows: list[Row], artifact: str, threads: int) -> Timing:
 
 
 def is_surely_faster(timing: Timing, source: Timing) -> bool:
-    """The rule once more: at most one of five rounds is not faster, and the median round is by a twentieth."""
+    """The rule once more.
+
+    At most one of five rounds is not faster, and the median round is by a twentieth.
+    """
     ratios = np.array(source.rounds_ms) / np.array(timing.rounds_ms)
     return bool((ratios > 1).sum() >= 4 and np.median(ratios) >= 1.05)
 

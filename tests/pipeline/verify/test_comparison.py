@@ -1,4 +1,7 @@
-"""The figures of a receipt are numbers whatever finite answers are compared, and an exact artifact passes at any scale."""
+"""The figures of a receipt are numbers whatever finite answers are compared.
+
+An exact artifact passes at any scale.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from pipeline.verify import comparison
 from pipeline.verify.checks import check
 from pipeline.verify.comparison import compare, compare_calibration
 from pipeline.verify.scoring import BATCH_SIZES, Scores
-from serving.model.receipt import Measured
+from serving.model.records import Measured
 
 SAMPLES = 12
 

@@ -1,4 +1,7 @@
-"""A TensorRT artifact from export to service. The builder, the machine and the session are stand-ins; `tests/gpu` has the real ones."""
+"""A TensorRT artifact from export to service.
+
+The builder, the machine and the session are stand-ins; `tests/gpu` has the real ones.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from serving.model.bundle import open_bundle
 from serving.model.errors import BundleError, ProviderError
 from serving.model.files import hash_file
 from serving.model.predictor import load_predictor
-from serving.model.receipt import Speedup
+from serving.model.records import Speedup
 from serving.model.runtimes import plan
 from serving.model.runtimes.onnx import OnnxSession
 from tests.pipeline.export.test_tensorrt import FakeTensorRT

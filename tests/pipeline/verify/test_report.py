@@ -9,7 +9,8 @@ from pipeline.artifacts.states import State
 from pipeline.files.layout import RunFolder
 from pipeline.verify.checks import check
 from pipeline.verify.report import render_receipts, table_of, to_text
-from serving.model.receipt import Difference, Flip, Measured, Receipt, read_receipt
+from serving.model.receipt import Receipt, read_receipt
+from serving.model.records import Difference, Flip, Measured
 
 pytestmark = pytest.mark.slow
 

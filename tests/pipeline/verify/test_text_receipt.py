@@ -26,7 +26,7 @@ from serving.model.files import FileRef
 from serving.model.inputs.item import Item
 from serving.model.inputs.text.tokens import TextPreprocessor
 from serving.model.predictor import load_predictor
-from serving.model.receipt import Speedup
+from serving.model.records import Speedup
 from tests.pipeline.verify.receipts import load, receipt_of
 
 pytestmark = pytest.mark.slow

@@ -70,7 +70,10 @@ class Asked:
 
 @dataclass
 class Script:
-    """What the server answers, one after another, and what it was asked; past its end every item gets a prediction."""
+    """What the server answers, one after another, and what it was asked.
+
+    Past the script's end every item gets a prediction.
+    """
 
     answers: list[Any] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
@@ -558,12 +561,19 @@ def test_errors_survive_a_process_pool(kind: type[ClientError]) -> None:
 
 def test_the_client_imports_nothing_of_the_service() -> None:
     others = ("numpy", "onnxruntime", "bentoml", "starlette", "PIL", "tokenizers", "torch", "pipeline")
-    code = f"import sys, serving.client; from serving.model.inputs.registry import find_kind, OWN; [find_kind(own.name) for own in OWN]; print([name for name in {others} if name in sys.modules])"
+    code = (
+        "import sys, serving.client; from serving.model.inputs.registry import find_kind, OWN; "
+        "[find_kind(own.name) for own in OWN]; "
+        f"print([name for name in {others} if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
 
 
 def test_the_client_says_how_to_install_httpx_when_it_is_missing() -> None:
-    code = "import importlib.util as u; find = u.find_spec; u.find_spec = lambda n, *a: None if n == 'httpx' else find(n, *a); import serving.client"
+    code = (
+        "import importlib.util as u; find = u.find_spec; "
+        "u.find_spec = lambda n, *a: None if n == 'httpx' else find(n, *a); import serving.client"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert "pip install 'graft-ml[client]'" in done.stderr

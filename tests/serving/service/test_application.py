@@ -1,4 +1,7 @@
-"""The service in the hands of BentoML's users: in process, in tests, mounted, below a prefix, configured, and depended on."""
+"""The service in the hands of BentoML's users.
+
+It runs in process, in tests, mounted, below a prefix, configured, and depended on.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,11 @@ said["name"] = service.name
 said["called"] = [service().predict(way).label for way in (picture, path, open(path, "rb"))]
 said["called many"] = [each.label for each in service().predict_batch(images=[picture, path]).predictions]
 with TestClient(service.to_asgi()) as client:
-    said["client"] = [client.get("/readyz").status_code, client.post("/predict", content=picture).json()["label"]]
+    said["client"] = [client.get("/readyz").status_code, \
+client.post("/predict", content=picture).json()["label"]]
 client = TestClient(service.to_asgi())
-said["no lifespan"] = [client.get("/readyz").status_code, client.post("/predict", content=picture).json()["label"]]
+said["no lifespan"] = [client.get("/readyz").status_code, \
+client.post("/predict", content=picture).json()["label"]]
 inner = service.to_asgi()
 @asynccontextmanager
 async def lifespan(_):
@@ -45,7 +50,8 @@ async def lifespan(_):
         yield
 with TestClient(Starlette(routes=[Mount("/ml", inner)], lifespan=lifespan)) as client:
     paths = ("/ml/readyz", "/ml/schema.json", "/ml/docs", "/ml/nothing")
-    said["mounted"] = [*(client.get(path).status_code for path in paths), client.post("/ml/predict/", content=picture).json()["label"]]
+    said["mounted"] = [*(client.get(path).status_code for path in paths), \
+client.post("/ml/predict/", content=picture).json()["label"]]
     said["mounted protocol"] = client.get("/ml/v2/models/other").json()
 service.mount_asgi_app(Starlette(routes=[Route("/hello", lambda _: PlainTextResponse("hello"))]), path="/own")
 with TestClient(service.to_asgi()) as client:
@@ -56,14 +62,16 @@ with TestClient(service.to_asgi()) as client:
 service.mount_apps.clear()
 service.path_prefix = "/v1"
 with TestClient(service.to_asgi()) as client:
-    said["prefix"] = [client.get("/v1/readyz").status_code, client.get("/predict").status_code, client.get("/schema.json").json()["routes"][0]["route"]]
+    said["prefix"] = [client.get("/v1/readyz").status_code, client.get("/predict").status_code, \
+client.get("/schema.json").json()["routes"][0]["route"]]
 """
 CONFIGURED = """
 origin = {"origin": "https://app.example.org"}
 with TestClient(service.to_asgi()) as client:
     said["probes"] = [client.get(path).status_code for path in ("/health", "/ready", "/livez", "/readyz")]
     said["cors"] = client.get("/livez", headers=origin).headers.get("access-control-allow-origin")
-    said["foreign"] = client.get("/livez", headers={"origin": "https://else.example.org"}).headers.get("access-control-allow-origin")
+    said["foreign"] = client.get("/livez", headers={"origin": "https://else.example.org"})\
+.headers.get("access-control-allow-origin")
     said["ready"] = client.get("/readyz").json()
 """
 END = "\nprint(json.dumps(said))\n"
@@ -182,7 +190,8 @@ BELOW_A_PREFIX = """
 with TestClient(service.to_asgi(), headers={"x-api-key": "a-key-0123456789abc"}) as client:
     paths = ("/cells/schema.json", "/schema.json", "/cells/readyz", "/cells/predict", "/cells")
     said["with"] = [client.get(path).status_code for path in paths]
-    said["without a key"] = [client.get(path, headers={"x-api-key": ""}).status_code for path in ("/schema.json", "/docs.json")]
+    said["without a key"] = [client.get(path, headers={"x-api-key": ""}).status_code \
+for path in ("/schema.json", "/docs.json")]
 """
 
 

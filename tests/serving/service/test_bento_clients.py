@@ -110,7 +110,8 @@ with bentoml.SyncHTTPClient({url!r}, token={KEY!r}) as client:
 async def call():
     async with bentoml.AsyncHTTPClient({url!r}, token={KEY!r}) as client:
         for way in ways:
-            answers.extend([await client.predict(image=way()), *(await client.predict_batch(images=[way(), way()]))["predictions"]])
+            answers.extend([await client.predict(image=way()), \
+*(await client.predict_batch(images=[way(), way()]))["predictions"]])
 asyncio.run(call())
 print(json.dumps(answers))
 """

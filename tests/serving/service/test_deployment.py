@@ -1,4 +1,7 @@
-"""The Bento's start: every mistake ends it with one message, or leaves it alive, not ready, and saying why."""
+"""The Bento's start.
+
+Every mistake ends it with one message, or leaves it alive, not ready, and saying why.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +146,7 @@ def started(*command: str, log: Path = Path(os.devnull), **environment: str) -> 
 
 @pytest.mark.slow
 def test_a_bento_that_nobody_can_call_says_so(tag: str, tmp_path: Path) -> None:
-    """A caller from elsewhere is one who comes to another address than this machine's own, or through a proxy."""
+    """A caller from elsewhere comes to another address than this machine's own, or through a proxy."""
     elsewhere = {"host": "10.1.2.3:3000"}
     with started(sys.executable, "-m", "bentoml", "serve", tag, log=tmp_path / "log") as client:
         here, there = client.get("/readyz"), client.get("/readyz", headers=elsewhere)

@@ -26,7 +26,8 @@ REQUESTS = {
     + LENGTH
     + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAA\r\n\r\n"
     + PICTURE,
-    "upgrade to WebSocket": b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    "upgrade to WebSocket": b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n"
+    b"upgrade: websocket\r\n"
     b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
     "no HTTP": b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -36,7 +37,8 @@ REQUESTS = {
     + b"\r\n",
     "an endless header": HEAD + b"x: " + b"x" * 300_000,
     "two lengths": HEAD + b"content-length: 1\r\ncontent-length: 2\r\n\r\nx",
-    "a proxy's client": b"GET /v2/health/ready HTTP/1.1\r\nhost: localhost\r\nx-forwarded-for: 10.9.8.7\r\nconnection: close\r\n\r\n",
+    "a proxy's client": b"GET /v2/health/ready HTTP/1.1\r\nhost: localhost\r\n"
+    b"x-forwarded-for: 10.9.8.7\r\nconnection: close\r\n\r\n",
     "wrong method": b"GET /predict HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
     "a slash at the end": b"GET /livez/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
     "preflight": b"OPTIONS /predict HTTP/1.1\r\nhost: localhost\r\norigin: https://a.example.org\r\n"

@@ -141,7 +141,8 @@ def test_decode_image_refuses_or_decodes_when_random_bytes(body: bytes, magic: b
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1), st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
+    st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1),
+    st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
     st.sampled_from(["center", "squash"]),
 )  # fmt: skip
 def test_grey_pictures_become_what_they_would_as_colour_ones(

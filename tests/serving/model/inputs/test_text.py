@@ -23,9 +23,14 @@ from tests.encoders import KINDS, make_encoder
 
 MAX_TOKENS = 32
 TRICKY = [
-    "", " ", "\t\n", "a", "A", "don't", "e\u0301 a\u0308 \u0301", "\u4e2d\u6587\u5206\u8bcd", "\u65e5\u672c\u8a9e\u30c6\u30b9\u30c8", "\uc548\ub155\ud558\uc138\uc694",
-    "\u0627\u0644\u0633\u0644\u0627\u0645 \u0639\u0644\u064a\u0643\u0645", "\u0928\u092e\u0938\u094d\u0924\u0947", "\U0001f600\U0001f44d\U0001f3fd\U0001f468\u200d\U0001f469\u200d\U0001f467", "\ufb01ne \u2460 \u00bd \ufeffx",
-    "\u200b\u200d\u2060", "[CLS] [SEP] [PAD] [MASK] <s> </s> <pad>", "##ing", "http://t.co/x?y=1&z=%20 @me #tag", "x" * 300, "\u00ad-\u2010\u2013\u2014", "\x85\x9f\x07",
+    "", " ", "\t\n", "a", "A", "don't", "e\u0301 a\u0308 \u0301",
+    "\u4e2d\u6587\u5206\u8bcd", "\u65e5\u672c\u8a9e\u30c6\u30b9\u30c8", "\uc548\ub155\ud558\uc138\uc694",
+    "\u0627\u0644\u0633\u0644\u0627\u0645 \u0639\u0644\u064a\u0643\u0645",
+    "\u0928\u092e\u0938\u094d\u0924\u0947",
+    "\U0001f600\U0001f44d\U0001f3fd\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\ufb01ne \u2460 \u00bd \ufeffx",
+    "\u200b\u200d\u2060", "[CLS] [SEP] [PAD] [MASK] <s> </s> <pad>", "##ing",
+    "http://t.co/x?y=1&z=%20 @me #tag", "x" * 300, "\u00ad-\u2010\u2013\u2014", "\x85\x9f\x07",
 ]  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""Requests that are cancelled, as a time limit outside of the application does: nothing of them stays behind."""
+"""Requests that are cancelled, as a time limit outside of the application does.
+
+Nothing of them stays behind.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +176,10 @@ class Rig:
     async def ask(
         self, asked: Asked, cancel_at: int = NEVER, turns: int = 1, delay: int = 0
     ) -> tuple[bool, int | None]:
-        """Ask, and cancel at an await or some turns later; tell whether that came before the end, and the status."""
+        """Ask, and cancel at an await or some turns later.
+
+        Returns whether that came before the end, and the status.
+        """
         wire, loop, is_cancelled = Wire(asked, turns), asyncio.get_running_loop(), False
 
         def cancel(left: int = delay) -> None:
@@ -245,7 +251,10 @@ async def rig(bundle: Path, *, accelerated: bool = False) -> AsyncIterator[Rig]:
 
 
 async def cancel_everywhere(rig: Rig, asked: Asked, turns: int = 1, delay: int = 0) -> int:
-    """Cancel at the first await, at the second, and so on, until the request comes to its end; return their number."""
+    """Cancel at the first await, at the second, and so on, until the request comes to its end.
+
+    Returns the number of awaits.
+    """
     for cancel_at in itertools.count(1):
         is_cancelled, status = await rig.ask(asked, cancel_at, turns, delay)
         if not is_cancelled:
@@ -319,7 +328,10 @@ def test_nothing_is_left_of_ten_thousand_cancelled_requests(tiny_run: Path) -> N
 
 
 async def drive(rig: Rig, asked: Asked, *, reads: bool) -> None:
-    """Ask, and cancel once nothing goes on: the client says no more and stays, or does not read its answer."""
+    """Ask, and cancel once nothing goes on.
+
+    The client says no more and stays, or does not read its answer.
+    """
     messages, stuck = iter(asked.messages), asyncio.Event()
 
     async def receive() -> dict[str, Any]:
@@ -435,7 +447,8 @@ def test_a_batch_counts_until_the_last_of_its_items_has_ended(tiny_run: Path) ->
             predictor = types.SimpleNamespace(
                 artifact=made.parts.live.predictor.artifact, predict=lambda *_: held()
             )
-            task = asyncio.create_task(engine.predict_many(predictor, [b""] * 50, Timings()))  # type: ignore[arg-type]
+            work = engine.predict_many(predictor, [b""] * 50, Timings())  # type: ignore[arg-type]
+            task = asyncio.create_task(work)
             await asyncio.to_thread(held.begun.wait, 10)
             task.cancel()
             await asyncio.wait([task], timeout=0.05)
@@ -478,7 +491,10 @@ def make_large_picture() -> bytes:
 
 
 def trickle(port: int) -> bytes:
-    """How an answer begins to a body of which a third comes, and then no more; four of them fill the memory for bodies."""
+    """How an answer begins to a body of which a third comes, and then no more.
+
+    Four such bodies fill the memory for bodies.
+    """
     with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
         raw.sendall(
             b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1500000\r\n\r\n" + bytes(480_000)

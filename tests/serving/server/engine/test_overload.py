@@ -116,7 +116,10 @@ def until(is_so: Callable[[], bool], otherwise: str, within_s: float = PATIENCE_
 
 
 def make_batch(count: int) -> bytes:
-    """A form of so many pictures of nine megapixels, in few bytes: about a twentieth of a second of work each."""
+    """A form of so many pictures of nine megapixels, in few bytes.
+
+    Each picture is about a twentieth of a second of work.
+    """
     buffer = io.BytesIO()
     Image.new("L", (3000, 3000)).save(buffer, "PNG")
     part = (
@@ -151,7 +154,8 @@ def test_service_refuses_at_once_when_the_queue_is_full(tiny_run: Path, tmp_path
         require_recovered(service)
     accepted, refused = ([answer for answer in answers if answer.status == status] for status in (200, 503))
     print(  # noqa: T201
-        f"{len(accepted)} answered, {len(refused)} refused within {max(a.ended - a.began for a in refused):.2f} s"
+        f"{len(accepted)} answered, {len(refused)} refused "
+        f"within {max(a.ended - a.began for a in refused):.2f} s"
     )
     assert len(accepted) + len(refused) == 24
     assert len(accepted) >= 3
@@ -209,7 +213,9 @@ def test_service_replaces_a_worker_when_it_is_killed(tiny_run: Path, tmp_path: P
             future.result() for future in [pool.submit(service.ask) for _ in range(8)]
         ]  # at once, while it is dead
         took = max(answer.ended for answer in answers) - killed
-        print(f"{workers} workers: all that came while one was dead were answered after {took:.1f} s")  # noqa: T201
+        print(  # noqa: T201
+            f"{workers} workers: all that came while one was dead were answered after {took:.1f} s"
+        )
         assert [answer.status for answer in answers] == [200] * 8
         until(lambda: len(service.workers()) == workers, "the dead worker was not replaced")
         assert before[0].pid not in {worker.pid for worker in service.workers()}

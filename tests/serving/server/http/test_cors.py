@@ -163,7 +163,8 @@ def test_a_public_page_may_call_a_service_of_a_private_network(tmp_path: Path) -
     ("method", "path", "status"),
     [
         ("POST", "/answer", 200), ("POST", "/refuse?status=401", 401), ("POST", "/refuse?status=413", 413),
-        ("POST", "/refuse?status=503", 503), ("POST", "/nowhere", 404), ("PUT", "/answer", 405), ("OPTIONS", "/answer", 405),
+        ("POST", "/refuse?status=503", 503), ("POST", "/nowhere", 404), ("PUT", "/answer", 405),
+        ("OPTIONS", "/answer", 405),
         ("POST", "/fail", 500),
     ],
 )  # fmt: skip
@@ -222,8 +223,9 @@ def test_settings_take_an_origin(origin: str) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["*", "null", "app.example.org", "localhost:5173", "https://", f"{HERE}/", f"{HERE}/path", f"{HERE}?x", f"{HERE}#x",
-     "https://*.example.org", "https://user@app.example.org", "https://App.example.org", f"{HERE}:443", "http://a:80", f"{HERE}:", f"{HERE}:0",
+    ["*", "null", "app.example.org", "localhost:5173", "https://", f"{HERE}/", f"{HERE}/path", f"{HERE}?x",
+     f"{HERE}#x", "https://*.example.org", "https://user@app.example.org", "https://App.example.org",
+     f"{HERE}:443", "http://a:80", f"{HERE}:", f"{HERE}:0",
      f"{HERE}\n", "//app.example.org"],
 )  # fmt: skip
 def test_settings_refuse_what_no_browser_would_send(origin: str) -> None:
@@ -253,9 +255,11 @@ UPLOAD = """async ({url, picture, key}) => {
   const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"));
   const body = await new Response(stream).blob();
   try {
-    const answer = await fetch(url + "/predict", {method: "POST", body, headers: {"X-API-Key": key, "Content-Encoding": "gzip"}});
+    const answer = await fetch(url + "/predict", \
+{method: "POST", body, headers: {"X-API-Key": key, "Content-Encoding": "gzip"}});
     const {label, error} = await answer.json();
-    return {status: answer.status, label, code: error?.code, id: answer.headers.get("X-Request-ID"), timing: answer.headers.get("Server-Timing")};
+    return {status: answer.status, label, code: error?.code, \
+id: answer.headers.get("X-Request-ID"), timing: answer.headers.get("Server-Timing")};
   } catch (error) {
     return {failed: String(error)};
   }

@@ -206,14 +206,17 @@ def test_a_bomb_takes_little_memory_and_lets_others_go_on() -> None:
     assert turns > 700, "of 763 pieces"
     assert peak < 4 * PIECE_BYTES
     assert sorted(waits)[-3] < 0.05
-    print(f"longest wait {1000 * max(waits):.1f} ms, most memory {peak / 2**10:.0f} KiB")  # noqa: T201 - with -s
+    print(  # noqa: T201 - with -s
+        f"longest wait {1000 * max(waits):.1f} ms, most memory {peak / 2**10:.0f} KiB"
+    )
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ([], "identity"), ([b""], "identity"), ([b"identity"], "identity"), ([b"gzip"], "gzip"), ([b" GZip "], "gzip"),
-        ([b"x-gzip"], "gzip"), ([b"gzip, gzip"], "gzip, gzip"), ([b"gzip", b"gzip"], "gzip, gzip"), ([b"br"], "br"),
+        ([], "identity"), ([b""], "identity"), ([b"identity"], "identity"), ([b"gzip"], "gzip"),
+        ([b" GZip "], "gzip"), ([b"x-gzip"], "gzip"), ([b"gzip, gzip"], "gzip, gzip"),
+        ([b"gzip", b"gzip"], "gzip, gzip"), ([b"br"], "br"),
     ],
 )  # fmt: skip
 def test_read_encoding_reads_the_one_coding(given: list[bytes], expected: str) -> None:

@@ -1,4 +1,7 @@
-"""Thousands of damaged requests, and those that the service's own OpenAPI document leads to: no fault, one shape of errors, no memory lost."""
+"""Thousands of damaged requests, and those that the service's own OpenAPI document leads to.
+
+They cause no fault, their errors have one shape, and no memory is lost.
+"""
 
 from __future__ import annotations
 
@@ -180,7 +183,8 @@ def damage(body: bytes, rng: random.Random) -> bytes:
 
 
 def make_form(name: str, contents: list[bytes]) -> bytes:
-    head = f'--x\r\ncontent-disposition: form-data; name="{name}"; filename="x"\r\ncontent-type: image/png\r\n\r\n'.encode()
+    disposition = f'form-data; name="{name}"; filename="x"'
+    head = f"--x\r\ncontent-disposition: {disposition}\r\ncontent-type: image/png\r\n\r\n".encode()
     return b"".join(head + content + b"\r\n" for content in contents) + b"--x--\r\n"
 
 
@@ -188,7 +192,11 @@ PICTURES = make_pictures()
 
 
 def damaged_picture(rng: random.Random) -> Damaged:
-    """Most are pictures, raw or in a whole form; the rest are damaged forms and damaged requests of the inference protocol."""
+    """A damaged picture, or another damaged request.
+
+    Most are pictures, raw or in a whole form; the rest are damaged forms and damaged requests of the
+    inference protocol.
+    """
     kind, picture = rng.random(), rng.choice(PICTURES)
     query = rng.choice(("", "", "?top_k=1"))
     if kind < 0.6:
@@ -302,7 +310,8 @@ class Fuzzer:
             fault = repr(error)
         if fault:
             (self.folder / f"{index}.body").write_bytes(damaged.body)
-            return f"seed {SEED}, index {index}, {damaged.path}: {fault}; its body is {self.folder / f'{index}.body'}"
+            body = self.folder / f"{index}.body"
+            return f"seed {SEED}, index {index}, {damaged.path}: {fault}; its body is {body}"
         return None
 
     def run(self, indices: range) -> list[str]:

@@ -1,4 +1,7 @@
-"""What hostile and broken clients send: each is answered by a 4xx in the one shape of errors, and the next request by 200."""
+"""What hostile and broken clients send.
+
+Each is answered by a 4xx in the one shape of errors, and the next request by 200.
+"""
 
 from __future__ import annotations
 
@@ -171,7 +174,10 @@ def texts_service(text_run: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module")
 def bytes_before(pictures_service: Service, texts_service: Service) -> dict[int, int]:
-    """The memory of each service once it has been asked all of it three times: what grows from then on is lost."""
+    """The memory of each service once it has been asked all of it three times.
+
+    What grows from then on is lost.
+    """
     bodies = [b"x" * MOST_BODY_BYTES, *KINDS.values(), *(make() for make, *_ in BAD_PICTURES.values())]
     requests = [
         *map(post, bodies),

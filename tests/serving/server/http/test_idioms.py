@@ -1,4 +1,7 @@
-"""What HTTP clients of many languages send for the same picture or text, each in its own way: all get the label that Python gets."""
+"""What HTTP clients of many languages send for the same picture or text, each in its own way.
+
+All get the label that Python gets.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The memory of the bodies that a service holds: what a batch costs, and that a container's limit is kept to."""
+"""The memory of the bodies that a service holds.
+
+The tests say what a batch costs, and that a container's limit is kept to.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +148,8 @@ def test_service_lives_when_ten_batches_come_at_once_in_a_small_container(
         answers = list(pool.map(lambda _: ask(port, body), range(10)))
     statuses = [status for status, _ in answers]
     print(  # noqa: T201 - with -s
-        f"peak {before:.0f} MiB, {once:.0f} MiB after one batch, {peak_mib(worker):.0f} MiB after ten; {statuses}"
+        f"peak {before:.0f} MiB, {once:.0f} MiB after one batch, "
+        f"{peak_mib(worker):.0f} MiB after ten; {statuses}"
     )
     assert set(statuses) <= {200, 503}
     assert all(

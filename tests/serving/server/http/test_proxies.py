@@ -1,4 +1,7 @@
-"""Behind a real nginx with its defaults: what is refused early arrives as what it is, and no replica is taken out for it."""
+"""Behind a real nginx with its defaults.
+
+What is refused early arrives as what it is, and no replica is taken out for it.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,10 @@ def valid_client(url: str) -> Iterator[Counter[int]]:
 
 
 def flood(url: str, count: int) -> Counter[tuple[int, int]]:
-    """Send each refused request that often, from four clients; return the expected and the real status codes."""
+    """Send each refused request that often, from four clients.
+
+    Returns the expected and the real status codes.
+    """
 
     def send(index: int) -> tuple[int, int]:
         status, method, path, headers, body = [*REFUSED.values()][index % len(REFUSED)]

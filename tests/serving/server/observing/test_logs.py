@@ -151,7 +151,8 @@ def test_log_shows_no_key_wherever_it_was_sent(service: Service) -> None:
 def test_path_is_escaped_and_cut_when_it_is_hostile(service: Service, sent: str, path: str) -> None:
     with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port)) as raw:
         raw.sendall(
-            f"GET {sent} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {len(path)}{sent[1:9]}\r\nconnection: close\r\n\r\n".encode()
+            f"GET {sent} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {len(path)}{sent[1:9]}\r\n"
+            "connection: close\r\n\r\n".encode()
         )
         identity = re.search(rb"x-request-id: (\S+)", raw.recv(4096))
     assert identity

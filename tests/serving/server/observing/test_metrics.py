@@ -169,7 +169,10 @@ def ask(url: str, times: int) -> None:
 
 
 def wait_for_workers(service: Service, folder: Path, count: int, without: int | None = None) -> set[int]:
-    """The workers that have gauges in the shared folder, once there are so many; a look at the metrics removes the dead ones'."""
+    """The workers that have gauges in the shared folder, once there are so many.
+
+    A look at the metrics removes the gauges of dead ones.
+    """
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         httpx.get(f"{service.url}/metrics")

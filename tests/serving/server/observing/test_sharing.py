@@ -261,7 +261,10 @@ def test_long_labels_never_make_a_file_grow(folder: Path) -> None:
     assert 500 < read(text, "graft_predictions_total", label="other") < 3500
 
 
-OWNER = "import os, signal, sys; from serving.server.process.workers import open_shared_folder; open_shared_folder(); "
+OWNER = (
+    "import os, signal, sys; from serving.server.process.workers import open_shared_folder; "
+    "open_shared_folder(); "
+)
 
 
 def test_folders_of_killed_services_go_when_the_next_one_starts(tmp_path: Path) -> None:

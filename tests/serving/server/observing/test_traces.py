@@ -141,7 +141,10 @@ def asked(service: Service) -> dict[str, tuple[httpx.Response, int, int]]:
 
 @pytest.fixture(scope="module")
 def traced(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Told], Collector]:
-    """Requests and what came of them. Spans are sent at the service's end, since there are too few of them before."""
+    """Requests and what came of them.
+
+    Spans are sent at the service's end, since there are too few of them before.
+    """
     log = tmp_path_factory.mktemp("traces") / "log"
     environment = {"OTEL_BSP_SCHEDULE_DELAY": "600000", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
     with collecting() as collector:

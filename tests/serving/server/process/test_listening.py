@@ -1,4 +1,7 @@
-"""Where a service listens, as clients find it: at a Unix socket, by TLS, at the port of the environment, and below a prefix."""
+"""Where a service listens, as clients find it.
+
+It listens at a Unix socket, by TLS, at the port of the environment, and below a prefix.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the hardened connection takes from uvicorn that uvicorn does not promise: a new version that changes it fails here."""
+"""What the hardened connection takes from uvicorn that uvicorn does not promise.
+
+A new version that changes it fails here.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The process that holds the port: when it ends, what it does without a terminal, streams or a disk, and who it replaces."""
+"""The process that holds the port.
+
+The tests say when it ends, what it does without a terminal, streams or a disk, and who it replaces.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,10 @@ def test_sighup_ends_the_service_and_its_workers(tiny_run: Path, tmp_path: Path)
 
 @contextmanager
 def in_terminal(command: list[str], log: Path | None) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Start a command as the leader of a terminal's session; its log goes to the terminal unless a file is named."""
+    """Start a command as the leader of a terminal's session.
+
+    Its log goes to the terminal unless a file is named.
+    """
     master, slave = pty.openpty()
     with (log or Path(os.ttyname(slave))).open("wb", buffering=0) as out:
         process = subprocess.Popen(
@@ -100,7 +106,8 @@ def in_terminal(command: list[str], log: Path | None) -> Iterator[tuple[subproce
             stderr=out,
             cwd="/",
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - nothing else runs in a thread here
+            # Nothing else runs in a thread here.
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )
     os.close(slave)
     try:
@@ -138,7 +145,10 @@ def test_nohup_keeps_the_service(tiny_run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_service_without_standard_streams_serves_and_ends(tiny_run: Path, tmp_path: Path) -> None:
-    """A pipe between processes must not get the number of a missing stream, into which the log would be written."""
+    """A pipe between processes must not get the number of a missing stream.
+
+    The log would be written into it.
+    """
     port = free_port()
     command = [
         "sh",

@@ -36,12 +36,14 @@ PHONE = {
 }
 DROP = """(files) => {
   const moved = new DataTransfer();
-  for (const [name, text] of files) moved.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name, {type: "image/png"}));
+  for (const [name, text] of files) moved.items.add(new File([Uint8Array.from(atob(text), \
+(c) => c.charCodeAt(0))], name, {type: "image/png"}));
   document.body.dispatchEvent(new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer: moved}));
 }"""
 PASTE = """(text) => {
   const moved = new DataTransfer();
-  moved.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], "image.png", {type: "image/png"}));
+  moved.items.add(new File([Uint8Array.from(atob(text), \
+(c) => c.charCodeAt(0))], "image.png", {type: "image/png"}));
   document.body.dispatchEvent(new ClipboardEvent("paste", {bubbles: true, clipboardData: moved}));
 }"""
 
@@ -189,7 +191,10 @@ def serve() -> Iterator[Callable[..., Stub]]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open an address. At the test's end no page may have complained, broken the policy, or asked another host for anything."""
+    """Open an address.
+
+    At the test's end no page may have complained, broken the policy, or asked another host for anything.
+    """
     opened: list[tuple[str, Page]] = []
     complaints: list[str] = []
     asked: list[str] = []
@@ -485,7 +490,8 @@ def test_the_policy_stops_what_the_page_does_not_need(serve: Callable[..., Stub]
     page.goto(serve(prediction()).url)
     assert page.evaluate("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'stopped')") == "stopped"
     page.evaluate(
-        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = true'}))"
+        "document.body.append("
+        "Object.assign(document.createElement('script'), {textContent: 'window.ran = true'}))"
     )
     assert page.evaluate("window.ran") is None
     page.context.close()
