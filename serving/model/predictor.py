@@ -18,6 +18,7 @@ from serving.model.inputs.item import Item, Preprocessor
 from serving.model.inputs.registry import find_kind, open_preprocessor
 from serving.model.manifest import DEFAULTS_FILE, Artifact, Defaults, Manifest
 from serving.model.runtimes.machine import cpu_limit
+from serving.model.runtimes.session import Session
 from serving.model.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation
 from serving.model.scorer import Scorer, load_scorer
 from serving.model.timings import Timings
@@ -52,6 +53,11 @@ class Predictor:
     def preprocessor(self) -> Preprocessor:
         """The preprocessor of the bundle's input spec."""
         return self.scorer.preprocessor
+
+    @property
+    def session(self) -> Session:
+        """The session on the artifact."""
+        return self.scorer.session
 
     def decode(self, data: bytes) -> Item:
         """Decode one input; see :meth:`serving.model.scorer.Scorer.decode`."""

@@ -27,6 +27,9 @@ from serving.model.inputs import registry
 from serving.model.inputs.kind import ArrayTensor
 from serving.model.inputs.registry import find_kind, list_kinds
 from serving.model.manifest import hash_labels
+from serving.model.receipt import Receipt
+from serving.model.records import Machine, Measured
+from serving.model.runtimes.session import InUse
 from tests.conftest import ROOT, free_port, serving
 from tests.kinds.rows import served as module
 
@@ -82,7 +85,23 @@ def make_bundle(folder: Path) -> Path:
     proven = {"artifact": "onnx-fp32", "runtime": "onnxruntime-cpu", "precision": "fp32"}
     sha256 = hash_file(folder / "model.onnx")
     receipt = folder / "receipt.json"
-    receipt.write_text(json.dumps(proven | {"passed": True, "artifact_sha256": sha256}))
+    receipt.write_bytes(
+        Receipt(
+            **proven,
+            in_use=InUse(runtime="onnxruntime", provider="CPUExecutionProvider", nodes={}),
+            machine=Machine(system="Linux", cpu="a CPU", cpus=1),
+            versions={},
+            artifact_sha256=sha256,
+            reference_sha256=hash_file(folder / "reference.npz"),
+            labels_sha256=hash_labels(LABELS),
+            checkpoint_sha256="0" * 64,
+            data_sha256="0" * 64,
+            measured=Measured(samples=1, wrong_labels=0),
+            limits={},
+            checks=(),
+            passed=True,
+        ).to_bytes()
+    )
     artifact = {
         "name": "onnx-fp32",
         "file": "model.onnx",

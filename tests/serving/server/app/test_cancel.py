@@ -246,7 +246,8 @@ async def rig(bundle: Path, *, accelerated: bool = False) -> AsyncIterator[Rig]:
     async with rig.app.router.lifespan_context(rig.app):
         if accelerated:
             predictor = parts.live.predictor
-            predictor.artifact = predictor.artifact.model_copy(update={"runtime": "onnxruntime-cuda"})
+            on_gpu = predictor.artifact.model_copy(update={"runtime": "onnxruntime-cuda"})
+            predictor.scorer.artifact = on_gpu
         yield rig
 
 
