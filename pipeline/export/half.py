@@ -1,4 +1,4 @@
-"""Half precision: the artifact ``onnx-fp16``, whose weights are float16 while inputs and probabilities keep their types."""
+"""Half precision: the artifact ``onnx-fp16``, with weights in float16 and inputs and outputs as in fp32."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from pipeline.modalities.training import Classifier
 
 
 def to_half(classifier: Classifier) -> Classifier:
-    """A copy of a classifier whose backbone computes in float16; normalisation, pooling of tokens and softmax stay float32.
+    """Return a copy of a classifier whose backbone computes in float16.
 
-    The module that has the weights is halved and then exported, rather than a graph converted: with float32
-    around it nothing overflows but what the backbone itself computes.
+    Normalisation, pooling of tokens and softmax stay float32. The module that has the weights is halved and
+    then exported, rather than a graph converted: with float32 around it nothing overflows but what the
+    backbone itself computes.
+
+    Args:
+        classifier: The checkpoint's network in float32, which is left as it is.
     """
     half = copy.deepcopy(classifier)
     name = half.half_precision_part
@@ -25,7 +29,10 @@ def to_half(classifier: Classifier) -> Classifier:
 
 
 class _Half(nn.Module):
-    """A float16 module between float32 ones: floats are rounded on the way in and widened on the way out; ids and masks pass."""
+    """A float16 module between float32 ones.
+
+    Floats are rounded on the way in and widened on the way out; ids and masks pass as they are.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

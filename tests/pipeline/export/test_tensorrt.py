@@ -19,16 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.errors import GraftError
 from pipeline.export import tensorrt as module
-from pipeline.export.tensorrt import (
-    MAX_BATCH_SIZE,
-    Range,
-    build_plan,
-    compute_profiles,
-    make_plan,
-    ranges_for,
-    require_tensorrt,
-    wrap_plan,
-)
+from pipeline.export.plan_wrapper import wrap_plan
+from pipeline.export.profiles import MAX_BATCH_SIZE, Range, compute_profiles, ranges_for
+from pipeline.export.tensorrt import build_plan, make_plan, require_tensorrt
 from serving.model.bundle import open_bundle
 from serving.model.errors import ProviderError
 from serving.model.inputs.image.spec import ImageInputSpec
