@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import nn
@@ -38,7 +37,8 @@ class _Half(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, *tensors: torch.Tensor, **named: torch.Tensor) -> Any:  # noqa: ANN401 - a tensor, or an encoder's output
+    def forward(self, *tensors: torch.Tensor, **named: torch.Tensor) -> torch.Tensor | SimpleNamespace:
+        """Run the module; an encoder's output has the field ``last_hidden_state`` here too."""
         output = self.module(
             *map(_narrow, tensors), **{name: _narrow(value) for name, value in named.items()}
         )

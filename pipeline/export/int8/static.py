@@ -178,7 +178,7 @@ def preprocess(model: bytes) -> bytes:
     return prepared.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
-def measure_ranges(prepared: bytes, inputs: Sequence[Feeds], method: str) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+def measure_ranges(prepared: bytes, inputs: Sequence[Feeds], method: str) -> Any:  # noqa: ANN401 - untyped
     """Measure the range that 8 bits shall cover of every activation.
 
     Args:

@@ -14,7 +14,7 @@ class ImageBackbone(Backbone):
 
     Attributes:
         name: timm's name of the architecture.
-        weights: ``hub`` (timm's own, needs a network), a ``.safetensors`` or ``.pth`` file, or
+        weights: ``hub`` for timm's own, which needs a network; a ``.safetensors`` or ``.pth`` file; or
             ``package:NAME/PATH``.
         mapping: ``names`` when the file has timm's tensor names; ``order`` when it has other names for the
             same tensors in the same order.
@@ -28,7 +28,7 @@ class Image(Section):
 
     Attributes:
         size: Side of the square input, in pixels.
-        crop_pct: Share of the resized side that the crop keeps.
+        crop_pct: Share of the resized picture's side that the crop keeps.
         crop_mode: ``center`` keeps the aspect ratio and cuts off what is outside the square; ``squash``
             resizes each side for itself.
         interpolation: Method of resizing.
@@ -41,11 +41,11 @@ class Image(Section):
 
 
 class ImageAugment(Section):
-    """Random changes of the training pictures; each is one that does not change the label.
+    """Random changes of the training pictures, none of which changes the label.
 
     Attributes:
-        horizontal_flip: Mirror half of the pictures, drawn by chance, left to right.
-        vertical_flip: Mirror half of the pictures, drawn by chance, top to bottom.
+        horizontal_flip: Whether half of the pictures, drawn by chance, are mirrored left to right.
+        vertical_flip: Whether half of the pictures, drawn by chance, are mirrored top to bottom.
         crop_scale: Least and largest share of the area that a random crop keeps; ``[1.0, 1.0]`` for no crop.
     """
 

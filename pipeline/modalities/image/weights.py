@@ -20,7 +20,11 @@ THREE_WAYS = (
 
 
 def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> dict[str, torch.Tensor]:
-    """The tensors of a ``.safetensors`` file, or of a ``.pth`` file, which is read without running any code in it.
+    """Read the tensors of a ``.safetensors`` file, or of a ``.pth`` file without running any code in it.
+
+    Args:
+        source: Path of the file, or ``package:NAME/PATH``.
+        mapping: ``names``, the default, or ``order``, which needs a file that keeps its tensors' order.
 
     Raises:
         GraftError: There is no such file, or it holds something else than named tensors.
@@ -28,7 +32,8 @@ def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> d
     path = locate(source, "backbone.weights")
     if mapping == "order" and path.suffix == ".safetensors":
         raise GraftError(
-            "backbone.mapping: a safetensors file does not keep its tensors' order. Use a .pth file, or one with timm's names."
+            "backbone.mapping: a safetensors file does not keep its tensors' order. "
+            "Use a .pth file, or one with timm's names."
         )
     try:
         if path.suffix == ".safetensors":
@@ -51,15 +56,15 @@ def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> d
 
 
 def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "order"], source: str) -> None:
-    """Load tensors into a network, all of them, each into one of its own.
+    """Load tensors into a network, all of them, each into one of the network's.
 
     Args:
         model: The network, with the head that the weights were trained with.
-        tensors: What the file holds.
+        tensors: The tensors that the file holds, by their names.
         mapping: ``names``: the names are the network's. ``order``: the names differ, but the tensors stand in
             the same order; then every pair must agree in shape and in kind (weight, bias, running mean or
             variance).
-        source: Where they come from, for the error.
+        source: Where the tensors come from, for the error.
 
     Raises:
         GraftError: Anything is missing, left over, or does not fit; the first few are listed.
@@ -79,6 +84,7 @@ def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "o
 
 
 def _by_order(own: Tensors, given: Tensors, source: str) -> dict[str, torch.Tensor]:
+    """Return a file's tensors under the names of the network's tensors, which stand in the same order."""
     if len(own) != len(given):
         _refuse([f"the file has {len(given)} tensors, the network {len(own)}"], source)
     pairs = list(zip(own.items(), given.items(), strict=True))
@@ -94,20 +100,28 @@ def _by_order(own: Tensors, given: Tensors, source: str) -> dict[str, torch.Tens
 
 
 def _kind(name: str) -> str:
+    """Return what a tensor is to its layer, the last part of its name: weight, bias, running mean …."""
     return name.rpartition(".")[2]
 
 
 def _refuse(wrong: list[str], source: str) -> None:
+    """Raise GraftError with the first five of all that is wrong, if anything is."""
     if wrong:
         shown = "; ".join(sorted(wrong)[:5])
         more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise GraftError(
             f"backbone.weights: {source} does not fit the backbone: {shown}{more}. "
-            "Check backbone.name and the file; `mapping: order` fits files whose names differ but whose tensors stand in the same order."
+            "Check backbone.name and the file; `mapping: order` fits files whose names differ "
+            "but whose tensors stand in the same order."
         )
 
 
 def describe_hub_failure(name: str, error: Exception) -> GraftError:
-    """The one error for weights that the hub does not give."""
+    """Return the error for weights that the hub does not give, with the other ways to give them.
+
+    Args:
+        name: timm's name of the architecture.
+        error: What the hub's client raised.
+    """
     reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
     return GraftError(f"backbone.weights: the hub did not give weights for `{name}` ({reason}). {THREE_WAYS}")

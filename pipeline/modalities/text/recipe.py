@@ -14,11 +14,11 @@ class TextBackbone(Backbone):
 
     Attributes:
         name: The hub's name of the model, such as ``sentence-transformers/all-MiniLM-L6-v2``.
-        weights: ``hub`` (needs a network or a filled cache), or a folder in the hub's layout: a path or
-            ``package:NAME/PATH``.
-        pooling: From token vectors to one: the ``mean``, the first (``cls``) or the ``last``; ``auto`` is
-            what the model was pretrained with where its folder says so, ``last`` for causal models, and the
-            mean for others.
+        weights: ``hub``, which needs a network or a filled cache; or a folder in the hub's layout, as a path
+            or ``package:NAME/PATH``.
+        pooling: How the vectors of a text's tokens become one: by their ``mean``, as the first (``cls``) or
+            as the ``last``. ``auto`` is what the model was pretrained with where its folder says so, ``last``
+            for causal models, and the mean for others.
     """
 
     pooling: Literal["auto", "mean", "cls", "last"] = "auto"
@@ -28,8 +28,9 @@ class Text(Section):
     """How a text becomes input.
 
     Attributes:
-        max_tokens: Longer texts are cut at the end, and every answer to one says so. Special tokens count.
-        max_characters: Longer texts are refused.
+        max_tokens: Number of tokens, special ones included, after which a text is cut; every answer to a text
+            that was cut says so.
+        max_characters: Number of characters above which a text is refused.
     """
 
     max_tokens: int = Field(default=128, ge=8, le=8192)
