@@ -1,6 +1,7 @@
 """The sections of every recipe: frozen, unknown keys refused, each with its defaults.
 
-What one kind has beside or instead of them stands in its own room, such as ``pipeline/modalities/image``.
+What a kind of input has beside or instead of them stands in a room of its own, such as
+``pipeline/modalities/image``.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Range(Section):
     below: float | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether the value lies in the range."""
+        """Return whether a value lies in the range."""
         return (self.from_ is None or value >= self.from_) and (self.below is None or value < self.below)
 
 
@@ -50,7 +51,7 @@ class Table(Section):
     """How to read a table of samples.
 
     Attributes:
-        separator: One character, or ``whitespace``.
+        separator: What stands between the values of a line: one character, or ``whitespace``.
         columns: Names of the columns of a table without a header line.
         encoding: Python's name of the text encoding.
         path: The column with each file's path, relative to the table.
@@ -133,8 +134,8 @@ class Finetune(Section):
     Attributes:
         mode: ``features`` trains a linear head on the frozen backbone; ``full`` then trains everything from
             there.
-        epochs: Passes over the training split.
-        batch_size: Samples in a step.
+        epochs: Number of passes over the training split.
+        batch_size: Number of samples in a step.
         learning_rate: Peak of the head's learning rate; the optimiser is AdamW, and the rate falls to 0 along
             a cosine.
         layer_decay: Factor of the learning rate from each layer to the one below it (arXiv:1801.06146); 1 for
@@ -165,9 +166,10 @@ class Evaluate(Section):
     """How the test split is judged.
 
     Attributes:
-        bootstrap: Resamples behind the 95 % intervals.
-        require: The least value of a metric; a run below it ends with exit code 3.
-        ship_below_baseline: Go on even where a simple baseline on the same samples has the better macro F1.
+        bootstrap: Number of resamples behind the 95 % intervals.
+        require: The least value of each metric; a run below one of them ends with exit code 3.
+        ship_below_baseline: Whether a run goes on even where a simple baseline on the same samples has the
+            better macro F1.
     """
 
     bootstrap: int = Field(default=1000, ge=100, le=100_000)
@@ -198,10 +200,11 @@ class Export(Section):
     """What is made for serving: each format is published only with a passed receipt, and when it is faster.
 
     Attributes:
-        formats: Beside ``onnx-fp32``, which is always made: half precision (``onnx-fp16``), 8 bits
-            (``onnx-int8``: static for convolutional networks, dynamic for others), the same file by
-            OpenVINO (``openvino-fp32``, ``openvino-bf16``), and on NVIDIA GPUs by CUDA or TensorRT.
-        limits: By format, what to publish it under instead of the limits of its precision.
+        formats: Names of the formats to make beside ``onnx-fp32``, which is always made: half precision
+            (``onnx-fp16``), 8 bits (``onnx-int8``: static for convolutional networks, dynamic for others),
+            the same file by OpenVINO (``openvino-fp32``, ``openvino-bf16``), and on NVIDIA GPUs by CUDA or
+            TensorRT.
+        limits: The limits that a format is published under instead of those of its precision, by its name.
     """
 
     formats: tuple[Format, ...] = ("onnx-fp32",)
@@ -209,7 +212,7 @@ class Export(Section):
 
     @property
     def further(self) -> tuple[Format, ...]:
-        """What is made beside ``onnx-fp32``, which every run has."""
+        """The formats that are made beside ``onnx-fp32``, which every run has."""
         return tuple(name for name in dict.fromkeys(self.formats) if name != "onnx-fp32")
 
     @model_validator(mode="after")
@@ -225,9 +228,9 @@ class Recipe(Section):
     """Every choice of a run. A kind of input narrows the types of some fields, and adds sections of its own.
 
     Attributes:
-        name: Names the run's folder, the bundle and the Bento: lower-case letters, digits, ``.``, ``_`` and
-            ``-``.
-        seed: Fixes the splits, the order of the samples, augmentation and the bootstrap.
+        name: Name of the run's folder, the bundle and the Bento, in lower-case letters, digits, ``.``, ``_``
+            and ``-``.
+        seed: Seed of the splits, the order of the samples, augmentation and the bootstrap.
         modality: Name of the kind of input.
         data: Where the labelled samples are.
         backbone: The pretrained network.
