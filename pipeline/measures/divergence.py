@@ -1,4 +1,4 @@
-"""How far one model's probabilities are from another's, sample by sample."""
+"""The divergence of one model's probabilities from another's, sample by sample."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def kl_divergences(exact: Probabilities, found: Probabilities) -> NDArray[np.flo
         found: The probabilities that are judged, of the same shape.
 
     Returns:
-        float64 of shape (samples,).
+        The divergences, float64 of shape (samples,).
     """
     return np.asarray(
         (exact * (np.log(np.maximum(exact, SMALLEST)) - np.log(np.maximum(found, SMALLEST)))).sum(axis=1)
@@ -27,7 +27,7 @@ def kl_divergences(exact: Probabilities, found: Probabilities) -> NDArray[np.flo
 
 
 def cosines(exact: Probabilities, found: Probabilities) -> NDArray[np.float64]:
-    """Return the cosine of each sample's two vectors of probabilities, of shape (samples,).
+    """Return the cosine of each sample's two vectors of probabilities, float64 of shape (samples,).
 
     It is 0 where a vector is all zeros, which points nowhere.
     """
