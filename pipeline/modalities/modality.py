@@ -35,7 +35,7 @@ TRAINING_NAMES = (
 
 @dataclass(frozen=True)
 class Look:
-    """What ``graft init`` has seen of the data: a folder with one subfolder a class, or a table.
+    """The data as ``graft init`` sees them: a folder with one subfolder a class, or a table.
 
     Attributes:
         source: Path of the folder or the table.

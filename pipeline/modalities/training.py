@@ -139,7 +139,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What a kind's own section of the recipe asks of a training that does not know the kind.
+    """The choices of a kind's own section of the recipe that a training heeds without knowing the kind.
 
     Attributes:
         by_length: Whether samples of similar length train together, so that little is padded; False by
@@ -155,7 +155,7 @@ class TrainingOptions:
 
 
 class Training(Protocol):
-    """What the stages ask of a kind of input.
+    """The names of a kind's module ``training``, which the stages call.
 
     Attributes:
         UNIT: What the progress bar calls several samples, such as ``pictures``.

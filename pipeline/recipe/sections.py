@@ -48,17 +48,17 @@ class Range(Section):
 
 
 class Table(Section):
-    """How to read a table of samples.
+    """The format of a table of samples.
 
     Attributes:
         separator: What stands between the values of a line: one character, or ``whitespace``.
         columns: Names of the columns of a table without a header line.
         encoding: Python's name of the text encoding.
-        path: The column with each file's path, relative to the table.
-        text: For kinds of input whose samples are cells of the table, such as texts: the column with the
-            sample itself.
-        label: The column with the label.
-        classes: For a numeric label: the range of values of each class, by its name.
+        path: Name of the column with each file's path, relative to the table.
+        text: Name of the column with the sample itself, for kinds of input whose samples are cells of the
+            table, such as texts.
+        label: Name of the column with the label.
+        classes: The range of values of each class, by its name, where the label is a number.
     """
 
     separator: str = ","
@@ -95,17 +95,18 @@ class Splits(Section):
 
 
 class Data(Section):
-    """Where the labelled samples are.
+    """The labelled samples.
 
     Attributes:
         source: A folder with one subfolder a class, a CSV file, or ``package:NAME/PATH`` for data that an
             installed package ships.
-        table: How to read the CSV file.
-        stratify_by: Further columns of the table whose mix every split keeps.
-        splits: How the samples are divided.
-        on_unreadable: ``refuse`` the data, or ``skip`` samples that serving would refuse and count them.
-        on_conflict: ``refuse`` the data, or ``skip`` equal samples under different labels, all of them, and
-            count them.
+        table: The format of the CSV file.
+        stratify_by: Names of further columns of the table whose mix every split keeps.
+        splits: The division of the samples into splits.
+        on_unreadable: Whether samples that serving would refuse make Graft ``refuse`` the data, or ``skip``
+            these samples and count them.
+        on_conflict: Whether equal samples under different labels make Graft ``refuse`` the data, or ``skip``
+            all of these samples and count them.
     """
 
     source: str
@@ -129,7 +130,7 @@ class Backbone(Section):
 
 
 class Finetune(Section):
-    """How the backbone learns the task.
+    """The training of the backbone.
 
     Attributes:
         mode: ``features`` trains a linear head on the frozen backbone; ``full`` then trains everything from
@@ -145,7 +146,7 @@ class Finetune(Section):
         label_smoothing: Share of the target that is spread over all classes.
         class_weights: ``balanced`` weights each class inversely to its size; ``auto`` does so when the
             largest class has over 1.5 times the samples of the smallest.
-        device: Where the network is trained; ``auto`` is CUDA where torch finds it.
+        device: The device that trains; ``auto`` is CUDA where torch finds it.
         precision: Number format of training; ``auto`` follows a fixed rule (docs/adr/0001).
     """
 
@@ -163,7 +164,7 @@ class Finetune(Section):
 
 
 class Evaluate(Section):
-    """How the test split is judged.
+    """The evaluation on the test split.
 
     Attributes:
         bootstrap: Number of resamples behind the 95 % intervals.
@@ -178,7 +179,7 @@ class Evaluate(Section):
 
 
 class LimitChanges(Section):
-    """Another limit than that of the precision, for one format; its receipt then says that the recipe set it.
+    """The limits of one format that differ from its precision's; its receipt says that the recipe set them.
 
     Attributes:
         min_agreement: Least share of answers that are the checkpoint's.
@@ -197,7 +198,7 @@ class LimitChanges(Section):
 
 
 class Export(Section):
-    """What is made for serving: each format is published only with a passed receipt, and when it is faster.
+    """The formats to serve, each published only with a passed receipt, and only when it is faster.
 
     Attributes:
         formats: Names of the formats to make beside ``onnx-fp32``, which is always made: half precision
@@ -232,11 +233,11 @@ class Recipe(Section):
             and ``-``.
         seed: Seed of the splits, the order of the samples, augmentation and the bootstrap.
         modality: Name of the kind of input.
-        data: Where the labelled samples are.
+        data: The labelled samples.
         backbone: The pretrained network.
-        finetune: How the backbone learns the task.
-        evaluate: How the test split is judged.
-        export: What is made for serving.
+        finetune: The training of the backbone.
+        evaluate: The evaluation on the test split.
+        export: The formats to serve.
     """
 
     name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=60)

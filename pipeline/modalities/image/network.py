@@ -154,6 +154,7 @@ class ImageClassifier(nn.Module):
         return self.network.forward_head(features, pre_logits=True)  # type: ignore[no-any-return,operator]
 
     def _input(self, image: torch.Tensor) -> torch.Tensor:
+        """Return normalised pixels, float32 of shape (batch, 3, height, width)."""
         # Contiguous in one format or the other: otherwise an exported graph gains shape arithmetic.
         return to_input(image, self.normalisation).contiguous(memory_format=self._memory_format)
 

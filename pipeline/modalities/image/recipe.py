@@ -24,7 +24,7 @@ class ImageBackbone(Backbone):
 
 
 class Image(Section):
-    """How a picture becomes input; what is left out comes from timm's configuration of the backbone.
+    """The way of a picture into the network; what is left out comes from timm's configuration of it.
 
     Attributes:
         size: Side of the square input, in pixels.
@@ -55,6 +55,7 @@ class ImageAugment(Section):
 
     @model_validator(mode="after")
     def _scales_are_shares(self) -> ImageAugment:
+        """Refuse scales that are no shares of an area, or not in order."""
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise ValueError("crop_scale must be two shares of the area, 0 < low <= high <= 1")
@@ -62,7 +63,7 @@ class ImageAugment(Section):
 
 
 class ImageFinetune(Finetune):
-    """How an image backbone learns.
+    """The training of an image backbone.
 
     Attributes:
         batch_norm: ``train`` updates the batch statistics; ``frozen`` keeps the pretrained ones.
@@ -79,10 +80,10 @@ class ImageRecipe(Recipe):
     Attributes:
         modality: The kind of input.
         backbone: The pretrained network.
-        image: How a picture becomes input.
-        finetune: How the backbone learns the task.
-        evaluate: How the test split is judged.
-        export: What is made for serving.
+        image: The way of a picture into the network.
+        finetune: The training of the backbone.
+        evaluate: The evaluation on the test split.
+        export: The formats to serve.
     """
 
     modality: Literal["image"] = "image"
@@ -92,6 +93,7 @@ class ImageRecipe(Recipe):
 
     @model_validator(mode="after")
     def _calibrate_static_int8(self) -> ImageRecipe:
+        """Refuse 8 bits without a split of samples to calibrate them on."""
         if "onnx-int8" in self.export.formats and not self.data.splits.calibration:
             raise ValueError(
                 "export.formats: onnx-int8 of pictures is calibrated on samples that neither train, "

@@ -1,4 +1,4 @@
-"""Pretrained weights into a network: exact, or refused. Never random in silence."""
+"""Pretrained weights, loaded into a network exactly or refused, and never random in silence."""
 
 from __future__ import annotations
 
@@ -69,25 +69,25 @@ def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "o
     Raises:
         GraftError: Anything is missing, left over, or does not fit; the first few are listed.
     """
-    own = {name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
+    expected = {name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
     given = {name: value for name, value in tensors.items() if not name.endswith(COUNTER)}
-    renamed = _by_order(own, given, source) if mapping == "order" else given
-    wrong = [f"`{name}` is missing" for name in own.keys() - renamed.keys()]
-    wrong += [f"`{name}` is not in the network" for name in renamed.keys() - own.keys()]
-    wrong += [
-        f"`{name}` is {tuple(renamed[name].shape)}, the network's {tuple(own[name].shape)}"
-        for name in own.keys() & renamed.keys()
-        if renamed[name].shape != own[name].shape
+    renamed = _by_order(expected, given, source) if mapping == "order" else given
+    misfits = [f"`{name}` is missing" for name in expected.keys() - renamed.keys()]
+    misfits += [f"`{name}` is not in the network" for name in renamed.keys() - expected.keys()]
+    misfits += [
+        f"`{name}` is {tuple(renamed[name].shape)}, the network's {tuple(expected[name].shape)}"
+        for name in expected.keys() & renamed.keys()
+        if renamed[name].shape != expected[name].shape
     ]
-    _refuse(wrong, source)
+    _refuse(misfits, source)
     model.load_state_dict(dict(renamed), strict=False)
 
 
-def _by_order(own: Tensors, given: Tensors, source: str) -> dict[str, torch.Tensor]:
+def _by_order(expected: Tensors, given: Tensors, source: str) -> dict[str, torch.Tensor]:
     """Return a file's tensors under the names of the network's tensors, which stand in the same order."""
-    if len(own) != len(given):
-        _refuse([f"the file has {len(given)} tensors, the network {len(own)}"], source)
-    pairs = list(zip(own.items(), given.items(), strict=True))
+    if len(expected) != len(given):
+        _refuse([f"the file has {len(given)} tensors, the network {len(expected)}"], source)
+    pairs = list(zip(expected.items(), given.items(), strict=True))
     _refuse(
         [
             f"`{theirs}` {tuple(value.shape)} stands where the network has `{ours}` {tuple(target.shape)}"
@@ -104,11 +104,11 @@ def _kind(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _refuse(wrong: list[str], source: str) -> None:
-    """Raise GraftError with the first five of all that is wrong, if anything is."""
-    if wrong:
-        shown = "; ".join(sorted(wrong)[:5])
-        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+def _refuse(misfits: list[str], source: str) -> None:
+    """Raise GraftError with the first five misfits, if there are any."""
+    if misfits:
+        shown = "; ".join(sorted(misfits)[:5])
+        more = f"; and {len(misfits) - 5} more" if len(misfits) > 5 else ""
         raise GraftError(
             f"backbone.weights: {source} does not fit the backbone: {shown}{more}. "
             "Check backbone.name and the file; `mapping: order` fits files whose names differ "

@@ -1,4 +1,4 @@
-"""What makes a text usable, and what makes two of them the same."""
+"""The audit of texts: which are usable, and which are the same."""
 
 from __future__ import annotations
 

@@ -105,13 +105,13 @@ def _load_model(place: str) -> Any:  # noqa: ANN401 - transformers is untyped he
     except Exception as error:  # the hub's client and transformers raise many unrelated types
         raise _explain(place, error) from error
     missing = sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler."))
-    wrong = [f"`{name}` is missing" for name in missing] + [
-        f"`{item[0]}` has another shape" for item in loaded["mismatched_keys"]
-    ]
-    if wrong:
+    misfits = [f"`{name}` is missing" for name in missing]
+    misfits += [f"`{item[0]}` has another shape" for item in loaded["mismatched_keys"]]
+    if misfits:
+        more = f"; and {len(misfits) - 5} more" if len(misfits) > 5 else ""
         raise GraftError(
-            f"backbone.weights: {place} does not fit its own configuration: {'; '.join(wrong[:5])}"
-            f"{f'; and {len(wrong) - 5} more' if len(wrong) > 5 else ''}. Random weights are never filled in."
+            f"backbone.weights: {place} does not fit its own configuration: {'; '.join(misfits[:5])}{more}. "
+            "Random weights are never filled in."
         )
     return model
 

@@ -25,7 +25,7 @@ class TextBackbone(Backbone):
 
 
 class Text(Section):
-    """How a text becomes input.
+    """The way of a text into the network.
 
     Attributes:
         max_tokens: Number of tokens, special ones included, after which a text is cut; every answer to a text
@@ -57,7 +57,7 @@ class TextAugment(Section):
 
 
 class TextFinetune(Finetune):
-    """How a text encoder learns.
+    """The training of a text encoder.
 
     Attributes:
         batching: ``buckets`` puts texts of similar length together, so that little is padded; ``random`` does
@@ -76,7 +76,7 @@ class TextFinetune(Finetune):
 
 
 class TextExport(Export):
-    """What is made for serving; texts gain most from dynamic int8, which needs no calibration."""
+    """The formats to serve; texts gain most from dynamic int8, which needs no split for calibration."""
 
     formats: tuple[Format, ...] = ("onnx-fp32", "onnx-int8")
 
@@ -87,10 +87,10 @@ class TextRecipe(Recipe):
     Attributes:
         modality: The kind of input.
         backbone: The pretrained encoder.
-        text: How a text becomes input.
-        finetune: How the backbone learns the task.
-        evaluate: How the test split is judged.
-        export: What is made for serving.
+        text: The way of a text into the network.
+        finetune: The training of the backbone.
+        evaluate: The evaluation on the test split.
+        export: The formats to serve.
     """
 
     modality: Literal["text"] = "text"
