@@ -1,4 +1,4 @@
-"""Look at labelled data and write a recipe for it, with a comment on every choice."""
+"""The draft of a recipe for labelled data, with a comment on every choice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROWS_SEEN = 20
 
 @dataclass(frozen=True)
 class Found:
-    """What ``graft init`` found in the data, and where it wrote the recipe.
+    """The findings of ``graft init`` in the data, and the place of the recipe that it wrote.
 
     Attributes:
         recipe: Path of the recipe.

@@ -1,4 +1,4 @@
-"""Read what the user has, a folder a class or a table, as a list of labelled files."""
+"""Labelled examples, read from what the user has: a folder a class, or a table."""
 
 from __future__ import annotations
 
@@ -134,9 +134,9 @@ def _read_table(path: Path, data: Data, *, cells: bool) -> list[Labelled]:
     """Read a table of samples, or of the paths of files, which count from the table's folder."""
     columns, rows = read_rows(path, data.table)
     content = {"data.table.text": data.table.text} if cells else {"data.table.path": data.table.path}
-    wanted = content | {"data.table.label": data.table.label}
-    wanted |= {f"data.stratify_by[{index}]": name for index, name in enumerate(data.stratify_by)}
-    missing = [f"{key}: `{name}`" for key, name in wanted.items() if name not in columns]
+    required = content | {"data.table.label": data.table.label}
+    required |= {f"data.stratify_by[{index}]": name for index, name in enumerate(data.stratify_by)}
+    missing = [f"{key}: `{name}`" for key, name in required.items() if name not in columns]
     if missing:
         raise DataError(f"{path}: has no column for {'; '.join(missing)}. Its columns: {', '.join(columns)}.")
     return [

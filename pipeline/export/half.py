@@ -48,4 +48,5 @@ class _Half(nn.Module):
 
 
 def _narrow(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of floats in float16, and any other as it is."""
     return tensor.half() if tensor.is_floating_point() else tensor

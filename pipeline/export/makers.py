@@ -1,4 +1,4 @@
-"""How each model file is made from the checkpoint or from its fp32 ONNX file."""
+"""The making of each model file, from the checkpoint or from its fp32 ONNX file."""
 
 from __future__ import annotations
 
@@ -124,37 +124,37 @@ def _make_int8(source: bytes, context: ExportContext, _folder: Path) -> Outcome:
     quantised = method.make_int8(source, context.feeds(chosen), limits)
     kept = quantised.kept
     log.info("export: int8, %s%s", quantised.method, f"; fp32 stay {', '.join(kept)}" if kept else "")
-    made = Made(
+    record = Made(
         method=quantised.method,
         calibrated_on=f"{len(chosen)} samples of {chosen[0].split}",
         kept_fp32=kept,
         # A dynamic scale is that of a whole batch, so that an answer would depend on its neighbours.
         max_batch_size=1 if method is dynamic else None,
     )
-    return _recalibrate(quantised.model, context, made)
+    return _recalibrate(quantised.model, context, record)
 
 
-def _recalibrate(content: bytes, context: ExportContext, made: Made) -> Outcome:
+def _recalibrate(content: bytes, context: ExportContext, record: Made) -> Outcome:
     """Give a file the temperature of its own confidence, fitted on validation as the checkpoint's was."""
     exact = context.reference.validation
     by_hash = {sample.sha256: sample for sample in context.split("validation")}
     answers = answer(content, context.feeds([by_hash[sha256] for sha256 in exact.sha256]))
     if not np.isfinite(answers).all():
-        return None, made.model_copy(update={"because": "its answers are not finite: a value overflows"})
+        return None, record.model_copy(update={"because": "its answers are not finite: a value overflows"})
     factor = correction(answers, exact, context.reference.temperature)
     temperature = context.reference.temperature * factor
-    return scale_temperature(content, factor), made.model_copy(update={"temperature": temperature})
+    return scale_temperature(content, factor), record.model_copy(update={"temperature": temperature})
 
 
 def _make_plan(source: bytes, context: ExportContext, folder: Path, *, precision: Precision) -> Outcome:
     """Build a TensorRT plan in a folder, and make the ONNX file that stands for it."""
     try:
         require_tensorrt()  # before the work on a file that nothing could be built from
-        made = Made()
+        record = Made()
         if precision != "fp32":
-            half, made = _make_half(source, context, folder)
+            half, record = _make_half(source, context, folder)
             if half is None:
-                return None, made
+                return None, record
             source = half
         plan = make_plan(
             source,
@@ -167,7 +167,7 @@ def _make_plan(source: bytes, context: ExportContext, folder: Path, *, precision
     except GraftError as error:
         return None, Made(because=str(error))
     changes = {"method": "TensorRT plan, strongly typed", "max_batch_size": MAX_BATCH_SIZE, "plan": plan}
-    return wrap_plan(source, plan), made.model_copy(update=changes)
+    return wrap_plan(source, plan), record.model_copy(update=changes)
 
 
 MAKERS: Mapping[str, Callable[[bytes, ExportContext, Path], Outcome]] = {

@@ -77,13 +77,13 @@ def export(recipe: Recipe, run: RunFolder) -> None:
 
 def _write_further(file: str, source: bytes, context: ExportContext, folder: Path) -> Made:
     """Make a further file from the fp32 one, and return how that was done or why it was not."""
-    content, made = make_file(file, source, context, folder)
+    content, record = make_file(file, source, context, folder)
     if content is None:
-        log.info("export: %s, not made: %s", file, made.because)
+        log.info("export: %s, not made: %s", file, record.because)
     else:
         atomic.write_bytes(folder / file, content)
         log.info("export: %s, %.1f MB, to be proven", file, len(content) / 1e6)
-    return made
+    return record
 
 
 def describe_model(recipe: Recipe, card: CheckpointCard, lineage: Lineage) -> dict[str, str]:
@@ -112,7 +112,7 @@ def hash_model(classifier: Classifier, card: CheckpointCard, reference: Referenc
         classifier: The checkpoint's network.
         card: The checkpoint's description beside its weights.
         reference: The checkpoint's answers, with the temperature.
-        lineage: What the model was made from.
+        lineage: Hashes of the recipe, the data and the weights that the model was made from.
 
     Returns:
         Twelve hexadecimal digits.

@@ -166,4 +166,5 @@ def _read_cache(path: Path) -> dict[str, Features]:
 
 
 def _write_cache(path: Path, features: dict[str, Features]) -> None:
+    """Write features and their samples' hashes as an npz file."""
     atomic.write_arrays(path, sha256=np.array(list(features)), features=np.stack(list(features.values())))

@@ -1,4 +1,4 @@
-"""TensorRT: a plan built here, loaded through its wrapper, proven, and refused once it is not this machine's."""
+"""A TensorRT plan, built here, loaded through its wrapper, proven, and refused on a machine of another kind."""
 
 from __future__ import annotations
 

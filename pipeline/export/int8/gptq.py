@@ -1,4 +1,4 @@
-"""Round weights so that their products change least (GPTQ: Frantar et al., arXiv:2210.17323)."""
+"""The rounding of weights that changes their products least (GPTQ: Frantar et al., arXiv:2210.17323)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def _round_block(
     """Round a block of channels.
 
     Args:
-        left: What is still to be rounded, float64 of shape (channels, outputs); it is overwritten.
+        left: Weights that are still to be rounded, float64 of shape (channels, outputs), which are
+            overwritten.
         upper: The block's part of the Cholesky factor, float64 of shape (channels, channels).
         scales: One scale a column, float32 of shape (outputs,).
 

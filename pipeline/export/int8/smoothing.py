@@ -1,4 +1,4 @@
-"""Even out the channels of activations, so that 8 bits say more of each.
+"""Channels of activations, evened out so that 8 bits say more of each.
 
 This is SmoothQuant (Xiao et al., arXiv:2211.10438). One scale for a whole activation is as coarse as its
 largest channel needs. Dividing each channel by a factor, and multiplying its row of the weights by the same,

@@ -44,7 +44,7 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 @dataclass(frozen=True)
 class Prepared:
-    """The fp32 model as the quantiser wants it, with what is known of its activations.
+    """The fp32 model as the quantiser wants it, with the ranges of its activations.
 
     Attributes:
         model: The bytes of the ONNX file; batch norms are folded, shapes are noted.

@@ -15,7 +15,7 @@ from pipeline.modalities.training import Classifier, ParameterGroup
 
 
 class Strategy(Protocol):
-    """What of a classifier trains, at which rate, and when.
+    """The choice of what trains in a classifier, at which rate, and when.
 
     Every strategy starts from a linear head on the frozen backbone's features.
     """

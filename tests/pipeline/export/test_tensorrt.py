@@ -1,4 +1,4 @@
-"""Profiles, wrapper and the builder's calls. The builder itself is a stand-in here; `tests/gpu` builds real plans."""
+"""Profiles, wrapper and the builder's calls. The builder is a stand-in; `tests/gpu` builds real plans."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_require_tensorrt_says_everything_in_one_message(monkeypatch: pytest.Mon
 
 
 class FakeTensorRT(SimpleNamespace):
-    """What of the module `tensorrt` is used, after the docstrings of 10.14; it writes down what it is asked."""
+    """The used part of the module `tensorrt`, after the docstrings of 10.14; it records what it is asked."""
 
     def __init__(self, *, readable: bool = True, builds: bool = True, stale_cache: bytes = b"stale") -> None:
         def shapes(name: str, *lengths: tuple[int, ...]) -> None:

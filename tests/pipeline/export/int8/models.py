@@ -1,4 +1,7 @@
-"""A small model of what quantisation meets: two products of one activation with an outlier channel, a sum, and a head."""
+"""A small model of what quantisation meets.
+
+That is two products of one activation with an outlier channel, a sum, and a head.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ CHANNELS, HIDDEN, CLASSES, OUTLIER = 64, 16, 3, 5
 
 
 def make_model(*, gemm: bool = False) -> bytes:
-    """float32 (batch, 64) to probabilities (batch, 3); the first products as MatMuls, or as Gemms with a transposed matrix."""
+    """A model from float32 (batch, 64) to probabilities (batch, 3).
+
+    Its first products are MatMuls, or Gemms with a transposed matrix.
+    """
     rng = np.random.default_rng(0)
     rows = np.where(np.arange(CHANNELS)[:, None] == OUTLIER, 0.002, 0.1)
     values = {name: (rng.normal(size=(CHANNELS, HIDDEN)) * rows).astype(np.float32) for name in ("a", "b")}
