@@ -111,9 +111,9 @@ def answer_samples(everything: Sequence[Sample], run: RunFolder, modality: Train
         logits = compute_logits(classifier, examples, "cpu", split, modality.UNIT)
         return Answers(logits, part.targets, [sample.sha256 for sample in part.samples])
 
-    test = answer("test", _part(everything, "test", card.labels))
-    fitted_on = answer("validation", _spread(_part(everything, "validation", card.labels)))
-    return Reference(test, fitted_on, temperature, card.labels)
+    test_answers = answer("test", _part(everything, "test", card.labels))
+    validation_answers = answer("validation", _spread(_part(everything, "validation", card.labels)))
+    return Reference(test_answers, validation_answers, temperature, card.labels)
 
 
 def _part(everything: Sequence[Sample], split: str, labels: Sequence[str]) -> Part:

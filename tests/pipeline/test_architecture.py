@@ -21,7 +21,7 @@ MOST_LINES_OF_A_FUNCTION = 50
 WIDE = (
     "tests/conftest.py", "tests/e2e/",
     "tests/encoders.py", "tests/gpu/", "tests/pipeline/benchmark/",
-    "tests/pipeline/modalities/", "tests/pipeline/test_image_kinds.py",
+    "tests/pipeline/test_image_kinds.py",
     "tests/pipeline/test_text_kinds.py", "tests/pipeline/verify/", "tests/serving/client/",
     "tests/serving/model/", "tests/serving/processes.py", "tests/serving/rows.py", "tests/serving/server/",
     "tests/serving/service/", "tests/serving/test_architecture.py", "tests/serving/test_refused_service.py",

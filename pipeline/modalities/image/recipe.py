@@ -24,7 +24,7 @@ class ImageBackbone(Backbone):
 
 
 class Image(Section):
-    """The way of a picture into the network; what is left out comes from timm's configuration of it.
+    """The preparation of pictures; what is left out comes from timm's configuration of the backbone.
 
     Attributes:
         size: Side of the square input, in pixels.
@@ -80,7 +80,7 @@ class ImageRecipe(Recipe):
     Attributes:
         modality: The kind of input.
         backbone: The pretrained network.
-        image: The way of a picture into the network.
+        image: The preparation of pictures for the network.
         finetune: The training of the backbone.
         evaluate: The evaluation on the test split.
         export: The formats to serve.

@@ -25,7 +25,7 @@ class TextBackbone(Backbone):
 
 
 class Text(Section):
-    """The way of a text into the network.
+    """The preparation of texts.
 
     Attributes:
         max_tokens: Number of tokens, special ones included, after which a text is cut; every answer to a text
@@ -87,7 +87,7 @@ class TextRecipe(Recipe):
     Attributes:
         modality: The kind of input.
         backbone: The pretrained encoder.
-        text: The way of a text into the network.
+        text: The preparation of texts for the network.
         finetune: The training of the backbone.
         evaluate: The evaluation on the test split.
         export: The formats to serve.

@@ -33,7 +33,8 @@ def bert(encoders: dict[str, Path], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "pooling", "pad", "longest"), [
-    ("bert", "mean", 0, 64), ("distilbert", "mean", 0, 64), ("roberta", "mean", 1, 64), ("modernbert", "mean", 1, 64), ("gpt2", "last", 2, 64),
+    ("bert", "mean", 0, 64), ("distilbert", "mean", 0, 64), ("roberta", "mean", 1, 64),
+    ("modernbert", "mean", 1, 64), ("gpt2", "last", 2, 64),
 ])  # fmt: skip
 def test_load_encoder_finds_pooling_padding_and_length(
     encoders: dict[str, Path], kind: str, pooling: str, pad: int, longest: int
