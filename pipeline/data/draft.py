@@ -1,4 +1,4 @@
-"""Look at labelled data and write a recipe for it, with a comment on every choice."""
+"""The draft of a recipe for labelled data, with a comment on every choice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,14 @@ ROWS_SEEN = 20
 
 @dataclass(frozen=True)
 class Found:
-    """What the data holds, and where the recipe was written."""
+    """The findings of ``graft init`` in the data, and the place of the recipe that it wrote.
+
+    Attributes:
+        recipe: Path of the recipe.
+        modality: Name of the kind of input.
+        samples: Number of samples.
+        labels: Number of samples of each label, in the order of the labels.
+    """
 
     recipe: Path
     modality: str
@@ -41,7 +48,7 @@ class Found:
     labels: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
-        """The findings as JSON."""
+        """Return the findings as JSON."""
         return {
             "recipe": str(self.recipe),
             "modality": self.modality,
@@ -50,7 +57,7 @@ class Found:
         }
 
     def to_text(self) -> str:
-        """The findings as lines."""
+        """Return the findings as lines of text, which end with the next command."""
         rows = "\n".join(f"  {label:<24}{count}" for label, count in self.labels.items())
         return (
             f"{self.samples} samples ({self.modality}) of {len(self.labels)} labels\n{rows}\n"
@@ -64,11 +71,12 @@ def write_recipe(source: Path, output: Path, *, force: bool) -> Found:
     Args:
         source: A folder with one subfolder a class, or a CSV file with a header and a column of paths or of
             the samples themselves.
-        output: The recipe to write.
-        force: Overwrite it.
+        output: Path of the recipe to write.
+        force: Whether a recipe that exists there is overwritten.
 
     Raises:
-        GraftError: There is no such data, the output exists, or no column looks like path, text or label.
+        GraftError: There is no such data, it has fewer than two labels, the output exists, or no column looks
+            like path, text or label.
     """
     if output.exists() and not force:
         raise GraftError(
@@ -105,10 +113,12 @@ def write_recipe(source: Path, output: Path, *, force: bool) -> Found:
 
 
 def _look_at_folder(folder: Path) -> Look:
+    """Count the suffixes of the files in the subfolders of a folder."""
     return Look(folder, Counter(path.suffix.lower() for path in folder.glob("*/**/*") if path.is_file()))
 
 
 def _look_at_table(path: Path) -> Look:
+    """Read the first rows of a table, and find its column of labels."""
     separator = _guess_separator(path)
     columns, rows = read_rows(path, Table(separator=separator))
     look = Look(path, separator=separator, columns=columns, rows=[row for _, row in rows[:ROWS_SEEN]])
@@ -119,10 +129,10 @@ def _look_at_table(path: Path) -> Look:
 
 
 def _guess(look: Look) -> tuple[Modality, Proposal]:
-    """The kind that is surest, the first of equals, and its proposal.
+    """Return the kind of input that is surest that the data are its own, and its proposal.
 
-    A kind that cannot be loaded, or fails while it looks, is named in the log and left out: the data may well
-    be another's.
+    Of equally sure kinds the first is taken. A kind that cannot be loaded, or fails while it looks, is named
+    in the log and left out: the data may well be another's.
     """
     best: tuple[Modality, Proposal] | None = None
     columns: list[str] = []
@@ -148,7 +158,7 @@ def _guess(look: Look) -> tuple[Modality, Proposal]:
 
 
 def _render(modality: Modality, **values: Any) -> str:  # noqa: ANN401 - whatever the templates show
-    """The recipe of a kind: the part that all have, and its own after that."""
+    """Return the text of a recipe: the part that all kinds have, and the kind's own after that."""
     # The template is YAML, and every value goes through the filter `yaml`.
     environment = Environment(  # noqa: S701
         undefined=StrictUndefined,
@@ -156,7 +166,7 @@ def _render(modality: Modality, **values: Any) -> str:  # noqa: ANN401 - whateve
         trim_blocks=True,
     )
     environment.filters["yaml"] = _quoted
-    common, own = (
+    common, kinds_own = (
         environment.from_string(resources.files(package).joinpath(TEMPLATE).read_text("utf-8"))
         for package in ("pipeline.data", modality.room)
     )
@@ -167,11 +177,12 @@ def _render(modality: Modality, **values: Any) -> str:  # noqa: ANN401 - whateve
         samples_are_cells=modality.samples_are_cells,
         noun=find_kind(modality.name).noun,
         known=f"{', '.join(others)} or {last}",
-        own_part=own.render(values),
+        own_part=kinds_own.render(values),
     )
 
 
 def _guess_separator(path: Path) -> str:
+    """Return the separator that is most frequent in a table's first line; a comma where there is none."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             header = file.readline()
@@ -184,6 +195,15 @@ def _guess_separator(path: Path) -> str:
 
 
 def _no_column(path: Path, columns: Sequence[str], known: Sequence[str], what: str, key: str) -> DataError:
+    """Return the error for a table without a column that looks as wanted.
+
+    Args:
+        path: Path of the table.
+        columns: Names of the table's columns.
+        known: Names that were looked for.
+        what: What the column would hold.
+        key: Key of the recipe that can name it.
+    """
     return DataError(
         f"{path}: no column looks like {what} (its columns: {', '.join(columns)}; "
         f"looked for: {', '.join(known)}). "
@@ -192,16 +212,20 @@ def _no_column(path: Path, columns: Sequence[str], known: Sequence[str], what: s
 
 
 def _name(source: Path) -> str:
-    letters = "".join(
-        c if c.isascii() and c.isalnum() else "-" for c in source.absolute().stem.lower()
-    ).strip("-")
-    return letters[:60].strip("-") or "model"
+    """Return a name that a recipe may have, made from the name of its data."""
+    stem = source.absolute().stem.lower()
+    name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in stem).strip("-")
+    return name[:60].strip("-") or "model"
 
 
 def _epochs(samples: int, least: int) -> int:
-    """Small data needs more passes: about 5,000 samples seen, in ``least`` to 20 epochs."""
+    """Return a number of epochs from ``least`` to 20 in which about 5,000 samples are seen.
+
+    Small data needs more passes.
+    """
     return max(least, min(20, round(5000 / max(1, samples))))
 
 
 def _quoted(value: object) -> str:
+    """Return a value as JSON, which is YAML too."""
     return json.dumps(value, ensure_ascii=False)

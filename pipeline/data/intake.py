@@ -1,4 +1,4 @@
-"""Read what the user has, a folder a class or a table, as a list of labelled files."""
+"""Labelled examples, read from what the user has: a folder a class, or a table."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pipeline.recipe.sections import Data, Table
 
 @dataclass(frozen=True)
 class Labelled:
-    """One example with its label and its values in the ``stratify_by`` columns.
+    """An example with its label.
 
     Attributes:
-        path: The file, or the table that holds the sample.
-        label: Its label.
-        strata: Its values in the columns to stratify by.
-        text: The sample itself, of a table whose cells are the samples.
-        line: Where in the table it stands.
+        path: Path of the sample's file, or of the table that holds the sample.
+        label: The label of the sample.
+        strata: The sample's values in the columns to stratify by; none by default.
+        text: The sample itself, where it is a cell of a table; None, the default, where it is a file.
+        line: Line of the table in which such a cell stands, from 1; 0, the default, for a file.
     """
 
     path: Path
@@ -33,35 +33,40 @@ class Labelled:
 
     @property
     def source(self) -> str:
-        """Where it is from: a path, or a table's path and line."""
+        """Where the example comes from: a path, or a table's path and line."""
         return str(self.path) if self.text is None else f"{self.path}:{self.line}"
 
     def read(self) -> bytes:
-        """Its bytes; raises OSError."""
+        """Return the bytes of the sample.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
         return self.path.read_bytes() if self.text is None else self.text.encode()
 
 
 def read_labelled(data: Data, *, cells: bool) -> list[Labelled]:
-    """Every labelled example of the recipe's source: files ordered by path, cells as in their table.
+    """Read every labelled example of the recipe's source: files ordered by path, cells as in their table.
 
     Args:
-        data: The recipe's section.
+        data: The recipe's section ``data``.
         cells: Whether a table holds the samples themselves, such as texts, rather than paths of files.
 
     Raises:
-        DataError: There is no such source, no label column, or nothing in it.
+        DataError: There is no such source, it has no column of labels, or it holds no examples.
     """
     source = locate(data.source, "data.source")
-    found = _read_folder(source, data) if source.is_dir() else _read_table(source, data, cells=cells)
-    if not found:
+    examples = _read_folder(source, data) if source.is_dir() else _read_table(source, data, cells=cells)
+    if not examples:
         raise DataError(
             f"{source}: holds no labelled examples. "
             "A folder needs one subfolder a class, a table one line an example."
         )
-    return sorted(found, key=lambda example: (str(example.path), example.line))
+    return sorted(examples, key=lambda example: (str(example.path), example.line))
 
 
 def _read_folder(root: Path, data: Data) -> list[Labelled]:
+    """Read a folder with one subfolder a class; whatever is hidden is left out."""
     if data.stratify_by:
         raise DataError(
             f"data.stratify_by: {root} is a folder and has no columns. "
@@ -77,15 +82,22 @@ def _read_folder(root: Path, data: Data) -> list[Labelled]:
 
 
 def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """A table's column names, and its rows with the number of each, the first line being 1.
+    """Read a table.
+
+    Args:
+        path: Path of the table.
+        table: The recipe's section that says how to read it.
+
+    Returns:
+        The names of the columns; and for each row its line, from 1, and its values by the names of their
+        columns.
 
     Raises:
         DataError: The table cannot be read, or a row has another number of values than there are columns.
     """
+    encoding = "utf-8-sig" if table.encoding == "utf-8" else table.encoding
     try:
-        with path.open(
-            encoding="utf-8-sig" if table.encoding == "utf-8" else table.encoding, newline=""
-        ) as file:
+        with path.open(encoding=encoding, newline="") as file:
             numbered = _split(file, table.separator)
     except (OSError, UnicodeDecodeError, LookupError, csv.Error, TypeError) as error:
         raise DataError(
@@ -106,24 +118,25 @@ def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict
 
 
 def _split(file: TextIO, separator: str) -> list[tuple[int, list[str]]]:
-    """The values of each line that is not empty, with the number of the line at which it begins, from 1."""
+    """Return the values of each row that is not empty, with the line at which it begins, from 1."""
     if separator == "whitespace":
         return [(number, line.split()) for number, line in enumerate(file, 1) if line.strip()]
     csv.field_size_limit(LONGEST_FIELD)  # its own default, 131,072 characters, is shorter than texts may be
-    reader, found, begins = csv.reader(file, delimiter=separator), [], 1
-    for line in reader:
-        if line:
-            found.append((begins, line))
+    reader, rows, begins = csv.reader(file, delimiter=separator), [], 1
+    for values in reader:
+        if values:
+            rows.append((begins, values))
         begins = reader.line_num + 1
-    return found
+    return rows
 
 
 def _read_table(path: Path, data: Data, *, cells: bool) -> list[Labelled]:
+    """Read a table of samples, or of the paths of files, which count from the table's folder."""
     columns, rows = read_rows(path, data.table)
     content = {"data.table.text": data.table.text} if cells else {"data.table.path": data.table.path}
-    wanted = content | {"data.table.label": data.table.label}
-    wanted |= {f"data.stratify_by[{index}]": name for index, name in enumerate(data.stratify_by)}
-    missing = [f"{key}: `{name}`" for key, name in wanted.items() if name not in columns]
+    required = content | {"data.table.label": data.table.label}
+    required |= {f"data.stratify_by[{index}]": name for index, name in enumerate(data.stratify_by)}
+    missing = [f"{key}: `{name}`" for key, name in required.items() if name not in columns]
     if missing:
         raise DataError(f"{path}: has no column for {'; '.join(missing)}. Its columns: {', '.join(columns)}.")
     return [
@@ -139,6 +152,7 @@ def _read_table(path: Path, data: Data, *, cells: bool) -> list[Labelled]:
 
 
 def _label(value: str, table: Table, path: Path) -> str:
+    """Return the label that a value of the label column stands for: itself, or the class of its range."""
     if table.classes is None:
         if not value:
             raise DataError(
@@ -153,8 +167,8 @@ def _label(value: str, table: Table, path: Path) -> str:
         ) from error
     names = [name for name, interval in table.classes.items() if interval.holds(number)]
     if len(names) != 1:
-        found = f"more than one class ({', '.join(names)})" if names else "no class"
+        classes = f"more than one class ({', '.join(names)})" if names else "no class"
         raise DataError(
-            f"{path}: {table.label} = {value} falls into {found} of data.table.classes. Mend the ranges."
+            f"{path}: {table.label} = {value} falls into {classes} of data.table.classes. Mend the ranges."
         )
     return names[0]

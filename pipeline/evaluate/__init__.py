@@ -1,1 +1,1 @@
-"""What the checkpoint is worth on data that it has never seen."""
+"""The checkpoint's evaluation on data that it has never seen."""

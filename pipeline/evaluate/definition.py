@@ -12,6 +12,7 @@ from pipeline.recipe.stage import Inputs, Stage
 
 
 def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
+    """Return what metrics, report, temperature and reference depend on."""
     from pipeline.files.samples import digest, read_samples
 
     return {

@@ -17,12 +17,12 @@ def require_metrics(figures: Figures, least: Mapping[Metric, float], report: Pat
     """Compare measured figures with the recipe's ``evaluate.require``.
 
     Args:
-        figures: What was measured.
+        figures: The measured figures.
         least: The least value of each figure that the recipe limits.
-        report: The page that shows where the model errs, for the message.
+        report: Path of the page that shows where the model errs, for the message.
 
     Raises:
-        GateFailedError: Any of them is below its least value; all such are listed.
+        GateFailedError: A figure is below its least value; the message lists every one that is.
     """
     measured = {name: float(getattr(figures, name)) for name in least}
     missed = [
@@ -43,24 +43,24 @@ def require_lead(baseline: BaselineMetrics | None, report: Path, *, ship_anyway:
     Then transfer has hurt, or the backbone does not fit the task.
 
     Args:
-        baseline: What was measured of the baseline; None where there is none.
-        report: The page that shows it, for the message.
-        ship_anyway: The recipe's ``evaluate.ship_below_baseline``: say it, and go on.
+        baseline: The baseline's measured figures; None where there is no baseline.
+        report: Path of the page that shows both, for the message.
+        ship_anyway: Whether the run only warns and goes on: the recipe's ``evaluate.ship_below_baseline``.
 
     Raises:
         GateFailedError: The baseline's macro F1 is higher.
     """
     if baseline is None or not baseline.loses:
         return
-    said = (
+    verdict = (
         f"the model's macro F1 is {-baseline.lead:.4f} below that of {baseline.name}"
         f" ({baseline.macro_f1:.4f})"
     )
     if ship_anyway:
-        log.warning("evaluate: %s; it goes on, because evaluate.ship_below_baseline says so", said)
+        log.warning("evaluate: %s; it goes on, because evaluate.ship_below_baseline says so", verdict)
         return
     raise GateFailedError(
-        f"evaluate: {said}. Nothing is packaged. {report} shows both."
+        f"evaluate: {verdict}. Nothing is packaged. {report} shows both."
         " Improve the recipe (another backbone, `mode: full`),"
         " or ship it knowingly: evaluate.ship_below_baseline: true"
     )

@@ -15,7 +15,12 @@ SIZE_IN = (4.6, 3.8)
 
 
 def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> bytes:
-    """The confusion matrix: rows are true, columns predicted; shade is the share of the row."""
+    """Plot a confusion matrix, each cell shaded by its share of the row.
+
+    Args:
+        counts: Numbers of samples; rows are the true classes, columns the predicted ones.
+        labels: Class names, in the order of rows and columns.
+    """
     figure = make_figure(*SIZE_IN)
     axes = figure.add_subplot()
     matrix = np.array(counts)
@@ -41,7 +46,13 @@ def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> by
 def plot_roc_and_pr(
     probabilities: NDArray[np.float64], targets: NDArray[np.int64], labels: Sequence[str]
 ) -> bytes:
-    """ROC and precision-recall curves: of two classes the second, of more each against the rest."""
+    """Plot ROC and precision-recall curves: of two classes the second's, of more each against the rest.
+
+    Args:
+        probabilities: Calibrated probabilities, float64 of shape (samples, classes).
+        targets: Class indices, int64 of shape (samples,).
+        labels: Class names, in the order of the probabilities.
+    """
     from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
     figure = make_figure(2 * SIZE_IN[0], SIZE_IN[1])
@@ -76,7 +87,13 @@ def plot_roc_and_pr(
 def plot_reliability(
     before: NDArray[np.float64], after: NDArray[np.float64], targets: NDArray[np.int64]
 ) -> bytes:
-    """Accuracy against confidence, before and after temperature scaling."""
+    """Plot accuracy against confidence, before and after temperature scaling.
+
+    Args:
+        before: Probabilities at a temperature of 1, float64 of shape (samples, classes).
+        after: Probabilities at the fitted temperature, of the same shape.
+        targets: Class indices, int64 of shape (samples,).
+    """
     figure = make_figure(*SIZE_IN)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1, label="perfect")
@@ -92,7 +109,12 @@ def plot_reliability(
 
 
 def plot_learning(epochs: Sequence[Epoch], best_epoch: int) -> bytes:
-    """Losses and validation accuracy by epoch; epoch 0 is the head on the frozen backbone."""
+    """Plot losses and validation accuracy by epoch.
+
+    Args:
+        epochs: Figures of all epochs; epoch 0 is the head on the frozen backbone.
+        best_epoch: Number of the epoch that was kept.
+    """
     figure = make_figure(*SIZE_IN)
     axes = figure.add_subplot()
     numbers = [epoch.epoch for epoch in epochs]

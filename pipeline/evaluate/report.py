@@ -1,4 +1,4 @@
-"""One self-contained page that says what the model is worth, and where it errs."""
+"""The report: one self-contained page that says what the model is worth, and where it errs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Scored:
 
     Attributes:
         samples: The samples of the split.
-        targets: Their class indices, of shape (samples,).
+        targets: Class indices of the samples, int64 of shape (samples,).
         before: Probabilities at a temperature of 1, float64 of shape (samples, classes).
         after: Probabilities at the fitted temperature, of the same shape.
     """
@@ -47,12 +47,12 @@ class Scored:
 
 @dataclass(frozen=True)
 class Records:
-    """What the page shows of the stages before it and of this one.
+    """The records of this stage and those before it that the page shows.
 
     Attributes:
-        metrics: What was measured of the test split.
-        history: How the model was trained.
-        audit: What the audit of the data found.
+        metrics: Metrics of the test split.
+        history: Record of the training.
+        audit: Findings of the audit of the data.
     """
 
     metrics: Metrics
@@ -67,9 +67,9 @@ class Mistake:
     Attributes:
         name: The sample's file name, or its table's name and line.
         shown: The sample as people see it.
-        true: Its label.
+        true: The sample's label.
         predicted: The label that the model gave.
-        confidence: The probability of that label.
+        confidence: Probability of the label that the model gave, in [0, 1].
     """
 
     name: str
@@ -90,12 +90,12 @@ def render_report(
     """Render the page as HTML, with every picture inside it.
 
     Args:
-        title: The run's name.
-        labels: The class names, in the order of the probabilities.
-        scored: The test split.
-        records: The figures that the page shows.
-        modality: Shows the samples of the mistakes.
-        task: Says which answers are mistakes.
+        title: Name of the run.
+        labels: Class names, in the order of the probabilities.
+        scored: The test split, with its answers.
+        records: The records whose figures the page shows.
+        modality: The training side of the kind of input, which shows the samples of the mistakes.
+        task: The task, which says which answers are mistakes.
     """
     metrics, history = records.metrics, records.history
     return render_page(
@@ -119,10 +119,10 @@ def find_mistakes(scored: Scored, labels: Sequence[str], modality: Training, tas
     """Return up to 24 wrong answers that the model was surest of, the worst first.
 
     Args:
-        scored: The test split.
-        labels: The class names, in the order of the probabilities.
-        modality: Shows the samples.
-        task: Says what the answers and their confidences are.
+        scored: The test split, with its answers.
+        labels: Class names, in the order of the probabilities.
+        modality: The training side of the kind of input, which shows the samples.
+        task: The task, which says what the answers and their confidences are.
     """
     predicted = task.answers(scored.after)
     confidence = task.confidences(scored.after)

@@ -36,14 +36,23 @@ log = logging.getLogger("graft")
 
 @dataclass(frozen=True)
 class Part:
-    """The samples of a split, and their class indices, of shape (samples,)."""
+    """The samples of a split, or some of them.
+
+    Attributes:
+        samples: The samples.
+        targets: Class indices of the samples, int64 of shape (samples,).
+    """
 
     samples: Sequence[Sample]
     targets: NDArray[np.int64]
 
 
 def evaluate(recipe: Recipe, run: RunFolder) -> None:
-    """Write the run's metrics, report, temperature and test logits.
+    """Write the run's metrics, report, temperature and reference.
+
+    Args:
+        recipe: The run's recipe.
+        run: The run's folder, which holds the checkpoint.
 
     Raises:
         GateFailedError: A metric misses the recipe's ``evaluate.require``, or a simple baseline does better;
@@ -86,7 +95,7 @@ def answer_samples(everything: Sequence[Sample], run: RunFolder, modality: Train
     Args:
         everything: All samples of the run.
         run: The run's folder, which holds the checkpoint.
-        modality: Decodes the samples.
+        modality: The training side of the kind of input, which decodes the samples.
 
     Returns:
         The checkpoint's answers, which every receipt compares with.
@@ -102,12 +111,13 @@ def answer_samples(everything: Sequence[Sample], run: RunFolder, modality: Train
         logits = compute_logits(classifier, examples, "cpu", split, modality.UNIT)
         return Answers(logits, part.targets, [sample.sha256 for sample in part.samples])
 
-    test = answer("test", _part(everything, "test", card.labels))
-    some = answer("validation", _spread(_part(everything, "validation", card.labels)))
-    return Reference(test, some, temperature, card.labels)
+    test_answers = answer("test", _part(everything, "test", card.labels))
+    validation_answers = answer("validation", _spread(_part(everything, "validation", card.labels)))
+    return Reference(test_answers, validation_answers, temperature, card.labels)
 
 
 def _part(everything: Sequence[Sample], split: str, labels: Sequence[str]) -> Part:
+    """Return the samples of one split."""
     samples = [sample for sample in everything if sample.split == split]
     return Part(samples, np.array([labels.index(sample.label) for sample in samples]))
 
@@ -121,7 +131,7 @@ def _spread(part: Part) -> Part:
 def _measure(
     recipe: Recipe, reference: Reference, scored: Scored, baseline: BaselineMetrics | None
 ) -> Metrics:
-    """Measure the test split; what was measured of a baseline stands beside it."""
+    """Measure the test split, and put the figures of a baseline beside its metrics."""
     metrics = measure(
         reference.test.logits,
         scored.targets,
@@ -151,6 +161,7 @@ def _baseline(recipe: Recipe, modality: Training, train: Part, scored: Scored) -
 
 
 def _write_calibration(run: RunFolder, temperature: float, validation: Validation) -> None:
+    """Write the temperature, and the loss on validation in nats without it and with it."""
     logits, targets = validation.logits, validation.targets
     atomic.write_json(
         run.calibration,

@@ -1,1 +1,1 @@
-"""From the checkpoint to ONNX, and the proof that both predict the same."""
+"""From the checkpoint to the model files that are served, once they are proven."""

@@ -11,12 +11,12 @@ from pipeline.tasks.task import Task
 
 
 class ServedClassifier(nn.Module):
-    """A classifier's own inputs to calibrated probabilities, float32 of shape (batch, classes).
+    """A classifier with calibration, from its own inputs to probabilities of shape (batch, classes), float32.
 
     Args:
-        classifier: From the inputs to logits.
+        classifier: The network from the inputs to logits, float32 of shape (batch, classes).
         temperature: What the logits are divided by, above 0.
-        task: Turns logits into probabilities; classification by default.
+        task: The task that turns logits into probabilities; classification by default.
     """
 
     def __init__(self, classifier: Classifier, temperature: float, task: Task = CLASSIFICATION) -> None:

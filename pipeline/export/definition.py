@@ -13,6 +13,7 @@ from pipeline.recipe.stage import Inputs, Stage
 
 
 def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
+    """Return what the model files depend on; the machine is a part of it where TensorRT plans are built."""
     from pipeline.files.samples import digest, read_samples
 
     builds_plans = any(name.startswith("tensorrt") for name in recipe.export.formats)

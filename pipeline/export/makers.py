@@ -1,4 +1,4 @@
-"""How each model file is made from the checkpoint or from its fp32 ONNX file."""
+"""The making of each model file, from the checkpoint or from its fp32 ONNX file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from pipeline.errors import DataError, GraftError
 from pipeline.export.classifier import ServedClassifier
 from pipeline.export.half import to_half
 from pipeline.export.int8 import dynamic, static
+from pipeline.export.plan_wrapper import wrap_plan
+from pipeline.export.profiles import MAX_BATCH_SIZE, ranges_for
 from pipeline.export.temperature import scale_temperature
-from pipeline.export.tensorrt import MAX_BATCH_SIZE, make_plan, ranges_for, require_tensorrt, wrap_plan
+from pipeline.export.tensorrt import make_plan, require_tensorrt
 from pipeline.files.layout import cache_folder
 from pipeline.files.samples import Sample, evenly
 from pipeline.measures.reference import Reference
@@ -36,18 +38,18 @@ Outcome = tuple[bytes | None, Made]
 
 @dataclass(frozen=True)
 class ExportContext:
-    """What every model file of a run is made with.
+    """Everything that a run's model files are made with.
 
     Attributes:
         limits: The recipe's changes of limits, by format.
-        modality: The kind of input.
+        modality: The training side of the kind of input.
         calibration_samples: Number of samples that 8-bit ranges are measured on, at most.
         samples: Every sample of the run.
-        classifier: The checkpoint, in evaluation mode.
-        preprocessor: The preprocessor of its input.
-        input: The spec of its input.
-        reference: The checkpoint's answers.
-        metadata: What every file says of the model.
+        classifier: The checkpoint's network, in evaluation mode.
+        preprocessor: The preprocessor of the network's input.
+        input: The spec of the network's input.
+        reference: The checkpoint's answers, with the temperature.
+        metadata: Keys and values that describe the model in the metadata of every file.
     """
 
     limits: Mapping[Format, LimitChanges]
@@ -61,7 +63,7 @@ class ExportContext:
     metadata: Mapping[str, str]
 
     def split(self, name: str) -> list[Sample]:
-        """Return the samples of one split."""
+        """Return the samples of one split: ``train``, ``calibration``, ``validation`` or ``test``."""
         return [sample for sample in self.samples if sample.split == name]
 
     def feeds(self, samples: Sequence[Sample]) -> list[Feeds]:
@@ -75,12 +77,12 @@ def export_source(context: ExportContext) -> bytes:
 
 
 def make_file(file: str, source: bytes, context: ExportContext, folder: Path) -> Outcome:
-    """Make a further file. A format that cannot be made is no reason to lose the others.
+    """Make a further file, or say why it cannot be made, which is no reason to lose the others.
 
     Args:
-        file: Name of the file, one of ``MAKERS``.
-        source: The fp32 ONNX file.
-        context: What it is made with.
+        file: Name of the file, a key of ``MAKERS``.
+        source: The bytes of the fp32 ONNX file.
+        context: Everything that files are made with.
         folder: Folder for a file that belongs beside the one that is made, such as a TensorRT plan.
 
     Raises:
@@ -97,6 +99,7 @@ def make_file(file: str, source: bytes, context: ExportContext, folder: Path) ->
 
 
 def _to_onnx(context: ExportContext, classifier: Classifier) -> bytes:
+    """Export a network, with its calibration, as an ONNX file whose output is called ``probabilities``."""
     return to_onnx(
         ServedClassifier(classifier, context.reference.temperature).eval(),
         context.preprocessor.collate([context.preprocessor.blank()] * 2),
@@ -107,48 +110,51 @@ def _to_onnx(context: ExportContext, classifier: Classifier) -> bytes:
 
 
 def _make_half(_source: bytes, context: ExportContext, _folder: Path) -> Outcome:
+    """Make the fp16 file from the checkpoint."""
     content = _to_onnx(context, to_half(context.classifier))
     return _recalibrate(content, context, Made(method="float16 backbone between float32 ends"))
 
 
 def _make_int8(source: bytes, context: ExportContext, _folder: Path) -> Outcome:
-    kind = static if static.is_convolutional(source) else dynamic
+    """Make the 8-bit file from the fp32 one, by the method that suits its network."""
+    method = static if static.is_convolutional(source) else dynamic
     limits, _ = limits_for("int8", context.limits.get("onnx-int8"))
     samples = context.split("calibration") or context.split("validation")
     chosen = [samples[index] for index in evenly(len(samples), context.calibration_samples)]
-    quantised = kind.make_int8(source, context.feeds(chosen), limits)
+    quantised = method.make_int8(source, context.feeds(chosen), limits)
     kept = quantised.kept
     log.info("export: int8, %s%s", quantised.method, f"; fp32 stay {', '.join(kept)}" if kept else "")
-    made = Made(
+    record = Made(
         method=quantised.method,
         calibrated_on=f"{len(chosen)} samples of {chosen[0].split}",
         kept_fp32=kept,
         # A dynamic scale is that of a whole batch, so that an answer would depend on its neighbours.
-        max_batch_size=1 if kind is dynamic else None,
+        max_batch_size=1 if method is dynamic else None,
     )
-    return _recalibrate(quantised.model, context, made)
+    return _recalibrate(quantised.model, context, record)
 
 
-def _recalibrate(content: bytes, context: ExportContext, made: Made) -> Outcome:
-    """Give a file the temperature that suits its own confidence, fitted on validation as the checkpoint's was."""
+def _recalibrate(content: bytes, context: ExportContext, record: Made) -> Outcome:
+    """Give a file the temperature of its own confidence, fitted on validation as the checkpoint's was."""
     exact = context.reference.validation
     by_hash = {sample.sha256: sample for sample in context.split("validation")}
     answers = answer(content, context.feeds([by_hash[sha256] for sha256 in exact.sha256]))
     if not np.isfinite(answers).all():
-        return None, made.model_copy(update={"because": "its answers are not finite: a value overflows"})
+        return None, record.model_copy(update={"because": "its answers are not finite: a value overflows"})
     factor = correction(answers, exact, context.reference.temperature)
     temperature = context.reference.temperature * factor
-    return scale_temperature(content, factor), made.model_copy(update={"temperature": temperature})
+    return scale_temperature(content, factor), record.model_copy(update={"temperature": temperature})
 
 
 def _make_plan(source: bytes, context: ExportContext, folder: Path, *, precision: Precision) -> Outcome:
+    """Build a TensorRT plan in a folder, and make the ONNX file that stands for it."""
     try:
         require_tensorrt()  # before the work on a file that nothing could be built from
-        made = Made()
+        record = Made()
         if precision != "fp32":
-            half, made = _make_half(source, context, folder)
+            half, record = _make_half(source, context, folder)
             if half is None:
-                return None, made
+                return None, record
             source = half
         plan = make_plan(
             source,
@@ -161,7 +167,7 @@ def _make_plan(source: bytes, context: ExportContext, folder: Path, *, precision
     except GraftError as error:
         return None, Made(because=str(error))
     changes = {"method": "TensorRT plan, strongly typed", "max_batch_size": MAX_BATCH_SIZE, "plan": plan}
-    return wrap_plan(source, plan), made.model_copy(update=changes)
+    return wrap_plan(source, plan), record.model_copy(update=changes)
 
 
 MAKERS: Mapping[str, Callable[[bytes, ExportContext, Path], Outcome]] = {

@@ -27,7 +27,7 @@ from serving.model.records import Made
 
 log = logging.getLogger("graft")
 VERSION_DIGITS = 12
-# What transformers notes in a configuration about itself and about where it came from. It changes no prediction.
+# What transformers notes in a configuration about itself and where it came from. It changes no prediction.
 NOT_DECISIVE = frozenset({"transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype"})
 
 
@@ -77,13 +77,13 @@ def export(recipe: Recipe, run: RunFolder) -> None:
 
 def _write_further(file: str, source: bytes, context: ExportContext, folder: Path) -> Made:
     """Make a further file from the fp32 one, and return how that was done or why it was not."""
-    content, made = make_file(file, source, context, folder)
+    content, record = make_file(file, source, context, folder)
     if content is None:
-        log.info("export: %s, not made: %s", file, made.because)
+        log.info("export: %s, not made: %s", file, record.because)
     else:
         atomic.write_bytes(folder / file, content)
         log.info("export: %s, %.1f MB, to be proven", file, len(content) / 1e6)
-    return made
+    return record
 
 
 def describe_model(recipe: Recipe, card: CheckpointCard, lineage: Lineage) -> dict[str, str]:
@@ -103,16 +103,16 @@ def describe_model(recipe: Recipe, card: CheckpointCard, lineage: Lineage) -> di
 def hash_model(classifier: Classifier, card: CheckpointCard, reference: Reference, lineage: Lineage) -> str:
     """Return the version of a model: the first digits of a SHA-256 over what decides its predictions.
 
-    That is the fine-tuned tensors, the network around them, the labels in their order, how an input is decoded,
-    the temperature to four digits, since another CPU may fit it otherwise in the digits after these, and the
-    recipe, the data and the pretrained weights that all of it comes from. The environment is not: what was
-    installed changes the version only if it changes the weights.
+    That is the fine-tuned tensors, the network around them, the labels in their order, how an input is
+    decoded, the temperature to four digits, since another CPU may fit it otherwise in the digits after
+    these, and the recipe, the data and the pretrained weights that all of it comes from. The environment is
+    not: what was installed changes the version only if it changes the weights.
 
     Args:
         classifier: The checkpoint's network.
-        card: What stands beside its weights.
+        card: The checkpoint's description beside its weights.
         reference: The checkpoint's answers, with the temperature.
-        lineage: What the model was made from.
+        lineage: Hashes of the recipe, the data and the weights that the model was made from.
 
     Returns:
         Twelve hexadecimal digits.

@@ -1,4 +1,4 @@
-"""Which samples train together."""
+"""The order of training: which samples make up a batch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 
 Batches = list[NDArray[np.int64]]
-# Batches that are sorted together: enough that neighbours are of one length, few enough that chance still
-# decides who meets whom.
+# Number of batches that are sorted together: enough that neighbours are of one length, few enough that chance
+# still decides which samples meet in a batch.
 WINDOW_BATCHES = 50
 
 
 def shuffled(count: int, size: int, generator: torch.Generator) -> Batches:
-    """Return batches of indices in an order by chance.
+    """Return batches of indices in a random order, each of them int64 of shape (size,).
 
     A last batch that is not full is left to the next epoch's shuffle, unless it is all there is.
 
@@ -28,13 +28,13 @@ def shuffled(count: int, size: int, generator: torch.Generator) -> Batches:
 
 
 def bucketed(lengths: NDArray[np.int64], size: int, generator: torch.Generator) -> Batches:
-    """Return batches of indices of samples of similar length, in an order by chance.
+    """Return batches of indices of samples of similar length, in a random order.
 
     The samples are shuffled, sorted by length within windows of 50 batches, and the batches shuffled again
     (as in transformers' ``group_by_length``): an epoch meets every sample that :func:`shuffled` would meet.
 
     Args:
-        lengths: Length of each sample, of shape (samples,).
+        lengths: Length of each sample, int64 of shape (samples,).
         size: Number of samples in a batch.
         generator: The source of chance.
     """

@@ -11,6 +11,7 @@ from pipeline.recipe.stage import Inputs, Stage
 
 
 def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
+    """Return what the checkpoint depends on; the test split, which is not read, is no part of it."""
     from pipeline.files.samples import digest, read_samples
     from pipeline.files.sources import hash_source
 

@@ -1,4 +1,4 @@
-"""The frozen backbone over the data, once: features are kept by content hash, and only new ones computed."""
+"""Features of the frozen backbone, kept by the content hash of their sample: each is computed once."""
 
 from __future__ import annotations
 
@@ -32,35 +32,49 @@ Features = NDArray[np.float32]
 
 
 class FeatureExtractor(nn.Module):
-    """A classifier without its head: the served model's inputs to features, float32 (batch, features)."""
+    """A classifier without its head: from the served model's inputs to features, float32 (batch, features).
+
+    Args:
+        classifier: The classifier, whose head is not used.
+    """
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.classifier = classifier
 
     def forward(self, **feeds: torch.Tensor) -> torch.Tensor:
-        """What the head would read."""
+        """Return the features that the head would read, float32 of shape (batch, features)."""
         return self.classifier.embed(**feeds)
 
 
 def features_key(pretrained: Pretrained, settings: Settings) -> str:
-    """What a feature depends on besides the sample: the network, its input, and the way to compute it."""
-    way = "onnxruntime fp32" if settings.device == "cpu" else f"torch {settings.device} {settings.precision}"
+    """Return a hash, in hex, of what a feature depends on besides the sample.
+
+    That is the network, its input, and the way to compute it.
+
+    Args:
+        pretrained: The frozen backbone.
+        settings: Device and precision of the computation.
+    """
+    method = "onnxruntime fp32"
+    if settings.device != "cpu":
+        method = f"torch {settings.device} {settings.precision}"
     versions = versions_of("torch", *find_modality(pretrained.input.modality).packages)
-    document = [pretrained.network, pretrained.weights_sha256, pretrained.input.model_dump(), way, versions]
+    spec = pretrained.input.model_dump()
+    document = [pretrained.network, pretrained.weights_sha256, spec, method, versions]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class Extractor:
-    """Computes the features that are not in the cache.
+    """A frozen backbone that computes the features that are not in the cache.
 
-    On a CPU the exported backbone runs in ONNX Runtime, exact and many times faster than torch; on CUDA,
-    torch.
+    On a CPU the exported backbone runs in ONNX Runtime, exactly and many times faster than in torch; on CUDA
+    it runs in torch.
 
     Args:
         pretrained: The frozen backbone.
-        settings: Where and how to run it.
-        modality: The modality of the samples.
+        settings: Device and precision of the computation.
+        modality: The training side of the samples' kind of input.
     """
 
     def __init__(self, pretrained: Pretrained, settings: Settings, modality: Training) -> None:
@@ -70,12 +84,14 @@ class Extractor:
         self.cache = cache_folder() / "features" / f"{features_key(pretrained, settings)}.npz"
 
     def extract(self, examples: Examples, indices: NDArray[np.int64], hashes: Sequence[str]) -> Features:
-        """Features of some samples, float32 of shape (samples, features).
+        """Return the features of some samples, float32 of shape (samples, features).
+
+        The new ones are added to the cache; where it cannot be written, a warning in the log says so.
 
         Args:
             examples: Decoded samples.
-            indices: Which of them.
-            hashes: The content hash of each of those.
+            indices: Indices of the samples whose features are wanted, int64 of shape (samples,).
+            hashes: The content hash of each of those samples, in hex.
         """
         known, unit = _read_cache(self.cache), self.modality.UNIT
         new = {
@@ -98,11 +114,12 @@ class Extractor:
 
     @cached_property
     def _session(self) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+        """A session of ONNX Runtime on the exported backbone, which is exported when it is first used."""
         preprocessor = self.pretrained.preprocessor
-        # A batch of one is a constant, and what else varies is not.
+        # The batch is always one sample and so a constant; other axes, such as the tokens, do vary.
         axes = {
-            name: tuple(axis if axis != "batch" else None for axis in own)
-            for name, own in self.modality.DYNAMIC_AXES.items()
+            name: tuple(axis if axis != "batch" else None for axis in names)
+            for name, names in self.modality.DYNAMIC_AXES.items()
         }
         network = FeatureExtractor(self.pretrained.classifier)
         model = to_onnx(
@@ -115,7 +132,7 @@ class Extractor:
         return create_session(model)
 
     def _run_onnx(self, examples: Examples, indices: Sequence[int]) -> Iterator[Features]:
-        """Yield each sample's features in order, from as many runs at once as there are CPUs.
+        """Yield each sample's features, of shape (features,), from as many runs at once as there are CPUs.
 
         One sample and one thread a run is the fastest way, and independent of what else is in a batch.
         """
@@ -124,6 +141,7 @@ class Extractor:
             yield from pool.map(lambda index: session.run(None, collate([examples[index]]))[0][0], indices)
 
     def _run_torch(self, examples: Examples, indices: Sequence[int]) -> Iterator[Features]:
+        """Yield each sample's features, of shape (features,), computed in batches of 64 on an accelerator."""
         classifier, device = self.pretrained.classifier, self.settings.device
         module = classifier.saved().to(device)
         classifier.prepare()
@@ -136,6 +154,7 @@ class Extractor:
 
 
 def _read_cache(path: Path) -> dict[str, Features]:
+    """Read the cached features by their sample's hash; none where there is no cache, or a damaged one."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             return dict(zip(stored["sha256"].tolist(), stored["features"], strict=True))
@@ -147,4 +166,5 @@ def _read_cache(path: Path) -> dict[str, Features]:
 
 
 def _write_cache(path: Path, features: dict[str, Features]) -> None:
+    """Write features and their samples' hashes as an npz file."""
     atomic.write_arrays(path, sha256=np.array(list(features)), features=np.stack(list(features.values())))

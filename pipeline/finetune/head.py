@@ -1,4 +1,7 @@
-"""A linear head on frozen features: seconds, and the start of full fine-tuning (LP-FT, arXiv:2202.10054)."""
+"""A linear head on frozen features: trained in seconds, and the start of full fine-tuning.
+
+That a good head comes first is LP-FT (arXiv:2202.10054).
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,12 @@ Targets = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LinearHead:
-    """Logits are ``features @ weight.T + bias``: float32 of shapes (classes, features) and (classes,).
+    """A linear layer from features to logits: ``features @ weight.T + bias``.
 
     Attributes:
-        penalty: The L2 penalty that it was trained with, chosen by the loss on validation.
+        weight: The matrix, float32 of shape (classes, features).
+        bias: The bias, float32 of shape (classes,).
+        penalty: The L2 penalty that the head was trained with, chosen by the loss on validation.
     """
 
     weight: NDArray[np.float32]
@@ -33,7 +38,7 @@ class LinearHead:
     penalty: float
 
     def logits(self, features: Features) -> NDArray[np.float32]:
-        """float32 of shape (samples, classes), of features (samples, features)."""
+        """Return logits, float32 of shape (samples, classes), for features of shape (samples, features)."""
         return features @ self.weight.T + self.bias
 
 
@@ -44,17 +49,18 @@ def train_head(
     balanced: bool,
     penalties: Sequence[float] = PENALTIES,
 ) -> LinearHead:
-    """Logistic regression, the penalty chosen by the loss on validation.
+    """Train a head by logistic regression, with the penalty that has the lowest loss on validation.
 
     Features are scaled by one number, not each by its own: a feature that is almost never active on the data
     would get a huge weight, and full fine-tuning from there diverges (training loss 13 instead of 0.6 in the
     first epoch).
 
     Args:
-        train: Features (samples, features) and class indices (samples,).
+        train: Features of the training split, float32 of shape (samples, features), and its class indices,
+            int64 of shape (samples,).
         validation: The same of the validation split.
-        balanced: Weigh classes inversely to their size.
-        penalties: What to choose from.
+        balanced: Whether classes are weighted inversely to their size.
+        penalties: The L2 penalties to choose from; by default the whole grid.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
@@ -66,9 +72,8 @@ def train_head(
             C=1 / (penalty * len(train[1])), max_iter=300, class_weight="balanced" if balanced else None
         )
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # the lightest of the grid may not converge; validation then rejects it
+            # With the lightest penalty it may not converge; validation then rejects that head.
+            warnings.simplefilter("ignore")
             model.fit(train[0] * scale, train[1])
         loss = float(
             log_loss(validation[1], model.predict_proba(validation[0] * scale), labels=model.classes_)
@@ -83,7 +88,10 @@ def train_head(
 def _rows(
     weight: NDArray[np.float64], bias: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """One row a class; scikit-learn gives two classes one logit, which is spread over two rows."""
+    """Return weight and bias with one row a class.
+
+    scikit-learn gives two classes a single logit, which is spread over two rows.
+    """
     if len(weight) == 1:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     return weight.astype(np.float32), bias.astype(np.float32)

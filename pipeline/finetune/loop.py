@@ -1,4 +1,4 @@
-"""The training loop: AdamW, cosine with warm-up, the best epoch by validation loss."""
+"""The training loop: AdamW, a cosine schedule with warm-up, and the best epoch by validation loss."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ FUSED_FROM = 10_000_000
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
-        state: The weights of the best epoch, on the CPU.
-        validation_logits: Their logits on validation, float32 of shape (samples, classes).
-        best_epoch: The number of that epoch; 0 is the untouched start.
+        state: The weights of the best epoch, on the CPU, by their names.
+        validation_logits: Logits of the best epoch on validation, float32 of shape (samples, classes).
+        best_epoch: Number of the best epoch; 0 is the untouched start.
         epochs: The figures of all epochs, from epoch 0 on.
     """
 
@@ -50,8 +50,8 @@ def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
 
     Args:
         prepared: The classifier, which is changed in place, and the samples.
-        plan: How to train.
-        strategy: What trains, at which rate, and when.
+        plan: The plan of the training.
+        strategy: The strategy, which says what trains, at which rate, and when.
 
     Raises:
         GraftError: The training loss is no longer a number.
@@ -82,9 +82,9 @@ class Training:
 
     Args:
         prepared: The classifier, on the plan's device, and the samples.
-        plan: How to train.
-        strategy: Sets the modes of the modules before each epoch.
-        groups: What trains, and at which rate.
+        plan: The plan of the training.
+        strategy: The strategy, which sets the modes of the modules before each epoch.
+        groups: The groups of parameters that train, each with its rate.
     """
 
     def __init__(
@@ -105,10 +105,10 @@ class Training:
         )
 
     def run_epoch(self, number: int) -> float:
-        """Pass over the training split once, and return the mean loss.
+        """Pass over the training split once, and return the mean loss of its batches, in nats.
 
         Args:
-            number: The number of the epoch, from 1.
+            number: Number of the epoch, from 1.
 
         Raises:
             GraftError: The loss is no longer a number.
@@ -135,6 +135,7 @@ class Training:
         return mean
 
     def _batches(self) -> list[NDArray[np.int64]]:
+        """Return the batches of an epoch, each the indices of its samples."""
         examples, size = self.prepared.train.examples, self.plan.batch_size
         lengths = examples.lengths() if self.plan.batch_by_length else None
         if lengths is None:
@@ -142,7 +143,7 @@ class Training:
         return bucketed(lengths, size, self.generator)
 
     def _step(self, indices: NDArray[np.int64]) -> torch.Tensor:
-        """Update the weights by one batch; returns its loss without the graph behind it."""
+        """Update the weights by one batch, and return its loss without the graph behind it."""
         self.optimizer.zero_grad()
         loss = self._loss(indices)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -151,6 +152,7 @@ class Training:
         return loss.detach()
 
     def _loss(self, indices: NDArray[np.int64]) -> torch.Tensor:
+        """Return the loss of one batch, a scalar in nats."""
         plan, train = self.plan, self.prepared.train
         batch = train.examples.batch(indices, plan.device, self.generator)
         targets = torch.from_numpy(train.targets[indices]).to(plan.device)
@@ -168,6 +170,7 @@ def _compute_logits(prepared: Prepared, plan: Plan) -> NDArray[np.float32]:
 
 
 def _copy_state(prepared: Prepared) -> dict[str, torch.Tensor]:
+    """Return a copy of the classifier's weights, on the CPU."""
     return {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in prepared.classifier.saved().state_dict().items()
@@ -181,7 +184,15 @@ def _judge(
     loss: float | None = None,
     speed: float | None = None,
 ) -> Epoch:
-    """Measure an epoch on validation, and log it."""
+    """Measure an epoch on validation, and log it.
+
+    Args:
+        prepared: The classifier and the samples.
+        logits: The epoch's logits on validation, float32 of shape (samples, classes).
+        number: Number of the epoch; 0, the default, for the untouched start.
+        loss: Mean training loss of the epoch, in nats; None, the default, for the untouched start.
+        speed: Training samples in a second; None, the default, for the untouched start.
+    """
     task, targets = prepared.task, prepared.validation.targets
     right = task.answers(task.probabilities(logits)) == targets
     epoch = Epoch(
@@ -209,14 +220,14 @@ def warmup_cosine(warmup: float, steps: int) -> Callable[[int], float]:
     (arXiv:1608.03983).
 
     Args:
-        warmup: The share of the steps in which it rises, in [0, 1).
+        warmup: Share of the steps in which the rate rises, in [0, 1).
         steps: Number of steps of the whole training.
     """
-    warm = int(warmup * steps)
+    rising = int(warmup * steps)
 
     def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / (warm + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
     return factor

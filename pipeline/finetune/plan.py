@@ -11,21 +11,21 @@ from pipeline.recipe.sections import Finetune
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train.
+    """The plain values that say how to train.
 
     Attributes:
         epochs: Number of passes over the training split.
         batch_size: Number of samples in a batch.
         learning_rate: The highest learning rate, of the topmost layer.
         layer_decay: Factor of the learning rate from each layer to the one below it, in (0, 1].
-        weight_decay: AdamW's decay of matrices.
+        weight_decay: AdamW's weight decay of matrices, 0 or more.
         warmup: Share of all steps in which the learning rate rises, in [0, 1).
         label_smoothing: Share of each target that is spread over all classes, in [0, 1).
         freeze_batch_norm: Whether batch norms keep the pretrained statistics.
         batch_by_length: Whether samples of similar length train together, where lengths differ.
         device: torch's name of the device, such as ``cpu``.
         precision: ``fp32``, or ``bf16`` under autocast.
-        seed: Seed of order and augmentation.
+        seed: Seed of the samples' order and of augmentation.
     """
 
     epochs: int
@@ -48,7 +48,7 @@ def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, see
     Args:
         section: The recipe's section ``finetune``.
         options: What the kind of input asks of the training.
-        settings: What this machine trains on.
+        settings: Device and precision of the training.
         seed: The recipe's seed.
     """
     return Plan(

@@ -1,4 +1,4 @@
-"""What a training starts from: decoded samples, and a classifier with a head on its frozen features."""
+"""The start of a training: decoded samples, and a classifier with a head on its frozen features."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Split:
     """The decoded samples of a split.
 
     Attributes:
-        examples: The samples.
-        targets: Their class indices, of shape (samples,).
+        examples: The decoded samples.
+        targets: Class indices of the samples, int64 of shape (samples,).
         sha256: Each sample's content hash, in hex, by which its features are kept; empty where no features
             are computed.
     """
@@ -47,14 +47,14 @@ class Prepared:
 
     Attributes:
         classifier: The pretrained network with its head set. Training changes it in place.
-        train: What trains.
-        validation: What selects the best epoch.
+        train: The training split.
+        validation: The validation split, which selects the best epoch.
         start_logits: The classifier's logits on validation before training, float32 of shape (samples,
             classes).
         head_penalty: The L2 penalty that the head was fitted with.
         class_weights: Weight of each class in the loss, float32 of shape (classes,); None for equal weights.
-        task: Says what the loss and the answers are.
-        unit: What one sample is called, in the plural, for progress and log.
+        task: The task, which says what the loss and the answers are.
+        unit: What the progress bar and the log call several samples, such as ``pictures``.
     """
 
     classifier: Classifier
@@ -82,26 +82,28 @@ def prepare(
 
     Args:
         pretrained: The backbone; its classifier is changed in place.
-        train: What trains, with content hashes.
-        validation: What selects, with content hashes.
+        train: The training split, with content hashes.
+        validation: The validation split, with content hashes.
         class_weights: Weight of each class in the loss, float32 of shape (classes,), or None for equal ones.
-        strategy: Says how the head is fitted.
-        settings: Device and precision.
-        modality: The samples' modality.
-        task: Says what the loss and the answers are.
+        strategy: The strategy, which says how the head is fitted.
+        settings: Device and precision of the training.
+        modality: The training side of the samples' kind of input.
+        task: The task, which says what the loss and the answers are.
     """
     extractor = Extractor(pretrained, settings, modality)
     head, judged = _fit_head(extractor, train, validation, strategy, balanced=class_weights is not None)
     pretrained.classifier.set_head(head.weight, head.bias)
+    # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to start
+    # from only.
+    if settings.device == "cpu":
+        start_logits = head.logits(judged)
+    else:
+        start_logits = _compute_start(pretrained.classifier, validation, settings.device, modality.UNIT)
     return Prepared(
         classifier=pretrained.classifier,
         train=train,
         validation=validation,
-        # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to
-        # start from only.
-        start_logits=head.logits(judged)
-        if settings.device == "cpu"
-        else _compute_start(pretrained.classifier, validation, settings.device, modality.UNIT),
+        start_logits=start_logits,
         head_penalty=head.penalty,
         class_weights=class_weights,
         task=task,
@@ -112,7 +114,11 @@ def prepare(
 def _fit_head(
     extractor: Extractor, train: Split, validation: Split, strategy: Strategy, *, balanced: bool
 ) -> tuple[LinearHead, NDArray[np.float32]]:
-    """Fit a head as the strategy says; returns it and the features of validation, (samples, features)."""
+    """Fit a head as the strategy says.
+
+    Returns:
+        The head, and the features of validation, float32 of shape (samples, features).
+    """
     everything = np.arange(len(validation))
     judged = extractor.extract(validation.examples, everything, validation.sha256)
     chosen = spread(train.targets, strategy.head_samples or len(train))
@@ -139,7 +145,7 @@ def balance(targets: NDArray[np.int64], classes: int, choice: str) -> NDArray[np
     """Return weights inverse to the classes' sizes, with a mean of 1 over the samples, or None.
 
     Args:
-        targets: Class indices of the training split, of shape (samples,).
+        targets: Class indices of the training split, int64 of shape (samples,).
         classes: Number of classes.
         choice: ``balanced``, ``none``, or ``auto``: balanced if the largest class has over 1.5 times the
             samples of the smallest.
@@ -157,8 +163,9 @@ def spread(targets: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     """Return the indices of some samples, evenly spread over the split, with every class among them.
 
     Args:
-        targets: Class indices of the split, of shape (samples,).
-        limit: About the most samples to choose; classes that would be missed come on top.
+        targets: Class indices of the split, int64 of shape (samples,).
+        limit: Number of samples to choose at most, but for those of classes that would be missed, which come
+            on top.
     """
     even = np.linspace(0, len(targets) - 1, min(limit, len(targets))).round().astype(np.int64)
     first = np.unique(targets, return_index=True)[1]

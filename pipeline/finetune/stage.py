@@ -23,7 +23,15 @@ log = logging.getLogger("graft")
 
 
 def finetune(recipe: Recipe, run: RunFolder) -> None:
-    """Write the run's checkpoint. The test split is not read."""
+    """Train the recipe's network, and write the run's checkpoint. The test split is not read.
+
+    Args:
+        recipe: The run's recipe.
+        run: The run's folder, in which ``checkpoint/`` is replaced in one step.
+
+    Raises:
+        GraftError: The backbone cannot be had, or the training loss is no longer a number.
+    """
     section = recipe.finetune
     settings = choose_settings(section.device, section.precision)
     apply_settings(settings, recipe.seed)
@@ -34,7 +42,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     labels = labels_of(everything)
 
     def load(split: str, augment: object = None) -> Split:
-        """Decode a split through the code that serves it; only the training split is augmented."""
+        """Decode a split through the code that serves it; the training split alone is augmented."""
         samples = [sample for sample in everything if sample.split == split]
         examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)
         targets = np.array([labels.index(sample.label) for sample in samples])

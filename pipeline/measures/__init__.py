@@ -1,1 +1,1 @@
-"""What is measured of predictions: metrics, calibration and divergence."""
+"""Measurements of predictions: metrics, calibration and divergence."""

@@ -18,10 +18,10 @@ def as_logits(probabilities: NDArray[np.floating], temperature: float) -> NDArra
 
     Args:
         probabilities: Calibrated probabilities of shape (samples, classes).
-        temperature: What the logits were divided by.
+        temperature: What the logits were divided by, above 0.
 
     Returns:
-        float64 of shape (samples, classes), the mean of each row 0.
+        The logits, float64 of shape (samples, classes), with a mean of 0 in each row.
     """
     logits = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny)) * temperature
     return np.asarray(logits - logits.mean(axis=1, keepdims=True))
@@ -34,8 +34,8 @@ def negative_log_likelihood(
 
     Args:
         logits: Logits of shape (samples, classes).
-        targets: Class indices of shape (samples,).
-        temperature: What the logits are divided by; 1 by default.
+        targets: Class indices, int64 of shape (samples,).
+        temperature: What the logits are divided by, above 0; 1 by default.
     """
     chosen = CLASSIFICATION.probabilities(logits, temperature)[np.arange(len(targets)), targets]
     return float(-np.log(np.clip(chosen, 1e-12, None)).mean())
@@ -45,17 +45,17 @@ def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.int64]) ->
     """Return the temperature, within 0.2 to 20, that makes the targets most likely.
 
     Args:
-        logits: Logits of samples that did not train the model: shape (samples, classes).
-        targets: Class indices of those samples: shape (samples,).
+        logits: Logits of samples that did not train the model, of shape (samples, classes).
+        targets: Class indices of those samples, int64 of shape (samples,).
     """
     from scipy.optimize import minimize_scalar
 
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits, targets, float(np.exp(log_t))),
         bounds=tuple(np.log(BOUNDS)),
         method="bounded",
     )
-    return float(np.exp(found.x))
+    return float(np.exp(minimum.x))
 
 
 def reliability(
@@ -69,8 +69,8 @@ def reliability(
         bins: Number of bins that (0, 1] is divided into; 15 by default.
 
     Returns:
-        Shape (filled bins, 3): mean confidence, accuracy and share of the samples of each bin that is not
-        empty.
+        Mean confidence, accuracy and share of the samples of each bin that is not empty: float64 of shape
+        (filled bins, 3).
     """
     confidence = CLASSIFICATION.confidences(probabilities)
     correct = CLASSIFICATION.answers(probabilities) == targets

@@ -1,4 +1,4 @@
-"""How far one model's probabilities are from another's, sample by sample."""
+"""The divergence of one model's probabilities from another's, sample by sample."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ SMALLEST = np.finfo(np.float32).tiny  # what float32 cannot hold of a probabilit
 Probabilities = NDArray[np.float64]
 
 
-def kl_divergences(exact: Probabilities, found: Probabilities) -> NDArray[np.float64]:
+def kl_divergences(exact: Probabilities, judged: Probabilities) -> NDArray[np.float64]:
     """Return each sample's Kullback-Leibler divergence from the exact probabilities, in nats.
 
     Args:
         exact: The probabilities to compare with, float64 of shape (samples, classes).
-        found: The probabilities that are judged, of the same shape.
+        judged: The probabilities that are judged, of the same shape.
 
     Returns:
-        float64 of shape (samples,).
+        The divergences, float64 of shape (samples,).
     """
     return np.asarray(
-        (exact * (np.log(np.maximum(exact, SMALLEST)) - np.log(np.maximum(found, SMALLEST)))).sum(axis=1)
+        (exact * (np.log(np.maximum(exact, SMALLEST)) - np.log(np.maximum(judged, SMALLEST)))).sum(axis=1)
     )
 
 
-def cosines(exact: Probabilities, found: Probabilities) -> NDArray[np.float64]:
-    """Return the cosine of each sample's two vectors of probabilities, of shape (samples,).
+def cosines(exact: Probabilities, judged: Probabilities) -> NDArray[np.float64]:
+    """Return the cosine of each sample's two vectors of probabilities, float64 of shape (samples,).
 
     It is 0 where a vector is all zeros, which points nowhere.
     """
-    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(found, axis=1)
-    products = (exact * found).sum(axis=1)
+    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(judged, axis=1)
+    products = (exact * judged).sum(axis=1)
     return np.asarray(np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0))
 
 
-def agreement(exact: Probabilities, found: Probabilities) -> float:
+def agreement(exact: Probabilities, judged: Probabilities) -> float:
     """Return the share of samples that get the same answer, in [0, 1]."""
-    return float(CLASSIFICATION.agree(exact, found).mean())
+    return float(CLASSIFICATION.agree(exact, judged).mean())

@@ -20,7 +20,7 @@ from pipeline.measures.records import (
 )
 from pipeline.tasks.classification import CLASSIFICATION
 
-# More make a paired bootstrap of the AUROC, which sorts each class of each draw, take minutes.
+# With more classes a paired bootstrap of the AUROC, which sorts each class of each draw, takes minutes.
 RANKED_CLASSES = 20
 Probabilities = NDArray[np.float64]
 Targets = NDArray[np.int64]
@@ -49,7 +49,7 @@ def measure(
         targets: Class indices, of shape (samples,).
         labels: Class names, in the order of the logits.
         temperature: What the logits are divided by; it was fitted on another split.
-        resamples: How often the samples are drawn again, with replacement, for the 95 % intervals.
+        resamples: Number of times that the samples are drawn again, with replacement, for the 95 % intervals.
         seed: Seed of the draws.
     """
     probabilities = CLASSIFICATION.probabilities(logits, temperature)
@@ -66,6 +66,7 @@ def measure(
 
 
 def _by_class(predicted: Targets, targets: Targets, labels: Sequence[str]) -> dict[str, ClassMetrics]:
+    """Return the figures of each class, by its label."""
     from sklearn.metrics import precision_recall_fscore_support
 
     rows = precision_recall_fscore_support(targets, predicted, labels=np.arange(len(labels)), zero_division=0)
@@ -78,6 +79,7 @@ def _by_class(predicted: Targets, targets: Targets, labels: Sequence[str]) -> di
 
 
 def _confusion(predicted: Targets, targets: Targets, labels: Sequence[str]) -> ConfusionMatrix:
+    """Count how often each class was taken for each."""
     from sklearn.metrics import confusion_matrix
 
     counts = confusion_matrix(targets, predicted, labels=np.arange(len(labels)))
@@ -155,7 +157,7 @@ def paired_differences(
 
     Args:
         ours: One model's probabilities, float64 of shape (samples, classes).
-        theirs: The other's, of the same shape.
+        theirs: The other model's probabilities, of the same shape.
         targets: Class indices, of shape (samples,).
         resamples: Number of draws behind the 95 % intervals.
         seed: Seed of the draws.
@@ -172,9 +174,12 @@ def paired_differences(
 
 
 def _differences(ours: Probabilities, theirs: Probabilities, targets: Targets) -> dict[str, float]:
+    """Return how much each figure differs between two models on the same samples: ours less theirs."""
     ranked = ours.shape[1] <= RANKED_CLASSES
-    a, b = (_summarise_fast(rows, targets, with_auroc=ranked) for rows in (ours, theirs))
-    return {name: a[name] - b[name] for name in a}
+    our_figures, their_figures = (
+        _summarise_fast(rows, targets, with_auroc=ranked) for rows in (ours, theirs)
+    )
+    return {name: value - their_figures[name] for name, value in our_figures.items()}
 
 
 def _draws(targets: Targets, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -213,9 +218,9 @@ def bootstrap(probabilities: Probabilities, targets: Targets, resamples: int, se
 def _summarise_fast(
     probabilities: Probabilities, targets: Targets, *, with_auroc: bool = True
 ) -> dict[str, float]:
-    """Return what :func:`summarise` does, ten times as fast and to the same last digits.
+    """Return what :func:`summarise` returns, ten times as fast and to the same last digits.
 
-    scikit-learn checks its input each time.
+    It does without scikit-learn, which checks its input each time.
     """
     classes = probabilities.shape[1]
     predicted = CLASSIFICATION.answers(probabilities)
@@ -237,7 +242,12 @@ def _summarise_fast(
 
 
 def _auroc_by_ranks(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Return the area under the ROC curve as the Mann-Whitney statistic: ties count half."""
+    """Return the area under the ROC curve, as the Mann-Whitney statistic, in which ties count half.
+
+    Args:
+        scores: Probability of the class, float64 of shape (samples,).
+        positive: Whether a sample is of the class, of shape (samples,).
+    """
     from scipy.stats import rankdata
 
     count = int(positive.sum())

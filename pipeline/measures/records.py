@@ -43,7 +43,7 @@ class Intervals(Record):
 
 
 class ClassMetrics(Record):
-    """How well one class is told.
+    """The figures of one class.
 
     Attributes:
         precision: Share of right answers among those that name the class.
@@ -59,12 +59,12 @@ class ClassMetrics(Record):
 
 
 class ConfusionMatrix(Record):
-    """How often each class was taken for each.
+    """The numbers of samples of each class that were taken for each.
 
     Attributes:
-        labels: The class names, in the order of rows and columns.
+        labels: Class names, in the order of rows and columns.
         rows_are: What a row stands for: the ``true`` class; a column is the predicted one.
-        counts: Numbers of samples, one tuple a row.
+        counts: Numbers of samples, in one tuple a row.
     """
 
     labels: tuple[str, ...]
@@ -80,9 +80,9 @@ class BaselineMetrics(Figures, _Named):
     """A simple classifier on the same samples, and how far the model is ahead of it.
 
     Attributes:
-        name: The baseline's name, for people.
+        name: The baseline's name, for people to read.
         lead: The model's macro F1 less the baseline's.
-        lead_95: The lead's 95 % interval by a paired bootstrap.
+        lead_95: The 95 % interval of the lead by a paired bootstrap.
         loses: Whether the model's macro F1 is the lower one.
     """
 
@@ -96,18 +96,18 @@ class _Counted(VersionedRecord):
 
 
 class Metrics(Figures, _Counted):
-    """What was measured of the checkpoint on the test split.
+    """The metrics of the checkpoint on the test split.
 
     Fields of the bases come first in the file, those of the last base before all.
 
     Attributes:
         samples: Number of samples of the split.
-        ece_uncalibrated: The calibration error at a temperature of 1.
+        ece_uncalibrated: Expected calibration error at a temperature of 1.
         temperature: What the logits are divided by, fitted on validation.
         per_class: Figures of each class, by its label.
-        confusion_matrix: How often each class was taken for each.
-        intervals_95: The interval of each figure.
-        baseline: A simple classifier beside it; None where the kind of input has none.
+        confusion_matrix: Numbers of samples of each class that were taken for each.
+        intervals_95: The 95 % interval of each figure.
+        baseline: Figures of a simple classifier on the same samples; None where the kind of input has none.
     """
 
     ece_uncalibrated: float
@@ -119,10 +119,14 @@ class Metrics(Figures, _Counted):
 
 
 def write_metrics(path: Path, metrics: Metrics) -> None:
-    """Write the metrics of a run."""
+    """Write the metrics of a run as JSON."""
     write_record(path, metrics)
 
 
 def read_metrics(path: Path) -> Metrics:
-    """Read the metrics of a run; raises GraftError, with the remedy, for a file that does not hold them."""
+    """Read the metrics of a run.
+
+    Raises:
+        GraftError: The file does not hold metrics; the message names the remedy.
+    """
     return read_record(path, Metrics, REMEDY)

@@ -1,4 +1,4 @@
-"""What the checkpoint answers: the file that every receipt compares with, wherever it is made."""
+"""The checkpoint's answers: the file that every receipt compares with, wherever it is made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pipeline.files import atomic
 
-VALIDATION_SAMPLES = 1024  # on which each artifact's own temperature is fitted
+VALIDATION_SAMPLES = 1024
+"""Greatest number of validation samples that each artifact's own temperature is fitted on."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Answers:
     """The checkpoint's answers to a split, in fp32 and evaluation mode.
 
     Attributes:
-        logits: float32 of shape (samples, classes), uncalibrated.
-        targets: Class indices, shape (samples,).
-        sha256: Each sample's content hash, in hex.
+        logits: Uncalibrated logits, float32 of shape (samples, classes).
+        targets: Class indices, int64 of shape (samples,).
+        sha256: Content hash of each sample, in hex.
     """
 
     logits: NDArray[np.float32]
@@ -32,13 +33,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class Reference:
-    """What an artifact must answer.
+    """The answers that an artifact must give.
 
     Attributes:
-        test: All of the test split.
-        validation: Up to 1,024 of validation, evenly spread.
-        temperature: What the artifact must divide the logits by.
-        labels: The class names, in the order of the logits.
+        test: Answers to all samples of the test split.
+        validation: Answers to up to 1,024 samples of validation, evenly spread.
+        temperature: The checkpoint's temperature, by which its logits are divided.
+        labels: Class names, in the order of the logits.
     """
 
     test: Answers
@@ -47,12 +48,12 @@ class Reference:
     labels: tuple[str, ...]
 
     def samples(self) -> list[str]:
-        """The content hashes of all its samples, the test split's first."""
+        """Return the content hashes of all samples, the test split's first."""
         return [*self.test.sha256, *self.validation.sha256]
 
 
 def write_reference(path: Path, reference: Reference) -> None:
-    """Write a reference as an npz file."""
+    """Write a reference as an npz file, in which hashes are uint8 of shape (samples, 32)."""
     arrays: dict[str, NDArray[Any]] = {
         "temperature": np.array(reference.temperature),
         "labels": np.array(reference.labels),
@@ -68,7 +69,7 @@ def write_reference(path: Path, reference: Reference) -> None:
 
 
 def read_reference(path: Path) -> Reference:
-    """Read it back; nothing in it is code."""
+    """Read a reference from its npz file, without running any code in it."""
     with np.load(path, allow_pickle=False) as stored:
         test, validation = (
             Answers(

@@ -1,4 +1,4 @@
-"""A temperature of its own for each precision: 8 bits, and less so 16, compress a model's confidence."""
+"""The temperature of each precision, since 8 bits, and less so 16, compress a model's confidence."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ def correction(probabilities: NDArray[np.floating], exact: Answers, temperature:
     Args:
         probabilities: The artifact's probabilities on validation, of shape (samples, classes).
         exact: The checkpoint's answers to the same samples.
-        temperature: What the artifact divides its logits by.
+        temperature: What the artifact divides its logits by, above 0.
     """
     fitted = fit_temperature(as_logits(probabilities, temperature), exact.targets)
     return fitted / fit_temperature(as_logits_of(exact, temperature), exact.targets)
 
 
 def as_logits_of(exact: Answers, temperature: float) -> NDArray[np.float64]:
-    """Return the checkpoint's logits as a served artifact can hold them.
+    """Return the checkpoint's logits as a served artifact can hold them, float64 of shape (samples, classes).
 
-    What float32 cannot say of a probability is lost to both. Shape (samples, classes), float64.
+    What float32 cannot say of a probability is lost to both.
+
+    Args:
+        exact: The checkpoint's answers.
+        temperature: What the artifact divides its logits by, above 0.
     """
     return as_logits(CLASSIFICATION.probabilities(exact.logits, temperature), temperature)

@@ -1,1 +1,1 @@
-"""What training needs to know of a kind of input: one room each, behind one protocol."""
+"""Kinds of input as training sees them: one room each, behind one protocol."""

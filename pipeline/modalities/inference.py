@@ -1,4 +1,4 @@
-"""A classifier's logits of decoded samples."""
+"""Inference in PyTorch: a classifier's logits of decoded samples."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ EVALUATION_BATCH = 32
 def compute_logits(
     classifier: Classifier, examples: Examples, device: str, what: str, unit: str
 ) -> NDArray[np.float32]:
-    """A classifier's logits of decoded samples, in fp32 and evaluation mode.
+    """Compute a classifier's logits of decoded samples, in fp32 and evaluation mode.
 
     Args:
-        classifier: On ``device``.
+        classifier: The network, which is on ``device``.
         examples: Decoded samples.
-        device: torch's name of the device.
-        what: The work, for the progress.
-        unit: One sample's plural.
+        device: torch's name of the device, such as ``cpu`` or ``cuda``.
+        what: What the progress bar says is being done.
+        unit: What the progress bar calls several samples, such as ``pictures``.
 
     Returns:
-        float32 of shape (samples, classes).
+        The logits in the order of the samples, float32 of shape (samples, classes).
     """
     classifier.saved().eval()
     lengths = examples.lengths()
-    # Samples of one length together, so that little is padded.
+    # Samples of one length go together, so that little is padded.
     order = np.arange(len(examples)) if lengths is None else np.argsort(lengths, kind="stable")
     rows = []
     with torch.inference_mode():
@@ -37,7 +37,7 @@ def compute_logits(
         for start in track(starts, total=len(order), what=what, unit=unit, weight=EVALUATION_BATCH):
             batch = examples.batch(order[start : start + EVALUATION_BATCH], device)
             rows.append(classifier(**batch).float().cpu().numpy())
-    found = np.concatenate(rows)
-    logits = np.empty_like(found)
-    logits[order] = found
+    ordered = np.concatenate(rows)
+    logits = np.empty_like(ordered)
+    logits[order] = ordered
     return logits

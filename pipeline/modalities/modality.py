@@ -30,21 +30,21 @@ TRAINING_NAMES = (
     "training_options",
     "longest_axes",
 )
-"""What a room's module ``training`` has; :class:`pipeline.modalities.training.Training` explains each."""
+"""What a module ``training`` must have; :class:`pipeline.modalities.training.Training` explains each."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What ``graft init`` has seen of the data: a folder with one subfolder a class, or a table.
+    """The data as ``graft init`` sees them: a folder with one subfolder a class, or a table.
 
     Attributes:
-        source: The folder or the table.
-        suffixes: Of a folder: number of files by suffix, which is in lower case and begins with a dot.
-        separator: Of a table: the character between values.
-        label: Of a table: name of the column with the labels.
-        rows: Of a table: its first rows, each value by the name of its column; at least one where the
-            table has any.
-        columns: Of a table: names of its columns.
+        source: Path of the folder or the table.
+        suffixes: Number of files by suffix, which is in lower case and begins with a dot; empty for a table.
+        separator: Character between the values of a table; a comma by default.
+        label: Name of the table's column with the labels; empty for a folder.
+        rows: First rows of a table, each value by the name of its column, and at least one where the table
+            has any; empty for a folder.
+        columns: Names of the table's columns; empty for a folder.
     """
 
     source: Path
@@ -60,7 +60,11 @@ class Look:
         return bool(self.columns)
 
     def pick(self, known: Sequence[str]) -> str | None:
-        """Return the column that has the first of some names, whatever its case; None where there is none."""
+        """Return the column that has the first of some names, whatever its case; None where there is none.
+
+        Args:
+            known: Names in lower case, the best first.
+        """
         return next(
             (column for name in known for column in self.columns if column.strip().lower() == name), None
         )
@@ -69,7 +73,8 @@ class Look:
         """Return the recipe's section for this table.
 
         Args:
-            columns: ``path`` or ``text``: name of the column that names the files, or holds the samples.
+            columns: As ``path`` the name of the column that names the files, or as ``text`` the name of the
+                one that holds the samples.
         """
         return Table.model_validate({"separator": self.separator, "label": self.label, **columns})
 
@@ -79,10 +84,11 @@ class Proposal:
     """A kind's claim that the data are its own.
 
     Attributes:
-        confidence: 0 to 1; the surest kind gets the data. Our own, which look at names alone, are at most
-            0.5 sure.
-        table: Of a table: how to read it.
-        values: What the kind's own part of the new recipe shows besides what all have.
+        confidence: How sure the kind is, from 0 to 1; the surest gets the data. Our own, which look at names
+            alone, are at most 0.5 sure.
+        table: The recipe's section that says how to read the table; None, the default, for a folder.
+        values: What the template of the kind's own part of the new recipe is filled in with, besides what
+            all kinds have; nothing by default.
     """
 
     confidence: float
@@ -96,18 +102,18 @@ class Modality:
 
     Attributes:
         name: The ``modality`` of a recipe and a bundle, and the kind's name on serving's side.
-        recipe: Class of its recipe, with its own sections and defaults.
+        recipe: Class of the kind's recipe, with its own sections and defaults.
         room: Import name of the package that holds what is the kind's own: the module ``training``, which
             follows :class:`pipeline.modalities.training.Training`, and the file ``recipe.yaml.jinja``, the
             part of a new recipe that comes after its section ``data``.
         samples_are_cells: Whether a sample of a table is the content of a cell, such as a text, rather than
             a file that the cell names.
         columns: Names, in lower case, by which ``graft init`` finds a table's column of such samples.
-        content: Gives what the audit asks, for a recipe of the class.
+        content: Returns how the audit judges samples, for a recipe of the class.
         propose: Says how sure the kind is that some data are its own; None where they are not.
-        calibration_samples: Number of samples that int8 is calibrated on at most.
+        calibration_samples: Number of samples that int8 is calibrated on at most; 512 by default.
         packages: Names of the distributions that decode the kind's inputs and build its networks. A run is
-            redone when the version of one of them changes, and a bundle names the versions.
+            redone when the version of one of them changes, and a bundle names the versions. None by default.
     """
 
     name: str
@@ -126,7 +132,7 @@ class Modality:
         return f"{self.room}.training"
 
     def load(self) -> Training:
-        """Import what trains: torch, and the kind's own libraries.
+        """Import the module that trains, and with it torch and the kind's own libraries.
 
         Raises:
             GraftError: The module lacks something that every kind must have.

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pipeline.modalities.training import Training
 
 GROUP: Final = "graft.modalities"
-# In the form in which other packages declare theirs. They come first, so that no other package replaces them,
-# and finding them reads no metadata.
+# Our own kinds, in the form in which other packages declare theirs. They come first, so that no other package
+# replaces them, and finding them reads no metadata.
 OWN: Final = (
     EntryPoint("image", "pipeline.modalities.image.modality:IMAGE", GROUP),
     EntryPoint("text", "pipeline.modalities.text.modality:TEXT", GROUP),
@@ -42,6 +42,9 @@ DEFAULT: Final = OWN[0].name
 @functools.cache
 def find_modality(name: str) -> Modality:
     """Return the object of a kind of input.
+
+    Args:
+        name: The kind's name, the ``modality`` of a recipe.
 
     Raises:
         GraftError: No installed package brings that kind, several do, what one brings cannot be loaded or is
@@ -67,8 +70,10 @@ def find_modality(name: str) -> Modality:
     return modality
 
 
-def _find_point(group: str, own: Sequence[EntryPoint], name: str) -> EntryPoint:
-    points = [point for point in own if point.name == name] or list(entry_points(group=group, name=name))
+def _find_point(group: str, our_points: Sequence[EntryPoint], name: str) -> EntryPoint:
+    """Return the entry point of a kind, ours before those that are installed; GraftError unless it is one."""
+    points = [point for point in our_points if point.name == name]
+    points = points or list(entry_points(group=group, name=name))
     if len({point.value for point in points}) != 1:
         known = ", ".join(list_modalities())
         count = "Several installed packages bring" if points else "No installed package brings"
@@ -79,18 +84,22 @@ def _find_point(group: str, own: Sequence[EntryPoint], name: str) -> EntryPoint:
 
 
 def list_modalities() -> list[str]:
-    """Return the names of all kinds that are here, our own first."""
+    """Return the names of all kinds that are installed, our own first."""
     others = sorted({point.name for point in entry_points(group=GROUP)} - {point.name for point in OWN})
     return [*(point.name for point in OWN), *others]
 
 
 def modality_of(recipe: Recipe) -> Training:
-    """Return what trains a recipe's kind of input; its libraries are imported by this call."""
+    """Return the module that trains a recipe's kind of input; its libraries are imported by this call.
+
+    Raises:
+        GraftError: As :func:`find_modality` and :meth:`Modality.load` do.
+    """
     return find_modality(recipe.modality).load()
 
 
 def modules_of(name: str) -> tuple[str, ...]:
-    """Return the import names of the modules that make up a kind: those of its two objects, and what trains.
+    """Return the import names of a kind's modules: those of its two objects, and the one that trains.
 
     What these import in turn is not among them.
 

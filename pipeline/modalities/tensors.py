@@ -1,4 +1,4 @@
-"""Named tensors, hashed."""
+"""The hash of named tensors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256, in hex, over names, types, shapes and bytes, in the order of the names."""
+    """Return a SHA-256, in hex, over the names, types, shapes and bytes of tensors, in the order of names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()

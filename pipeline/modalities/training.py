@@ -1,4 +1,4 @@
-"""The side of a kind of input that trains, as the stages see it: each room's module ``training`` is one."""
+"""The side of a kind of input that trains, as the stages see it: the module ``training`` of its room."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Readable(Protocol):
     """A sample: something with bytes."""
 
     def read(self) -> bytes:
-        """Its bytes."""
+        """Return the bytes of the sample."""
         ...
 
 
@@ -30,29 +30,44 @@ class Classifier(Protocol):
     """A backbone with a linear head: a torch module whose inputs are those of the served model."""
 
     half_precision_part: str
-    """Name of the submodule that computes in float16 in half precision; what stays exact is outside it."""
+    """Name of the submodule that half precision computes in float16; what stays in float32 is outside it."""
 
     @property
     def embed(self) -> Callable[..., torch.Tensor]:
-        """From the served model's inputs, by name, to what the head reads: float32 (batch, features)."""
+        """The function from the served model's inputs, by name, to the head's: float32 (batch, features)."""
         ...
 
     def __call__(self, **feeds: torch.Tensor) -> torch.Tensor:
-        """Logits, float32 of shape (batch, classes)."""
+        """Return the logits of a batch, float32 of shape (batch, classes).
+
+        Args:
+            feeds: The served model's inputs, by name.
+        """
         ...
 
     def set_head(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
-        """Replace the head: shapes (classes, features) and (classes,)."""
+        """Replace the head.
+
+        Args:
+            weight: The head's matrix, float32 of shape (classes, features).
+            bias: The head's bias, float32 of shape (classes,).
+        """
         ...
 
     def saved(self) -> torch.nn.Module:
-        """The module whose state is the checkpoint."""
+        """Return the module whose state is the checkpoint."""
         ...
 
     def parameter_groups(
         self, learning_rate: float, layer_decay: float, weight_decay: float
     ) -> list[ParameterGroup]:
-        """What the optimiser takes: decay on matrices only, and a rate for each layer."""
+        """Return the groups of parameters of an optimiser: a rate for each layer, decay on matrices only.
+
+        Args:
+            learning_rate: Learning rate of the head, above 0.
+            layer_decay: What the rate is multiplied by from each layer to the one before it, in (0, 1].
+            weight_decay: Weight decay of the matrices, 0 or more.
+        """
         ...
 
     def prepare(self) -> None:
@@ -64,21 +79,27 @@ class Examples(Protocol):
     """Decoded samples of one split."""
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of samples."""
         ...
 
     def __getitem__(self, index: int) -> NDArray[Any]:
-        """One decoded array."""
+        """Return the decoded array of one sample."""
         ...
 
     def lengths(self) -> NDArray[np.int64] | None:
-        """Each array's length, where they differ and short ones cost less."""
+        """Return the length of each array, int64 of shape (samples,); None where all are equally long."""
         ...
 
     def batch(
         self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None
     ) -> Batch:
-        """The model's inputs for some samples, changed by chance where a generator is given."""
+        """Return the model's inputs for some samples.
+
+        Args:
+            indices: Indices of the samples, int64 of shape (batch,).
+            device: torch's name of the device that the tensors go to.
+            generator: Source of chance of the random changes; None, the default, for none of them.
+        """
         ...
 
 
@@ -87,12 +108,12 @@ class Pretrained:
     """A backbone as it was pretrained.
 
     Attributes:
-        classifier: With a head that is still to be set, in evaluation mode on the CPU.
-        network: What rebuilds it: JSON.
-        input: The input spec.
-        files: What the input spec names, by file name.
-        preprocessor: Of the input spec.
-        weights_sha256: Hash of the pretrained tensors.
+        classifier: The network, with a head that is still to be set, in evaluation mode on the CPU.
+        network: JSON that the network is rebuilt from.
+        input: The spec of the network's input.
+        files: Contents of the files that the input spec names, by file name.
+        preprocessor: The preprocessor of the input spec.
+        weights_sha256: SHA-256, in hex, of the pretrained tensors.
     """
 
     classifier: Classifier
@@ -105,7 +126,12 @@ class Pretrained:
 
 @dataclass(frozen=True)
 class Shown:
-    """A sample for the report: a picture as a data URI, or a text."""
+    """A sample as the report shows it.
+
+    Attributes:
+        picture: The picture as a data URI; None where the sample is none.
+        text: The text; None where the sample is none.
+    """
 
     picture: str | None = None
     text: str | None = None
@@ -113,13 +139,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What a kind's own section of the recipe asks of a training that does not know the kind.
+    """The choices of a kind's own section of the recipe that a training heeds without knowing the kind.
 
     Attributes:
-        by_length: Whether samples of similar length train together, so that little is padded.
-        freeze_batch_norm: Whether the batch statistics stay as they were pretrained.
-        augment: The kind's own section of random changes, for :meth:`Training.decode_examples`; None where
-            it has none.
+        by_length: Whether samples of similar length train together, so that little is padded; False by
+            default.
+        freeze_batch_norm: Whether the batch statistics stay as they were pretrained; False by default.
+        augment: The kind's own section of random changes, for :meth:`Training.decode_examples`; None, the
+            default, where it has none.
     """
 
     by_length: bool = False
@@ -128,10 +155,10 @@ class TrainingOptions:
 
 
 class Training(Protocol):
-    """What the stages ask of a kind of input.
+    """The names of a kind's module ``training``, which the stages call.
 
     Attributes:
-        UNIT: Plural of a sample, for the progress.
+        UNIT: What the progress bar calls several samples, such as ``pictures``.
         DYNAMIC_AXES: For each of the model's inputs the names of its leading axes whose length varies; the
             first is ``batch``.
     """
@@ -140,11 +167,20 @@ class Training(Protocol):
     DYNAMIC_AXES: Mapping[str, Sequence[str]]
 
     def load_pretrained(self, recipe: Any) -> Pretrained:  # noqa: ANN401 - each modality's own recipe
-        """The recipe's backbone; raises GraftError where it cannot be had exactly."""
+        """Load the recipe's backbone with its pretrained weights.
+
+        Raises:
+            GraftError: The backbone cannot be had exactly as it was pretrained.
+        """
         ...
 
     def build_classifier(self, network: dict[str, Any], classes: int) -> Classifier:
-        """A network with random weights, to load a checkpoint into."""
+        """Build a network with random weights, to load a checkpoint into.
+
+        Args:
+            network: The JSON of :attr:`Pretrained.network`.
+            classes: Number of outputs of the head.
+        """
         ...
 
     def decode_examples(
@@ -154,36 +190,49 @@ class Training(Protocol):
         scratch: Path,
         augment: Any = None,  # noqa: ANN401 - each modality's own section
     ) -> Examples:
-        """Decode samples through the code that serves them."""
+        """Decode samples through the code that serves them.
+
+        Args:
+            samples: The samples to decode.
+            preprocessor: The preprocessor of the network's input.
+            scratch: Path at which a file may be made for arrays that would fill the memory.
+            augment: The random changes that training batches get; None, the default, for none.
+        """
         ...
 
     def fit_baseline(
         self, samples: Sequence[Readable], targets: NDArray[np.int64], seed: int
     ) -> Baseline | None:
-        """A simple classifier that a fine-tuned model has to beat, where there is one."""
+        """Fit a simple classifier that a fine-tuned model has to beat; None where the kind has none.
+
+        Args:
+            samples: Samples of the training split.
+            targets: Index of each sample's label, int64 of shape (samples,).
+            seed: Seed of whatever is drawn by chance.
+        """
         ...
 
     def show(self, data: bytes) -> Shown:
-        """A sample as people see it."""
+        """Return a sample's bytes in a form that people see in the report."""
         ...
 
     def training_options(self, finetune: Any) -> TrainingOptions:  # noqa: ANN401 - each kind's own section
-        """What the kind's section ``finetune`` asks of the training."""
+        """Return what the kind's section ``finetune`` asks of the training."""
         ...
 
     def longest_axes(self, spec: Any) -> Mapping[str, int]:  # noqa: ANN401 - each kind's own input spec
-        """The greatest length of each dynamic axis other than ``batch``, by its name."""
+        """Return the greatest length of each dynamic axis other than ``batch``, by its name."""
         ...
 
 
 class Baseline(Protocol):
-    """A simple classifier: its name, and its probabilities of samples, float64 (samples, classes)."""
+    """A simple classifier that a fine-tuned model has to beat."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name that people read."""
         ...
 
     def probabilities(self, samples: Sequence[Readable]) -> NDArray[np.float64]:
-        """Probabilities of samples that it was not fitted on."""
+        """Return the probabilities of samples that it was not fitted on, float64 (samples, classes)."""
         ...

@@ -1,4 +1,4 @@
-"""Read a recipe, say everything that is wrong with it at once, write it out, and hash it."""
+"""Recipes as files: read, with everything that is wrong said at once, written out, and hashed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from pipeline.recipe.sections import Export, Range, Recipe
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe. Relative paths in it count from its folder, and come back absolute.
+
+    Args:
+        path: Path of the YAML file.
 
     Raises:
         RecipeError: The file is missing or not YAML, or the recipe is wrong; everything that is wrong is
@@ -43,10 +46,14 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def check_recipe(document: Mapping[str, Any], place: str) -> Recipe:
-    """The recipe that a document holds.
+    """Return the recipe that a document holds.
+
+    Args:
+        document: The recipe as YAML gives it.
+        place: Where the document comes from, such as a path, for the error.
 
     Raises:
-        RecipeError: It begins with the document's place and lists everything that is wrong.
+        RecipeError: The recipe is wrong; the message begins with the place and lists everything.
     """
     try:
         return parse_recipe(document)
@@ -56,48 +63,53 @@ def check_recipe(document: Mapping[str, Any], place: str) -> Recipe:
 
 
 def parse_recipe(document: Mapping[str, Any]) -> Recipe:
-    """The recipe that a document holds, by its ``modality``; raises pydantic's ValidationError."""
+    """Return the recipe that a document holds, of the class of its ``modality``.
+
+    Args:
+        document: The recipe as YAML gives it.
+
+    Raises:
+        ValidationError: The recipe is wrong.
+    """
     return _kind(document).model_validate(document)
 
 
 def _kind(document: Mapping[str, Any]) -> type[Recipe]:
+    """Return the class of the recipe that a document holds."""
     return find_modality(document.get("modality", DEFAULT)).recipe
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The recipe as YAML, with every default written out."""
+    """Return a recipe as YAML, with every default written out."""
     document = recipe.model_dump(mode="json", by_alias=True)
     ordered = {key: document[key] for key in recipe.keys()}  # noqa: SIM118 - a class method, not a mapping's
     return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True)
 
 
 def section_json(section: BaseModel) -> str:
-    """A section as canonical JSON, to be hashed."""
+    """Return a section as canonical JSON, to be hashed."""
     return json.dumps(section.model_dump(mode="json", by_alias=True), sort_keys=True)
 
 
 def hash_recipe(recipe: Recipe) -> str:
-    """SHA-256, in hex, of what makes the model.
+    """Return a SHA-256, in hex, of those choices of a recipe that make the model.
 
     Left out are the places of files, whose contents have hashes of their own, and what is made of the model
     afterwards.
     """
     data = recipe.data.model_copy(update={"source": ""})
     backbone = recipe.backbone.model_copy(update={"weights": ""})
-    return hashlib.sha256(
-        section_json(
-            recipe.model_copy(update={"data": data, "backbone": backbone, "export": Export()})
-        ).encode()
-    ).hexdigest()
+    decisive = recipe.model_copy(update={"data": data, "backbone": backbone, "export": Export()})
+    return hashlib.sha256(section_json(decisive).encode()).hexdigest()
 
 
 def _absolute(recipe: Recipe, base: Path) -> Recipe:
+    """Return a recipe with absolute paths; relative ones count from a folder."""
+
     def resolve(value: str) -> str:
-        return (
-            value
-            if value == "hub" or value.startswith("package:")
-            else str((base / Path(value).expanduser()).absolute())
-        )
+        if value == "hub" or value.startswith("package:"):
+            return value
+        return str((base / Path(value).expanduser()).absolute())
 
     data = recipe.data.model_copy(update={"source": resolve(recipe.data.source)})
     backbone = recipe.backbone.model_copy(update={"weights": resolve(recipe.backbone.weights)})
@@ -105,6 +117,7 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
 
 
 def _explain(error: ValidationError, kind: type[Recipe]) -> Iterator[str]:
+    """Yield a line for each thing that is wrong, in the order of the recipe's keys."""
     places = {key: place for place, key in enumerate(kind.keys())}  # unknown keys come last
     for item in sorted(
         error.errors(), key=lambda item: places.get(str(next(iter(item["loc"]), "")), len(places))
@@ -120,18 +133,20 @@ def _explain(error: ValidationError, kind: type[Recipe]) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever the YAML held
+    """Return a value as a message shows it, in 60 characters at most."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _nearest(location: tuple[int | str, ...], kind: type[Recipe]) -> str:
+    """Return the end of a message on an unknown key: the key that looks like it, or all that are known."""
     names = _keys_at(location[:-1], kind)
     close = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.5)
     return f"; did you mean `{close[0]}`?" if close else f"; known here: {', '.join(names)}"
 
 
 def _keys_at(location: tuple[int | str, ...], kind: type[Recipe]) -> list[str]:
-    """The keys that the recipe knows at a place."""
+    """Return the keys that the recipe knows at a place, which is given as pydantic gives it."""
     if not location:
         return kind.keys()
     model: Any = kind
@@ -142,4 +157,5 @@ def _keys_at(location: tuple[int | str, ...], kind: type[Recipe]) -> list[str]:
 
 
 def _model_of(annotation: Any) -> Any:  # noqa: ANN401 - a type
+    """Return the section that a field holds; a field that is none holds ranges by their names."""
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else Range

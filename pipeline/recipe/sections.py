@@ -1,6 +1,7 @@
 """The sections of every recipe: frozen, unknown keys refused, each with its defaults.
 
-What one kind has beside or instead of them stands in its own room, such as ``pipeline/modalities/image``.
+What a kind of input has beside or instead of them stands in a room of its own, such as
+``pipeline/modalities/image``.
 """
 
 from __future__ import annotations
@@ -42,22 +43,22 @@ class Range(Section):
     below: float | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether the value lies in the range."""
+        """Return whether a value lies in the range."""
         return (self.from_ is None or value >= self.from_) and (self.below is None or value < self.below)
 
 
 class Table(Section):
-    """How to read a table of samples.
+    """The format of a table of samples.
 
     Attributes:
-        separator: One character, or ``whitespace``.
+        separator: What stands between the values of a line: one character, or ``whitespace``.
         columns: Names of the columns of a table without a header line.
         encoding: Python's name of the text encoding.
-        path: The column with each file's path, relative to the table.
-        text: For kinds of input whose samples are cells of the table, such as texts: the column with the
-            sample itself.
-        label: The column with the label.
-        classes: For a numeric label: the range of values of each class, by its name.
+        path: Name of the column with each file's path, relative to the table.
+        text: Name of the column with the sample itself, for kinds of input whose samples are cells of the
+            table, such as texts.
+        label: Name of the column with the label.
+        classes: The range of values of each class, by its name, where the label is a number.
     """
 
     separator: str = ","
@@ -94,17 +95,18 @@ class Splits(Section):
 
 
 class Data(Section):
-    """Where the labelled samples are.
+    """The labelled samples.
 
     Attributes:
         source: A folder with one subfolder a class, a CSV file, or ``package:NAME/PATH`` for data that an
             installed package ships.
-        table: How to read the CSV file.
-        stratify_by: Further columns of the table whose mix every split keeps.
-        splits: How the samples are divided.
-        on_unreadable: ``refuse`` the data, or ``skip`` samples that serving would refuse and count them.
-        on_conflict: ``refuse`` the data, or ``skip`` equal samples under different labels, all of them, and
-            count them.
+        table: The format of the CSV file.
+        stratify_by: Names of further columns of the table whose mix every split keeps.
+        splits: The division of the samples into splits.
+        on_unreadable: Whether samples that serving would refuse make Graft ``refuse`` the data, or ``skip``
+            these samples and count them.
+        on_conflict: Whether equal samples under different labels make Graft ``refuse`` the data, or ``skip``
+            all of these samples and count them.
     """
 
     source: str
@@ -128,13 +130,13 @@ class Backbone(Section):
 
 
 class Finetune(Section):
-    """How the backbone learns the task.
+    """The training of the backbone.
 
     Attributes:
         mode: ``features`` trains a linear head on the frozen backbone; ``full`` then trains everything from
             there.
-        epochs: Passes over the training split.
-        batch_size: Samples in a step.
+        epochs: Number of passes over the training split.
+        batch_size: Number of samples in a step.
         learning_rate: Peak of the head's learning rate; the optimiser is AdamW, and the rate falls to 0 along
             a cosine.
         layer_decay: Factor of the learning rate from each layer to the one below it (arXiv:1801.06146); 1 for
@@ -144,7 +146,7 @@ class Finetune(Section):
         label_smoothing: Share of the target that is spread over all classes.
         class_weights: ``balanced`` weights each class inversely to its size; ``auto`` does so when the
             largest class has over 1.5 times the samples of the smallest.
-        device: Where the network is trained; ``auto`` is CUDA where torch finds it.
+        device: The device that trains; ``auto`` is CUDA where torch finds it.
         precision: Number format of training; ``auto`` follows a fixed rule (docs/adr/0001).
     """
 
@@ -162,12 +164,13 @@ class Finetune(Section):
 
 
 class Evaluate(Section):
-    """How the test split is judged.
+    """The evaluation on the test split.
 
     Attributes:
-        bootstrap: Resamples behind the 95 % intervals.
-        require: The least value of a metric; a run below it ends with exit code 3.
-        ship_below_baseline: Go on even where a simple baseline on the same samples has the better macro F1.
+        bootstrap: Number of resamples behind the 95 % intervals.
+        require: The least value of each metric; a run below one of them ends with exit code 3.
+        ship_below_baseline: Whether a run goes on even where a simple baseline on the same samples has the
+            better macro F1.
     """
 
     bootstrap: int = Field(default=1000, ge=100, le=100_000)
@@ -176,7 +179,7 @@ class Evaluate(Section):
 
 
 class LimitChanges(Section):
-    """Another limit than that of the precision, for one format; its receipt then says that the recipe set it.
+    """The limits of one format that differ from its precision's; its receipt says that the recipe set them.
 
     Attributes:
         min_agreement: Least share of answers that are the checkpoint's.
@@ -195,13 +198,14 @@ class LimitChanges(Section):
 
 
 class Export(Section):
-    """What is made for serving: each format is published only with a passed receipt, and when it is faster.
+    """The formats to serve, each published only with a passed receipt, and only when it is faster.
 
     Attributes:
-        formats: Beside ``onnx-fp32``, which is always made: half precision (``onnx-fp16``), 8 bits
-            (``onnx-int8``: static for convolutional networks, dynamic for others), the same file by
-            OpenVINO (``openvino-fp32``, ``openvino-bf16``), and on NVIDIA GPUs by CUDA or TensorRT.
-        limits: By format, what to publish it under instead of the limits of its precision.
+        formats: Names of the formats to make beside ``onnx-fp32``, which is always made: half precision
+            (``onnx-fp16``), 8 bits (``onnx-int8``: static for convolutional networks, dynamic for others),
+            the same file by OpenVINO (``openvino-fp32``, ``openvino-bf16``), and on NVIDIA GPUs by CUDA or
+            TensorRT.
+        limits: The limits that a format is published under instead of those of its precision, by its name.
     """
 
     formats: tuple[Format, ...] = ("onnx-fp32",)
@@ -209,7 +213,7 @@ class Export(Section):
 
     @property
     def further(self) -> tuple[Format, ...]:
-        """What is made beside ``onnx-fp32``, which every run has."""
+        """The formats that are made beside ``onnx-fp32``, which every run has."""
         return tuple(name for name in dict.fromkeys(self.formats) if name != "onnx-fp32")
 
     @model_validator(mode="after")
@@ -225,15 +229,15 @@ class Recipe(Section):
     """Every choice of a run. A kind of input narrows the types of some fields, and adds sections of its own.
 
     Attributes:
-        name: Names the run's folder, the bundle and the Bento: lower-case letters, digits, ``.``, ``_`` and
-            ``-``.
-        seed: Fixes the splits, the order of the samples, augmentation and the bootstrap.
+        name: Name of the run's folder, the bundle and the Bento, in lower-case letters, digits, ``.``, ``_``
+            and ``-``.
+        seed: Seed of the splits, the order of the samples, augmentation and the bootstrap.
         modality: Name of the kind of input.
-        data: Where the labelled samples are.
+        data: The labelled samples.
         backbone: The pretrained network.
-        finetune: How the backbone learns the task.
-        evaluate: How the test split is judged.
-        export: What is made for serving.
+        finetune: The training of the backbone.
+        evaluate: The evaluation on the test split.
+        export: The formats to serve.
     """
 
     name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=60)

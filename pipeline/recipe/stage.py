@@ -1,4 +1,4 @@
-"""What a stage is: one step of carrying out a recipe, and what its result depends on."""
+"""A stage: one step of carrying out a recipe, and what its result depends on."""
 
 from __future__ import annotations
 

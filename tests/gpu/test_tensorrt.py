@@ -1,7 +1,4 @@
-"""TensorRT plans.
-
-A plan is built here, loaded through its wrapper, proven, and refused once it is not this machine's.
-"""
+"""A TensorRT plan, built here, loaded through its wrapper, proven, and refused on a machine of another kind."""
 
 from __future__ import annotations
 
@@ -10,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.export.tensorrt import MAX_BATCH_SIZE, make_plan, ranges_for, wrap_plan
+from pipeline.export.plan_wrapper import wrap_plan
+from pipeline.export.profiles import MAX_BATCH_SIZE, ranges_for
+from pipeline.export.tensorrt import make_plan
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
 from pipeline.verify.checks import failures

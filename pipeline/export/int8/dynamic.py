@@ -30,9 +30,10 @@ class Quantisation:
 
     Attributes:
         document: The fp32 model.
-        products: What is quantised.
-        factors: By the activation's name, what its channels are divided by; None: they stay as they are.
-        weights: By the weight's name.
+        products: The products that are quantised, by the names of their activations.
+        factors: By the activation's name, what its channels are divided by, float32 of shape (channels,);
+            None where they stay as they are.
+        weights: The rounded matrices, by the names of the fp32 ones.
     """
 
     document: onnx.ModelProto
@@ -41,8 +42,8 @@ class Quantisation:
     weights: Mapping[str, Rounded]
 
     def names(self) -> list[str]:
-        """The products' names."""
-        return [product.name for own in self.products.values() for product in own]
+        """Return the names of the products."""
+        return [product.name for multiplied in self.products.values() for product in multiplied]
 
 
 def make_int8(model: bytes, inputs: Sequence[Feeds], limits: Limits) -> Quantised:
@@ -52,54 +53,64 @@ def make_int8(model: bytes, inputs: Sequence[Feeds], limits: Limits) -> Quantise
     faster.
 
     Args:
-        model: The fp32 ONNX file's bytes.
+        model: The bytes of the fp32 ONNX file.
         inputs: Single inputs of the model, not of the test split.
-        limits: Of the receipt.
+        limits: The limits that the receipt will hold the file to.
     """
     exact = answer(model, inputs)
     plan = make_plan(model, inputs)
 
-    def quantise(kept: Sequence[str], some: Sequence[Feeds]) -> Quantised:
-        made = write_int8(plan, kept)
-        return Quantised(made, METHOD, tuple(kept), answer(made, some))
+    def quantise(kept: Sequence[str], answered: Sequence[Feeds]) -> Quantised:
+        int8 = write_int8(plan, kept)
+        return Quantised(int8, METHOD, tuple(kept), answer(int8, answered))
 
-    made = quantise((), inputs)
-    if plan.products and not is_close(exact, made.answers, limits):
-        made = keep_most_harmful(made, plan.names(), quantise, inputs, exact, limits)
-    return made
+    quantised = quantise((), inputs)
+    if plan.products and not is_close(exact, quantised.answers, limits):
+        quantised = keep_most_harmful(quantised, plan.names(), quantise, inputs, exact, limits)
+    return quantised
 
 
 def make_plan(model: bytes, inputs: Sequence[Feeds]) -> Quantisation:
-    """Measure the activations, even them out, and round the weights."""
+    """Measure the activations, even out their channels, and round the weights.
+
+    Args:
+        model: The bytes of the fp32 ONNX file.
+        inputs: Single inputs of the model, not of the test split.
+    """
     document, products = read_products(model)
     activations = measure_activations(document, products, inputs) if products else {}
     factors: dict[str, NDArray[np.float32] | None] = {}
     weights: dict[str, Rounded] = {}
-    for name, own in products.items():
+    for name, multiplied in products.items():
         chosen = choose_factors(
-            activations[name], np.concatenate([product.matrix for product in own], axis=1)
+            activations[name], np.concatenate([product.matrix for product in multiplied], axis=1)
         )
         factors[name] = chosen
-        even = np.ones(len(own[0].matrix), np.float32) if chosen is None else chosen
-        gram = activations[name].gram / np.outer(even, even)
-        weights |= {product.weight: round_weights(product.matrix * even[:, None], gram) for product in own}
+        divisors = np.ones(len(multiplied[0].matrix), np.float32) if chosen is None else chosen
+        gram = activations[name].gram / np.outer(divisors, divisors)
+        weights |= {
+            product.weight: round_weights(product.matrix * divisors[:, None], gram) for product in multiplied
+        }
     return Quantisation(document, products, factors, weights)
 
 
 def write_int8(plan: Quantisation, kept: Collection[str]) -> bytes:
-    """The int8 ONNX file's bytes; onnxruntime runs the nodes of a product as one.
+    """Write an int8 ONNX file, in which onnxruntime runs the nodes of each product as one.
 
     Args:
-        plan: What it is written from.
+        plan: Everything that the file is written from.
         kept: Names of products that stay fp32.
+
+    Returns:
+        The bytes of the file, the same for the same arguments.
     """
     import onnx
 
     document = onnx.ModelProto.FromString(plan.document.SerializeToString())
     by_name = {
         product.name: (activation, product.weight)
-        for activation, own in plan.products.items()
-        for product in own
+        for activation, multiplied in plan.products.items()
+        for product in multiplied
     }
     nodes: list[onnx.NodeProto] = []
     prepared: set[str] = set()
@@ -116,7 +127,7 @@ def write_int8(plan: Quantisation, kept: Collection[str]) -> bytes:
     tensors = [tensor for tensor in document.graph.initializer if tensor.name not in replaced]
     _set(document.graph.node, nodes)
     _set(document.graph.initializer, tensors)
-    del document.graph.value_info[:]  # of values that are no more
+    del document.graph.value_info[:]  # it describes values that are no longer there
     onnx.checker.check_model(document)
     return document.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
@@ -124,6 +135,7 @@ def write_int8(plan: Quantisation, kept: Collection[str]) -> bytes:
 def _quantise_activation(
     document: onnx.ModelProto, name: str, factors: NDArray[np.float32] | None
 ) -> list[onnx.NodeProto]:
+    """Return the nodes that divide an activation by its factors, if it has any, and round it to 8 bits."""
     from onnx import helper, numpy_helper
 
     parts = [f"{name}_q", f"{name}_scale", f"{name}_zero"]
@@ -141,7 +153,10 @@ def _quantise_activation(
 def _multiply(
     document: onnx.ModelProto, node: onnx.NodeProto, activation: str, weight: str, rounded: Rounded
 ) -> list[onnx.NodeProto]:
-    """The nodes that onnxruntime fuses into one, MatMulIntegerToFloat or DynamicQuantizeMatMul."""
+    """Return the nodes of an 8-bit product, and add its constants to the document.
+
+    onnxruntime fuses the nodes into one, MatMulIntegerToFloat or DynamicQuantizeMatMul.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     zeros = np.zeros(len(rounded.scales), np.int8)
@@ -162,7 +177,10 @@ def _multiply(
 
 
 def _set(field: object, messages: Sequence[object]) -> None:
-    """Replace what a repeated field holds; some of the messages may be its own."""
-    copies = [type(message).FromString(message.SerializeToString()) for message in messages]  # type: ignore[attr-defined]
+    """Replace what a repeated field of a protobuf message holds; some of the messages may be in it."""
+    copies = [
+        type(message).FromString(message.SerializeToString())  # type: ignore[attr-defined]
+        for message in messages
+    ]
     del field[:]  # type: ignore[attr-defined]
     field.extend(copies)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Round weights so that their products change least (GPTQ: Frantar et al., arXiv:2210.17323)."""
+"""The rounding of weights that changes their products least (GPTQ: Frantar et al., arXiv:2210.17323)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ BLOCK = 128
 class Rounded:
     """A matrix in 7 bits.
 
-    The sum of two products of 255 and 64 is 32,640, which 16 bits hold: CPUs without VNNI add them in 16 bits
-    and would overflow with 8-bit weights, so that the same file would answer otherwise there.
+    The sum of two products of 255 and 64 is 32,640, which 16 bits hold: CPUs without VNNI add such products
+    in 16 bits and would overflow with 8-bit weights, so that the same file would answer otherwise there.
 
     Attributes:
         whole: int8 of shape (channels, outputs), within ± 64.
@@ -33,8 +33,9 @@ def round_weights(matrix: NDArray[np.float32], gram: NDArray[np.float64]) -> Rou
     """Round channel by channel, the most active first; the channels that follow make good each one's error.
 
     Args:
-        matrix: float32 of shape (channels, outputs).
-        gram: Sum of outer products of what it multiplies, shape (channels, channels).
+        matrix: The matrix, float32 of shape (channels, outputs).
+        gram: Sum of the outer products of the activation that the matrix multiplies, float64 of shape
+            (channels, channels).
     """
     order = np.argsort(-np.diag(gram), kind="stable")
     scales = weight_scales(matrix)
@@ -51,7 +52,10 @@ def round_weights(matrix: NDArray[np.float32], gram: NDArray[np.float64]) -> Rou
 
 
 def _inverse_factor(gram: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The upper Cholesky factor of the inverse: row by row, how an error in one channel is best made good by later ones."""
+    """Return the upper Cholesky factor of the inverse of a Gram matrix, both of shape (channels, channels).
+
+    Each row says how an error in one channel is best made good by the later ones.
+    """
     damped = gram + np.eye(len(gram)) * max(DAMPING * np.diag(gram).mean(), np.finfo(np.float64).tiny)
     return np.asarray(np.linalg.cholesky(np.linalg.inv(damped)).T)
 
@@ -59,7 +63,18 @@ def _inverse_factor(gram: NDArray[np.float64]) -> NDArray[np.float64]:
 def _round_block(
     left: NDArray[np.float64], upper: NDArray[np.float64], scales: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Whole numbers of a block of channels, and the errors that are left to the channels after it; ``left`` is used up."""
+    """Round a block of channels.
+
+    Args:
+        left: Weights that are still to be rounded, float64 of shape (channels, outputs), which are
+            overwritten.
+        upper: The block's part of the Cholesky factor, float64 of shape (channels, channels).
+        scales: One scale a column, float32 of shape (outputs,).
+
+    Returns:
+        The whole numbers of the block, and the errors that are left to the channels after it, both float64 of
+        shape (channels, outputs).
+    """
     whole, errors = np.empty_like(left), np.empty_like(left)
     for row in range(len(left)):
         whole[row] = np.clip(np.round(left[row] / scales), -LEVELS, LEVELS)

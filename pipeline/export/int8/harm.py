@@ -1,4 +1,4 @@
-"""Which layers are to blame where quantised answers are far from exact ones."""
+"""The layers that are to blame where quantised answers are far from exact ones."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class Quantised:
     """A quantised model and how it was made.
 
     Attributes:
-        model: The int8 ONNX file's bytes.
-        method: For people.
+        model: The bytes of the int8 ONNX file.
+        method: How the model was quantised, for people to read.
         kept: Names of the layers that stay fp32, because they hurt most.
-        answers: Its probabilities of the inputs that it was made with, float64 of shape (inputs, classes).
+        answers: The model's probabilities of the inputs that it was asked, float64 of shape
+            (inputs, classes).
     """
 
     model: bytes
@@ -34,16 +35,21 @@ class Quantised:
     answers: NDArray[np.float64]
 
 
-def is_close(exact: NDArray[np.float64], found: NDArray[np.float64], limits: Limits) -> bool:
-    """Whether answers to the inputs that a file is made with keep well within the limits that its receipt will be held to.
+def is_close(exact: NDArray[np.float64], quantised: NDArray[np.float64], limits: Limits) -> bool:
+    """Return whether answers keep well within the limits that a file's receipt will be held to.
 
-    The test split holds other inputs, and often more: its extremes lie further out. So cosine and divergence
-    must be four times as good, and half as many answers may differ.
+    The test split holds other inputs than a file is made with, and often more: its extremes lie further out.
+    So cosine and divergence must be four times as good, and half as many answers may differ.
+
+    Args:
+        exact: The fp32 model's probabilities, float64 of shape (inputs, classes).
+        quantised: The quantised model's, of the same shape.
+        limits: The limits of the receipt.
     """
     return bool(
-        cosines(exact, found).min() >= 1 - (1 - limits.min_cosine) / 4
-        and kl_divergences(exact, found).mean() <= limits.max_mean_kl / 4
-        and agreement(exact, found) >= 1 - (1 - limits.min_agreement) / 2
+        cosines(exact, quantised).min() >= 1 - (1 - limits.min_cosine) / 4
+        and kl_divergences(exact, quantised).mean() <= limits.max_mean_kl / 4
+        and agreement(exact, quantised) >= 1 - (1 - limits.min_agreement) / 2
     )
 
 
@@ -58,12 +64,12 @@ def keep_most_harmful(
     """Put layers back to fp32, the most harmful first, until the answers are close or too many are back.
 
     Args:
-        start: With none of them back.
-        names: Of the layers that can be put back.
+        start: The model with none of the layers back.
+        names: Names of the layers that can be put back, of which a quarter at most will be.
         quantise: Makes the model with some layers in fp32, and has it answer some inputs.
-        inputs: All that it is made with.
-        exact: The fp32 model's answers to them.
-        limits: Of the receipt.
+        inputs: All inputs that the model is made with.
+        exact: The fp32 model's probabilities of them, float64 of shape (inputs, classes).
+        limits: The limits of the receipt.
     """
     hardest = np.argsort(cosines(exact, start.answers), kind="stable")[:HARDEST]
     hard = [inputs[index] for index in hardest]
@@ -72,9 +78,9 @@ def keep_most_harmful(
         return float(kl_divergences(exact[hardest], quantise((name,), hard).answers).mean())
 
     ranked = sorted(track(names, total=len(names), what="int8", unit="layers"), key=harm_left)
-    made = start
+    quantised = start
     for count in range(1, max(1, int(KEPT_SHARE * len(names))) + 1):
-        made = quantise(ranked[:count], inputs)
-        if is_close(exact, made.answers, limits):
+        quantised = quantise(ranked[:count], inputs)
+        if is_close(exact, quantised.answers, limits):
             break
-    return made
+    return quantised

@@ -21,9 +21,9 @@ class Product:
     """A plain product of an activation with a matrix that no other node uses.
 
     Attributes:
-        name: Of the node.
-        weight: Of the matrix.
-        matrix: float32 of shape (channels, outputs).
+        name: Name of the node.
+        weight: Name of the matrix.
+        matrix: The matrix itself, float32 of shape (channels, outputs).
     """
 
     name: str
@@ -31,13 +31,21 @@ class Product:
     matrix: NDArray[np.float32]
 
 
-Products = Mapping[str, Sequence[Product]]  # by the activation's name
+Products = Mapping[str, Sequence[Product]]
+"""The products of each activation, by the activation's name."""
 
 
 def read_products(model: bytes) -> tuple[onnx.ModelProto, Products]:
-    """An ONNX file as a document whose Gemms are products and sums (GPT-2's layers are Gemms), and its products but for the head's.
+    """Read an ONNX file and find its products, but for the head's.
 
     The head is small, and every error in it is an error of a logit.
+
+    Args:
+        model: The bytes of the fp32 ONNX file.
+
+    Returns:
+        The document, whose Gemms are turned into products and sums, since GPT-2's layers are Gemms; and the
+        products by the names of their activations.
     """
     import onnx
     from onnx import numpy_helper
@@ -53,9 +61,9 @@ def read_products(model: bytes) -> tuple[onnx.ModelProto, Products]:
         if len(tensor.dims) == 2 and uses[tensor.name] == 1
     }
     nodes = [node for node in document.graph.node if node.op_type == "MatMul" and node.input[1] in matrices]
-    found: dict[str, list[Product]] = defaultdict(list)
+    products: dict[str, list[Product]] = defaultdict(list)
     for node in nodes[:-1]:
-        found[node.input[0]].append(
+        products[node.input[0]].append(
             Product(node.name, node.input[1], numpy_helper.to_array(matrices[node.input[1]]))
         )
-    return document, dict(found)
+    return document, dict(products)

@@ -1,7 +1,8 @@
-"""Even out the channels of activations, so that 8 bits say more of each (SmoothQuant: Xiao et al., arXiv:2211.10438).
+"""Channels of activations, evened out so that 8 bits say more of each.
 
-One scale for a whole activation is as coarse as its largest channel needs. Dividing each channel by a factor,
-and multiplying its row of the weights by the same, leaves the product as it was.
+This is SmoothQuant (Xiao et al., arXiv:2211.10438). One scale for a whole activation is as coarse as its
+largest channel needs. Dividing each channel by a factor, and multiplying its row of the weights by the same,
+leaves the product as it was.
 """
 
 from __future__ import annotations
@@ -18,22 +19,23 @@ LEVELS = 64  # weights are rounded to whole numbers up to this; see gptq
 
 
 def choose_factors(activation: Activation, matrix: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """The factors that leave the smallest error in the products of some real activations; None where as it is is best.
+    """Choose the factors that leave the smallest error in the products of some real activations.
 
     Args:
-        activation: What is divided by them.
+        activation: The activation that is divided by the factors.
         matrix: All matrices that it is multiplied by, side by side: float32 of shape (channels, outputs).
 
     Returns:
-        float32 of shape (channels,), with a geometric mean of 1.
+        The factors, float32 of shape (channels,), with a geometric mean of 1; None where the error is
+        smallest without any.
     """
     exact = [value @ matrix for value in activation.examples]
 
     def error(factors: NDArray[np.float32] | None) -> float:
-        even = np.ones(len(matrix), np.float32) if factors is None else factors
-        rounded = round_to_nearest(matrix * even[:, None])
-        served = (round_dynamically(value / even) @ rounded for value in activation.examples)
-        return float(sum(((found - wanted) ** 2).sum() for found, wanted in zip(served, exact, strict=True)))
+        divisors = np.ones(len(matrix), np.float32) if factors is None else factors
+        rounded = round_to_nearest(matrix * divisors[:, None])
+        served = (round_dynamically(value / divisors) @ rounded for value in activation.examples)
+        return float(sum(((ours - wanted) ** 2).sum() for ours, wanted in zip(served, exact, strict=True)))
 
     return min((smoothing_factors(activation.peaks, matrix, strength) for strength in STRENGTHS), key=error)
 
@@ -41,7 +43,16 @@ def choose_factors(activation: Activation, matrix: NDArray[np.float32]) -> NDArr
 def smoothing_factors(
     peaks: NDArray[np.float32], matrix: NDArray[np.float32], strength: float | None
 ) -> NDArray[np.float32] | None:
-    """The factors of one strength: float32 of shape (channels,), with a geometric mean of 1; None for no strength."""
+    """Compute the factors of one strength.
+
+    Args:
+        peaks: The largest magnitude of each channel, float32 of shape (channels,).
+        matrix: All matrices that the activation is multiplied by, float32 of shape (channels, outputs).
+        strength: How much of the spread over channels moves into the weights, in (0, 1); None for nothing.
+
+    Returns:
+        The factors, float32 of shape (channels,), with a geometric mean of 1; None for no strength.
+    """
     if strength is None:
         return None
     factors = np.maximum(peaks, TINY) ** strength / np.maximum(np.abs(matrix).max(axis=1), TINY) ** (
@@ -51,18 +62,21 @@ def smoothing_factors(
 
 
 def weight_scales(matrix: NDArray[np.floating]) -> NDArray[np.float32]:
-    """One scale a column, float32 of shape (outputs,)."""
+    """Return the scale of each column of a matrix in 7 bits, float32 of shape (outputs,)."""
     return np.asarray(np.maximum(np.abs(matrix).max(axis=0), TINY**2) / LEVELS, np.float32)
 
 
 def round_to_nearest(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What 7-bit weights leave of a matrix."""
+    """Return what 7-bit weights leave of a matrix, of the same shape."""
     scales = weight_scales(matrix)
     return np.asarray(np.clip(np.round(matrix / scales), -LEVELS, LEVELS) * scales, np.float32)
 
 
 def round_dynamically(value: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What ONNX's DynamicQuantizeLinear leaves of an activation: 8 bits between its least and its largest value, zero included."""
+    """Return what ONNX's DynamicQuantizeLinear leaves of an activation, of the same shape.
+
+    Its 8 bits lie between the least and the largest value, zero included.
+    """
     low, high = min(float(value.min()), 0.0), max(float(value.max()), 0.0)
     scale = max((high - low) / 255, TINY**2)
     zero = np.round(-low / scale)

@@ -1,4 +1,4 @@
-"""8 bits for convolutional networks: weights rounded beforehand, activations by ranges that real pictures have set."""
+"""8 bits for convolutional networks: weights rounded beforehand, activations by ranges of real pictures."""
 
 from __future__ import annotations
 
@@ -28,33 +28,28 @@ if TYPE_CHECKING:
 QUANTIZATION = "onnxruntime.quantization"
 METHODS: dict[str, dict[str, Any]] = {
     "MinMax": {},
-    "Percentile": {
-        "percentile": 99.999,
-        "symmetric": False,
-    },  # symmetric, as onnxruntime has it, wastes levels below zero
+    # Symmetric, as onnxruntime has it, wastes levels below zero.
+    "Percentile": {"percentile": 99.999, "symmetric": False},
     "Entropy": {},
 }
 JUDGED_EVERY = 4  # every fourth input does not calibrate, but judges how well the others did
-CALIBRATED = (
-    128  # inputs at most: a range is known by then, and a histogram takes a tenth of a second an input
-)
+# Inputs at most: a range is known by then, and a histogram takes a tenth of a second an input.
+CALIBRATED = 128
 CHUNK = 8  # inputs whose every activation is held at once: a few hundred MB at 224 pixels
-EXACT = {
-    "Add"
-    # residuals carry every layer's rounding on: in fp32 they leave a seventh of the divergence, at hardly any
-    # time
-}
+# Residuals carry every layer's rounding on: in fp32 they leave a seventh of the divergence, and take hardly
+# any time.
+EXACT = {"Add"}
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The fp32 model as the quantiser wants it, with what is known of its activations.
+    """The fp32 model as the quantiser wants it, with the ranges of its activations.
 
     Attributes:
-        model: The ONNX file's bytes; batch norms are folded, shapes are noted.
+        model: The bytes of the ONNX file; batch norms are folded, shapes are noted.
         ranges: onnxruntime's ``TensorsData``: the least and the largest value of each activation.
-        method: That measured the ranges.
+        method: The calibration method that measured the ranges, a key of ``METHODS``.
     """
 
     model: bytes
@@ -62,42 +57,56 @@ class Prepared:
     method: str
 
     def quantise(self, kept: Sequence[str], inputs: Sequence[Feeds]) -> Quantised:
-        """The int8 model, and its answers to some inputs."""
-        made = quantize_static(self.model, self.ranges, kept)
-        return Quantised(
-            made, f"static: 7-bit weights, ranges by {self.method}", tuple(kept), answer(made, inputs)
-        )
+        """Make the int8 model, and have it answer some inputs.
+
+        Args:
+            kept: Names of layers that stay fp32.
+            inputs: Single inputs of the model.
+        """
+        int8 = quantize_static(self.model, self.ranges, kept)
+        method = f"static: 7-bit weights, ranges by {self.method}"
+        return Quantised(int8, method, tuple(kept), answer(int8, inputs))
 
 
 def make_int8(model: bytes, inputs: Sequence[Feeds], limits: Limits) -> Quantised:
-    """Quantise a convolutional network with fixed scales, so that it changes its answers to some real inputs as little as can be.
+    """Quantise a convolutional network with fixed scales, at the least change of its answers to real inputs.
 
     Each calibration method measures the activations' ranges on most of the inputs; the one that changes the
     answers to the others least is taken. Then the layers that hurt most go back to fp32, where that is
     needed.
 
     Args:
-        model: The fp32 ONNX file's bytes.
+        model: The bytes of the fp32 ONNX file.
         inputs: Single inputs of the model, of the calibration split; a few hundred.
-        limits: Of the receipt.
+        limits: The limits that the receipt will hold the file to.
     """
     exact = answer(model, inputs)
     prepared = _choose_method(preprocess(model), inputs, exact)
-    made = prepared.quantise((), inputs)
-    if not is_close(exact, made.answers, limits):
-        made = keep_most_harmful(made, layers_of(prepared.model), prepared.quantise, inputs, exact, limits)
-    return made
+    quantised = prepared.quantise((), inputs)
+    if not is_close(exact, quantised.answers, limits):
+        layers = layers_of(prepared.model)
+        quantised = keep_most_harmful(quantised, layers, prepared.quantise, inputs, exact, limits)
+    return quantised
 
 
 def is_convolutional(model: bytes) -> bool:
-    """Whether an ONNX file's work is in convolutions; a transformer for pictures has one, which cuts them into patches."""
+    """Return whether the work of an ONNX file is in convolutions.
+
+    A transformer for pictures has one convolution, which cuts them into patches.
+    """
     import onnx
 
     return [node.op_type for node in onnx.load_from_string(model).graph.node].count("Conv") > 1
 
 
 def _choose_method(prepared: bytes, inputs: Sequence[Feeds], exact: NDArray[np.float64]) -> Prepared:
-    """The calibration that changes the answers to inputs least that it has not seen."""
+    """Calibrate with the method that changes the answers to inputs that it has not seen least.
+
+    Args:
+        prepared: The bytes of the ONNX file, as :func:`preprocess` returns them.
+        inputs: Single inputs of the model, every fourth of which judges the methods.
+        exact: The fp32 model's probabilities of the inputs, float64 of shape (inputs, classes).
+    """
     held_back = inputs[::JUDGED_EVERY]
     others = [feeds for index, feeds in enumerate(inputs) if index % JUDGED_EVERY] or list(inputs)
     chosen = np.linspace(0, len(others) - 1, min(CALIBRATED, len(others))).round().astype(np.int64)
@@ -110,10 +119,10 @@ def _choose_method(prepared: bytes, inputs: Sequence[Feeds], exact: NDArray[np.f
 
 
 def layers_of(model: bytes) -> list[str]:
-    """The names of the layers with weights that :func:`quantize_static` quantises.
+    """Return the names of the layers with weights that :func:`quantize_static` quantises.
 
     Args:
-        model: Of :func:`preprocess`.
+        model: The bytes of the ONNX file, as :func:`preprocess` returns them.
     """
     import onnx
 
@@ -128,7 +137,7 @@ def layers_of(model: bytes) -> list[str]:
 
 
 def _float_nodes(document: onnx.ModelProto) -> list[str]:
-    """The names of the nodes that always stay fp32: to the first convolution, and from the classifier on.
+    """Return the names of the nodes that stay fp32: to the first convolution, and from the classifier on.
 
     Pixels and logits need more than 8 bits, and these layers cost little.
     """
@@ -139,13 +148,13 @@ def _float_nodes(document: onnx.ModelProto) -> list[str]:
 
 
 def preprocess(model: bytes) -> bytes:
-    """Fold what can be folded, note every activation's shape and give every node a name, as the quantiser needs it.
+    """Prepare a model for the quantiser: fold its batch norms, note its shapes and name its nodes.
 
     Args:
-        model: The fp32 ONNX file's bytes.
+        model: The bytes of the fp32 ONNX file.
 
     Returns:
-        The ONNX file's bytes, which compute the same.
+        The bytes of an ONNX file that computes the same.
     """
     import onnx
 
@@ -161,25 +170,24 @@ def preprocess(model: bytes) -> bytes:
     for index, node in enumerate(prepared.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
     used = {node.domain for node in prepared.graph.node}
-    imports = [
-        each for each in prepared.opset_import if each.domain in used
-    ]  # it names every domain that it knows
+    # onnxruntime names every domain that it knows.
+    imports = [each for each in prepared.opset_import if each.domain in used]
     del prepared.opset_import[:]
     prepared.opset_import.extend(imports)
     _set_metadata(prepared, document)
     return prepared.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
-def measure_ranges(prepared: bytes, inputs: Sequence[Feeds], method: str) -> Any:  # noqa: ANN401 - onnxruntime is untyped
-    """The range that 8 bits shall cover of every activation.
+def measure_ranges(prepared: bytes, inputs: Sequence[Feeds], method: str) -> Any:  # noqa: ANN401 - untyped
+    """Measure the range that 8 bits shall cover of every activation.
 
     Args:
-        prepared: Of :func:`preprocess`.
-        inputs: Single inputs.
-        method: A key of ``METHODS``.
+        prepared: The bytes of the ONNX file, as :func:`preprocess` returns them.
+        inputs: Single inputs of the model.
+        method: The calibration method, a key of ``METHODS``.
 
     Returns:
-        onnxruntime's ``TensorsData``.
+        onnxruntime's ``TensorsData``: the least and the largest value of each activation.
     """
     quantization = load_onnxruntime(QUANTIZATION)
     with tempfile.TemporaryDirectory(prefix="graft-int8-") as folder, _silent():
@@ -199,42 +207,54 @@ def measure_ranges(prepared: bytes, inputs: Sequence[Feeds], method: str) -> Any
 
 
 class _Reader:
-    """Inputs one by one, as onnxruntime's ``CalibrationDataReader``."""
+    """An iterator over inputs in the form of onnxruntime's ``CalibrationDataReader``."""
 
     def __init__(self, inputs: Sequence[Feeds]) -> None:
         self._left = iter(inputs)
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
-        """The next input; None after the last."""
+        """Return the next input; None after the last."""
         feeds = next(self._left, None)
         return None if feeds is None else dict(feeds)
 
 
-def quantize_static(prepared: bytes, ranges: Any, kept: Sequence[str] = ()) -> bytes:  # noqa: ANN401 - onnxruntime is untyped
-    """Weights of 7 bits, one scale an output channel; activations of 8 bits, with scales that are part of the file.
+def quantize_static(
+    prepared: bytes,
+    ranges: Any,  # noqa: ANN401 - onnxruntime is untyped
+    kept: Sequence[str] = (),
+) -> bytes:
+    """Write weights in 7 bits, one scale an output channel, and scales for activations in 8 bits.
 
     Weights use 7 bits, since on CPUs without VNNI the sum of two 8-bit products overflows 16 bits, and the
     answers would depend on the CPU.
 
     Args:
-        prepared: Of :func:`preprocess`.
-        ranges: Of :func:`measure_ranges`.
-        kept: Names of layers that stay fp32, beside the first convolution and the classifier.
+        prepared: The bytes of the ONNX file, as :func:`preprocess` returns them.
+        ranges: The ranges of the activations, as :func:`measure_ranges` returns them.
+        kept: Names of layers that stay fp32, beside the first convolution and the classifier; none by
+            default.
 
     Returns:
-        The int8 ONNX file's bytes, the same every time, with the metadata of the fp32 file.
+        The bytes of the int8 ONNX file, the same every time, with the metadata of the fp32 file.
     """
     import onnx
 
     quantization, registry = load_onnxruntime(QUANTIZATION), load_onnxruntime(f"{QUANTIZATION}.registry")
     document = onnx.load_from_string(prepared)
+    types = quantization.QuantType
     with _silent():
         quantizer = quantization.QDQQuantizer(
-            onnx.load_from_string(prepared), per_channel=True, reduce_range=True,
-            weight_qType=quantization.QuantType.QInt8, activation_qType=quantization.QuantType.QUInt8, tensors_range=ranges,
-            nodes_to_quantize=[], nodes_to_exclude=[*_float_nodes(document), *kept],
-            op_types_to_quantize=sorted({*registry.QDQRegistry, *registry.QLinearOpsRegistry} - EXACT), extra_options={},
-        )  # fmt: skip
+            onnx.load_from_string(prepared),
+            per_channel=True,
+            reduce_range=True,
+            weight_qType=types.QInt8,
+            activation_qType=types.QUInt8,
+            tensors_range=ranges,
+            nodes_to_quantize=[],
+            nodes_to_exclude=[*_float_nodes(document), *kept],
+            op_types_to_quantize=sorted({*registry.QDQRegistry, *registry.QLinearOpsRegistry} - EXACT),
+            extra_options={},
+        )
         quantized: onnx.ModelProto = quantizer.quantize_model()
     quantizer.model.topological_sort()
     del quantized.graph.value_info[:]
@@ -243,7 +263,7 @@ def quantize_static(prepared: bytes, ranges: Any, kept: Sequence[str] = ()) -> b
 
 
 def _set_metadata(changed: onnx.ModelProto, source: onnx.ModelProto) -> None:
-    """The metadata of the source and nothing else: onnxruntime's quantiser notes what it has done."""
+    """Give a file the metadata of its source and nothing else: onnxruntime's quantiser notes what it did."""
     metadata = sorted((item.key, item.value) for item in source.metadata_props)
     del changed.metadata_props[:]
     for key, value in metadata:
@@ -252,7 +272,7 @@ def _set_metadata(changed: onnx.ModelProto, source: onnx.ModelProto) -> None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep onnxruntime's quantiser from printing and from giving advice."""
+    """Keep onnxruntime's quantiser from printing and from giving advice within the block."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

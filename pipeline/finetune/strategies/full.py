@@ -14,11 +14,12 @@ from pipeline.modalities.training import Classifier, ParameterGroup
 
 @dataclass(frozen=True)
 class Full:
-    """Train every parameter, at a rate that falls from each layer to the one below it.
+    """A training of every parameter, at a rate that falls from each layer to the one below it.
 
     Attributes:
-        head_samples: The head that training starts from needs no more than 4,096 samples.
-        penalties: One that keeps the head's weights small.
+        head_samples: Number of samples that the head is fitted on, about; the head that training starts from
+            needs no more than 4,096.
+        penalties: The one L2 penalty that keeps the head's weights small.
     """
 
     head_samples: int | None = 4096

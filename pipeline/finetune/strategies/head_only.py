@@ -12,11 +12,11 @@ from pipeline.modalities.training import Classifier, ParameterGroup
 
 @dataclass(frozen=True)
 class HeadOnly:
-    """Train the head alone, on all samples.
+    """A training of the head alone, on all samples.
 
     Attributes:
-        head_samples: None: the head is fitted on all training samples.
-        penalties: The whole grid.
+        head_samples: None, since the head is fitted on all training samples.
+        penalties: The L2 penalties to choose from: the whole grid.
     """
 
     head_samples: int | None = None

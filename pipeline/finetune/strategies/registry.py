@@ -1,4 +1,4 @@
-"""Which strategy a recipe's ``finetune.mode`` means."""
+"""Registry of the strategies of training, by the recipe's ``finetune.mode``."""
 
 from __future__ import annotations
 

@@ -15,27 +15,27 @@ from pipeline.modalities.training import Classifier, ParameterGroup
 
 
 class Strategy(Protocol):
-    """What of a classifier trains, at which rate, and when.
+    """The choice of what trains in a classifier, at which rate, and when.
 
     Every strategy starts from a linear head on the frozen backbone's features.
     """
 
     @property
     def head_samples(self) -> int | None:
-        """About the most training samples that the head is fitted on, or None for all."""
+        """Number of training samples that the head is fitted on, about and at most; None for all."""
         ...
 
     @property
     def penalties(self) -> Sequence[float]:
-        """The L2 penalties among which the head's is chosen, by the loss on validation."""
+        """L2 penalties among which the head's is chosen, by the loss on validation."""
         ...
 
     def parameter_groups(self, classifier: Classifier, plan: Plan) -> list[ParameterGroup]:
-        """Return what trains and at which rate, as torch's optimisers take it.
+        """Return the groups of parameters that train, each with its rate, as torch's optimisers take them.
 
         Args:
             classifier: The classifier with its head.
-            plan: Its learning rate, layer decay and weight decay.
+            plan: The plan of the training, with learning rate, layer decay and weight decay.
 
         Returns:
             The groups, each with a learning rate of its own. If there are none, nothing trains, and the
@@ -48,7 +48,7 @@ class Strategy(Protocol):
 
         Args:
             classifier: The classifier that trains.
-            plan: Whether batch statistics are frozen.
-            epoch: The number of the epoch, from 1.
+            plan: The plan of the training, which says whether batch statistics are frozen.
+            epoch: Number of the epoch, from 1.
         """
         ...

@@ -12,13 +12,13 @@ def augment(pixels: torch.Tensor, choice: ImageAugment, generator: torch.Generat
     """Flip and crop each picture of a batch by chance.
 
     Args:
-        pixels: uint8 of shape (batch, H, W, 3).
-        choice: What may happen.
-        generator: The source of chance; on the CPU, so that every device sees the same.
+        pixels: Pictures, uint8 of shape (batch, height, width, 3).
+        choice: The changes that may happen.
+        generator: The source of chance, on the CPU, so that every device sees the same changes.
 
     Returns:
-        The same shape and range, uint8; float32 after a crop, which is resized back by bilinear
-        interpolation.
+        Pictures of the same shape and range, in uint8, or in float32 after a crop, which is resized back by
+        bilinear interpolation.
     """
     count = len(pixels)
     for enabled, dimension in ((choice.horizontal_flip, 2), (choice.vertical_flip, 1)):
@@ -31,7 +31,7 @@ def augment(pixels: torch.Tensor, choice: ImageAugment, generator: torch.Generat
 
 
 def _crop(pixels: torch.Tensor, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
-    """A crop of each picture with a share of its area between ``low`` and ``high``, anywhere in it."""
+    """Crop each picture, anywhere in it, to a share of its area between ``low`` and ``high``."""
     count = len(pixels)
     side = (torch.rand(count, generator=generator) * (high - low) + low).sqrt()
     theta = torch.zeros(count, 2, 3)

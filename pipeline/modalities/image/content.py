@@ -1,4 +1,4 @@
-"""What makes a picture usable, and what makes two of them the same."""
+"""The audit of pictures: which are usable, and which are the same."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ AUDIT_SPEC = ImageInputSpec(height=8, width=8, crop_mode="squash", interpolation
 
 
 def check(data: bytes) -> None:
-    """Raise InputRefusedError for what serving would refuse."""
+    """Raise InputRefusedError for a file that serving would refuse."""
     decode_image(data, AUDIT_SPEC)
 
 
 def identity(data: bytes) -> str:
-    """Two pictures are the same when their files are."""
+    """Return the SHA-256 of a file, in hex: two pictures are the same when their files are."""
     return hashlib.sha256(data).hexdigest()

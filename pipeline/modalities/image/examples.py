@@ -1,4 +1,4 @@
-"""Every picture decoded once, through the code that serves them."""
+"""Pictures for training: each decoded once, through the code that serves them."""
 
 from __future__ import annotations
 
@@ -24,28 +24,37 @@ MEMORY_SHARE = 0.25
 
 @dataclass(frozen=True)
 class ImageExamples:
-    """Decoded pictures: uint8 of shape (samples, H, W, 3), in memory or mapped from an unlinked file."""
+    """Decoded pictures of one split.
+
+    Attributes:
+        pixels: The pictures, uint8 of shape (samples, height, width, 3), in memory or mapped from an unlinked
+            file.
+        choice: The random changes that a training batch gets.
+    """
 
     pixels: NDArray[np.uint8]
     choice: ImageAugment
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of pictures."""
         return len(self.pixels)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """One picture."""
+        """Return one picture, uint8 of shape (height, width, 3)."""
         picture: NDArray[np.uint8] = self.pixels[index]
         return picture
 
     def lengths(self) -> None:
-        """Pictures are all of one size."""
+        """Return None: pictures are all of one size."""
         return
 
     def batch(
         self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None
     ) -> Batch:
-        """``image``: uint8 of shape (batch, H, W, 3); changed by chance, and then perhaps float32, where a generator is given."""
+        """Return the network's input ``image`` for some pictures, of shape (batch, height, width, 3).
+
+        It is uint8; where a generator is given, the pictures are changed by chance and may be float32.
+        """
         image = torch.from_numpy(self.pixels[indices]).to(device)
         return {"image": image if generator is None else augment(image, self.choice, generator)}
 
@@ -59,11 +68,11 @@ def decode_examples(
     """Decode pictures on all CPUs.
 
     Args:
-        samples: What to decode.
-        preprocessor: How.
-        scratch: A file for the pixels when they would take over a quarter of the free memory; removed when
-            they are closed.
-        choice: What a training batch may change.
+        samples: The samples to decode.
+        preprocessor: The preprocessor of the network's input.
+        scratch: Path of a file for the pixels, which is used when they would take over a quarter of the free
+            memory. It is removed when they are closed.
+        choice: The random changes of a training batch; None, the default, for those of an empty section.
     """
     spec = preprocessor.spec
     pixels = _allocate((len(samples), spec.height, spec.width, 3), scratch)
@@ -80,6 +89,7 @@ def decode_examples(
 
 
 def _allocate(shape: tuple[int, ...], scratch: Path) -> NDArray[np.uint8]:
+    """Return an uninitialised array: in memory where it takes a quarter of it at most, else in a file."""
     if np.prod(shape, dtype=np.int64) <= MEMORY_SHARE * _free_memory_bytes():
         return np.empty(shape, np.uint8)
     with scratch.open("wb") as file:
@@ -91,6 +101,7 @@ def _allocate(shape: tuple[int, ...], scratch: Path) -> NDArray[np.uint8]:
 
 
 def _free_memory_bytes() -> int:
+    """Return the free memory, in bytes; 4 GiB where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

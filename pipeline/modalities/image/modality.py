@@ -15,14 +15,14 @@ NAMED_COLUMN: Final = 0.5
 
 
 def judge_content(_: ImageRecipe) -> Content:
-    """Return what the audit asks; nothing in the recipe changes it."""
+    """Return how the audit judges pictures; nothing in the recipe changes it."""
     from pipeline.modalities.image import content
 
     return Content(content.check, content.identity)
 
 
 def propose(look: Look) -> Proposal | None:
-    """Take any folder, and tables with a column that names files."""
+    """Claim any folder, and tables with a column that names files."""
     if not look.is_table:
         return Proposal(ANY_FILES)
     column = look.pick(COLUMNS)

@@ -1,4 +1,4 @@
-"""The network from timm, and how pixels become its input."""
+"""The network from timm, and the way in which pixels become its input."""
 
 from __future__ import annotations
 
@@ -21,23 +21,28 @@ from serving.model.inputs.image.spec import ImageInputSpec
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Per-channel mean and standard deviation, of pixels scaled to [0, 1], RGB."""
+    """The normalisation of pixels that are scaled to [0, 1].
+
+    Attributes:
+        mean: Mean of the channels red, green and blue.
+        std: Standard deviation of the same channels.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def scale_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """``pixels * scale + shift`` normalises uint8 pixels; both are float32 of shape (3,)."""
+        """Return scale and shift, both float32 of shape (3,): ``pixels * scale + shift`` normalises uint8."""
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return 1 / (255 * std), -mean / std
 
 
 def create_network(name: str, classes: int | None = None) -> nn.Module:
-    """The network that timm has under a name, with random weights.
+    """Create the network that timm has under a name, with random weights.
 
     Args:
-        name: timm's name.
-        classes: Outputs of the head; None for as many as the pretrained weights have.
+        name: timm's name of the architecture.
+        classes: Number of outputs of the head; None, the default, for as many as the pretrained weights have.
 
     Raises:
         GraftError: timm has no such network; the nearest names are listed.
@@ -49,16 +54,17 @@ def create_network(name: str, classes: int | None = None) -> nn.Module:
     except (RuntimeError, ValueError) as error:
         near = timm.list_models(f"*{name.partition('.')[0][:12]}*")[:5]
         raise GraftError(
-            f"backbone.name: timm has no `{name}`. Near it: {', '.join(near) or 'nothing'}; all: timm.list_models()"
+            f"backbone.name: timm has no `{name}`. Near it: {', '.join(near) or 'nothing'}; "
+            "all: timm.list_models()"
         ) from error
     return model
 
 
 def create_pretrained(backbone: ImageBackbone) -> nn.Module:
-    """The recipe's backbone with its pretrained weights and its pretrained head, in evaluation mode.
+    """Create the recipe's backbone with its pretrained weights and its pretrained head, in evaluation mode.
 
     Raises:
-        GraftError: Unknown name, or weights that are not there or do not fit.
+        GraftError: The name is unknown, or the weights are not there or do not fit.
     """
     if backbone.weights == "hub":
         create_network(backbone.name)
@@ -73,12 +79,24 @@ def create_pretrained(backbone: ImageBackbone) -> nn.Module:
 
 
 def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Normalisation]:
-    """The input that the network was pretrained with, changed where the recipe says so."""
+    """Return the input that a network was pretrained with, changed where the recipe says so.
+
+    Args:
+        model: timm's network with its pretrained configuration.
+        image: The recipe's section ``image``.
+
+    Returns:
+        The spec of the pictures, and the normalisation of their pixels.
+
+    Raises:
+        GraftError: The recipe asks for a size that the network cannot take.
+    """
     config = resolve_data_config({}, model=model)
     fixed = getattr(model, "pretrained_cfg", {}).get("fixed_input_size", False)
     if fixed and image.size and (image.size, image.size) != tuple(config["input_size"][1:]):
         raise GraftError(
-            f"image.size: {image.size}, but this backbone takes pictures of {config['input_size'][1]} pixels only. Leave it out."
+            f"image.size: {image.size}, but this backbone takes pictures of {config['input_size'][1]} pixels "
+            "only. Leave it out."
         )
     height, width = (image.size, image.size) if image.size else config["input_size"][1:]
     crop_mode = image.crop_mode or ("squash" if config["crop_mode"] == "squash" else "center")
@@ -93,17 +111,25 @@ def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Norm
 
 
 def to_input(pixels: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:
-    """Pixels of 0 to 255, (batch, H, W, 3), to normalised float32 (batch, 3, H, W), in channels_last memory: no copy of the layout."""
+    """Normalise pixels into a network's input.
+
+    Args:
+        pixels: Pixels from 0 to 255, uint8 or float32 of shape (batch, height, width, 3).
+        normalisation: The normalisation that the network was pretrained with.
+
+    Returns:
+        float32 of shape (batch, 3, height, width), in channels_last memory, so that no layout is copied.
+    """
     scale, shift = (value.to(pixels.device) for value in normalisation.scale_and_shift())
     return (pixels.to(torch.float32) * scale + shift).permute(0, 3, 1, 2)
 
 
 class ImageClassifier(nn.Module):
-    """uint8 pictures (batch, H, W, 3) to logits (batch, classes).
+    """A network from uint8 pictures of shape (batch, height, width, 3) to logits of shape (batch, classes).
 
     Args:
-        network: timm's network; normalised pictures to logits.
-        normalisation: Of its pixels.
+        network: timm's network, from normalised pictures to logits.
+        normalisation: The normalisation of the pixels.
     """
 
     half_precision_part = "network"
@@ -115,43 +141,52 @@ class ImageClassifier(nn.Module):
         self._memory_format = torch.contiguous_format
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Normalise, then run the network. Pixels are uint8, or float32 of 0 to 255."""
+        """Normalise pictures and run the network: logits, float32 of shape (batch, classes).
+
+        Args:
+            image: Pixels from 0 to 255, uint8 or float32 of shape (batch, height, width, 3).
+        """
         return self.network(self._input(image))  # type: ignore[no-any-return]
 
     def embed(self, image: torch.Tensor) -> torch.Tensor:
-        """The backbone's pooled features, (batch, features)."""
+        """Return the backbone's pooled features, float32 of shape (batch, features)."""
         features = self.network.forward_features(self._input(image))  # type: ignore[operator]
         return self.network.forward_head(features, pre_logits=True)  # type: ignore[no-any-return,operator]
 
     def _input(self, image: torch.Tensor) -> torch.Tensor:
+        """Return normalised pixels, float32 of shape (batch, 3, height, width)."""
         # Contiguous in one format or the other: otherwise an exported graph gains shape arithmetic.
         return to_input(image, self.normalisation).contiguous(memory_format=self._memory_format)
 
     def set_head(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
         """Put a linear head in place of the network's own.
 
+        Args:
+            weight: The head's matrix, float32 of shape (classes, features).
+            bias: The head's bias, float32 of shape (classes,).
+
         Raises:
-            GraftError: Its head has another form, such as a distilled network's two.
+            GraftError: The network's head has another form, such as the two heads of a distilled network.
         """
         self.network.reset_classifier(len(bias))  # type: ignore[operator]
         head = self.network.get_classifier()  # type: ignore[operator]
         if not isinstance(head, nn.Linear):
             raise GraftError(
-                f"backbone.name: the head of {type(self.network).__name__} is not one linear layer, which is what Graft trains. "
-                "Choose another."
+                f"backbone.name: the head of {type(self.network).__name__} is not one linear layer, "
+                "which is what Graft trains. Choose another."
             )
         with torch.no_grad():
             head.weight.copy_(torch.from_numpy(weight))
             head.bias.copy_(torch.from_numpy(bias))
 
     def saved(self) -> nn.Module:
-        """The network, under timm's names."""
+        """Return the network, whose tensors have timm's names."""
         return self.network
 
     def parameter_groups(
         self, learning_rate: float, layer_decay: float, weight_decay: float
     ) -> list[dict[str, Any]]:
-        """Timm's groups."""
+        """Return timm's groups of parameters, as :meth:`Classifier.parameter_groups` describes them."""
         if layer_decay == 1:
             groups = param_groups_weight_decay(self.network, weight_decay)
         else:
@@ -159,11 +194,10 @@ class ImageClassifier(nn.Module):
         return [{**group, "lr": learning_rate * group.get("lr_scale", 1.0)} for group in groups]
 
     def prepare(self) -> None:
-        """Hold everything in channels_last."""
+        """Hold weights and inputs in channels_last memory, and let activations leave their input as it is."""
         self._memory_format = torch.channels_last
         self.network.to(memory_format=torch.channels_last)
         for module in self.network.modules():
-            if isinstance(
-                module, nn.Hardtanh
-            ):  # ReLU6 is one: in place, autograd first clones its input, for the same bits
+            # ReLU6 is a Hardtanh: in place, autograd first clones its input, for the same bits.
+            if isinstance(module, nn.Hardtanh):
                 module.inplace = False

@@ -14,7 +14,7 @@ class ImageBackbone(Backbone):
 
     Attributes:
         name: timm's name of the architecture.
-        weights: ``hub`` (timm's own, needs a network), a ``.safetensors`` or ``.pth`` file, or
+        weights: ``hub`` for timm's own, which needs a network; a ``.safetensors`` or ``.pth`` file; or
             ``package:NAME/PATH``.
         mapping: ``names`` when the file has timm's tensor names; ``order`` when it has other names for the
             same tensors in the same order.
@@ -24,11 +24,11 @@ class ImageBackbone(Backbone):
 
 
 class Image(Section):
-    """How a picture becomes input; what is left out comes from timm's configuration of the backbone.
+    """The preparation of pictures; what is left out comes from timm's configuration of the backbone.
 
     Attributes:
         size: Side of the square input, in pixels.
-        crop_pct: Share of the resized side that the crop keeps.
+        crop_pct: Share of the resized picture's side that the crop keeps.
         crop_mode: ``center`` keeps the aspect ratio and cuts off what is outside the square; ``squash``
             resizes each side for itself.
         interpolation: Method of resizing.
@@ -41,11 +41,11 @@ class Image(Section):
 
 
 class ImageAugment(Section):
-    """Random changes of the training pictures; each is one that does not change the label.
+    """Random changes of the training pictures, none of which changes the label.
 
     Attributes:
-        horizontal_flip: Mirror half of the pictures, drawn by chance, left to right.
-        vertical_flip: Mirror half of the pictures, drawn by chance, top to bottom.
+        horizontal_flip: Whether half of the pictures, drawn by chance, are mirrored left to right.
+        vertical_flip: Whether half of the pictures, drawn by chance, are mirrored top to bottom.
         crop_scale: Least and largest share of the area that a random crop keeps; ``[1.0, 1.0]`` for no crop.
     """
 
@@ -55,6 +55,7 @@ class ImageAugment(Section):
 
     @model_validator(mode="after")
     def _scales_are_shares(self) -> ImageAugment:
+        """Refuse scales that are no shares of an area, or not in order."""
         low, high = self.crop_scale
         if not 0 < low <= high <= 1:
             raise ValueError("crop_scale must be two shares of the area, 0 < low <= high <= 1")
@@ -62,7 +63,7 @@ class ImageAugment(Section):
 
 
 class ImageFinetune(Finetune):
-    """How an image backbone learns.
+    """The training of an image backbone.
 
     Attributes:
         batch_norm: ``train`` updates the batch statistics; ``frozen`` keeps the pretrained ones.
@@ -79,10 +80,10 @@ class ImageRecipe(Recipe):
     Attributes:
         modality: The kind of input.
         backbone: The pretrained network.
-        image: How a picture becomes input.
-        finetune: How the backbone learns the task.
-        evaluate: How the test split is judged.
-        export: What is made for serving.
+        image: The preparation of pictures for the network.
+        finetune: The training of the backbone.
+        evaluate: The evaluation on the test split.
+        export: The formats to serve.
     """
 
     modality: Literal["image"] = "image"
@@ -92,6 +93,7 @@ class ImageRecipe(Recipe):
 
     @model_validator(mode="after")
     def _calibrate_static_int8(self) -> ImageRecipe:
+        """Refuse 8 bits without a split of samples to calibrate them on."""
         if "onnx-int8" in self.export.formats and not self.data.splits.calibration:
             raise ValueError(
                 "export.formats: onnx-int8 of pictures is calibrated on samples that neither train, "

@@ -1,4 +1,4 @@
-"""The modality ``image``."""
+"""The side of the modality ``image`` that trains, as :class:`~pipeline.modalities.training.Training` asks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ THUMBNAIL_PX = 264
 
 
 def load_pretrained(recipe: ImageRecipe) -> Pretrained:
-    """The recipe's network with its pretrained weights."""
+    """Load the recipe's network with its pretrained weights.
+
+    Raises:
+        GraftError: The network is unknown, or its weights are not there or do not fit.
+    """
     network = create_pretrained(recipe.backbone)
     weights_sha256 = hash_tensors(network.state_dict())
     spec, normalisation = describe_input(network, recipe.image)
@@ -52,7 +56,7 @@ def load_pretrained(recipe: ImageRecipe) -> Pretrained:
 
 
 def build_classifier(network: dict[str, Any], classes: int) -> ImageClassifier:
-    """The network that a checkpoint's card names."""
+    """Build the network that a checkpoint's card names, with random weights."""
     normalisation = Normalisation(tuple(network["mean"]), tuple(network["std"]))
     return ImageClassifier(create_network(network["architecture"], classes), normalisation)
 
@@ -63,18 +67,25 @@ def decode_examples(
     scratch: Path,
     augment: ImageAugment | None = None,
 ) -> ImageExamples:
-    """Decode pictures on all CPUs."""
+    """Decode pictures on all CPUs, through the code that serves them."""
     assert isinstance(preprocessor, ImagePreprocessor)
     return decode_pictures(samples, preprocessor, scratch, augment)
 
 
-def fit_baseline(samples: Sequence[Readable], targets: NDArray[np.int64], seed: int) -> None:  # noqa: ARG001 - the protocol's
-    """None for pictures: the head on the frozen backbone, which a training starts from and never falls below, is theirs."""
+def fit_baseline(
+    samples: Sequence[Readable],  # noqa: ARG001 - the protocol's
+    targets: NDArray[np.int64],  # noqa: ARG001 - the protocol's
+    seed: int,  # noqa: ARG001 - the protocol's
+) -> None:
+    """Return None: pictures have no baseline of their own.
+
+    Theirs is the head on the frozen backbone, which a training starts from and never falls below.
+    """
     return
 
 
 def show(data: bytes) -> Shown:
-    """A thumbnail."""
+    """Return a thumbnail of a picture, with sides of 264 pixels at most, as a JPEG in a data URI."""
     small = load_rgb(data, ImageInputSpec(height=1, width=1).max_pixels)
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     buffer = io.BytesIO()
@@ -83,10 +94,10 @@ def show(data: bytes) -> Shown:
 
 
 def training_options(finetune: ImageFinetune) -> TrainingOptions:
-    """What the section asks of the training."""
+    """Return what the section ``finetune`` asks of the training."""
     return TrainingOptions(freeze_batch_norm=finetune.batch_norm == "frozen", augment=finetune.augment)
 
 
 def longest_axes(_: ImageInputSpec) -> Mapping[str, int]:
-    """None: a network takes pictures of one size."""
+    """Return no axes: a network takes pictures of one size."""
     return {}

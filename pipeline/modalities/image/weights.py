@@ -1,4 +1,4 @@
-"""Pretrained weights into a network: exact, or refused. Never random in silence."""
+"""Pretrained weights, loaded into a network exactly or refused, and never random in silence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ THREE_WAYS = (
 
 
 def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> dict[str, torch.Tensor]:
-    """The tensors of a ``.safetensors`` file, or of a ``.pth`` file, which is read without running any code in it.
+    """Read the tensors of a ``.safetensors`` file, or of a ``.pth`` file without running any code in it.
+
+    Args:
+        source: Path of the file, or ``package:NAME/PATH``.
+        mapping: ``names``, the default, or ``order``, which needs a file that keeps its tensors' order.
 
     Raises:
         GraftError: There is no such file, or it holds something else than named tensors.
@@ -28,7 +32,8 @@ def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> d
     path = locate(source, "backbone.weights")
     if mapping == "order" and path.suffix == ".safetensors":
         raise GraftError(
-            "backbone.mapping: a safetensors file does not keep its tensors' order. Use a .pth file, or one with timm's names."
+            "backbone.mapping: a safetensors file does not keep its tensors' order. "
+            "Use a .pth file, or one with timm's names."
         )
     try:
         if path.suffix == ".safetensors":
@@ -51,37 +56,38 @@ def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> d
 
 
 def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "order"], source: str) -> None:
-    """Load tensors into a network, all of them, each into one of its own.
+    """Load tensors into a network, all of them, each into one of the network's.
 
     Args:
         model: The network, with the head that the weights were trained with.
-        tensors: What the file holds.
+        tensors: The tensors that the file holds, by their names.
         mapping: ``names``: the names are the network's. ``order``: the names differ, but the tensors stand in
             the same order; then every pair must agree in shape and in kind (weight, bias, running mean or
             variance).
-        source: Where they come from, for the error.
+        source: Where the tensors come from, for the error.
 
     Raises:
         GraftError: Anything is missing, left over, or does not fit; the first few are listed.
     """
-    own = {name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
+    expected = {name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
     given = {name: value for name, value in tensors.items() if not name.endswith(COUNTER)}
-    renamed = _by_order(own, given, source) if mapping == "order" else given
-    wrong = [f"`{name}` is missing" for name in own.keys() - renamed.keys()]
-    wrong += [f"`{name}` is not in the network" for name in renamed.keys() - own.keys()]
-    wrong += [
-        f"`{name}` is {tuple(renamed[name].shape)}, the network's {tuple(own[name].shape)}"
-        for name in own.keys() & renamed.keys()
-        if renamed[name].shape != own[name].shape
+    renamed = _by_order(expected, given, source) if mapping == "order" else given
+    misfits = [f"`{name}` is missing" for name in expected.keys() - renamed.keys()]
+    misfits += [f"`{name}` is not in the network" for name in renamed.keys() - expected.keys()]
+    misfits += [
+        f"`{name}` is {tuple(renamed[name].shape)}, the network's {tuple(expected[name].shape)}"
+        for name in expected.keys() & renamed.keys()
+        if renamed[name].shape != expected[name].shape
     ]
-    _refuse(wrong, source)
+    _refuse(misfits, source)
     model.load_state_dict(dict(renamed), strict=False)
 
 
-def _by_order(own: Tensors, given: Tensors, source: str) -> dict[str, torch.Tensor]:
-    if len(own) != len(given):
-        _refuse([f"the file has {len(given)} tensors, the network {len(own)}"], source)
-    pairs = list(zip(own.items(), given.items(), strict=True))
+def _by_order(expected: Tensors, given: Tensors, source: str) -> dict[str, torch.Tensor]:
+    """Return a file's tensors under the names of the network's tensors, which stand in the same order."""
+    if len(expected) != len(given):
+        _refuse([f"the file has {len(given)} tensors, the network {len(expected)}"], source)
+    pairs = list(zip(expected.items(), given.items(), strict=True))
     _refuse(
         [
             f"`{theirs}` {tuple(value.shape)} stands where the network has `{ours}` {tuple(target.shape)}"
@@ -94,20 +100,28 @@ def _by_order(own: Tensors, given: Tensors, source: str) -> dict[str, torch.Tens
 
 
 def _kind(name: str) -> str:
+    """Return what a tensor is to its layer, the last part of its name: weight, bias, running mean …."""
     return name.rpartition(".")[2]
 
 
-def _refuse(wrong: list[str], source: str) -> None:
-    if wrong:
-        shown = "; ".join(sorted(wrong)[:5])
-        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+def _refuse(misfits: list[str], source: str) -> None:
+    """Raise GraftError with the first five misfits, if there are any."""
+    if misfits:
+        shown = "; ".join(sorted(misfits)[:5])
+        more = f"; and {len(misfits) - 5} more" if len(misfits) > 5 else ""
         raise GraftError(
             f"backbone.weights: {source} does not fit the backbone: {shown}{more}. "
-            "Check backbone.name and the file; `mapping: order` fits files whose names differ but whose tensors stand in the same order."
+            "Check backbone.name and the file; `mapping: order` fits files whose names differ "
+            "but whose tensors stand in the same order."
         )
 
 
 def describe_hub_failure(name: str, error: Exception) -> GraftError:
-    """The one error for weights that the hub does not give."""
+    """Return the error for weights that the hub does not give, with the other ways to give them.
+
+    Args:
+        name: timm's name of the architecture.
+        error: What the hub's client raised.
+    """
     reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
     return GraftError(f"backbone.weights: the hub did not give weights for `{name}` ({reason}). {THREE_WAYS}")

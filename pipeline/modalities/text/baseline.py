@@ -1,4 +1,4 @@
-"""What a text model has to beat: counted words and logistic regression, in seconds."""
+"""The baseline that a text model has to beat: counted words and logistic regression, in seconds."""
 
 from __future__ import annotations
 
@@ -17,18 +17,29 @@ log = logging.getLogger("graft")
 
 @dataclass(frozen=True)
 class WordBaseline:
-    """TF-IDF of words and pairs of words, and logistic regression on them."""
+    """TF-IDF of words and pairs of words, and logistic regression on them.
+
+    Attributes:
+        model: The fitted pipeline of scikit-learn.
+        name: The name that people read.
+    """
 
     model: Any
     name: str = "TF-IDF (1-2 grams) + logistic regression"
 
     def probabilities(self, samples: Sequence[Readable]) -> NDArray[np.float64]:
-        """float64 of shape (samples, classes)."""
+        """Return the probabilities of samples, float64 of shape (samples, classes)."""
         return np.asarray(self.model.predict_proba(read_texts(samples)))
 
 
 def fit_words(samples: Sequence[Readable], targets: NDArray[np.int64], seed: int) -> WordBaseline | None:
-    """Fit it on the training split; None where the texts have no words that scikit-learn's pattern finds."""
+    """Fit the baseline; None where the texts have no words that scikit-learn's pattern finds.
+
+    Args:
+        samples: Samples of the training split.
+        targets: Index of each sample's label, int64 of shape (samples,).
+        seed: Seed of the regression.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -45,5 +56,5 @@ def fit_words(samples: Sequence[Readable], targets: NDArray[np.int64], seed: int
 
 
 def read_texts(samples: Sequence[Readable]) -> list[str]:
-    """The texts themselves."""
+    """Return the texts of samples, which are UTF-8 with or without a byte order mark."""
     return [sample.read().decode("utf-8-sig") for sample in samples]

@@ -1,4 +1,4 @@
-"""What makes a text usable, and what makes two of them the same."""
+"""The audit of texts: which are usable, and which are the same."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from serving.model.inputs.text.tokens import decode_text
 
 
 def check(data: bytes, max_characters: int) -> None:
-    """Raise InputRefusedError for what serving would refuse."""
+    """Raise InputRefusedError for a text that serving would refuse.
+
+    Args:
+        data: The bytes of the text.
+        max_characters: Greatest number of characters that a text may have.
+    """
     decode_text(data, max_characters)
 
 
 def identity(data: bytes) -> str:
-    """Two texts are the same when they differ in nothing but case, spacing and compatible forms of characters (NFKC).
+    """Return a SHA-256, in hex, that is the same for texts that a person reads as one.
 
-    A person reads them as one, and an encoder nearly so: a copy in another split would be a test that was
-    trained on.
+    These differ in nothing but case, spacing and compatible forms of characters (NFKC), and to an encoder
+    they are nearly the same: a copy in another split would be a test that was trained on.
     """
     text = unicodedata.normalize("NFKC", data.decode("utf-8-sig", errors="replace"))
     return hashlib.sha256(" ".join(text.casefold().split()).encode()).hexdigest()

@@ -1,4 +1,7 @@
-"""Every text tokenised once, through the code that serves them; or anew in each epoch, where its words change by chance."""
+"""Texts for training: each tokenised once, through the code that serves them.
+
+Where words change by chance, a text is tokenised anew in each epoch.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,14 @@ from serving.model.inputs.text.tokens import TextPreprocessor
 
 @dataclass(frozen=True)
 class TextExamples:
-    """Token ids, int64 of shape (tokens,) each; and the texts, where words change."""
+    """Tokenised texts of one split.
+
+    Attributes:
+        ids: Token ids of each text, int64 of shape (tokens,).
+        texts: The texts themselves where words change by chance, else nothing.
+        preprocessor: The preprocessor that serves the texts.
+        augmenter: The random change of words in training batches; None for none.
+    """
 
     ids: list[NDArray[np.int64]]
     texts: list[str]
@@ -27,21 +37,24 @@ class TextExamples:
     augmenter: Augmenter | None
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of texts."""
         return len(self.ids)
 
     def __getitem__(self, index: int) -> NDArray[np.int64]:
-        """One text's ids."""
+        """Return the token ids of one text, int64 of shape (tokens,)."""
         return self.ids[index]
 
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each text."""
+        """Return the number of tokens of each text, int64 of shape (samples,)."""
         return np.array([len(ids) for ids in self.ids])
 
     def batch(
         self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None
     ) -> Batch:
-        """``input_ids`` and ``attention_mask``, int64 of shape (batch, longest)."""
+        """Return ``input_ids`` and ``attention_mask`` for some texts, both int64 of shape (batch, longest).
+
+        Words change by chance where a generator is given and the recipe asks for changes.
+        """
         if generator is None or self.augmenter is None:
             arrays: list[NDArray[Any]] = [self.ids[index] for index in indices]
         else:
@@ -52,6 +65,7 @@ class TextExamples:
         }
 
     def _changed(self, index: int, generator: torch.Generator, augmenter: Augmenter) -> NDArray[Any]:
+        """Return the token ids of one text with some of its words changed."""
         seed = int(torch.randint(2**31, (1,), generator=generator))
         try:
             return self.preprocessor.tokenize(augmenter.change(self.texts[index], seed)).array
@@ -62,7 +76,13 @@ class TextExamples:
 def tokenise(
     samples: Sequence[Readable], preprocessor: TextPreprocessor, augmenter: Augmenter | None
 ) -> TextExamples:
-    """Tokenise texts."""
+    """Tokenise texts through the code that serves them.
+
+    Args:
+        samples: The texts.
+        preprocessor: The preprocessor of the network's input.
+        augmenter: The random change of words in training batches; None for none.
+    """
     ids, texts = [], []
     for sample in track(samples, total=len(samples), what="tokenise", unit="texts"):
         data = sample.read()

@@ -15,7 +15,7 @@ NAMED_COLUMN: Final = 0.4  # a table that names files and has a text about each 
 
 
 def judge_content(recipe: TextRecipe) -> Content:
-    """Return what the audit asks: longer texts than the recipe's are refused."""
+    """Return how the audit judges texts: those with more characters than the recipe allows are refused."""
     from pipeline.modalities.text import content
 
     check = partial(content.check, max_characters=recipe.text.max_characters)
@@ -23,7 +23,7 @@ def judge_content(recipe: TextRecipe) -> Content:
 
 
 def propose(look: Look) -> Proposal | None:
-    """Take a folder most of whose files are called so, and tables with a column of texts."""
+    """Claim a folder most of whose files have a suffix of texts, and tables with a column of texts."""
     if look.is_table:
         column = look.pick(COLUMNS)
         return None if column is None else Proposal(NAMED_COLUMN, look.table(text=column))

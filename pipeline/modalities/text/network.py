@@ -18,12 +18,14 @@ LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 class TextClassifier(nn.Module):
-    """Token ids and their mask, both int64 (batch, tokens), padded on the right, to logits (batch, classes).
+    """A network from token ids and their mask to logits of shape (batch, classes).
+
+    Ids and mask are int64 of shape (batch, tokens), padded on the right.
 
     Args:
         encoder: A transformers model whose output has a ``last_hidden_state``.
-        pooling: From token vectors to one.
-        classes: Outputs of the head.
+        pooling: The way in which the vectors of a text's tokens become one.
+        classes: Number of outputs of the head.
     """
 
     half_precision_part = "encoder"
@@ -36,29 +38,37 @@ class TextClassifier(nn.Module):
         self.head = nn.Linear(encoder.config.hidden_size, classes)  # type: ignore[union-attr,arg-type]
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Encode, pool, classify."""
+        """Encode, pool and classify texts: logits, float32 of shape (batch, classes)."""
         return self.head(self.dropout(self.embed(input_ids, attention_mask)))  # type: ignore[no-any-return]
 
     def embed(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """The pooled vectors, (batch, features). Padding changes none of them."""
+        """Return the pooled vectors, float32 of shape (batch, features), which padding does not change."""
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return pool(states, attention_mask, self.pooling)
 
     def set_head(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
-        """Replace the head."""
+        """Replace the head.
+
+        Args:
+            weight: The head's matrix, float32 of shape (classes, features).
+            bias: The head's bias, float32 of shape (classes,).
+        """
         self.head = nn.Linear(weight.shape[1], weight.shape[0])
         with torch.no_grad():
             self.head.weight.copy_(torch.from_numpy(weight))
             self.head.bias.copy_(torch.from_numpy(bias))
 
     def saved(self) -> nn.Module:
-        """All of it: ``encoder.*`` under the encoder's own names, and ``head.*``."""
+        """Return the whole network: ``encoder.*`` under the encoder's own names, and ``head.*``."""
         return self
 
     def parameter_groups(
         self, learning_rate: float, layer_decay: float, weight_decay: float
     ) -> list[dict[str, Any]]:
-        """A rate for each layer, the head's the highest (discriminative fine-tuning, arXiv:1801.06146)."""
+        """Return a group for each layer, the head's rate the highest (arXiv:1801.06146).
+
+        That is discriminative fine-tuning, as :meth:`Classifier.parameter_groups` describes it.
+        """
         depths = layer_depths([name for name, _ in self.named_parameters()])
         top = max(depths)
         groups: dict[tuple[int, bool], dict[str, Any]] = {}
@@ -70,11 +80,20 @@ class TextClassifier(nn.Module):
         return list(groups.values())
 
     def prepare(self) -> None:
-        """Nothing: matrices have one layout."""
+        """Do nothing: matrices have one layout."""
 
 
 def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
-    """One vector a text, (batch, features), from its token vectors, (batch, tokens, features), of which the mask leaves some out."""
+    """Pool the vectors of each text's tokens into one.
+
+    Args:
+        states: Vectors of the tokens, of shape (batch, tokens, features).
+        mask: 1 for a token and 0 for padding, which is left out: int64 of shape (batch, tokens).
+        pooling: The mean of the vectors, the first (``cls``) or the last.
+
+    Returns:
+        One vector a text, of shape (batch, features).
+    """
     if pooling == "cls":
         return states[:, 0]
     if pooling == "last":
@@ -85,38 +104,47 @@ def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Te
 
 
 def layer_depths(names: list[str]) -> list[int]:
-    """How far each parameter is from the input: 0 for embeddings, then the layers, then what follows them.
+    """Return how far each parameter is from the input: 0 for embeddings, then the layers, then what follows.
 
     Args:
-        names: The parameters', in the network's order. Where no layers are numbered in them, all but the head
-            are at 0.
+        names: Names of the parameters, in the network's order. Where no layers are numbered in them, all but
+            the head are at 0.
     """
-    found = [LAYER.search(name) for name in names]
-    layers = [int(match.group(1)) for match in found if match]
+    matches = [LAYER.search(name) for name in names]
+    layers = [int(match.group(1)) for match in matches if match]
     if not layers:  # shared or named otherwise: the head alone is above the rest
         return [int(name.startswith("head.")) for name in names]
-    last = max(index for index, match in enumerate(found) if match)
+    last = max(index for index, match in enumerate(matches) if match)
     return [
         int(match.group(1)) + 1 if match else (max(layers) + 2 if index > last else 0)
-        for index, match in enumerate(found)
+        for index, match in enumerate(matches)
     ]
 
 
 def build_encoder(config: dict[str, Any]) -> nn.Module:
-    """The encoder of a configuration, with random weights; raises GraftError where transformers does not know it."""
+    """Build the encoder of a configuration, with random weights.
+
+    Args:
+        config: transformers' configuration, as JSON.
+
+    Raises:
+        GraftError: The installed transformers does not know the configuration.
+    """
     from transformers import AutoConfig, AutoModel
 
-    kind = dict(config)
+    options = dict(config)
     try:
-        return cast("nn.Module", AutoModel.from_config(AutoConfig.for_model(kind.pop("model_type"), **kind)))
+        model_config = AutoConfig.for_model(options.pop("model_type"), **options)
+        return cast("nn.Module", AutoModel.from_config(model_config))
     except (KeyError, ValueError) as error:
         raise GraftError(
-            f"checkpoint: transformers cannot build its encoder ({error}). Install the version that trained it."
+            f"checkpoint: transformers cannot build its encoder ({error}). "
+            "Install the version that trained it."
         ) from error
 
 
 def _without_pooler(encoder: nn.Module) -> nn.Module:
-    """BERT's own pooler belongs to its pretraining and would be neither used nor trained."""
+    """Remove BERT's own pooler, which belongs to its pretraining and would be neither used nor trained."""
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None  # type: ignore[assignment]
     return encoder

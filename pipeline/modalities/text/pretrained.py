@@ -1,9 +1,11 @@
-"""A pretrained encoder and its tokenizer: exact, or refused. Never random in silence, and no code from the hub."""
+"""A pretrained encoder and its tokenizer: exact, or refused.
+
+Weights are never random in silence, and no code from the hub is run.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +21,9 @@ from pipeline.modalities.text.network import Pooling
 from pipeline.modalities.text.recipe import TextBackbone
 
 THREE_WAYS = (
-    "Three ways to give an encoder in the recipe: `weights: hub` with a network or a filled cache, `weights: FOLDER` with config.json, "
-    "model.safetensors and a tokenizer, or `weights: package:NAME/PATH` for such a folder in an installed package."
+    "Three ways to give an encoder in the recipe: `weights: hub` with a network or a filled cache, "
+    "`weights: FOLDER` with config.json, model.safetensors and a tokenizer, or `weights: package:NAME/PATH` "
+    "for such a folder in an installed package."
 )
 POOLINGS: dict[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean",
@@ -34,12 +37,13 @@ class Encoder:
     """An encoder as it was pretrained.
 
     Attributes:
-        model: In evaluation mode on the CPU.
+        model: The encoder, in evaluation mode on the CPU.
         config: transformers' configuration, as JSON.
-        pooling: From token vectors to one.
-        tokenizer_json: The `tokenizers` library's format, without padding and truncation.
-        pad_id: The token that fills up.
-        longest: How many tokens it has positions for.
+        pooling: The way in which the vectors of a text's tokens become one.
+        tokenizer_json: The tokenizer in the format of the `tokenizers` library, without padding and
+            truncation.
+        pad_id: Id of the token that short texts are padded with.
+        longest: Number of tokens that the encoder has positions for.
     """
 
     model: nn.Module
@@ -51,15 +55,17 @@ class Encoder:
 
 
 def load_encoder(backbone: TextBackbone) -> Encoder:
-    """The recipe's encoder.
+    """Load the recipe's encoder.
 
     Raises:
-        GraftError: It is not there, lacks weights, needs pickled files or code of its own, or its tokenizer
-            is another model's.
+        GraftError: The encoder is not there, lacks weights, needs pickled files or code of its own, or its
+            tokenizer is another model's.
     """
     require("transformers")
-    place = backbone.name if backbone.weights == "hub" else str(locate(backbone.weights, "backbone.weights"))
-    if backbone.weights != "hub" and not os.path.isdir(place):  # noqa: PTH112 - a path that transformers takes as text
+    from_hub = backbone.weights == "hub"
+    # A path as text, since transformers takes it so.
+    place = backbone.name if from_hub else str(locate(backbone.weights, "backbone.weights"))
+    if not from_hub and not Path(place).is_dir():
         raise GraftError(f"backbone.weights: {place} is a file, but an encoder is a folder. {THREE_WAYS}")
     model = _load_model(place)
     tokenizer = _load_tokenizer(place)
@@ -68,27 +74,22 @@ def load_encoder(backbone: TextBackbone) -> Encoder:
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise GraftError(
-            f"backbone: the tokenizer of {place} has {len(tokenizer)} tokens, but the encoder only {rows}: it is another model's."
+            f"backbone: the tokenizer of {place} has {len(tokenizer)} tokens, but the encoder only {rows}: "
+            "it is another model's."
         )
-    pad = next(
-        (
-            i
-            for i in (tokenizer.pad_token_id, config.pad_token_id, tokenizer.eos_token_id)
-            if isinstance(i, int)
-        ),
-        0,
-    )
+    pad_ids = (tokenizer.pad_token_id, config.pad_token_id, tokenizer.eos_token_id)
     return Encoder(
         model=model.eval(),
         config=json.loads(config.to_json_string(use_diff=True)),
         pooling=backbone.pooling if backbone.pooling != "auto" else _pooling(place, config.model_type),
         tokenizer_json=_plain(tokenizer.backend_tokenizer.to_str()),
-        pad_id=pad,
+        pad_id=next((token for token in pad_ids if isinstance(token, int)), 0),
         longest=_longest(model),
     )
 
 
 def _load_model(place: str) -> Any:  # noqa: ANN401 - transformers is untyped here
+    """Load a model in float32 from a folder or by its name on the hub; GraftError unless all weights fit."""
     import torch
     from transformers import AutoModel
 
@@ -104,18 +105,19 @@ def _load_model(place: str) -> Any:  # noqa: ANN401 - transformers is untyped he
     except Exception as error:  # the hub's client and transformers raise many unrelated types
         raise _explain(place, error) from error
     missing = sorted(name for name in loaded["missing_keys"] if not name.startswith("pooler."))
-    wrong = [f"`{name}` is missing" for name in missing] + [
-        f"`{item[0]}` has another shape" for item in loaded["mismatched_keys"]
-    ]
-    if wrong:
+    misfits = [f"`{name}` is missing" for name in missing]
+    misfits += [f"`{item[0]}` has another shape" for item in loaded["mismatched_keys"]]
+    if misfits:
+        more = f"; and {len(misfits) - 5} more" if len(misfits) > 5 else ""
         raise GraftError(
-            f"backbone.weights: {place} does not fit its own configuration: {'; '.join(wrong[:5])}"
-            f"{f'; and {len(wrong) - 5} more' if len(wrong) > 5 else ''}. Random weights are never filled in."
+            f"backbone.weights: {place} does not fit its own configuration: {'; '.join(misfits[:5])}{more}. "
+            "Random weights are never filled in."
         )
     return model
 
 
 def _load_tokenizer(place: str) -> Any:  # noqa: ANN401 - transformers is untyped here
+    """Load a model's tokenizer; GraftError unless the `tokenizers` library can run it."""
     from transformers import AutoTokenizer
 
     try:
@@ -125,12 +127,14 @@ def _load_tokenizer(place: str) -> Any:  # noqa: ANN401 - transformers is untype
         raise _explain(place, error) from error
     if not getattr(tokenizer, "is_fast", False):
         raise GraftError(
-            f"backbone: {place} has no tokenizer that the `tokenizers` library can run, and serving needs one."
+            f"backbone: {place} has no tokenizer that the `tokenizers` library can run, "
+            "and serving needs one."
         )
     return tokenizer
 
 
 def _explain(place: str, error: Exception) -> GraftError:
+    """Return the error for an encoder that cannot be loaded, with the other ways to give one."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     return GraftError(
         f"backbone.weights: {place} did not give an encoder and its tokenizer ({reason}). {THREE_WAYS}"
@@ -138,7 +142,10 @@ def _explain(place: str, error: Exception) -> GraftError:
 
 
 def _pooling(place: str, model_type: str) -> Pooling:
-    """What the folder says, in the layout of sentence-transformers; else by the kind of model."""
+    """Return the pooling that a folder states, in the layout of sentence-transformers, or the kind's usual.
+
+    That is the last token for causal models, and the mean for others.
+    """
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -163,6 +170,7 @@ def _pooling(place: str, model_type: str) -> Pooling:
 
 
 def _stated_pooling(path: Path) -> Pooling:
+    """Read a pooling from the configuration of sentence-transformers."""
     try:
         stated = {
             key
@@ -182,14 +190,17 @@ def _stated_pooling(path: Path) -> Pooling:
 
 
 def _plain(tokenizer_json: str) -> bytes:
-    """The tokenizer without the padding and truncation of its own, which the input spec decides."""
+    """Return a tokenizer without padding and truncation of its own, since the input spec decides them."""
     document = json.loads(tokenizer_json)
     document["padding"] = document["truncation"] = None
     return json.dumps(document, ensure_ascii=False).encode()
 
 
 def _longest(model: nn.Module) -> int:
-    """How many tokens there are positions for; RoBERTa's tables start after the padding token's row."""
+    """Return the number of tokens that a model has positions for; 8192 where it does not say.
+
+    RoBERTa's tables of positions start after the padding token's row.
+    """
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in {"position_embeddings", "wpe"}:
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
@@ -198,7 +209,7 @@ def _longest(model: nn.Module) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' own bars and advice: what matters is raised."""
+    """Keep transformers from showing bars and advice within the block: what matters is raised."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

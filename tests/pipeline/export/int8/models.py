@@ -1,6 +1,6 @@
 """A small model of what quantisation meets.
 
-It has two products of one activation with an outlier channel, a sum, and a head.
+That is two products of one activation with an outlier channel, a sum, and a head.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CHANNELS, HIDDEN, CLASSES, OUTLIER = 64, 16, 3, 5
 def make_model(*, gemm: bool = False) -> bytes:
     """A model from float32 (batch, 64) to probabilities (batch, 3).
 
-    The first products are MatMuls, or Gemms with a transposed matrix.
+    Its first products are MatMuls, or Gemms with a transposed matrix.
     """
     rng = np.random.default_rng(0)
     rows = np.where(np.arange(CHANNELS)[:, None] == OUTLIER, 0.002, 0.1)

@@ -136,10 +136,7 @@ def test_make_int8_leaves_the_pixels_the_first_convolution_and_the_classifier_in
 
 
 def test_quantize_static_leaves_sums_to_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What residuals add is read again by the next residual.
-
-    Whether it is rounded between them shows only in deeper networks.
-    """
+    """Each residual's sum is read by the next; whether it is rounded in between shows in deeper networks."""
     import onnxruntime.quantization as quantization
 
     asked: list[set[str]] = []
@@ -187,8 +184,8 @@ def test_make_int8_answers_alike_in_batches_of_any_size(made: Quantised, size: i
 def test_make_int8_gives_the_same_bytes_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(static.METHODS, "Entropy")
     code = (
-        "import sys, importlib.util as u; s = u.spec_from_file_location('t', sys.argv[1]); "
-        "t = u.module_from_spec(s); s.loader.exec_module(t);"
+        "import sys, importlib.util as u; s = u.spec_from_file_location('t', sys.argv[1]);"
+        " t = u.module_from_spec(s); s.loader.exec_module(t);"
         "del t.static.METHODS['Entropy'];"  # slow
         "sys.stdout.buffer.write(t.make_int8(t.make_model(), t.make_inputs(8), t.EXACT).model)"
     )
