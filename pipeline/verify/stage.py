@@ -102,7 +102,7 @@ def _reject(recipe: Recipe, run: RunFolder, verdicts: Verdicts) -> None:
 
 
 def _withdraw(run: RunFolder) -> None:
-    """Remove an earlier bundle, and what was measured of it: it holds another model than the one that failed."""
+    """Remove an earlier bundle, which holds another model than the one that failed, and its benchmark."""
     for stale in (run.bundle, run.benchmark):
         atomic.remove_folder(stale)
 

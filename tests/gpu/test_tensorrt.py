@@ -1,4 +1,4 @@
-"""A TensorRT plan, built here, loaded through its wrapper, proven, and refused on a machine of another kind."""
+"""A TensorRT plan: built here, loaded through its wrapper, proven, and refused on another machine."""
 
 from __future__ import annotations
 
