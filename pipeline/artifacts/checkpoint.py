@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from pipeline.artifacts.history import History, write_history
 from pipeline.errors import GraftError
 from pipeline.files import atomic
 from pipeline.modalities.registry import find_modality
-from pipeline.modalities.training import Classifier
+from pipeline.modalities.training import Classifier, NetworkDescription
 from serving.model.files import hash_file
 from serving.model.inputs.kind import InputSpec
 from serving.model.inputs.registry import AnyInputSpec
@@ -40,12 +39,12 @@ class CheckpointCard:
             started from.
     """
 
-    network: dict[str, Any]
+    network: NetworkDescription
     labels: tuple[str, ...]
     input: InputSpec
     weights_sha256: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the card as a JSON object."""
         return {
             "network": self.network,
@@ -133,10 +132,11 @@ def load_checkpoint(folder: Path) -> tuple[Classifier, CheckpointCard]:
     from safetensors.torch import load_file
 
     card = read_card(folder)
-    classifier = find_modality(card.input.modality).load().build_classifier(card.network, len(card.labels))
+    modality = find_modality(card.input.modality).load()
     try:
+        classifier = modality.build_classifier(card.network, len(card.labels))
         classifier.saved().load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise GraftError(
             f"{folder / WEIGHTS_FILE}: does not fit the network of {CARD_FILE} ({error})."
             " Train again: graft finetune RUN --force"

@@ -47,7 +47,7 @@ class Found:
     samples: int
     labels: dict[str, int]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the findings as JSON."""
         return {
             "recipe": str(self.recipe),

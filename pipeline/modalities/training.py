@@ -10,12 +10,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from serving.model.inputs.item import Preprocessor
 from serving.model.inputs.kind import InputSpec
 
 Batch = dict[str, torch.Tensor]
 ParameterGroup = dict[str, Any]
+"""A parameter group of an optimiser, in torch's own form."""
+NetworkDescription = Mapping[str, JsonValue]
+"""What a network is rebuilt from: a JSON object, whose form is each kind's own."""
 
 
 class Readable(Protocol):
@@ -117,7 +121,7 @@ class Pretrained:
     """
 
     classifier: Classifier
-    network: dict[str, Any]
+    network: NetworkDescription
     input: InputSpec
     files: Mapping[str, bytes]
     preprocessor: Preprocessor
@@ -174,7 +178,7 @@ class Training(Protocol):
         """
         ...
 
-    def build_classifier(self, network: dict[str, Any], classes: int) -> Classifier:
+    def build_classifier(self, network: NetworkDescription, classes: int) -> Classifier:
         """Build a network with random weights, to load a checkpoint into.
 
         Args:

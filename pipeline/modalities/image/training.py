@@ -6,10 +6,10 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.examples import decode_examples as decode_pictures
@@ -22,7 +22,7 @@ from pipeline.modalities.image.network import (
 )
 from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune, ImageRecipe
 from pipeline.modalities.tensors import hash_tensors
-from pipeline.modalities.training import Pretrained, Readable, Shown, TrainingOptions
+from pipeline.modalities.training import NetworkDescription, Pretrained, Readable, Shown, TrainingOptions
 from serving.model.inputs.image.pixels import ImagePreprocessor, load_rgb
 from serving.model.inputs.image.spec import ImageInputSpec
 from serving.model.inputs.item import Preprocessor
@@ -30,6 +30,20 @@ from serving.model.inputs.item import Preprocessor
 UNIT = "pictures"
 DYNAMIC_AXES: Mapping[str, Sequence[str]] = {"image": ("batch",)}
 THUMBNAIL_PX = 264
+
+
+class ImageNetwork(BaseModel):
+    """What a network of timm is rebuilt from.
+
+    Attributes:
+        architecture: timm's name of the network.
+        mean: Mean of each channel, R, G and B, of pixels scaled to [0, 1].
+        std: Standard deviation of each channel.
+    """
+
+    architecture: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
 
 
 def load_pretrained(recipe: ImageRecipe) -> Pretrained:
@@ -43,11 +57,9 @@ def load_pretrained(recipe: ImageRecipe) -> Pretrained:
     spec, normalisation = describe_input(network, recipe.image)
     return Pretrained(
         classifier=ImageClassifier(network, normalisation).eval(),
-        network={
-            "architecture": recipe.backbone.name,
-            "mean": list(normalisation.mean),
-            "std": list(normalisation.std),
-        },
+        network=ImageNetwork(
+            architecture=recipe.backbone.name, mean=normalisation.mean, std=normalisation.std
+        ).model_dump(mode="json"),
         input=spec,
         files={},
         preprocessor=ImagePreprocessor(spec),
@@ -55,10 +67,11 @@ def load_pretrained(recipe: ImageRecipe) -> Pretrained:
     )
 
 
-def build_classifier(network: dict[str, Any], classes: int) -> ImageClassifier:
+def build_classifier(network: NetworkDescription, classes: int) -> ImageClassifier:
     """Build the network that a checkpoint's card names, with random weights."""
-    normalisation = Normalisation(tuple(network["mean"]), tuple(network["std"]))
-    return ImageClassifier(create_network(network["architecture"], classes), normalisation)
+    description = ImageNetwork.model_validate(network)
+    normalisation = Normalisation(description.mean, description.std)
+    return ImageClassifier(create_network(description.architecture, classes), normalisation)
 
 
 def decode_examples(

@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, JsonValue
 
 from pipeline.errors import GraftError
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.modalities.text.augment import create_augmenter
 from pipeline.modalities.text.baseline import WordBaseline, fit_words
 from pipeline.modalities.text.examples import TextExamples, tokenise
-from pipeline.modalities.text.network import TextClassifier, build_encoder
+from pipeline.modalities.text.network import Pooling, TextClassifier, build_encoder
 from pipeline.modalities.text.pretrained import load_encoder
 from pipeline.modalities.text.recipe import TextAugment, TextFinetune, TextRecipe
-from pipeline.modalities.training import Pretrained, Readable, Shown, TrainingOptions
+from pipeline.modalities.training import NetworkDescription, Pretrained, Readable, Shown, TrainingOptions
 from serving.model.files import FileRef
 from serving.model.inputs.item import Preprocessor
 from serving.model.inputs.text.spec import TextInputSpec
@@ -32,6 +32,18 @@ DYNAMIC_AXES: Mapping[str, Sequence[str]] = {
 }
 TOKENIZER_FILE = "tokenizer.json"
 SHOWN_CHARACTERS = 400
+
+
+class TextNetwork(BaseModel):
+    """What an encoder and its pooling are rebuilt from.
+
+    Attributes:
+        config: transformers' configuration of the encoder.
+        pooling: How its token vectors become one.
+    """
+
+    config: dict[str, JsonValue]
+    pooling: Pooling
 
 
 def load_pretrained(recipe: TextRecipe) -> Pretrained:
@@ -58,7 +70,7 @@ def load_pretrained(recipe: TextRecipe) -> Pretrained:
     _try(classifier, preprocessor, recipe.backbone.name)
     return Pretrained(
         classifier=classifier,
-        network={"config": encoder.config, "pooling": encoder.pooling},
+        network=TextNetwork(config=encoder.config, pooling=encoder.pooling).model_dump(mode="json"),
         input=spec,
         files={TOKENIZER_FILE: encoder.tokenizer_json},
         preprocessor=preprocessor,
@@ -81,9 +93,10 @@ def _try(classifier: TextClassifier, preprocessor: TextPreprocessor, name: str) 
         ) from error
 
 
-def build_classifier(network: dict[str, Any], classes: int) -> TextClassifier:
+def build_classifier(network: NetworkDescription, classes: int) -> TextClassifier:
     """Build the network that a checkpoint's card describes, with random weights."""
-    return TextClassifier(build_encoder(network["config"]), network["pooling"], classes)
+    description = TextNetwork.model_validate(network)
+    return TextClassifier(build_encoder(description.config), description.pooling, classes)
 
 
 def decode_examples(
