@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.files import atomic
 from serving.model.bundle import Bundle, open_bundle
-from serving.model.files import hash_file
+from serving.model.files import check_file, hash_file
 from serving.model.manifest import DEFAULTS_FILE, MANIFEST_FILE, Artifact, Defaults, Manifest, ReceiptRef
 from serving.model.receipt import Receipt, read_receipt
 
@@ -121,6 +121,8 @@ def _write_artifact(folder: Path, proven: Proven) -> Artifact:
     for name, source in proven.files().items():
         if not (folder / name).exists():  # several artifacts may share a file
             _copy(source, folder / name)
+    if proven.artifact.plan:  # a bundle's plans are checked when they are loaded, which may be elsewhere
+        check_file(folder, proven.artifact.plan)
     file = f"receipts/{proven.artifact.name}.json"
     atomic.write_bytes(folder / file, proven.receipt.to_bytes())
     ref = ReceiptRef(file=file, sha256=hash_file(folder / file), passed=proven.receipt.passed)

@@ -99,11 +99,11 @@ def benchmark(run: RunFolder, options: Options) -> Result:
         plot=run.benchmark / "pareto.png",
         defaults=run.bundle / DEFAULTS_FILE,
     )
-    _write(run, result)
     defaults = Defaults(
         artifact=recommended.artifact, threads=recommended.threads, measured_on=result.measured_on
     )
     publish_defaults(bundle, defaults)
+    _write(run, result)
     return result
 
 

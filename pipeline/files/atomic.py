@@ -130,10 +130,10 @@ def remove_folder(path: Path) -> None:
         path: The folder, which need not exist. A process that is killed meanwhile leaves what :func:`recover`
             removes.
     """
+    _recover_folder(path)
     if not os.path.lexists(path):
         return
     partial = _beside(path, PARTIAL)
-    _remove(partial)
     path.rename(partial)
     _remove(partial)
 

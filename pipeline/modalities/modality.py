@@ -135,9 +135,18 @@ class Modality:
         """Import the module that trains, and with it torch and the kind's own libraries.
 
         Raises:
-            GraftError: The module lacks something that every kind must have.
+            GraftError: The module cannot be imported, or lacks something that every kind must have.
+            ModuleNotFoundError: A library that it needs is not installed.
         """
-        module = importlib.import_module(self.training)
+        try:
+            module = importlib.import_module(self.training)
+        except Exception as error:  # somebody else's module may raise anything
+            missing_library = (getattr(error, "name", None) or self.room).partition(".")[0]
+            if isinstance(error, ModuleNotFoundError) and missing_library != self.room.partition(".")[0]:
+                raise
+            raise GraftError(
+                f"The modality `{self.name}` cannot be loaded from {self.training} ({error})."
+            ) from error
         missing = [name for name in TRAINING_NAMES if not hasattr(module, name)]
         if missing:
             raise GraftError(

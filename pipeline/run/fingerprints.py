@@ -8,13 +8,14 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.modalities.registry import modules_of
 from pipeline.recipe.sections import Recipe
 from pipeline.recipe.stage import Stage
 from pipeline.run.imports import import_closure, package_of, source_path
 
-RESOURCE_SUFFIXES = frozenset({".html", ".jinja", ".txt"})
+CODE_SUFFIXES = frozenset({".py", ".pyc", ".so"})
 
 
 def fingerprint(stage: Stage, recipe: Recipe, run: RunFolder) -> str:
@@ -42,9 +43,16 @@ def hash_code(*roots: str) -> str:
 
     Args:
         roots: Dotted names of modules, each counted with everything that it imports.
+
+    Raises:
+        GraftError: A module of a plug-in is missing or is no Python.
     """
+    try:
+        files = code_files(import_closure(*roots))
+    except (ImportError, SyntaxError) as error:
+        raise GraftError(f"The code of {', '.join(roots)} cannot be read ({error}).") from error
     digest = hashlib.sha256()
-    for label, path in sorted(code_files(import_closure(*roots)).items()):
+    for label, path in sorted(files.items()):
         digest.update(label.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -52,7 +60,7 @@ def hash_code(*roots: str) -> str:
 def code_files(modules: Iterable[str]) -> dict[str, Path]:
     """Return the files that some modules are made of, by their path from their top-level package's parent.
 
-    These are their sources, and the templates and texts beside them that a source names.
+    These are their sources, and whatever lies beside them that a source names, such as a template or a table.
 
     Args:
         modules: Dotted names.
@@ -68,4 +76,4 @@ def code_files(modules: Iterable[str]) -> dict[str, Path]:
 
 @functools.cache
 def _resources_in(folder: Path) -> tuple[Path, ...]:
-    return tuple(path for path in folder.iterdir() if path.suffix in RESOURCE_SUFFIXES)
+    return tuple(path for path in folder.iterdir() if path.is_file() and path.suffix not in CODE_SUFFIXES)

@@ -20,12 +20,13 @@ from serving.model.records import Difference, Measured
 
 Rows = NDArray[np.float64]
 RESAMPLES = 500
-# Logits up to this magnitude are compared as they are. Of larger ones fp32 holds fewer digits after the
-# point.
+# Centred logits up to this magnitude are compared as they are: rounding inside a network grows with them.
 EXACT_LOGITS = 10.0
+# Magnitude of a logit, before it is centred, whose last digit in float32 is 1e-4, the limit of fp32.
+ROUNDED_LOGITS = 1e-4 / float(np.finfo(np.float32).eps)
 # Share of the temperature below which logits are lost in what float32 holds of the probabilities made of
 # them.
-SMALLEST_SIGNAL = 1e-3
+SMALLEST_SIGNAL = 1e-4
 
 
 def compare(scores: Scores, reference: Reference, limits: Limits) -> Measured:
@@ -94,13 +95,15 @@ def _compare_logits(ours: Rows, theirs: Rows, reference: Reference) -> dict[str,
     temperature, logits = reference.temperature, reference.test.logits.astype(np.float64)
     artifact, checkpoint = as_logits(ours, temperature), as_logits(theirs, temperature)
     differences = np.abs(artifact - checkpoint).max(axis=1)
-    scaled = differences / np.maximum(1.0, np.abs(logits).max(axis=1) / EXACT_LOGITS)
+    centred = np.abs(logits - logits.mean(axis=1, keepdims=True)).max(axis=1)
+    slack = np.maximum(centred / EXACT_LOGITS, np.abs(logits).max(axis=1) / ROUNDED_LOGITS)
+    scaled = differences / np.maximum(1.0, slack)
     confidence = _confidence(artifact, checkpoint, temperature)
     return {
         "max_abs_logits": float(differences.max()),
         "p99_abs_logits": float(np.quantile(differences, 0.99)),
         "max_scaled_logits": float(scaled.max()),
-        "logit_scale": float(np.abs(logits - logits.mean(axis=1, keepdims=True)).max()),
+        "logit_scale": float(centred.max()),
         "confidence": confidence,
         "confidence_error": abs(confidence - 1),
     }
@@ -175,13 +178,14 @@ def compare_calibration(
         The figures with those of the temperature, and the calibration error that it would leave.
     """
     temperature, validation = reference.temperature, reference.validation
-    finite = bool(np.isfinite(on_validation).all())
-    best = fit_temperature(as_logits(on_validation, temperature), validation.targets) if finite else None
+    not_finite = int((~np.isfinite(on_validation)).sum())
+    best = None if not_finite else fit_temperature(as_logits(on_validation, temperature), validation.targets)
     wanted = fit_temperature(as_logits_of(validation, temperature), validation.targets)
     refitted = on_test
     if best is not None:
         refitted = CLASSIFICATION.probabilities(as_logits(on_test, temperature), best).astype(np.float64)
     figures = {
+        "not_finite": (measured.not_finite or 0) + not_finite,
         "temperature": temperature,
         "temperature_refitted": best,
         "temperature_refitted_checkpoint": wanted,

@@ -92,8 +92,8 @@ def prepare(recipe: Recipe, run: RunFolder, card: CheckpointCard) -> Judge:
 
 def _reject(recipe: Recipe, run: RunFolder, verdicts: Verdicts) -> None:
     """Keep the receipt of an fp32 file that fails, and leave no bundle."""
-    _write_findings(recipe, run, verdicts)
     _withdraw(run)
+    _write_findings(recipe, run, verdicts)
     raise GateFailedError(
         f"{run.model}: does not predict what the checkpoint predicts: {verdicts[SOURCE].state.why}. "
         f"Nothing is packaged. The receipt is {run.receipt_of(SOURCE)}; "

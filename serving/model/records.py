@@ -131,8 +131,8 @@ class Measured(Record):
         ties: Number of samples whose two largest probabilities are closer than the margin.
         max_abs_logits: Largest difference of a logit; both are centred, since a softmax ignores a constant.
         p99_abs_logits: 99th percentile of each sample's largest difference of a logit.
-        max_scaled_logits: Largest difference of a logit in proportion to the sample's own logits: as it is
-            where these are at most 10, and otherwise divided by a tenth of the largest.
+        max_scaled_logits: Largest difference of a logit; divided by a tenth of the sample's largest centred
+            logit where that is above 10, and by what float32 rounds off where logits are many hundreds.
         logit_scale: Largest magnitude of a centred logit of the checkpoint.
         max_abs_probabilities: Largest difference of a probability.
         min_cosine: Smallest cosine of a sample's two vectors of probabilities.

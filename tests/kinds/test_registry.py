@@ -13,6 +13,7 @@ from pipeline.errors import GraftError, RecipeError
 from pipeline.modalities import registry
 from pipeline.modalities.registry import find_modality, list_modalities, modules_of
 from pipeline.recipe.reading import load_recipe
+from pipeline.run.fingerprints import hash_code
 from serving.model.inputs.registry import find_kind
 from tests.conftest import make_folder, run_graft
 from tests.kinds.installing import ROWS, Points, install
@@ -80,6 +81,35 @@ def test_find_modality_refuses_what_is_no_modality(installed: Install, value: st
     installed({"graft.modalities": {"row": value}, "graft.inputs": SERVED})
     with pytest.raises(GraftError, match=message):
         find_modality("row")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def (", r"cannot be loaded from graft_rows\.training \("),
+        ("raise ValueError('no such device')", "no such device"),
+        ("import graft_rows.missing", r"No module named 'graft_rows\.missing'"),
+        ("UNIT = 'rows'", r"is not whole: graft_rows\.training lacks DYNAMIC_AXES"),
+    ],
+)
+def test_load_refuses_what_cannot_train(installed: Install, content: str, message: str) -> None:
+    (installed() / "graft_rows" / "training.py").write_text(content)
+    modality = find_modality("row")
+    with pytest.raises(GraftError, match=message):
+        modality.load()
+
+
+def test_load_names_a_library_that_is_not_installed(installed: Install) -> None:
+    (installed() / "graft_rows" / "training.py").write_text("import no_such_library")
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        find_modality("row").load()
+
+
+def test_fingerprint_names_a_kind_whose_code_cannot_be_read(installed: Install) -> None:
+    (installed() / "graft_rows" / "training.py").write_text("def (")
+    hash_code.cache_clear()
+    with pytest.raises(GraftError, match=r"The code of .*graft_rows.* cannot be read"):
+        hash_code(*modules_of("row"))
 
 
 def test_find_modality_refuses_a_kind_that_is_not_served(installed: Install) -> None:

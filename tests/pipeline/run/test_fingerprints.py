@@ -13,7 +13,7 @@ import grimp
 import pytest
 
 from pipeline.recipe.stage import Stage
-from pipeline.run.fingerprints import RESOURCE_SUFFIXES, code_files, hash_code, roots_of
+from pipeline.run.fingerprints import CODE_SUFFIXES, code_files, hash_code, roots_of
 from pipeline.run.imports import import_closure
 from pipeline.run.stages import STAGES
 from tests.conftest import ROOT
@@ -108,7 +108,7 @@ def test_every_template_outdates_the_stages_that_render_it() -> None:
 
 def templates() -> Iterator[str]:
     for path in (ROOT / "pipeline").rglob("*"):
-        if path.suffix in RESOURCE_SUFFIXES:
+        if path.is_file() and path.suffix not in CODE_SUFFIXES:
             yield path.relative_to(ROOT).as_posix()
 
 

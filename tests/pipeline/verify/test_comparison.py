@@ -126,15 +126,40 @@ def test_rounding_of_large_logits_is_no_fault_and_a_changed_probability_is() -> 
     rng = np.random.default_rng(0)
     raw = (3e4 + rng.normal(0, 6, (SAMPLES, 3))).astype(np.float32)
     raw[:, 0] += 25  # sure of one class, so that what rounding does to the others shows in logits alone
-    rounded = raw + rng.choice([-0.002, 0.002], raw.shape).astype(np.float32)
+    rounded = raw + rng.choice([-0.002, 0.0, 0.002], raw.shape).astype(np.float32)
     measured = measure(served(rounded, 1.0), reference_of(raw, 1.0))
     assert measured.max_abs_logits > 1e-3
     assert measured.max_abs_probabilities < 1e-7
     assert failed(measured) == set()
     unsure = raw - np.array([25, 0, 0], np.float32)
-    moved = measure(served(unsure + np.float32([0.06, 0, 0]), 1.0), reference_of(unsure, 1.0))
+    moved = measure(served(unsure + np.float32([0.004, 0, 0]), 1.0), reference_of(unsure, 1.0))
     assert moved.max_scaled_logits < 1e-4, "as little as fp32 may lose of such logits"
     assert "max_abs_probabilities" in failed(moved), "but the answers are others"
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0, 1000.0])
+def test_a_bias_is_no_rounding_whatever_all_logits_have_in_common(offset: float) -> None:
+    logits = np.random.default_rng(3).normal(offset, 3, (200, 3)).astype(np.float32)
+    biased = logits.astype(np.float64) + np.array([4e-4, 0, 0])
+    exponents = np.exp(biased - biased.max(axis=1, keepdims=True))
+    rows = (exponents / exponents.sum(axis=1, keepdims=True)).astype(np.float32)
+    assert "max_scaled_logits" in failed(measure(rows, reference_of(logits, 1.0)))
+
+
+@pytest.mark.parametrize("tier", LIMITS)
+def test_a_doubled_scale_fails_where_all_answers_are_nearly_even(tier: str) -> None:
+    logits = np.random.default_rng(4).normal(0, 2e-4, (200, 3)).astype(np.float32)
+    measured = measure(served(logits * np.float32(2), 1.0), reference_of(logits, 1.0), tier)
+    assert "confidence_error" in failed(measured, tier)
+
+
+def test_answers_on_validation_that_are_no_numbers_fail() -> None:
+    logits = np.random.default_rng(5).normal(0, 1, (SAMPLES, 3)).astype(np.float32)
+    rows, reference = served(logits, 1.0), reference_of(logits, 1.0)
+    scores = Scores(rows, dict.fromkeys(BATCH_SIZES, rows), np.arange(len(rows)))
+    measured = compare(scores, reference, LIMITS["int8"])
+    broken = np.where(rows == rows.max(), np.nan, rows).astype(np.float32)
+    assert failed(compare_calibration(measured, rows, broken, reference), "int8") == {"not_finite"}
 
 
 @pytest.mark.parametrize("tier", LIMITS)
