@@ -21,12 +21,11 @@ from pipeline.cli.output import emit, json_option
 @click.option("--force", is_flag=True, help="Redo the stage even if it is done.")
 @json_option
 def export(target: Path, folder: Path | None, formats: str | None, *, force: bool, as_json: bool) -> None:
-    """Write the bundle with the fp32 ONNX file,
-    and the files of further formats to be proven by `graft verify`.
+    """Write the fp32 ONNX file and those of further formats into export/, to be proven by `graft verify`.
 
     TARGET is a run's folder, or a recipe, whose run is then in models/NAME. --formats is kept in the run's
     recipe.
-    """  # noqa: D205 - the help text, which click wraps anew
+    """
     from pipeline.run.runner import done_stages, open_run, run_stage, with_formats
     from pipeline.run.summary import summarise_run
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "data": ("pipeline.cli.stage", "data", "Read, audit and split the samples."),
     "finetune": ("pipeline.cli.stage", "finetune", "Train the backbone on the samples."),
     "evaluate": ("pipeline.cli.stage", "evaluate", "Measure the checkpoint on the test split."),
-    "export": ("pipeline.cli.export", "export", "Write the bundle, and further formats to be proven."),
+    "export": ("pipeline.cli.export", "export", "Write the model files of every format, to be proven."),
     "verify": (
         "pipeline.cli.verify",
         "verify",

@@ -101,18 +101,18 @@ def _read_manifest(path: Path) -> Manifest:
         remedy = f"Name {inside}." if (inside / path.name).is_file() else "Make one with `graft verify`."
         raise BundleError("missing_file", f"{path}: not found, so this is not a bundle. {remedy}") from error
     except (OSError, ValueError) as error:
-        text = f"{path}: cannot be read ({error}). Export the bundle again."
+        text = f"{path}: cannot be read ({error}). Make it again: graft run RUN"
         raise BundleError("invalid_manifest", text) from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
         raise BundleError(
             "unknown_schema",
             f"{path}: schema version {version!r}, but this release reads {SCHEMA_VERSION}. "
-            "Install the release that wrote it, or export again.",
+            "Install the release that wrote it, or make it again: graft run RUN",
         )
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
         places = ((".".join(map(str, item["loc"])), item["msg"]) for item in error.errors())
         reasons = "; ".join(f"{place or 'manifest'}: {reason}" for place, reason in places)
-        raise BundleError("invalid_manifest", f"{path}: {reasons}. Export the bundle again.") from error
+        raise BundleError("invalid_manifest", f"{path}: {reasons}. Make it again: graft run RUN") from error

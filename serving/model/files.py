@@ -65,9 +65,9 @@ def check_file(folder: Path, ref: FileRef) -> None:
     """
     path = folder / ref.file
     if not path.is_file():
-        text = "named in the manifest, but not there. Copy the whole folder, or export again."
+        text = "named in the manifest, but not there. Copy the whole folder, or make it again: graft run RUN"
         raise BundleError("missing_file", f"{path}: {text}")
     actual = hash_file(path)
     if actual != ref.sha256:
         text = f"its bytes changed (SHA-256 {actual[:12]}…, expected {ref.sha256[:12]}…)."
-        raise BundleError("hash_mismatch", f"{path}: {text} Copy it again, or export again.")
+        raise BundleError("hash_mismatch", f"{path}: {text} Copy it again, or make it again: graft run RUN")
