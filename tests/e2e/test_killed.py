@@ -26,7 +26,7 @@ RESULT = (
 )
 # How long after the stage's first line it is killed: well before its end, even where nothing is left to
 # import.
-DELAYS_S = {"data": 0.02, "verify": 0.05, "package": 0.4}
+DELAYS_S = {"data": 0.02, "evaluate": 0.1, "export": 0.5, "verify": 0.05, "package": 0.3}
 
 
 def kill_in(stage: str, folder: Path, delay_s: float) -> None:
