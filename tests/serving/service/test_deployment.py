@@ -181,7 +181,7 @@ def test_a_bundle_that_is_refused_leaves_the_bento_alive_and_not_ready(
 @pytest.mark.slow
 def test_a_bento_travels_as_an_archive(tag: str, tmp_path: Path) -> None:
     archive, home, store = tmp_path / "it.bento", tmp_path / "home", tmp_path / "store"
-    # While BentoML exports a Bento, its folder holds a store of models that is not whole; others may serve it.
+    # While BentoML exports a Bento, its folder holds a store of models that is not whole; others serve it.
     for place in (f"bentos/{tag}", f"models/{tag.rpartition('-')[0]}"):
         folder = place.replace(":", "/")
         shutil.copytree(Path(os.environ["BENTOML_HOME"]) / folder, store / folder)
