@@ -21,8 +21,6 @@ EXCEPTIONS = {
     ("pipeline/modalities/registry.py", "text"): "the list of our own kinds",
     ("pipeline/recipe/sections.py", "text"): "the default of the column `data.table.text`",
     ("pipeline/run/predict.py", "text"): "the key under which `--text` comes back in JSON",
-    ("pipeline/run/stages.py", "image"): "code fingerprints that name files",
-    ("pipeline/run/stages.py", "text"): "code fingerprints that name files",
 }
 
 
