@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.files import atomic
@@ -76,8 +76,8 @@ def publish(contents: Contents, target: Path) -> Bundle:
         atomic.write_json(folder / MANIFEST_FILE, manifest.model_dump(mode="json"))
         if contents.defaults:
             atomic.write_json(folder / DEFAULTS_FILE, contents.defaults.model_dump(mode="json"))
-        open_bundle(folder)
-    return open_bundle(target)
+        bundle = open_bundle(folder)
+    return replace(bundle, folder=target)
 
 
 def publish_defaults(bundle: Bundle, defaults: Defaults) -> Bundle:

@@ -42,11 +42,12 @@ def export(recipe: Recipe, run: RunFolder) -> None:
         GraftError: The checkpoint cannot be read.
         DataError: Samples changed since the audit.
     """
+    samples = read_samples(run)
     classifier, card = load_checkpoint(run.checkpoint)
     reference, kind = read_reference(run.reference), find_modality(recipe.modality)
     lineage = Lineage(
         recipe_sha256=hash_recipe(recipe),
-        data_sha256=digest(read_samples(run)),
+        data_sha256=digest(samples),
         weights_sha256=card.weights_sha256,
         checkpoint_sha256=hash_checkpoint(run.checkpoint),
         versions=versions_of(*MODEL_PACKAGES, *kind.packages),
@@ -55,7 +56,7 @@ def export(recipe: Recipe, run: RunFolder) -> None:
         limits=recipe.export.limits,
         modality=modality_of(recipe),
         calibration_samples=kind.calibration_samples,
-        samples=read_samples(run),
+        samples=samples,
         classifier=classifier,
         preprocessor=open_preprocessor(card.input, run.checkpoint),
         input=card.input,

@@ -7,9 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from pipeline.errors import GraftError
 from pipeline.tasks.classification import CLASSIFICATION
-from pipeline.tasks.registry import task_named
 
 shapes = array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=6)
 extreme_logits = arrays(
@@ -98,9 +96,3 @@ def test_loss_with_smoothing_is_never_nothing_however_sure_the_answer() -> None:
     assert CLASSIFICATION.loss(sure, target).item() == pytest.approx(0, abs=1e-6)
     # A tenth of the target lies on both classes alike: 0.05 of it on the one with a probability of e^-60.
     assert CLASSIFICATION.loss(sure, target, label_smoothing=0.1).item() == pytest.approx(3.0, rel=1e-5)
-
-
-def test_task_named_gives_the_task_of_a_manifest_and_refuses_others() -> None:
-    assert task_named("classification") is CLASSIFICATION
-    with pytest.raises(GraftError, match="task: is 'regression'; known are classification"):
-        task_named("regression")
