@@ -146,7 +146,8 @@ def describe_type(
         return f"list of {COUNTS[len(arguments)]} {NAMES[arguments[0]][1]}"
     if origin is dict:
         inner = inner_section(annotation)
-        values = "sections" if inner else NAMES[arguments[1]][1]
+        known = NAMES.get(arguments[1])
+        values = "sections" if inner else known[1] if known else describe_type(arguments[1])
         choices = get_args(arguments[0])
         names = describe_type(arguments[0]) if 0 < len(choices) <= MANY else "names"
         return f"mapping from {names} to {values}"

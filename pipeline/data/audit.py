@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.data.intake import Labelled
+from pipeline.data.labelled import Labelled
 from pipeline.errors import DataError
 from pipeline.modalities.content import Content
-from pipeline.recipe.sections import Data
+from pipeline.recipe.data import Data
 from pipeline.reporting.progress import track
 from serving.model.errors import InputRefusedError
 from serving.model.runtimes.machine import cpu_limit

@@ -21,8 +21,8 @@ from pipeline.errors import DataError, GraftError
 from pipeline.files import atomic
 from pipeline.modalities.modality import Look, Modality, Proposal
 from pipeline.modalities.registry import find_modality, list_modalities
+from pipeline.recipe.data import Data, Table
 from pipeline.recipe.reading import parse_recipe
-from pipeline.recipe.sections import Data, Table
 from serving.model.inputs.registry import find_kind
 
 log = logging.getLogger("graft")

@@ -3,46 +3,14 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from pipeline.data.labelled import Labelled
 from pipeline.errors import DataError
 from pipeline.files.samples import LONGEST_FIELD
 from pipeline.files.sources import locate
-from pipeline.recipe.sections import Data, Table
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """An example with its label.
-
-    Attributes:
-        path: Path of the sample's file, or of the table that holds the sample.
-        label: The label of the sample.
-        strata: The sample's values in the columns to stratify by; none by default.
-        text: The sample itself, where it is a cell of a table; None, the default, where it is a file.
-        line: Line of the table in which such a cell stands, from 1; 0, the default, for a file.
-    """
-
-    path: Path
-    label: str
-    strata: tuple[str, ...] = ()
-    text: str | None = None
-    line: int = 0
-
-    @property
-    def source(self) -> str:
-        """Where the example comes from: a path, or a table's path and line."""
-        return str(self.path) if self.text is None else f"{self.path}:{self.line}"
-
-    def read(self) -> bytes:
-        """Return the bytes of the sample.
-
-        Raises:
-            OSError: The file cannot be read.
-        """
-        return self.path.read_bytes() if self.text is None else self.text.encode()
+from pipeline.recipe.data import Data, Table
 
 
 def read_labelled(data: Data, *, cells: bool) -> list[Labelled]:
@@ -62,7 +30,7 @@ def read_labelled(data: Data, *, cells: bool) -> list[Labelled]:
             f"{source}: holds no labelled examples. "
             "A folder needs one subfolder a class, a table one line an example."
         )
-    return sorted(examples, key=lambda example: (str(example.path), example.line))
+    return examples if cells and not source.is_dir() else sorted(examples, key=lambda e: e.source)
 
 
 def _read_folder(root: Path, data: Data) -> list[Labelled]:
@@ -73,7 +41,7 @@ def _read_folder(root: Path, data: Data) -> list[Labelled]:
             "Remove it, or name a table as data.source."
         )
     return [
-        Labelled(path.absolute(), label.name)
+        Labelled(str(path.absolute()), label.name, path.absolute())
         for label in sorted(root.iterdir())
         if label.is_dir() and not label.name.startswith(".")
         for path in label.rglob("*")
@@ -95,10 +63,11 @@ def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict
     Raises:
         DataError: The table cannot be read, or a row has another number of values than there are columns.
     """
-    encoding = "utf-8-sig" if table.encoding == "utf-8" else table.encoding
+    encoding = "utf-8-sig" if table.encoding in {"auto", "utf-8"} else table.encoding
+    separator = "," if table.separator == "auto" else table.separator
     try:
         with path.open(encoding=encoding, newline="") as file:
-            numbered = _split(file, table.separator)
+            numbered = _split(file, separator)
     except (OSError, UnicodeDecodeError, LookupError, csv.Error, TypeError) as error:
         raise DataError(
             f"{path}: cannot be read as a table ({error}). "
@@ -141,11 +110,13 @@ def _read_table(path: Path, data: Data, *, cells: bool) -> list[Labelled]:
         raise DataError(f"{path}: has no column for {'; '.join(missing)}. Its columns: {', '.join(columns)}.")
     return [
         Labelled(
-            path=path.absolute() if cells else (path.parent / row[data.table.path]).absolute(),
+            source=f"{path.absolute()}:{number}"
+            if cells
+            else str((path.parent / row[data.table.path]).absolute()),
+            path=None if cells else (path.parent / row[data.table.path]).absolute(),
             label=_label(row[data.table.label].strip(), data.table, path),
             strata=tuple(row[name] for name in data.stratify_by),
             text=row[data.table.text] if cells else None,
-            line=number if cells else 0,
         )
         for number, row in rows
     ]

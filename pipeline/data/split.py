@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.errors import DataError
 from pipeline.files.samples import SPLITS, Split
-from pipeline.recipe.sections import Splits
+from pipeline.recipe.data import Splits
 
 NEEDED: tuple[Split, ...] = SPLITS[:3]  # every label is in each of these
 RARE = 4  # a combination of label and strata with fewer samples is not split by itself

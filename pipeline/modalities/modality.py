@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pipeline.errors import GraftError
 from pipeline.modalities.content import Content
-from pipeline.recipe.sections import Recipe, Table
+from pipeline.recipe.data import Table
+from pipeline.recipe.sections import Recipe
 
 if TYPE_CHECKING:
     from pipeline.modalities.training import Training

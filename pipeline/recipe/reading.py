@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import RecipeError
 from pipeline.modalities.registry import DEFAULT, find_modality, list_modalities
-from pipeline.recipe.sections import Export, Range, Recipe
+from pipeline.recipe.data import Range
+from pipeline.recipe.sections import Export, Recipe
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
+
+from pipeline.recipe.data import Data
+from pipeline.recipe.data import Section as Section  # noqa: PLC0414 - kinds of input build on it
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Format = Literal[
@@ -23,98 +26,6 @@ Format = Literal[
     "tensorrt-fp16",
 ]
 Metric = Literal["accuracy", "macro_f1", "macro_precision", "macro_recall", "auroc"]
-
-
-class Section(BaseModel):
-    """A part of the recipe: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Range(Section):
-    """The numbers that make one class: ``from`` ≤ value < ``below``.
-
-    Attributes:
-        from_: Least value of the class; without it, the class has no lower end.
-        below: The class ends before this value; without it, the class has no upper end.
-    """
-
-    from_: float | None = Field(default=None, alias="from")
-    below: float | None = None
-
-    def holds(self, value: float) -> bool:
-        """Return whether a value lies in the range."""
-        return (self.from_ is None or value >= self.from_) and (self.below is None or value < self.below)
-
-
-class Table(Section):
-    """The format of a table of samples.
-
-    Attributes:
-        separator: What stands between the values of a line: one character, or ``whitespace``.
-        columns: Names of the columns of a table without a header line.
-        encoding: Python's name of the text encoding.
-        path: Name of the column with each file's path, relative to the table.
-        text: Name of the column with the sample itself, for kinds of input whose samples are cells of the
-            table, such as texts.
-        label: Name of the column with the label.
-        classes: The range of values of each class, by its name, where the label is a number.
-    """
-
-    separator: str = ","
-    columns: tuple[str, ...] | None = None
-    encoding: str = "utf-8"
-    path: str = "path"
-    text: str = "text"
-    label: str = "label"
-    classes: dict[str, Range] | None = None
-
-
-class Splits(Section):
-    """Shares of the samples that never train.
-
-    Attributes:
-        validation: Share of the samples that selects the epoch and fits the temperature.
-        test: Share of the samples that only measures: ``evaluate``, ``verify`` and ``benchmark`` read it.
-        calibration: Share of the samples that ``onnx-int8`` is made with, and nothing else. Pictures need
-            it; where it is 0, other kinds use the validation split.
-    """
-
-    validation: float = Field(default=0.15, gt=0, lt=1)
-    test: float = Field(default=0.25, gt=0, lt=1)
-    calibration: float = Field(default=0.0, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _leave_training_data(self) -> Splits:
-        if self.validation + self.test + self.calibration >= 1:
-            raise ValueError(
-                "validation, test and calibration together must leave something to train on "
-                "(their sum must be below 1)"
-            )
-        return self
-
-
-class Data(Section):
-    """The labelled samples.
-
-    Attributes:
-        source: A folder with one subfolder a class, a CSV file, or ``package:NAME/PATH`` for data that an
-            installed package ships.
-        table: The format of the CSV file.
-        stratify_by: Names of further columns of the table whose mix every split keeps.
-        splits: The division of the samples into splits.
-        on_unreadable: Whether samples that serving would refuse make Graft ``refuse`` the data, or ``skip``
-            these samples and count them.
-        on_conflict: Whether equal samples under different labels make Graft ``refuse`` the data, or ``skip``
-            all of these samples and count them.
-    """
-
-    source: str
-    table: Table = Table()
-    stratify_by: tuple[str, ...] = ()
-    splits: Splits = Splits()
-    on_unreadable: Literal["refuse", "skip"] = "refuse"
-    on_conflict: Literal["refuse", "skip"] = "refuse"
 
 
 class Backbone(Section):
@@ -174,7 +85,7 @@ class Evaluate(Section):
     """
 
     bootstrap: int = Field(default=1000, ge=100, le=100_000)
-    require: dict[Metric, float] = {}
+    require: dict[Metric, float] = Field(default={})
     ship_below_baseline: bool = False
 
 
@@ -209,7 +120,7 @@ class Export(Section):
     """
 
     formats: tuple[Format, ...] = ("onnx-fp32",)
-    limits: dict[Format, LimitChanges] = {}
+    limits: dict[Format, LimitChanges] = Field(default={})
 
     @property
     def further(self) -> tuple[Format, ...]:

@@ -11,8 +11,8 @@ from pipeline.data.intake import read_labelled, read_rows
 from pipeline.errors import DataError
 from pipeline.modalities.registry import find_modality
 from pipeline.modalities.training import Readable
+from pipeline.recipe.data import Table
 from pipeline.recipe.reading import load_recipe
-from pipeline.recipe.sections import Table
 from pipeline.reporting.progress import track
 from pipeline.verify.scoring import Originals
 

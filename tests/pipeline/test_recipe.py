@@ -7,8 +7,8 @@ import yaml
 
 from pipeline.errors import RecipeError
 from pipeline.modalities.text.recipe import TextRecipe
+from pipeline.recipe.data import Range
 from pipeline.recipe.reading import dump_recipe, load_recipe
-from pipeline.recipe.sections import Range
 from tests.conftest import ROOT
 
 GOOD = {"name": "x", "data": {"source": "pictures"}, "backbone": {"name": "resnet18"}}

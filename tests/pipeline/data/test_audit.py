@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.audit import audit
-from pipeline.data.intake import Labelled
+from pipeline.data.labelled import Labelled
 from pipeline.errors import DataError
 from pipeline.modalities.content import Content
 from pipeline.modalities.image import content as image
 from pipeline.modalities.text import content as text
-from pipeline.recipe.sections import Data
+from pipeline.recipe.data import Data
 from tests.conftest import make_picture
 
 PICTURES = Content(image.check, image.identity)
@@ -24,7 +24,7 @@ def files(folder: Path, **contents: tuple[str, bytes | None]) -> list[Labelled]:
         path = folder / name
         if content is not None:
             path.write_bytes(content)
-        found.append(Labelled(path, label))
+        found.append(Labelled(str(path), label, path))
     return found
 
 
@@ -68,9 +68,7 @@ def test_audit_keeps_one_of_repeats_so_that_none_leaks_across_splits(tmp_path: P
 
 
 def texts(*pairs: tuple[str, str]) -> list[Labelled]:
-    return [
-        Labelled(Path("t.csv"), label, text=words, line=line) for line, (words, label) in enumerate(pairs, 2)
-    ]
+    return [Labelled(f"t.csv:{line}", label, text=words) for line, (words, label) in enumerate(pairs, 2)]
 
 
 def test_audit_takes_texts_for_the_same_when_only_case_space_or_form_differ() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.data.intake import read_labelled
 from pipeline.errors import DataError, GraftError
-from pipeline.recipe.sections import Data, Table
+from pipeline.recipe.data import Data, Table
 
 
 def table(folder: Path, text: str, **options: object) -> Data:
@@ -113,7 +113,7 @@ def test_read_labelled_keeps_texts_as_they_are_with_their_lines(tmp_path: Path) 
 def test_read_labelled_reads_another_encoding_when_told_and_names_the_key_when_not(tmp_path: Path) -> None:
     path = tmp_path / "samples.csv"
     path.write_bytes("text,label\ncafé,x\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"data\.table\.encoding \(utf-8\)"):
+    with pytest.raises(DataError, match=r"data\.table\.encoding \(auto\)"):
         read_labelled(Data(source=str(path)), cells=True)
     assert (
         read_labelled(Data(source=str(path), table=Table(encoding="latin-1")), cells=True)[0].text == "café"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.data.split import assign_splits
 from pipeline.errors import DataError
-from pipeline.recipe.sections import Splits
+from pipeline.recipe.data import Splits
 
 SHARES = Splits(validation=0.15, test=0.25)
 THREE = {"train", "validation", "test"}
