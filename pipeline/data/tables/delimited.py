@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.data.tables.dialects import WHITESPACE, Dialect, is_blank, read_table_lines, split_rows
 from pipeline.data.tables.encodings import find_encoding, guess_encoding
-from pipeline.data.tables.rows import MOST_LISTED, Row, Rows, check_names, listed, shown
+from pipeline.data.tables.rows import MOST_LISTED, Row, Rows, check_names, explain_ragged, shown
 from pipeline.data.tables.sniffing import Reading, explain_choice, find_readings
 from pipeline.errors import DataError
 from pipeline.recipe.data import Table
@@ -56,7 +56,7 @@ class _Delimited:
                 if len(ragged) < MOST_LISTED:
                     ragged.append(f"line {line}: {len(values)} values")
         if count:
-            raise DataError(_explain_ragged(self.path, self.columns, ragged, count))
+            raise DataError(explain_ragged(self.path, self.columns, ragged, count))
 
 
 def open_delimited(path: Path, table: Table) -> Rows:
@@ -71,7 +71,7 @@ def open_delimited(path: Path, table: Table) -> Rows:
     """
     known, total = _understand(path, table)
     dialect = _dialect(known)
-    columns = known.columns or _read_header(path, known, dialect)
+    columns = known.columns or read_first(path, known)
     remedy = "Rename them in the file's first line" if not table.columns else "Correct data.table.columns"
     hint = ""
     if not table.columns:
@@ -113,7 +113,8 @@ def find_suspicious(path: Path, table: Table) -> Suspicious:
         DataError: The table cannot be read.
     """
     known = understand_delimited(path, table)
-    dialect, found, count = _dialect(known), [], 0
+    dialect, count = _dialect(known), 0
+    found: list[tuple[int, str]] = []
     if dialect.quoting == "csv" or dialect.escape:
         first, _, lines = read_table_lines(path, known.encoding)
         for line, values in split_rows(lines, dialect, path, first):
@@ -122,6 +123,23 @@ def find_suspicious(path: Path, table: Table) -> Suspicious:
                     count += 1
                     found += [(line, shown(value))] if len(found) < MOST_LISTED else []
     return Suspicious(count, tuple(found))
+
+
+def read_first(path: Path, table: Table) -> tuple[str, ...]:
+    """Return the values of the first row of a table of text, which may be the names of its columns.
+
+    Args:
+        path: Path of the table.
+        table: Its format, in which nothing is ``auto``.
+
+    Raises:
+        DataError: The table is empty, or cannot be read.
+    """
+    first, _, lines = read_table_lines(path, table.encoding)
+    for _, values in split_rows(lines, _dialect(table), path, first):
+        if len(values) > 1 or values[0].strip():
+            return tuple(values)
+    raise DataError(f"{path}: the table is empty.")
 
 
 def _understand(path: Path, table: Table) -> tuple[Table, int | None]:
@@ -161,21 +179,3 @@ def _apply(table: Table, encoding: str, reading: Reading) -> Table:
 
 def _dialect(table: Table) -> Dialect:
     return Dialect(table.separator, "none" if table.quoting == "none" else "csv", table.escape)
-
-
-def _read_header(path: Path, table: Table, dialect: Dialect) -> tuple[str, ...]:
-    first, _, lines = read_table_lines(path, table.encoding)
-    for _, values in split_rows(lines, dialect, path, first):
-        if any(value.strip() for value in values):
-            return tuple(values)
-    raise DataError(f"{path}: the table is empty.")
-
-
-def _explain_ragged(path: Path, columns: tuple[str, ...], ragged: list[str], count: int) -> str:
-    names = ", ".join(shown(name) for name in columns)
-    rows = "1 row has" if count == 1 else f"{count} rows have"
-    return (
-        f"{path}: {rows} another number of values than the {len(columns)} columns ({names}): "
-        f"{listed(ragged, count)}\nMend these lines; or, if the table is read in the wrong way, set "
-        "data.table.separator or data.table.quoting."
-    )

@@ -33,7 +33,7 @@ def find_encoding(path: Path, encoding: str = "auto") -> str:
         start = read_start(path, 4)
         return next((name for mark, name in MARKS if start.startswith(mark)), "utf-8")
     try:
-        b"".decode(encoding)
+        "a".encode(encoding)  # an empty text would not be looked at
     except LookupError as error:
         raise DataError(
             f"data.table.encoding: {error}. Take one of Python's text encodings, such as utf-8 or cp1252."
@@ -107,7 +107,7 @@ def _describe_fault(path: Path, encoding: str, error: UnicodeError) -> str:
     line, value = _find_fault(path, encoding) or (1, str(error))
     return (
         f"{path}, line {line}: {value} is not {encoding}. Set data.table.encoding to the encoding of the "
-        "file, for example data.table.encoding: cp1252 for what Windows programs call ANSI, or save it as UTF-8."
+        "file, such as data.table.encoding: cp1252 for what Windows programs call ANSI, or save it as UTF-8."
     )
 
 

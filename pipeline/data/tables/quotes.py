@@ -1,4 +1,4 @@
-"""The quotes and backslashes of a table, weighed: are they those of a program that writes CSV, or of texts?"""
+"""The quotes and backslashes of a table, weighed: those of a program that writes CSV, or those of texts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.data.tables.dialects import Dialect, QuoteError, is_blank, split_rows
 
 LEAST_EVIDENCE = 8
+NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|-?inf|nan", re.ASCII)
 
 
 @dataclass
@@ -22,11 +23,13 @@ class Quotes:
         width: Number of values of the first row.
         rows: Number of rows, the header line included.
         fault: Why the table cannot be in this dialect; None where it can.
+        is_ragged: Whether the fault is a row with another number of values.
         bare: Number of values with a quote inside that are not quoted and that no such writer leaves so.
         needed: Number of quoted values that hold a separator, a line end or a quote.
         needless: Number of other quoted values.
         needless_with_space: Number of those that hold white space.
         spaced: Number of unquoted values that hold white space.
+        empty: Number of empty values without quotes.
         spread: Number of rows of several lines.
         escapes: Number of escape characters.
         odd_escapes: Number of those before a character that needs none.
@@ -39,11 +42,13 @@ class Quotes:
     width: int = 0
     rows: int = 0
     fault: str | None = None
+    is_ragged: bool = False
     bare: int = 0
     needed: int = 0
     needless: int = 0
     needless_with_space: int = 0
     spaced: int = 0
+    empty: int = 0
     spread: int = 0
     escapes: int = 0
     odd_escapes: int = 0
@@ -56,8 +61,9 @@ class Quotes:
         return not self.bare and not self.needless
 
     def is_full(self) -> bool:
-        """Return whether all values, names of columns included, are quoted, but for numbers and empty ones."""
-        return not self.bare and all(self.header) and not any(self.plain)
+        """Return whether all values are quoted, but for numbers and, in longer tables, empty ones."""
+        enough = not self.empty or self.needed + self.needless >= LEAST_EVIDENCE
+        return enough and not self.bare and all(self.header) and not any(self.plain)
 
     def is_regular(self) -> bool:
         """Return whether whole columns are quoted, or all values with white space, and often enough."""
@@ -89,6 +95,7 @@ def weigh_quotes(lines: Iterable[str], dialect: Dialect, source: Path, width: in
                 continue
             if len(values) != width:
                 quotes.fault = f"line {number}: {len(values)} values, but {width} columns"
+                quotes.is_ragged = True
                 break
             _weigh_row("".join(consumed).lstrip("\r\n"), quotes)
             consumed.clear()
@@ -109,7 +116,7 @@ def _weigh_row(record: str, quotes: Quotes) -> None:
     quotes.rows += 1
     if '"' not in record and not (escape and escape in record):
         fields = record.rstrip("\r\n").split(dialect.separator)
-        if quotes.rows > 1 and all(quotes.plain) and quotes.spaced:
+        if quotes.rows > 1 and all(quotes.plain) and quotes.spaced and quotes.empty:
             return  # nothing that is not known already
     else:
         fields = _split_raw(record, dialect)
@@ -136,6 +143,7 @@ def _weigh_field(text: str, column: int, quotes: Quotes) -> None:
         return
     escape = quotes.dialect.escape
     quotes.bare += '"' in (re.sub(re.escape(escape) + ".", "", text, flags=re.DOTALL) if escape else text)
+    quotes.empty += not text
     quotes.spaced += any(character.isspace() for character in text)
     if quotes.rows > 1 and not quotes.plain[column]:
         quotes.plain[column] = not _is_bland(text)
@@ -147,13 +155,7 @@ def _is_quoted(text: str) -> bool:
 
 def _is_bland(text: str) -> bool:
     """Return whether a value is empty or a number, which some writers leave without quotes."""
-    if not text:
-        return True
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return not text or NUMBER.fullmatch(text) is not None
 
 
 def _weigh_escapes(record: str, quotes: Quotes) -> None:

@@ -111,3 +111,21 @@ def check_names(source: Path | str, names: Sequence[str], remedy: str) -> tuple[
     if faults:
         raise DataError(f"{source}: {'; '.join(faults)}. {remedy}")
     return stripped
+
+
+def explain_ragged(source: Path | str, columns: Sequence[str], ragged: Sequence[str], count: int) -> str:
+    """Return the message for rows that do not have as many values as there are columns.
+
+    Args:
+        source: Name of the table.
+        columns: Names of the columns.
+        ragged: The first of these rows: their line and their number of values.
+        count: Number of all of these rows.
+    """
+    names = ", ".join(shown(name) for name in columns)
+    rows = "1 row has" if count == 1 else f"{count} rows have"
+    return (
+        f"{source}: {rows} another number of values than the {len(columns)} columns ({names}):"
+        f"{listed(ragged, count)}\nMend these lines; or, if the table is read in the wrong way, set "
+        "data.table.separator or data.table.quoting."
+    )

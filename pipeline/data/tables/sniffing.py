@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from pipeline.data.tables.dialects import NAMES, WHITESPACE, Dialect, read_table_lines, split_rows
+from pipeline.data.tables.dialects import (
+    NAMES,
+    WHITESPACE,
+    Dialect,
+    QuoteError,
+    is_blank,
+    read_table_lines,
+    split_rows,
+)
 from pipeline.data.tables.quotes import LEAST_EVIDENCE, Quotes, weigh_quotes
+from pipeline.data.tables.rows import MOST_LISTED, explain_ragged
 from pipeline.errors import DataError
 from pipeline.recipe.data import Table
 
@@ -79,7 +89,7 @@ def find_readings(path: Path, table: Table, encoding: str) -> list[Reading]:
     found = [_judge(each, trial, least, table) for each, trial in zip(plain, trials, strict=True)]
     readings = [reading for reading in found if reading is not None]
     if not readings:
-        raise DataError(_explain(path, plain, trials, table))
+        raise DataError(_explain(path, plain, trials, table, encoding))
     return _choose_separator(readings, path, table, encoding)
 
 
@@ -122,7 +132,8 @@ def _judge(plain: Plain, trials: list[Quotes], least: int, table: Table) -> Read
         sure = quoted is None and not (plain.even and plain.width >= least) and not escaped.odd_escapes
         escaped = escaped if sure else None
     literal = plain if plain.even and plain.width >= least and table.quoting != "csv" else None
-    first = _judge_quotes(literal, quoted)
+    has_quotes = table.quoting == "none" or any(trial.dialect.escape is None for trial in trials)
+    first = _judge_quotes(literal, quoted, "none" if has_quotes else "csv")
     if escaped is None or first is None:
         return first if escaped is None else Reading(escaped.dialect, escaped.rows)
     return _judge_escapes(first, quoted, escaped)
@@ -133,18 +144,18 @@ def _judge_escapes(first: Reading, quoted: Quotes | None, escaped: Quotes) -> Re
     doubtful = quoted is None or bool(quoted.bare)
     if doubtful and escaped.escapes >= LEAST_EVIDENCE:
         return Reading(escaped.dialect, escaped.rows)
-    if doubtful and quoted is not None and first.dialect.quoting == "csv":
-        return Reading(escaped.dialect, escaped.rows, first.dialect, first.rows)
     if doubtful:
         return Reading(escaped.dialect, escaped.rows, first.dialect, first.rows)
     return Reading(first.dialect, first.rows, escaped.dialect, escaped.rows)
 
 
-def _judge_quotes(plain: Plain | None, quoted: Quotes | None) -> Reading | None:
+def _judge_quotes(
+    plain: Plain | None, quoted: Quotes | None, quoting: Literal["csv", "none"]
+) -> Reading | None:
     """Choose between a reading in which quotes are characters, and one in which they are quotes."""
     if plain is None:
         return Reading(quoted.dialect, quoted.rows) if quoted is not None else None
-    literal = Dialect(plain.separator, "none")
+    literal = Dialect(plain.separator, quoting)
     if quoted is None or quoted.bare:
         return Reading(literal, plain.rows)
     csv = quoted.dialect
@@ -201,7 +212,7 @@ def explain_choice(path: Path, readings: list[Reading]) -> str:
     )
 
 
-def _explain(path: Path, plain: list[Plain], trials: list[list[Quotes]], table: Table) -> str:
+def _explain(path: Path, plain: list[Plain], trials: list[list[Quotes]], table: Table, encoding: str) -> str:
     """Return the message for a table that cannot be read in any way."""
     if table.separator == "auto" and all(each.width < 2 for each in plain):
         return (
@@ -209,9 +220,23 @@ def _explain(path: Path, plain: list[Plain], trials: list[list[Quotes]], table: 
             "Set data.table.separator, which may be: whitespace"
         )
     likely = max(range(len(plain)), key=lambda index: plain[index].width)
-    faults = [f"{trial.dialect.describe()}: {trial.fault}" for trial in trials[likely] if trial.fault]
-    reasons = "".join(f"\n  {fault}" for fault in faults)
-    return (
-        f"{path}: the lines do not have equally many values at any separator; the likeliest is "
-        f"{NAMES.get(plain[likely].separator, plain[likely].separator)}.{reasons}"
-    )
+    trial = next((trial for trial in trials[likely] if trial.is_ragged), None)
+    dialect = trial.dialect if trial else Dialect(plain[likely].separator, "none")
+    fault = "".join(f"\n{each.dialect.describe()}: {each.fault}" for each in trials[likely] if each.fault)
+    return _list_ragged(path, dialect, table, encoding) + fault
+
+
+def _list_ragged(path: Path, dialect: Dialect, table: Table, encoding: str) -> str:
+    """Return the message that lists the rows with another number of values than there are columns."""
+    columns, count = table.columns, 0
+    ragged: list[str] = []
+    first, _, lines = read_table_lines(path, encoding)
+    try:
+        for line, values in split_rows(lines, dialect, path, first):
+            columns = columns or tuple(values)
+            if len(values) != len(columns) and not is_blank(values, len(columns)):
+                count += 1
+                ragged += [f"line {line}: {len(values)} values"] if len(ragged) < MOST_LISTED else []
+    except QuoteError as error:
+        return str(error)
+    return explain_ragged(path, columns or (), ragged, count)
