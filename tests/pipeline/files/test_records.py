@@ -61,14 +61,17 @@ def test_record_is_read_back_as_it_was_written(
 ) -> None:
     write(tmp_path / "history.json", record)
     assert read(tmp_path / "history.json") == record
-    assert next(iter(json.loads((tmp_path / "history.json").read_text()).items())) == ("schema_version", 1)
+    assert next(iter(json.loads((tmp_path / "history.json").read_text()).items())) == (
+        "schema_version",
+        record.schema_version,
+    )
 
 
 DAMAGES = {
     "no file": (lambda _: None, r"cannot be read \(No such file or directory\)"),
     "no JSON": (lambda document: json.dumps(document)[:-5], r"is damaged \(Invalid JSON"),
     "another version": (
-        lambda document: json.dumps(document | {"schema_version": 2, "new": 1}),
+        lambda document: json.dumps(document | {"schema_version": document["schema_version"] + 1, "new": 1}),
         "was written by another version of Graft",
     ),
     "no version": (
@@ -80,7 +83,7 @@ DAMAGES = {
         r"is damaged \(surplus: Extra inputs are not permitted\)",
     ),
     "a missing key": (
-        lambda document: json.dumps({"schema_version": 1}),
+        lambda document: json.dumps({"schema_version": document["schema_version"]}),
         r"is damaged \(\w+: Field required\)",
     ),
 }
