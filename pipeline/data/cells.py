@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pipeline.data.labelled import Intake, Labelled
@@ -13,7 +12,7 @@ from pipeline.data.layouts.names import split_named
 from pipeline.data.paths import PathReader
 from pipeline.data.tables.rows import Row, Rows
 from pipeline.errors import DataError
-from pipeline.recipe.data import Data, Split
+from pipeline.recipe.data import Data, Split, Table
 from pipeline.reporting.printable import listing, printable
 from pipeline.reporting.progress import track
 
@@ -26,14 +25,16 @@ class Source:
         name: Name of the table relative to the data's root, such as ``train.csv``.
         rows: Its rows.
         folder: Folder that the paths in it count from.
-        load: Returns the bytes of a cell, by the row's line and the column's place.
+        load: Returns what reads the bytes of a cell, by the column's name and the row's line.
+        form: How the table is read; None where there is nothing to say.
         split: The split that the table's place or name says; None, the default, where it says none.
     """
 
     name: str
     rows: Rows
     folder: Path
-    load: Callable[[int, int], bytes]
+    load: Callable[[str, int], Callable[[], bytes]]
+    form: Table | None = None
     split: Split | None = None
 
 
@@ -94,7 +95,7 @@ def find_columns(source: Source, data: Data, *, are_texts: bool) -> Columns:
     """Return the places of the columns that the recipe names.
 
     Raises:
-        DataError: The table lacks some of them; all are listed.
+        DataError: The table lacks one of them, or it holds lists or objects.
     """
     table, names = data.table, source.rows.columns
     content = ("data.table.text", table.text) if are_texts else ("data.table.path", table.path)
@@ -106,12 +107,8 @@ def find_columns(source: Source, data: Data, *, are_texts: bool) -> Columns:
         ("data.split_by_time", data.split_by_time),
     ]
     wanted += [(key, name) for key, name in optional if name is not None]
-    missing = [f"{key}: `{printable(name)}`" for key, name in wanted if name not in names]
-    if missing:
-        raise DataError(
-            f"{source.name}: has no column for {'; '.join(missing)}. "
-            f"Its columns: {', '.join(map(printable, names))}."
-        )
+    for key, name in wanted:
+        source.rows.index(name, key)
     split, group, time = (None if name is None else names.index(name) for _, name in optional)
     strata = tuple(names.index(name) for name in data.stratify_by)
     return Columns(names.index(content[1]), names.index(table.label), split, strata, group, time)
@@ -158,8 +155,9 @@ class SplitReader:
         """
         if self._unknown:
             raise DataError(
-                f"{len(self._unknown):,} value(s) of data.table.split name no split:\n{listing(self._unknown)}\n"
-                "Say which they are: data.splits.names: {NAME: test}. Or divide anew: data.splits.given: ignore"
+                f"{len(self._unknown):,} value(s) of data.table.split name no split:\n"
+                f"{listing(self._unknown)}\nSay which they are: data.splits.names: {{NAME: test}}. "
+                "Or divide anew: data.splits.given: ignore"
             )
 
 
@@ -170,7 +168,7 @@ def _example(
     cell, name = row.values[columns.content], f"{source.name}:{row.line}"
     path, text, load = None, None, None
     if isinstance(cell, bytes):
-        load = partial(source.load, row.line, columns.content)
+        load = source.load(source.rows.columns[columns.content], row.line)
     elif paths is None:
         text = cell or ""
     else:

@@ -89,8 +89,8 @@ def explain_no_labels(tree: Tree) -> str:
             + "A folder needs one subfolder a class, a table one line an example."
         )
     remedy = (
-        "Put the files into one subfolder a class, write a table with their paths and labels, or say where the "
-        "label stands in the path: data.layout, such as '{split}/{label}/**'."
+        "Put the files into one subfolder a class, write a table with their paths and labels, or say where "
+        "the label stands in the path: data.layout, such as '{split}/{label}/**'."
     )
     boxes = _box_files(tree)
     if boxes:
@@ -152,7 +152,8 @@ def _group(groups: Pattern, path: str) -> str:
     found = groups.match(path)
     if found is None:
         raise DataError(
-            f"data.group_by: {printable(path)} does not fit {groups.text!r}. Write a pattern that every file fits."
+            f"data.group_by: {printable(path)} does not fit {groups.text!r}. "
+            "Write a pattern that every file fits."
         )
     return found.group or ""
 
@@ -170,7 +171,8 @@ def _tell_tree(tree: Tree) -> Iterator[str]:
 
 def _tell_outside(paths: Sequence[str], layout: Pattern) -> Iterator[str]:
     if paths:
-        yield f"{len(paths):,} file(s) do not fit {layout.text}, and are left out:\n{listing(map(printable, paths))}"
+        listed = listing(map(printable, paths))
+        yield f"{len(paths):,} file(s) do not fit {layout.text}, and are left out:\n{listed}"
 
 
 def _some(paths: Sequence[str]) -> str:

@@ -7,13 +7,16 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.data.cells import Source, read_cells
-from pipeline.data.folders import choose_reading, read_files
+from pipeline.data.folders import read_files
 from pipeline.data.labelled import Intake, Labelled
 from pipeline.data.layouts.names import split_named
 from pipeline.data.layouts.pattern import read_pattern
 from pipeline.data.layouts.recognise import recognise
 from pipeline.data.layouts.tables import Tables, find_metadata, find_tables, is_table
 from pipeline.data.layouts.walk import Tree, walk
+from pipeline.data.tables.datasets import HUB, is_saved_dataset, open_dataset
+from pipeline.data.tables.embedded import DatasetCell, ParquetCell
+from pipeline.data.tables.opening import open_rows, understand
 from pipeline.errors import DataError
 from pipeline.files.sources import locate
 from pipeline.modalities.modality import Modality
@@ -52,8 +55,8 @@ def read_labelled(data: Data, modality: Modality, *, judge: bool = True) -> Inta
         The examples: files ordered by path, cells as in their tables.
 
     Raises:
-        DataError: There is no such source, it holds no labelled examples, or they cannot be read as the recipe
-            says; the message names the remedy.
+        DataError: There is no such source, it holds no labelled examples, or they cannot be read as the
+            recipe says; the message names the remedy.
     """
     place = open_place(data, modality)
     if place.tables is not None:
@@ -79,8 +82,13 @@ def root_of(data: Data) -> Path:
     return Path(data.root) if data.root else source.parent
 
 
-def open_place(data: Data, modality: Modality) -> Place:
+def open_place(data: Data, modality: Modality, *, propose: bool = False) -> Place:
     """Find out what a recipe's source is, and open its tables.
+
+    Args:
+        data: The recipe's section ``data``.
+        modality: The kind of input.
+        propose: Whether to guess where a table alone does not tell how to read it.
 
     Raises:
         DataError: There is no such source, or a table cannot be read.
@@ -90,15 +98,15 @@ def open_place(data: Data, modality: Modality) -> Place:
     source = locate(data.source, "data.source").absolute()
     root = root_of(data)
     if not source.is_dir():
-        return Place(root, tables=(open_source(source, source.name, data),))
-    if is_saved(source):
+        return Place(root, tables=(open_source(source, source.name, data, propose=propose),))
+    if is_saved_dataset(source):
         return Place(root, tables=_parts_of(source, root, data))
     tree = walk(source, modality.takes)
     tables = tables_in(tree, data)
     if tables is None:
         return Place(root, tree)
     told = () if data.layout != "auto" else (f"{root}: {tables.said} (data.layout: {tables.layout!r})",)
-    opened = (open_source(root / name, name, data, tables.layout) for name in tables.names)
+    opened = (open_source(root / name, name, data, tables.layout, propose=propose) for name in tables.names)
     return Place(root, tree, tuple(opened), told)
 
 
@@ -135,7 +143,7 @@ def _read_tables(place: Place, data: Data, modality: Modality, *, judge: bool) -
     return replace(intake, remarks=(*place.remarks, *told, *intake.remarks))
 
 
-def open_source(path: Path, name: str, data: Data, layout: str = "*") -> Source:
+def open_source(path: Path, name: str, data: Data, layout: str = "*", *, propose: bool = False) -> Source:
     """Open a table.
 
     Args:
@@ -143,6 +151,7 @@ def open_source(path: Path, name: str, data: Data, layout: str = "*") -> Source:
         name: Its path relative to the data's root.
         data: The recipe's section ``data``.
         layout: The pattern that found it, which may say its split.
+        propose: Whether to guess where the file alone does not tell how to read it.
     """
     found = read_pattern(layout, "data.layout").match(name)
     split = None
@@ -153,8 +162,9 @@ def open_source(path: Path, name: str, data: Data, layout: str = "*") -> Source:
                 f"{printable(name)}: `{printable(found.split)}` is no known name of a split. "
                 f"Say which it is: data.splits.names: {{{printable(found.split)}: test}}"
             )
-    rows = open_rows(path, data.table)
-    return Source(name, rows, Path(data.root) if data.root else path.parent, partial(read_cell, path), split)
+    form = understand(path, data.table, propose=propose)
+    folder = Path(data.root) if data.root else path.parent
+    return Source(name, open_rows(path, form), folder, partial(ParquetCell, path), form, split)
 
 
 def _are_texts(source: Source, data: Data, modality: Modality) -> bool:
@@ -166,9 +176,10 @@ def _are_texts(source: Source, data: Data, modality: Modality) -> bool:
 def _parts_of(source: str | Path, root: Path, data: Data) -> tuple[Source, ...]:
     """Open the parts of a data set of Hugging Face, saved in a folder or from the hub."""
     sources = []
-    for name, rows in open_dataset(source).items():
-        split = split_named(name, data.splits.names) if name and data.splits.given == "keep" else None
-        sources.append(Source(name or "data", rows, root, partial(read_embedded, source, name), split))
+    for part in open_dataset(source):
+        split = split_named(part.name or "", data.splits.names) if data.splits.given == "keep" else None
+        load = partial(DatasetCell, part.dataset)
+        sources.append(Source(part.name or "data", part.rows, root, load, split=split))
     return tuple(source for source in sources if source.split) or tuple(sources)
 
 

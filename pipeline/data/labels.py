@@ -182,8 +182,8 @@ def _refuse_measurements(counts: Mapping[str, int]) -> None:
     if len(counts) > MANY_NUMBERS and len(fractions) > len(counts) / 2:
         examples = ", ".join(printable(label) for label in fractions[:3])
         raise DataError(
-            f"The labels are {len(counts):,} different numbers ({examples}, …), which are measurements and no "
-            "classes. Say which range is which class, such as "
+            f"The labels are {len(counts):,} different numbers ({examples}, …), which are measurements and "
+            "no classes. Say which range is which class, such as "
             "data.table.classes: {low: {below: 0.5}, high: {from: 0.5}}, or name another column: "
             "data.table.label"
         )

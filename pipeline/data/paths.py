@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final, Literal
 from urllib.parse import unquote
 
 from pipeline.errors import DataError
@@ -13,7 +14,7 @@ from pipeline.recipe.data import Data
 from pipeline.reporting.printable import listing, printable
 
 FILE_URL = "file://"
-FORMS = ("NFC", "NFD")
+FORMS: Final[tuple[Literal["NFC", "NFD"], ...]] = ("NFC", "NFD")
 
 
 class PathReader:

@@ -136,8 +136,9 @@ class Modality:
         columns: Names, in lower case, by which ``graft init`` finds a table's column of such samples.
         content: Returns how the audit judges samples, for a recipe of the class.
         propose: Says how sure the kind is that some data are its own; None where they are not.
-        takes: Says whether a file in a folder may be a sample, by its suffix (in lower case, with its dot) and a
-            function that gives its first 4,096 bytes; others are left out and counted. Any file may by default.
+        takes: Says whether a file in a folder may be a sample, by its suffix (in lower case, with its dot)
+            and a function that gives its first 4,096 bytes; others are left out and counted. Any file may by
+            default.
         calibration_samples: Number of samples that int8 is calibrated on at most; 512 by default.
         packages: Names of the distributions that decode the kind's inputs and build its networks. A run is
             redone when the version of one of them changes, and a bundle names the versions. None by default.

@@ -125,7 +125,7 @@ def _look_at_table(table: Source, place: Place, wishes: Wishes) -> Seen:
     forms = find_path_forms(values, table.folder)
     look = Look(
         place.root / table.name,
-        form=table.form,
+        form=table.form or Table(),
         rows=texts,
         columns=columns,
         binary=binary,

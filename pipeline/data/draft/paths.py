@@ -1,4 +1,4 @@
-"""Columns of paths: found by what their values lead to, also from other folders, machines and without suffix."""
+"""Columns of paths: found by what their values lead to, also from other folders and without a suffix."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from pipeline.data.draft.kind import choose_kind
 from pipeline.data.draft.look import Wishes
 from pipeline.data.draft.render import render
 from pipeline.data.draft.understood import settle_labels, understand_data, with_labels
-from pipeline.data.intake import HUB, read_labelled
+from pipeline.data.intake import read_labelled
+from pipeline.data.tables.datasets import HUB
 from pipeline.errors import DataError, GraftError
 from pipeline.files import atomic
 from pipeline.recipe.reading import parse_recipe

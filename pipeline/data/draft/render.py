@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from importlib import resources
+
 from jinja2 import Environment, StrictUndefined
 
 from pipeline.data.draft.look import Wishes

@@ -85,7 +85,8 @@ def _understand_table(
         table = table.model_copy(update={"strip": form.strip, "suffix": form.suffix})
     others = [name for name in look.columns if name.lower() in LABEL_COLUMNS and name not in (label, content)]
     told = [
-        f"read as: `{printable(content)}` is the {'path' if by_path else 'sample'}, `{printable(label)}` the label"
+        f"read as: `{printable(content)}` is the {'path' if by_path else 'sample'}, "
+        f"`{printable(label)}` the label"
     ]
     told += [f"could be: `{printable(name)}` as the label (--label)" for name in others]
     data = Data(

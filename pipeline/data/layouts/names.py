@@ -16,7 +16,7 @@ KNOWN: Final[Mapping[str, Split]] = {
     **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout"), "test"),
     **dict.fromkeys(("calib", "calibration"), "calibration"),
 }
-# Words that stand beside a split's name without changing it: `seg_train`, `test_set`, `train2017`, `images-val`.
+# Words that stand beside a split's name without changing it: `seg_train`, `test_set`, `images-val`.
 BESIDE: Final = frozenset(
     {"set", "sets", "data", "dataset", "split", "seg", "images", "image", "img", "imgs", "texts", "folder"}
 )

@@ -1,4 +1,4 @@
-"""Patterns over paths, such as ``{split}/{label}/**``, which say where a path names split, label and group."""
+"""Patterns over paths, such as ``{split}/{label}/**``: where a path names split, label and group."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Found:
 class Pattern:
     """A pattern over paths relative to a folder.
 
-    ``*`` stands for any characters of one folder's or file's name, ``**`` for any number of folders and what is
-    in them, and ``{split}``, ``{label}`` and ``{group}`` for the part of a name that says so.
+    ``*`` stands for any characters of one folder's or file's name, ``**`` for any number of folders and what
+    is in them, and ``{split}``, ``{label}`` and ``{group}`` for the part of a name that says so.
 
     Attributes:
         text: The pattern as it is written.

@@ -20,7 +20,7 @@ class Tables:
     """Tables that belong together.
 
     Attributes:
-        layout: The pattern that finds them, as the recipe's ``data.layout`` takes it, such as ``{split}.csv``.
+        layout: The pattern that finds them, as the recipe's ``data.layout`` takes it: ``{split}.csv``.
         names: Their paths relative to the folder, with ``/`` between names.
         said: What they are, in a few words.
     """

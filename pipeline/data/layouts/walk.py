@@ -23,8 +23,8 @@ class Tree:
 
     Attributes:
         root: The folder.
-        files: Paths of the files that may be samples, relative to the folder, with ``/`` between names, sorted.
-            Dead links are among them, so that the audit names them.
+        files: Paths of the files that may be samples, relative to the folder, with ``/`` between names,
+            sorted. Dead links are among them, so that the audit names them.
         others: Paths of the files that are no samples, likewise.
         empty: Paths of folders without any file at any depth, likewise.
         loops: Paths of links to a folder around them, which are not followed, likewise.

@@ -45,7 +45,22 @@ def is_saved_dataset(folder: Path) -> bool:
     return any(all((folder / name).is_file() for name in group) for group in names)
 
 
-def open_dataset(source: str | Path) -> tuple[tuple[str | None, Rows], ...]:
+@dataclass(frozen=True)
+class Part:
+    """A split of a data set.
+
+    Attributes:
+        name: Name of the split; None where the data set has no splits.
+        rows: The rows.
+        dataset: The library's own object, whose pictures are not decoded.
+    """
+
+    name: str | None
+    rows: Rows
+    dataset: Any
+
+
+def open_dataset(source: str | Path) -> tuple[Part, ...]:
     """Open a data set of Hugging Face.
 
     Args:
@@ -53,7 +68,7 @@ def open_dataset(source: str | Path) -> tuple[tuple[str | None, Rows], ...]:
             data set of the hub, which is downloaded unless it is in the cache. No code of the data set runs.
 
     Returns:
-        The rows of each split with the name of the split, which is None where the data set has no splits.
+        The splits.
 
     Raises:
         GraftError: The package ``datasets`` is not installed.
@@ -63,7 +78,7 @@ def open_dataset(source: str | Path) -> tuple[tuple[str | None, Rows], ...]:
     is_hub = isinstance(source, str) and source.startswith(HUB)
     loaded = _load_from_hub(str(source)) if is_hub else _load_saved(Path(source))
     splits = loaded.items() if isinstance(loaded, dict) else [(None, loaded)]
-    return tuple((name, _open_split(split, str(source), name)) for name, split in splits)
+    return tuple(Part(name, _open_split(split, str(source), name), split) for name, split in splits)
 
 
 def _open_split(dataset: Any, source: str, name: str | None) -> Rows:  # noqa: ANN401

@@ -45,10 +45,12 @@ def has_header(path: Path, table: Table) -> bool:
         DataError: The table cannot be read.
     """
     values, rows = _look(path, table)
-    if any(not value.strip() for value in values) or len(set(values)) < len(values):
+    if len(set(values)) < len(values):
         return False
     if any(value.strip().lower() in USUAL for value in values):
         return True
+    if any(not value.strip() for value in values):
+        return False
     if not all(NAME.fullmatch(value.strip()) and not _is_path(value) for value in values):
         return False
     return not any(value in {row[index] for row in rows} for index, value in enumerate(values))

@@ -93,7 +93,7 @@ def listed(items: Sequence[str], count: int) -> str:
 
 
 def check_names(source: Path | str, names: Sequence[str], remedy: str) -> tuple[str, ...]:
-    """Return the names of a table's columns, without the spaces around them.
+    """Return the names of a table's columns, without the spaces around them; one without a name is numbered.
 
     Args:
         source: Name of the table, for the error.
@@ -101,13 +101,12 @@ def check_names(source: Path | str, names: Sequence[str], remedy: str) -> tuple[
         remedy: Sentence for the error that says what the user can do.
 
     Raises:
-        DataError: Two columns have one name, or a column has none.
+        DataError: Two columns have one name.
     """
-    stripped = tuple(name.strip() for name in names)
-    twice = sorted({name for name in stripped if stripped.count(name) > 1 and name})
-    empty = [str(number) for number, name in enumerate(stripped, 1) if not name]
+    # A column without a name is an index that a tool has written, and no reason to refuse the others.
+    stripped = tuple(name.strip() or f"unnamed {number}" for number, name in enumerate(names, 1))
+    twice = sorted({name for name in stripped if stripped.count(name) > 1})
     faults = [f"more than one column has the name {shown(name)}" for name in twice]
-    faults += [f"column {', '.join(empty)} has no name"] if empty else []
     if faults:
         raise DataError(f"{source}: {'; '.join(faults)}. {remedy}")
     return stripped

@@ -45,8 +45,8 @@ def propose(look: Look) -> Proposal | None:
             return Proposal(FOUND_FILES, look.table(path=column))
     if look.binary:
         return Proposal(FOUND_FILES, look.table(path=look.pick(COLUMNS) or look.binary[0]))
-    column = look.pick(COLUMNS)
-    return None if column is None else Proposal(NAMED_COLUMN, look.table(path=column))
+    named = look.pick(COLUMNS)
+    return None if named is None else Proposal(NAMED_COLUMN, look.table(path=named))
 
 
 IMAGE: Final = Modality(
