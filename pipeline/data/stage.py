@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from pipeline.data.audit import Findings, audit
 from pipeline.data.intake import read_labelled
-from pipeline.data.split import assign_splits
+from pipeline.data.splits.divide import divide
+from pipeline.data.splits.member import Member
 from pipeline.files.audit import Audit, write_audit
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import SPLITS, Sample, write_samples
@@ -35,12 +36,14 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
     examples = intake.examples
     findings = audit(examples, recipe.data, modality.content(recipe))
     kept = [(item.example, item.sha256) for item in findings.kept]
-    splits = assign_splits(
-        [example.label for example, _ in kept],
-        [example.strata for example, _ in kept],
-        recipe.data.splits,
-        recipe.seed,
-    )
+    members = [
+        Member(sha256, example.label, example.strata, example.group, example.time, example.split)
+        for example, sha256 in kept
+    ]
+    division = divide(members, recipe.data, recipe.seed)
+    splits = division.splits
+    for remark in division.remarks:
+        log.info("data: %s", remark)
     samples = [
         Sample(example.source, example.label, split, sha256, example.text)
         for (example, sha256), split in zip(kept, splits, strict=True)
