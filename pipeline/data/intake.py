@@ -9,7 +9,7 @@ from typing import TextIO
 from pipeline.data.labelled import Labelled
 from pipeline.errors import DataError
 from pipeline.files.samples import LONGEST_FIELD
-from pipeline.files.sources import locate
+from pipeline.files.sources import locate, name_below, root_of
 from pipeline.recipe.data import Data, Table
 
 
@@ -41,7 +41,7 @@ def _read_folder(root: Path, data: Data) -> list[Labelled]:
             "Remove it, or name a table as data.source."
         )
     return [
-        Labelled(str(path.absolute()), label.name, path.absolute())
+        Labelled(name_below(path, root), label.name, path.absolute())
         for label in sorted(root.iterdir())
         if label.is_dir() and not label.name.startswith(".")
         for path in label.rglob("*")
@@ -108,12 +108,11 @@ def _read_table(path: Path, data: Data, *, cells: bool) -> list[Labelled]:
     missing = [f"{key}: `{name}`" for key, name in required.items() if name not in columns]
     if missing:
         raise DataError(f"{path}: has no column for {'; '.join(missing)}. Its columns: {', '.join(columns)}.")
+    root = (root_of(str(path), data.root) or path.parent).absolute()
     return [
         Labelled(
-            source=f"{path.absolute()}:{number}"
-            if cells
-            else str((path.parent / row[data.table.path]).absolute()),
-            path=None if cells else (path.parent / row[data.table.path]).absolute(),
+            source=f"{path.name}:{number}" if cells else name_below(root / row[data.table.path], root),
+            path=None if cells else root / row[data.table.path],
             label=_label(row[data.table.label].strip(), data.table, path),
             strata=tuple(row[name] for name in data.stratify_by),
             text=row[data.table.text] if cells else None,

@@ -11,6 +11,7 @@ from pipeline.data.intake import read_labelled
 from pipeline.data.split import assign_splits
 from pipeline.files.audit import Audit, write_audit
 from pipeline.files.layout import RunFolder
+from pipeline.files.places import store_contents
 from pipeline.files.samples import SPLITS, Sample, write_samples
 from pipeline.modalities.registry import find_modality
 from pipeline.recipe.sections import Recipe
@@ -42,6 +43,7 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
         Sample(example.source, example.label, split, sha256, example.text)
         for (example, sha256), split in zip(kept, splits, strict=True)
     ]
+    store_contents(run, ((sha256, example.load) for example, sha256 in kept if example.load is not None))
     write_samples(run, samples)
     write_audit(run.audit, summarise(findings, samples))
     sizes, labels = Counter(splits), {sample.label for sample in samples}
