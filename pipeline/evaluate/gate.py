@@ -49,8 +49,8 @@ def require_better_than_guessing(score: Score, report: Path, *, ship_anyway: boo
         return
     raise GateFailedError(
         f"evaluate: the model is not better than guessing: {figures}. Nothing is packaged. {report} shows"
-        " where it errs. Check the labels and how the data's layout was read (graft data says it), add samples,"
-        " try another backbone, or ship it knowingly: evaluate.ship_guessing: true"
+        " where it errs. Check the labels and how the data's layout was read (graft data says it), add"
+        " samples, try another backbone, or ship it knowingly: evaluate.ship_guessing: true"
     )
 
 

@@ -48,7 +48,8 @@ def test_require_better_than_guessing_stops_when_one_label_is_always_named(
 ) -> None:
     guesser = score([0] * len(targets), targets)
     said = (
-        rf"not better than guessing: balanced accuracy 0\.500 \(chance 0\.500\), p = 1, {len(targets)} samples"
+        r"not better than guessing: balanced accuracy 0\.500 \(chance 0\.500\), "
+        rf"p = 1, {len(targets)} samples"
         r".*report\.html.*labels.*backbone.*evaluate\.ship_guessing: true"
     )
     with pytest.raises(GateFailedError, match=said):
