@@ -22,7 +22,7 @@ def _inputs(recipe: Recipe, _: RunFolder) -> Inputs:
     from pipeline.data.intake import read_labelled
 
     states, modality = hashlib.sha256(), find_modality(recipe.modality)
-    for example in read_labelled(recipe.data, cells=modality.samples_are_cells):
+    for example in read_labelled(recipe.data, modality).examples:
         content = _file_state(example.path) if example.path is not None else (example.text,)
         line = json.dumps([example.source, example.label, example.strata, *content])
         states.update(line.encode(errors="surrogatepass"))

@@ -29,7 +29,10 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
         DataError: The data cannot be read, hold what the recipe refuses, or cannot be split.
     """
     modality = find_modality(recipe.modality)
-    examples = read_labelled(recipe.data, cells=modality.samples_are_cells)
+    intake = read_labelled(recipe.data, modality)
+    for remark in intake.remarks:
+        log.info("data: %s", remark)
+    examples = intake.examples
     findings = audit(examples, recipe.data, modality.content(recipe))
     kept = [(item.example, item.sha256) for item in findings.kept]
     splits = assign_splits(

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from pipeline.modalities.content import Content
 from pipeline.modalities.image.recipe import ImageRecipe
-from pipeline.modalities.modality import Look, Modality, Proposal
+from pipeline.modalities.modality import Look, Modality, Proposal, share_of
 
 COLUMNS: Final = ("path", "file", "filename", "file_name", "image", "image_path", "filepath")
-# A folder or a table of files is taken for pictures unless another kind is surer.
-ANY_FILES: Final = 0.25
-NAMED_COLUMN: Final = 0.5
+FOUND_FILES: Final = 0.5
+NAMED_COLUMN: Final = 0.3  # a column of names that lead nowhere is less sure than one of texts
+SUFFIXES: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
+)
+MAGIC: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+
+
+def takes(suffix: str, head: Callable[[], bytes]) -> bool:
+    """Say whether a file is a picture: by its suffix, or else by its first bytes."""
+    if suffix in SUFFIXES:
+        return True
+    first = head()
+    is_webp = first[:4] == b"RIFF" and first[8:12] == b"WEBP"
+    is_bmp = first[:2] == b"BM" and first[6:10] == bytes(4)
+    return first.startswith(MAGIC) or is_webp or is_bmp
 
 
 def judge_content(_: ImageRecipe) -> Content:
@@ -22,11 +36,17 @@ def judge_content(_: ImageRecipe) -> Content:
 
 
 def propose(look: Look) -> Proposal | None:
-    """Claim any folder, and tables with a column that names files."""
+    """Claim folders of pictures, and tables that name or hold them."""
     if not look.is_table:
-        return Proposal(ANY_FILES)
-    column = look.pick(COLUMNS)
-    return None if column is None else Proposal(NAMED_COLUMN, look.table(path=column))
+        share = look.share(takes)
+        return Proposal(0.4 + 0.1 * share) if share else None
+    for column, files in look.paths.items():
+        if share_of(files, takes) > 0.5:
+            return Proposal(FOUND_FILES, look.table(path=column))
+    if look.binary:
+        return Proposal(FOUND_FILES, look.table(path=look.pick(COLUMNS) or look.binary[0]))
+    named = look.pick(COLUMNS)
+    return None if named is None else Proposal(NAMED_COLUMN, look.table(path=named))
 
 
 IMAGE: Final = Modality(
@@ -37,5 +57,6 @@ IMAGE: Final = Modality(
     columns=COLUMNS,
     content=judge_content,
     propose=propose,
+    takes=takes,
     packages=("timm", "torchvision", "pillow"),
 )
