@@ -20,6 +20,8 @@ from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.tasks.task import Task
 
 MISTAKES_SHOWN = 24
+# Named here, since a stage's code is its modules and the files that these name.
+SHARED = {"style": "styled.html.jinja", "parts": "parts.html.jinja"}
 FIGURES = (
     ("accuracy", "Accuracy"),
     ("macro_f1", "Macro F1"),
@@ -120,6 +122,7 @@ def render_report(
         title=title,
         labels=labels,
         metrics=metrics,
+        shared=SHARED,
         figures=FIGURES,
         history=history,
         audit=records.audit,
@@ -151,6 +154,7 @@ def render_score(
         place=place,
         answered_by=answered_by,
         score=score,
+        shared=SHARED,
         figures=FIGURES,
         remarks=remarks,
         **_plots(score, scored, labels),
