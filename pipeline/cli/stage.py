@@ -1,4 +1,4 @@
-"""The commands ``graft data``, ``finetune``, ``evaluate`` and ``package``, each of which is one stage."""
+"""The commands ``graft data``, ``finetune`` and ``package``, each of which is one stage."""
 
 from __future__ import annotations
 
@@ -47,5 +47,4 @@ data = _command(
     "train, validation, test, and calibration where the recipe asks for it.",
 )
 finetune = _command("finetune", "Train a head on the frozen backbone, then everything from there.")
-evaluate = _command("evaluate", "Measure the checkpoint on the test split, and write metrics and a report.")
 package = _command("package", "Put the proven bundle into BentoML's model store and build the Bento.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.files.layout import RunFolder
 from pipeline.files.sources import HUB, SOURCE_KEY, SourceMissingError, locate
 from pipeline.machine.versions import versions_of
+from pipeline.modalities.modality import Modality
 from pipeline.modalities.registry import find_modality
 from pipeline.recipe.data import Data
 from pipeline.recipe.reading import section_json, without_places
@@ -27,12 +28,12 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "section": section_json(without_places(recipe).data),
         "input": modality.content(recipe).settings,
         "seed": recipe.seed,
-        "examples": _hash_examples(recipe.data, run, cells=modality.samples_are_cells),
+        "examples": _hash_examples(recipe.data, run, modality),
         "versions": versions_of("scikit-learn", *modality.packages),
     }
 
 
-def _hash_examples(data: Data, run: RunFolder, *, cells: bool) -> str | Absent:
+def _hash_examples(data: Data, run: RunFolder, modality: Modality) -> str | Absent:
     """Return a hash over the names, labels and contents of all examples, wherever they lie.
 
     Contents of files come from the run's record of them, as long as the files are as they were.
@@ -41,7 +42,7 @@ def _hash_examples(data: Data, run: RunFolder, *, cells: bool) -> str | Absent:
     from pipeline.data.states import hash_unchanged
 
     try:
-        examples = read_labelled(data, cells=cells)
+        examples = read_labelled(data, modality).examples
     except SourceMissingError as error:
         return Absent(error.what, error.remedy)
     tables = _folder_of_tables(data)

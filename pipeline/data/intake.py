@@ -1,144 +1,187 @@
-"""Labelled examples, read from what the user has: a folder a class, or a table."""
+"""Labelled examples, read from what the user has: a folder, a table, or a data set of Hugging Face."""
 
 from __future__ import annotations
 
-import csv
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TextIO
 
-from pipeline.data.labelled import Labelled
+from pipeline.data.cells import Source, read_cells
+from pipeline.data.folders import read_files
+from pipeline.data.labelled import Intake, Labelled
+from pipeline.data.layouts.names import split_named
+from pipeline.data.layouts.pattern import read_pattern
+from pipeline.data.layouts.recognise import recognise
+from pipeline.data.layouts.tables import Tables, find_metadata, find_tables, is_table
+from pipeline.data.layouts.walk import Tree, walk
+from pipeline.data.tables.datasets import is_saved_dataset, open_dataset
+from pipeline.data.tables.embedded import DatasetCell, ParquetCell
+from pipeline.data.tables.opening import open_rows, understand
 from pipeline.errors import DataError
-from pipeline.files.samples import LONGEST_FIELD
-from pipeline.files.sources import locate, name_below, root_of
-from pipeline.recipe.data import Data, Table
+from pipeline.files.sources import HUB, SOURCE_KEY, locate, root_of
+from pipeline.modalities.modality import Modality
+from pipeline.recipe.data import Data
+from pipeline.reporting.printable import printable
+
+UTF_8 = frozenset({"utf-8", "utf8", "utf-8-sig"})
 
 
-def read_labelled(data: Data, *, cells: bool) -> list[Labelled]:
-    """Read every labelled example of the recipe's source: files ordered by path, cells as in their table.
+@dataclass(frozen=True)
+class Place:
+    """What a recipe's source is: the files below a folder, or tables.
+
+    Attributes:
+        root: Folder that the sources of the samples count from.
+        tree: What stands below the folder; None where the source is no folder of files.
+        tables: The tables that hold the samples or name them; None where the files themselves are samples.
+        remarks: What there is to tell of the choice of the tables.
+    """
+
+    root: Path
+    tree: Tree | None = None
+    tables: tuple[Source, ...] | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def read_labelled(data: Data, modality: Modality, *, judge: bool = True) -> Intake:
+    """Read every labelled example of a recipe's source.
 
     Args:
         data: The recipe's section ``data``.
-        cells: Whether a table holds the samples themselves, such as texts, rather than paths of files.
+        modality: The kind of input.
+        judge: Whether labels that are missing or look like one another are refused, the default.
+
+    Returns:
+        The examples: files ordered by path, cells as in their tables.
 
     Raises:
-        DataError: There is no such source, it has no column of labels, or it holds no examples.
+        DataError: There is no such source, it holds no labelled examples, or they cannot be read as the
+            recipe says; the message names the remedy.
     """
-    source = locate(data.source, "data.source")
-    examples = _read_folder(source, data) if source.is_dir() else _read_table(source, data, cells=cells)
-    if not examples:
+    place = open_place(data, modality)
+    if place.tables is not None:
+        intake = _read_tables(place, data, modality, judge=judge)
+    else:
+        assert place.tree is not None, "a place without tables is a folder"
+        intake = read_files(place.tree, data, judge=judge)
+    if not intake.examples:
         raise DataError(
-            f"{source}: holds no labelled examples. "
+            f"{data.source}: holds no labelled examples. "
             "A folder needs one subfolder a class, a table one line an example."
         )
-    return examples if cells and not source.is_dir() else sorted(examples, key=lambda e: e.source)
+    if modality.samples_are_cells and data.encoding.lower() not in UTF_8:
+        return replace(intake, examples=[_decoded(example, data.encoding) for example in intake.examples])
+    return intake
 
 
-def _read_folder(root: Path, data: Data) -> list[Labelled]:
-    """Read a folder with one subfolder a class; whatever is hidden is left out."""
-    if data.stratify_by:
-        raise DataError(
-            f"data.stratify_by: {root} is a folder and has no columns. "
-            "Remove it, or name a table as data.source."
-        )
-    return [
-        Labelled(name_below(path, root), label.name, path.absolute())
-        for label in sorted(root.iterdir())
-        if label.is_dir() and not label.name.startswith(".")
-        for path in label.rglob("*")
-        if path.is_file() and not path.name.startswith(".")
-    ]
+def open_place(data: Data, modality: Modality, *, propose: bool = False) -> Place:
+    """Find out what a recipe's source is, and open its tables.
+
+    Args:
+        data: The recipe's section ``data``.
+        modality: The kind of input.
+        propose: Whether to guess where a table alone does not tell how to read it.
+
+    Raises:
+        DataError: There is no such source, or a table cannot be read.
+    """
+    if data.source.startswith(HUB):
+        return Place(Path(), tables=_parts_of(data.source, Path(), data))
+    source = locate(data.source, SOURCE_KEY).absolute()
+    root = (root_of(str(source), data.root) or source.parent).absolute()
+    if not source.is_dir():
+        return Place(root, tables=(open_source(source, source.name, data, propose=propose),))
+    if is_saved_dataset(source):
+        return Place(root, tables=_parts_of(source, root, data))
+    tree = walk(source, modality.takes)
+    tables = tables_in(tree, data)
+    if tables is None:
+        return Place(root, tree)
+    told = () if data.layout != "auto" else (f"{root}: {tables.said} (data.layout: {tables.layout!r})",)
+    opened = (open_source(root / name, name, data, tables.layout, propose=propose) for name in tables.names)
+    return Place(root, tree, tuple(opened), told)
 
 
-def read_rows(path: Path, table: Table) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Read a table.
+def tables_in(tree: Tree, data: Data) -> Tables | None:
+    """Return the tables in a folder that hold the samples; None where the files themselves are samples.
+
+    Args:
+        tree: What stands below the folder.
+        data: The recipe's section ``data``.
+
+    Raises:
+        DataError: The recipe's layout is that of tables, and there are none.
+    """
+    files = sorted(path for path in (*tree.others, *tree.files) if is_table(path))
+    if data.layout == "auto":
+        return find_metadata(files) or (None if recognise(tree.files) else find_tables(files))
+    if not is_table(data.layout):
+        return None
+    pattern = read_pattern(data.layout, "data.layout")
+    names = tuple(path for path in files if pattern.match(path))
+    if not names:
+        raise DataError(f"data.layout: no table in {tree.root} fits {data.layout!r}. Correct the pattern.")
+    return Tables(data.layout, names, "as the recipe says")
+
+
+def _read_tables(place: Place, data: Data, modality: Modality, *, judge: bool) -> Intake:
+    """Read the samples of tables. One without labels, as competitions publish for the test, is left out."""
+    tables = place.tables or ()
+    labelled = [source for source in tables if data.table.label in source.rows.columns] or tables
+    blank = [source.name for source in tables if source not in labelled]
+    are_texts = _are_texts(tables[0], data, modality)
+    intake = read_cells(labelled, data, place.root, are_texts=are_texts, judge=judge)
+    told = [f"{name}: has no column `{data.table.label}`, and is left out" for name in blank]
+    return replace(intake, remarks=(*place.remarks, *told, *intake.remarks))
+
+
+def open_source(path: Path, name: str, data: Data, layout: str = "*", *, propose: bool = False) -> Source:
+    """Open a table.
 
     Args:
         path: Path of the table.
-        table: The recipe's section that says how to read it.
-
-    Returns:
-        The names of the columns; and for each row its line, from 1, and its values by the names of their
-        columns.
-
-    Raises:
-        DataError: The table cannot be read, or a row has another number of values than there are columns.
+        name: Its path relative to the data's root.
+        data: The recipe's section ``data``.
+        layout: The pattern that found it, which may say its split.
+        propose: Whether to guess where the file alone does not tell how to read it.
     """
-    encoding = "utf-8-sig" if table.encoding in {"auto", "utf-8"} else table.encoding
-    separator = "," if table.separator == "auto" else table.separator
-    try:
-        with path.open(encoding=encoding, newline="") as file:
-            numbered = _split(file, separator)
-    except (OSError, UnicodeDecodeError, LookupError, csv.Error, TypeError) as error:
-        raise DataError(
-            f"{path}: cannot be read as a table ({error}). "
-            f"It must be text in data.table.encoding ({table.encoding}) "
-            "with data.table.separator between values."
-        ) from error
-    if not numbered:
-        raise DataError(f"{path}: the table is empty.")
-    columns = list(table.columns) if table.columns else numbered.pop(0)[1]
-    for number, line in numbered:
-        if len(line) != len(columns):
+    found = read_pattern(layout, "data.layout").match(name)
+    split = None
+    if found is not None and found.split is not None and data.splits.given == "keep":
+        split = split_named(found.split, data.splits.names)
+        if split is None:
             raise DataError(
-                f"{path}, line {number}: {len(line)} values, "
-                f"but {len(columns)} columns ({', '.join(columns)})."
+                f"{printable(name)}: `{printable(found.split)}` is no known name of a split. "
+                f"Say which it is: data.splits.names: {{{printable(found.split)}: test}}"
             )
-    return columns, [(number, dict(zip(columns, line, strict=True))) for number, line in numbered]
+    form = understand(path, data.table, propose=propose)
+    folder = Path(data.root) if data.root else path.parent
+    return Source(name, open_rows(path, form), folder, partial(ParquetCell, path), form, split)
 
 
-def _split(file: TextIO, separator: str) -> list[tuple[int, list[str]]]:
-    """Return the values of each row that is not empty, with the line at which it begins, from 1."""
-    if separator == "whitespace":
-        return [(number, line.split()) for number, line in enumerate(file, 1) if line.strip()]
-    csv.field_size_limit(LONGEST_FIELD)  # its own default, 131,072 characters, is shorter than texts may be
-    reader, rows, begins = csv.reader(file, delimiter=separator), [], 1
-    for values in reader:
-        if values:
-            rows.append((begins, values))
-        begins = reader.line_num + 1
-    return rows
+def _are_texts(source: Source, data: Data, modality: Modality) -> bool:
+    """Return whether a table holds the samples themselves, and no paths of files."""
+    columns = source.rows.columns
+    return modality.samples_are_cells and (data.table.text in columns or data.table.path not in columns)
 
 
-def _read_table(path: Path, data: Data, *, cells: bool) -> list[Labelled]:
-    """Read a table of samples, or of the paths of files, which count from the table's folder."""
-    columns, rows = read_rows(path, data.table)
-    content = {"data.table.text": data.table.text} if cells else {"data.table.path": data.table.path}
-    required = content | {"data.table.label": data.table.label}
-    required |= {f"data.stratify_by[{index}]": name for index, name in enumerate(data.stratify_by)}
-    missing = [f"{key}: `{name}`" for key, name in required.items() if name not in columns]
-    if missing:
-        raise DataError(f"{path}: has no column for {'; '.join(missing)}. Its columns: {', '.join(columns)}.")
-    root = (root_of(str(path), data.root) or path.parent).absolute()
-    return [
-        Labelled(
-            source=f"{path.name}:{number}" if cells else name_below(root / row[data.table.path], root),
-            path=None if cells else root / row[data.table.path],
-            label=_label(row[data.table.label].strip(), data.table, path),
-            strata=tuple(row[name] for name in data.stratify_by),
-            text=row[data.table.text] if cells else None,
-        )
-        for number, row in rows
-    ]
+def _parts_of(source: str | Path, root: Path, data: Data) -> tuple[Source, ...]:
+    """Open the parts of a data set of Hugging Face, saved in a folder or from the hub."""
+    sources = []
+    for part in open_dataset(source):
+        split = split_named(part.name or "", data.splits.names) if data.splits.given == "keep" else None
+        load = partial(DatasetCell, part.dataset)
+        sources.append(Source(part.name or "data", part.rows, root, load, split=split))
+    return tuple(source for source in sources if source.split) or tuple(sources)
 
 
-def _label(value: str, table: Table, path: Path) -> str:
-    """Return the label that a value of the label column stands for: itself, or the class of its range."""
-    if table.classes is None:
-        if not value:
-            raise DataError(
-                f"{path}: a row has no value in the label column `{table.label}`. Fill it, or remove the row."
-            )
-        return value
+def _decoded(example: Labelled, encoding: str) -> Labelled:
+    """Return the example of a file with its text, where the file is of that encoding."""
+    if example.path is None or example.text is not None:
+        return example
     try:
-        number = float(value)
-    except ValueError as error:
-        raise DataError(
-            f"{path}: data.table.classes needs numbers in `{table.label}`, but one is {value!r}."
-        ) from error
-    names = [name for name, interval in table.classes.items() if interval.holds(number)]
-    if len(names) != 1:
-        classes = f"more than one class ({', '.join(names)})" if names else "no class"
-        raise DataError(
-            f"{path}: {table.label} = {value} falls into {classes} of data.table.classes. Mend the ranges."
-        )
-    return names[0]
+        return replace(example, text=example.path.read_bytes().decode(encoding))
+    except LookupError as error:
+        raise DataError(f"data.encoding: Python knows no `{encoding}`. Such as: cp1252, latin-1.") from error
+    except (OSError, UnicodeDecodeError):
+        return example  # the audit says what is wrong with it

@@ -49,3 +49,16 @@ class Labelled:
         if self.path is None:
             raise FileNotFoundError(2, "names no file", self.source)
         return self.path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The labelled examples of a recipe's source.
+
+    Attributes:
+        examples: The examples, each with a source of its own.
+        remarks: What people must be told: how the data were read, and what was left out.
+    """
+
+    examples: list[Labelled]
+    remarks: tuple[str, ...] = ()

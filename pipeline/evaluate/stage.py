@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts.checkpoint import Validation, load_checkpoint, read_validation
 from pipeline.artifacts.history import read_history
-from pipeline.evaluate.gate import require_lead, require_metrics
+from pipeline.evaluate.gate import require_better_than_guessing, require_lead, require_metrics
 from pipeline.evaluate.report import Records, Scored, render_report
 from pipeline.files import atomic
 from pipeline.files.audit import read_audit
@@ -55,8 +55,9 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
         run: The run's folder, which holds the checkpoint.
 
     Raises:
-        GateFailedError: A metric misses the recipe's ``evaluate.require``, or a simple baseline does better;
-            the metrics and the report are written all the same.
+        GateFailedError: The model is not better than guessing, a metric misses the recipe's
+            ``evaluate.require``, or a simple baseline does better; the metrics and the report are written
+            all the same.
     """
     tune_allocator()
     torch.set_num_threads(cpu_limit())
@@ -85,6 +86,9 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
         metrics.auroc,
         metrics.ece,
     )
+    if absent := metrics.absent():
+        log.warning("evaluate: the test split has no sample of %s; no mean says anything of them", absent)
+    require_better_than_guessing(metrics, run.report, ship_anyway=recipe.evaluate.ship_guessing)
     require_metrics(metrics, recipe.evaluate.require, run.report)
     require_lead(metrics.baseline, run.report, ship_anyway=recipe.evaluate.ship_below_baseline)
 

@@ -1,4 +1,4 @@
-"""The metrics of a classifier, scikit-learn's, with bootstrap intervals."""
+"""The metrics of a classifier, with intervals that know the number of samples, and the lead over another."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.measures.calibration import expected_calibration_error
+from pipeline.measures.figures import Counts, Probabilities, Targets, compute_figures, confusion
+from pipeline.measures.guessing import judge_guessing
+from pipeline.measures.intervals import estimate_intervals, proportion_interval
 from pipeline.measures.records import (
     BaselineMetrics,
     ClassMetrics,
     ConfusionMatrix,
-    Figures,
     Interval,
-    Intervals,
     Metrics,
+    Score,
 )
 from pipeline.tasks.classification import CLASSIFICATION
 
 # With more classes a paired bootstrap of the AUROC, which sorts each class of each draw, takes minutes.
 RANKED_CLASSES = 20
-Probabilities = NDArray[np.float64]
-Targets = NDArray[np.int64]
 
 
 class Difference(TypedDict):
@@ -49,41 +49,58 @@ def measure(
         targets: Class indices, of shape (samples,).
         labels: Class names, in the order of the logits.
         temperature: What the logits are divided by; it was fitted on another split.
-        resamples: Number of times that the samples are drawn again, with replacement, for the 95 % intervals.
-        seed: Seed of the draws.
+        resamples: Number of draws behind the 95 % interval of the calibration error.
+        seed: Seed of the draws, and of the test against guessing.
     """
-    probabilities = CLASSIFICATION.probabilities(logits, temperature)
-    predicted = CLASSIFICATION.answers(probabilities)
+    score = measure_answers(
+        CLASSIFICATION.probabilities(logits, temperature), targets, labels, resamples=resamples, seed=seed
+    )
     return Metrics(
-        samples=len(targets),
-        **summarise(probabilities, targets),
+        **dict(score),
         ece_uncalibrated=expected_calibration_error(CLASSIFICATION.probabilities(logits), targets),
         temperature=temperature,
-        per_class=_by_class(predicted, targets, labels),
-        confusion_matrix=_confusion(predicted, targets, labels),
-        intervals_95=bootstrap(probabilities, targets, resamples, seed),
     )
 
 
-def _by_class(predicted: Targets, targets: Targets, labels: Sequence[str]) -> dict[str, ClassMetrics]:
-    """Return the figures of each class, by its label."""
-    from sklearn.metrics import precision_recall_fscore_support
+def measure_answers(
+    probabilities: Probabilities, targets: Targets, labels: Sequence[str], *, resamples: int, seed: int
+) -> Score:
+    """Measure everything that calibrated probabilities alone can tell.
 
-    rows = precision_recall_fscore_support(targets, predicted, labels=np.arange(len(labels)), zero_division=0)
+    Args:
+        probabilities: Calibrated probabilities, float64 of shape (samples, classes); at least one sample.
+        targets: Class indices, of shape (samples,).
+        labels: Class names, in the order of the probabilities.
+        resamples: Number of draws behind the 95 % interval of the calibration error.
+        seed: Seed of the draws, and of the test against guessing.
+    """
+    predicted = CLASSIFICATION.answers(probabilities)
+    counts = confusion(predicted, targets, len(labels))
+    figures = summarise(probabilities, targets)
+    return Score(
+        samples=len(targets),
+        **figures,
+        per_class=_by_class(counts, labels),
+        confusion_matrix=ConfusionMatrix(labels=tuple(labels), counts=tuple(map(tuple, counts.tolist()))),
+        intervals_95=estimate_intervals(probabilities, targets, figures, resamples, seed),
+        guessing=judge_guessing(predicted, targets, len(labels), seed),
+    )
+
+
+def _by_class(counts: Counts, labels: Sequence[str]) -> dict[str, ClassMetrics]:
+    """Return the figures of each class, by its label."""
+    true, given, right = (each.tolist() for each in (counts.sum(axis=1), counts.sum(axis=0), np.diag(counts)))
     return {
         label: ClassMetrics(
-            precision=float(precision), recall=float(recall), f1=float(f1), support=int(support)
+            precision=right[c] / max(given[c], 1),
+            precision_95=proportion_interval(right[c], given[c]),
+            recall=right[c] / max(true[c], 1),
+            recall_95=proportion_interval(right[c], true[c]),
+            f1=2 * right[c] / max(true[c] + given[c], 1),
+            support=true[c],
         )
-        for label, precision, recall, f1, support in zip(labels, *rows, strict=True)
+        for c, label in enumerate(labels)
     }
-
-
-def _confusion(predicted: Targets, targets: Targets, labels: Sequence[str]) -> ConfusionMatrix:
-    """Count how often each class was taken for each."""
-    from sklearn.metrics import confusion_matrix
-
-    counts = confusion_matrix(targets, predicted, labels=np.arange(len(labels)))
-    return ConfusionMatrix(labels=tuple(labels), counts=tuple(map(tuple, counts.tolist())))
 
 
 def summarise(probabilities: Probabilities, targets: Targets) -> dict[str, float]:
@@ -93,34 +110,7 @@ def summarise(probabilities: Probabilities, targets: Targets) -> dict[str, float
         probabilities: Calibrated probabilities, float64 of shape (samples, classes).
         targets: Class indices, of shape (samples,).
     """
-    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
-
-    predicted = CLASSIFICATION.answers(probabilities)
-    classes = np.arange(probabilities.shape[1])
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        targets, predicted, labels=classes, average="macro", zero_division=0
-    )
-    return {
-        "accuracy": float(accuracy_score(targets, predicted)),
-        "macro_precision": float(precision),
-        "macro_recall": float(recall),
-        "macro_f1": float(f1),
-        "auroc": auroc(probabilities, targets),
-        "ece": expected_calibration_error(probabilities, targets),
-    }
-
-
-def auroc(probabilities: Probabilities, targets: Targets) -> float:
-    """Return the area under the ROC curve, in [0, 1].
-
-    Of two classes it is that of the second against the first, of more the mean of each against the rest.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    if probabilities.shape[1] == 2:
-        return float(roc_auc_score(targets, probabilities[:, 1]))
-    classes = np.arange(probabilities.shape[1])
-    return float(np.mean([roc_auc_score(targets == c, probabilities[:, c]) for c in classes]))
+    return compute_figures(probabilities, targets)
 
 
 def compare_with_baseline(
@@ -177,7 +167,7 @@ def _differences(ours: Probabilities, theirs: Probabilities, targets: Targets) -
     """Return how much each figure differs between two models on the same samples: ours less theirs."""
     ranked = ours.shape[1] <= RANKED_CLASSES
     our_figures, their_figures = (
-        _summarise_fast(rows, targets, with_auroc=ranked) for rows in (ours, theirs)
+        compute_figures(rows, targets, with_auroc=ranked) for rows in (ours, theirs)
     )
     return {name: value - their_figures[name] for name, value in our_figures.items()}
 
@@ -197,60 +187,3 @@ def _interval(values: Sequence[float]) -> Interval:
     """Return the bounds between which the middle 95 % of the values lie."""
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)
-
-
-def bootstrap(probabilities: Probabilities, targets: Targets, resamples: int, seed: int) -> Intervals:
-    """Return the 95 % percentile interval of each figure, from samples drawn again within each class.
-
-    Args:
-        probabilities: Calibrated probabilities, float64 of shape (samples, classes).
-        targets: Class indices, of shape (samples,).
-        resamples: Number of draws.
-        seed: Seed of the draws.
-    """
-    drawn = [
-        _summarise_fast(probabilities[indices], targets[indices])
-        for indices in _draws(targets, resamples, seed)
-    ]
-    return Intervals(**{name: _interval([row[name] for row in drawn]) for name in Figures.model_fields})
-
-
-def _summarise_fast(
-    probabilities: Probabilities, targets: Targets, *, with_auroc: bool = True
-) -> dict[str, float]:
-    """Return what :func:`summarise` returns, ten times as fast and to the same last digits.
-
-    It does without scikit-learn, which checks its input each time.
-    """
-    classes = probabilities.shape[1]
-    predicted = CLASSIFICATION.answers(probabilities)
-    counts = np.bincount(targets * classes + predicted, minlength=classes**2).reshape(classes, classes)
-    right, true, given = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
-    columns = [1] if classes == 2 else range(classes)
-    return {
-        "accuracy": float(right.sum() / len(targets)),
-        "macro_precision": float((right / np.maximum(given, 1)).mean()),
-        "macro_recall": float((right / np.maximum(true, 1)).mean()),
-        "macro_f1": float((2 * right / np.maximum(true + given, 1)).mean()),
-        **(
-            {"auroc": float(np.mean([_auroc_by_ranks(probabilities[:, c], targets == c) for c in columns]))}
-            if with_auroc
-            else {}
-        ),
-        "ece": expected_calibration_error(probabilities, targets),
-    }
-
-
-def _auroc_by_ranks(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
-    """Return the area under the ROC curve, as the Mann-Whitney statistic, in which ties count half.
-
-    Args:
-        scores: Probability of the class, float64 of shape (samples,).
-        positive: Whether a sample is of the class, of shape (samples,).
-    """
-    from scipy.stats import rankdata
-
-    count = int(positive.sum())
-    return float(
-        (rankdata(scores)[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count))
-    )

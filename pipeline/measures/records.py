@@ -12,14 +12,15 @@ REMEDY = "Evaluate again: graft evaluate RUN --force"
 
 
 class Figures(Record):
-    """The figures that are one number each, all in [0, 1].
+    """The figures that are one number each, all in [0, 1]. Means are over the classes that have samples.
 
     Attributes:
         accuracy: Share of right answers.
         macro_precision: Precision, the mean over the classes.
         macro_recall: Recall, the mean over the classes.
         macro_f1: F1, the mean over the classes.
-        auroc: Area under the ROC curve; of more than two classes the mean of each against the rest.
+        auroc: Area under the ROC curve; of more than two classes the mean of each against the rest; 0.5 with
+            the interval [0, 1] where all samples are of one class, so that nothing can be ranked.
         ece: Expected calibration error of the most probable label.
     """
 
@@ -32,7 +33,7 @@ class Figures(Record):
 
 
 class Intervals(Record):
-    """The 95 % bootstrap interval of each figure of :class:`Figures`: the lower and the upper bound."""
+    """The 95 % interval of each figure of :class:`Figures`: the lower and the upper bound (docs/adr/0017)."""
 
     accuracy: Interval
     macro_precision: Interval
@@ -43,17 +44,21 @@ class Intervals(Record):
 
 
 class ClassMetrics(Record):
-    """The figures of one class.
+    """The figures of one class; a share of nothing is 0, with the interval [0, 1].
 
     Attributes:
         precision: Share of right answers among those that name the class.
+        precision_95: Exact 95 % interval of the precision.
         recall: Share of the class's samples that are answered rightly.
+        recall_95: Exact 95 % interval of the recall.
         f1: Harmonic mean of the two.
-        support: Number of samples of the class.
+        support: Number of samples of the class; 0 where the class is in no mean.
     """
 
     precision: float
+    precision_95: Interval
     recall: float
+    recall_95: Interval
     f1: float
     support: int
 
@@ -91,30 +96,67 @@ class BaselineMetrics(Figures, _Named):
     loses: bool
 
 
+class Guessing(Record):
+    """The test whether the model is better than guessing.
+
+    Attributes:
+        verdict: ``better``; ``guessing``; or ``too_few_samples``, where even answers without a mistake could
+            not show it.
+        balanced_accuracy: Mean recall of the classes that have samples.
+        chance: One over the number of classes that the model knows.
+        p_value: Share of random orders of the answers whose balanced accuracy is at least as large.
+        least_p_value: The p-value that answers without a mistake would have.
+        random_orders: Number of random orders behind the p-value; 0 where all were taken.
+    """
+
+    verdict: Literal["better", "too_few_samples", "guessing"]
+    balanced_accuracy: float
+    chance: float
+    p_value: float
+    least_p_value: float
+    random_orders: int
+
+
 class _Counted(VersionedRecord):
+    schema_version: Literal[2] = 2  # type: ignore[assignment] # the second form of this record
     samples: int
 
 
-class Metrics(Figures, _Counted):
-    """The metrics of the checkpoint on the test split.
+class Score(Figures, _Counted):
+    """What the answers of a model on labelled samples tell.
 
     Fields of the bases come first in the file, those of the last base before all.
 
     Attributes:
-        samples: Number of samples of the split.
-        ece_uncalibrated: Expected calibration error at a temperature of 1.
-        temperature: What the logits are divided by, fitted on validation.
+        schema_version: The version of the record's form.
+        samples: Number of samples.
         per_class: Figures of each class, by its label.
         confusion_matrix: Numbers of samples of each class that were taken for each.
         intervals_95: The 95 % interval of each figure.
+        guessing: Whether the model is better than guessing.
+    """
+
+    per_class: dict[str, ClassMetrics]
+    confusion_matrix: ConfusionMatrix
+    intervals_95: Intervals
+    guessing: Guessing
+
+    def absent(self) -> list[str]:
+        """Return the labels of which there is no sample: they are in no mean."""
+        return [label for label, row in self.per_class.items() if row.support == 0]
+
+
+class Metrics(Score):
+    """The metrics of the checkpoint on the test split.
+
+    Attributes:
+        ece_uncalibrated: Expected calibration error at a temperature of 1.
+        temperature: What the logits are divided by, fitted on validation.
         baseline: Figures of a simple classifier on the same samples; None where the kind of input has none.
     """
 
     ece_uncalibrated: float
     temperature: float
-    per_class: dict[str, ClassMetrics]
-    confusion_matrix: ConfusionMatrix
-    intervals_95: Intervals
     baseline: BaselineMetrics | None = None
 
 

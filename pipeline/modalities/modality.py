@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,24 +37,29 @@ TRAINING_NAMES = (
 
 @dataclass(frozen=True)
 class Look:
-    """The data as ``graft init`` sees them: a folder with one subfolder a class, or a table.
+    """The data as ``graft init`` sees them: the files of a folder, or the first rows of a table.
 
     Attributes:
         source: Path of the folder or the table.
-        suffixes: Number of files by suffix, which is in lower case and begins with a dot; empty for a table.
-        separator: Character between the values of a table; a comma by default.
-        label: Name of the table's column with the labels; empty for a folder.
+        files: Paths of files in the folder, evenly spread over all; empty for a table.
+        form: The section that says how to read the table; its columns are not chosen yet. It is empty by
+            default.
+        label: Name of the table's column with the labels; empty for a folder, and where none is known yet.
         rows: First rows of a table, each value by the name of its column, and at least one where the table
-            has any; empty for a folder.
+            has any; a value that is missing or no text is empty. Empty for a folder.
         columns: Names of the table's columns; empty for a folder.
+        binary: Names of the columns that hold bytes, such as embedded pictures.
+        paths: Names of the columns whose values lead to files, beside the table or below its folder.
     """
 
     source: Path
-    suffixes: Mapping[str, int] = field(default_factory=dict)
-    separator: str = ","
+    files: Sequence[Path] = ()
+    form: Table = field(default_factory=Table)
     label: str = ""
-    columns: Sequence[str] = ()
     rows: Sequence[Mapping[str, str]] = ()
+    columns: Sequence[str] = ()
+    binary: Sequence[str] = ()
+    paths: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
     @property
     def is_table(self) -> bool:
@@ -70,6 +76,14 @@ class Look:
             (column for name in known for column in self.columns if column.strip().lower() == name), None
         )
 
+    def share(self, takes: Callable[[str, Callable[[], bytes]], bool]) -> float:
+        """Return the share of the folder's files that a kind may take as samples, from 0 to 1.
+
+        Args:
+            takes: The kind's :attr:`Modality.takes`.
+        """
+        return share_of(self.files, takes)
+
     def table(self, **columns: str) -> Table:
         """Return the recipe's section for this table.
 
@@ -77,7 +91,17 @@ class Look:
             columns: As ``path`` the name of the column that names the files, or as ``text`` the name of the
                 one that holds the samples.
         """
-        return Table.model_validate({"separator": self.separator, "label": self.label, **columns})
+        return self.form.model_copy(update={"label": self.label, **columns})
+
+
+def share_of(files: Sequence[Path], takes: Callable[[str, Callable[[], bytes]], bool]) -> float:
+    """Return the share of some files that a kind may take as samples, from 0 to 1; 0 for no files."""
+
+    def head(path: Path) -> bytes:
+        with path.open("rb") as file:
+            return file.read(4096)
+
+    return sum(takes(path.suffix.lower(), partial(head, path)) for path in files) / max(1, len(files))
 
 
 @dataclass(frozen=True)
@@ -112,6 +136,9 @@ class Modality:
         columns: Names, in lower case, by which ``graft init`` finds a table's column of such samples.
         content: Returns how the audit judges samples, for a recipe of the class.
         propose: Says how sure the kind is that some data are its own; None where they are not.
+        takes: Says whether a file in a folder may be a sample, by its suffix (in lower case, with its dot)
+            and a function that gives its first 4,096 bytes; others are left out and counted. Any file may by
+            default.
         calibration_samples: Number of samples that int8 is calibrated on at most; 512 by default.
         packages: Names of the distributions that decode the kind's inputs and build its networks. A run is
             redone when the version of one of them changes, and a bundle names the versions. None by default.
@@ -124,6 +151,7 @@ class Modality:
     columns: tuple[str, ...]
     content: Callable[[Any], Content]
     propose: Callable[[Look], Proposal | None]
+    takes: Callable[[str, Callable[[], bytes]], bool] = lambda _suffix, _head: True
     calibration_samples: int = 512
     packages: tuple[str, ...] = ()
 

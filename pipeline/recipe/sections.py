@@ -78,14 +78,18 @@ class Evaluate(Section):
     """The evaluation on the test split.
 
     Attributes:
-        bootstrap: Number of resamples behind the 95 % intervals.
+        bootstrap: Number of draws behind the 95 % intervals of the calibration error and of the lead over the
+            baseline. The other intervals need no draws.
         require: The least value of each metric; a run below one of them ends with exit code 3.
+        ship_guessing: Whether a run goes on even where its model is not better than guessing on the test
+            split.
         ship_below_baseline: Whether a run goes on even where a simple baseline on the same samples has the
             better macro F1.
     """
 
     bootstrap: int = Field(default=1000, ge=100, le=100_000)
     require: dict[Metric, float] = Field(default={})
+    ship_guessing: bool = False
     ship_below_baseline: bool = False
 
 

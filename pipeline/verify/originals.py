@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.intake import read_labelled, read_rows
+from pipeline.data.intake import read_labelled
+from pipeline.data.tables.opening import TABLE_SUFFIXES, open_rows
 from pipeline.errors import DataError
 from pipeline.modalities.registry import find_modality
 from pipeline.modalities.training import Readable
@@ -17,7 +18,6 @@ from pipeline.reporting.progress import track
 from pipeline.verify.scoring import Originals
 
 RECIPES = {".yaml", ".yml"}
-TABLES = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,21 @@ class Cell:
     def read(self) -> bytes:
         """Return the text's bytes in UTF-8."""
         return self.text.encode(errors="surrogatepass")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A sample that a table holds as bytes.
+
+    Attributes:
+        content: The bytes.
+    """
+
+    content: bytes
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        return self.content
 
 
 def find_originals(data: Path, wanted: Iterable[str]) -> Originals:
@@ -99,8 +114,8 @@ def _candidates(data: Path) -> Iterator[Readable]:
         yield from (File(path) for path in sorted(data.rglob("*")) if path.is_file())
     elif data.suffix in RECIPES:
         recipe = load_recipe(data)
-        yield from read_labelled(recipe.data, cells=find_modality(recipe.modality).samples_are_cells)
-    elif data.suffix in TABLES and data.is_file():
+        yield from read_labelled(recipe.data, find_modality(recipe.modality)).examples
+    elif data.suffix.lower() in TABLE_SUFFIXES and data.is_file():
         yield from _in_table(data)
     else:
         raise DataError(
@@ -111,12 +126,14 @@ def _candidates(data: Path) -> Iterator[Readable]:
 
 def _in_table(path: Path) -> Iterator[Readable]:
     """Yield every value of a table as a text and, if it names a file beside the table, as that file too."""
-    _, rows = read_rows(path, Table(separator=TABLES[path.suffix]))
-    for _, row in rows:
-        for value in row.values():
-            yield Cell(value)
-            if _names_file(path.parent, value):
-                yield File(path.parent / value)
+    for row in open_rows(path, Table()).rows:
+        for value in row.values:
+            if isinstance(value, bytes):
+                yield Embedded(value)
+            elif value is not None:
+                yield Cell(value)
+                if _names_file(path.parent, value):
+                    yield File(path.parent / value)
 
 
 def _names_file(folder: Path, value: str) -> bool:

@@ -3,11 +3,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.errors import GateFailedError
-from pipeline.evaluate.gate import require_lead, require_metrics
-from pipeline.measures.records import BaselineMetrics, Figures
+from pipeline.evaluate.gate import require_better_than_guessing, require_lead, require_metrics
+from pipeline.measures.metrics import measure_answers
+from pipeline.measures.records import BaselineMetrics, Figures, Score
 
 REPORT = Path("report.html")
 FIGURES = Figures(accuracy=0.8, macro_precision=0.7, macro_recall=0.7, macro_f1=0.7, auroc=0.9, ece=0.02)
@@ -17,6 +19,44 @@ def baseline(lead: float) -> BaselineMetrics:
     return BaselineMetrics(
         name="words", **FIGURES.model_dump(), lead=lead, lead_95=(lead - 0.1, lead + 0.1), loses=lead < 0
     )
+
+
+def score(predicted: list[int], targets: list[int]) -> Score:
+    probabilities = 0.8 * np.eye(2)[predicted] + 0.1
+    return measure_answers(probabilities, np.array(targets), ["a", "b"], resamples=100, seed=0)
+
+
+def test_require_better_than_guessing_lets_pass_without_a_word_when_answers_follow_the_labels(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    require_better_than_guessing(score([0] * 9 + [1] * 9, [0] * 9 + [1] * 9), REPORT, ship_anyway=False)
+    assert caplog.text == ""
+
+
+def test_require_better_than_guessing_warns_when_samples_are_too_few(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, "graft"):
+        require_better_than_guessing(score([0, 1], [0, 1]), REPORT, ship_anyway=False)
+    assert "too small to tell the model from guessing" in caplog.text
+    assert "would have p = 0.5" in caplog.text
+
+
+@pytest.mark.parametrize("targets", [[0, 1], [0] * 95 + [1] * 5])
+def test_require_better_than_guessing_stops_when_one_label_is_always_named(
+    targets: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    guesser = score([0] * len(targets), targets)
+    said = (
+        r"not better than guessing: balanced accuracy 0\.500 \(chance 0\.500\), "
+        rf"p = 1, {len(targets)} samples"
+        r".*report\.html.*labels.*backbone.*evaluate\.ship_guessing: true"
+    )
+    with pytest.raises(GateFailedError, match=said):
+        require_better_than_guessing(guesser, REPORT, ship_anyway=False)
+    with caplog.at_level(logging.WARNING, "graft"):
+        require_better_than_guessing(guesser, REPORT, ship_anyway=True)
+    assert "evaluate.ship_guessing says so" in caplog.text
 
 
 def test_require_metrics_lets_pass_what_reaches_each_floor() -> None:

@@ -13,6 +13,7 @@ from pipeline.measures.records import (
     ClassMetrics,
     ConfusionMatrix,
     Figures,
+    Guessing,
     Intervals,
     Metrics,
     read_metrics,
@@ -26,9 +27,21 @@ METRICS = Metrics(
     **FIGURES.model_dump(),
     ece_uncalibrated=0.25,
     temperature=1.5,
-    per_class={"a": ClassMetrics(precision=0.5, recall=1.0, f1=2 / 3, support=1)},
+    per_class={
+        "a": ClassMetrics(
+            precision=0.5, precision_95=(0.0, 1.0), recall=1.0, recall_95=(0.25, 1.0), f1=2 / 3, support=1
+        )
+    },
     confusion_matrix=ConfusionMatrix(labels=("a", "b"), counts=((1, 0), (1, 2))),
     intervals_95=Intervals(**dict.fromkeys(NAMES, (0.25, 0.75))),
+    guessing=Guessing(
+        verdict="better",
+        balanced_accuracy=0.75,
+        chance=0.5,
+        p_value=0.1 + 0.2,
+        least_p_value=0.25,
+        random_orders=0,
+    ),
     baseline=BaselineMetrics(
         name="words", **FIGURES.model_dump(), lead=-0.1, lead_95=(-0.2, 0.0), loses=True
     ),
@@ -41,14 +54,32 @@ def test_metrics_keep_the_keys_that_programs_read_in_their_order() -> None:
         "schema_version",
         "samples",
         *NAMES,
-        "ece_uncalibrated",
-        "temperature",
         "per_class",
         "confusion_matrix",
         "intervals_95",
+        "guessing",
+        "ece_uncalibrated",
+        "temperature",
         "baseline",
     ]
-    assert document["per_class"] == {"a": {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "support": 1}}
+    assert document["per_class"] == {
+        "a": {
+            "precision": 0.5,
+            "precision_95": [0.0, 1.0],
+            "recall": 1.0,
+            "recall_95": [0.25, 1.0],
+            "f1": 2 / 3,
+            "support": 1,
+        }
+    }
+    assert list(document["guessing"]) == [
+        "verdict",
+        "balanced_accuracy",
+        "chance",
+        "p_value",
+        "least_p_value",
+        "random_orders",
+    ]
     assert document["confusion_matrix"] == {
         "labels": ["a", "b"],
         "rows_are": "true",
