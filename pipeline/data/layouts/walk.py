@@ -38,7 +38,9 @@ class Tree:
 
     def suffixes(self) -> Mapping[str, int]:
         """Return the number of files that are no samples by suffix, or by name where there is no suffix."""
-        return Counter(os.path.splitext(path)[1].lower() or os.path.basename(path) for path in self.others)  # noqa: PTH119, PTH122 - twenty times as fast as pathlib
+        # pathlib would take twenty times as long for 200,000 files.
+        suffixes = ((os.path.splitext(path)[1].lower(), path) for path in self.others)  # noqa: PTH122
+        return Counter(suffix or path.rpartition("/")[2] for suffix, path in suffixes)
 
 
 def walk(root: Path, takes: Takes) -> Tree:
