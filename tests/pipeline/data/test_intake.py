@@ -22,7 +22,15 @@ ANY = {"on_unreadable": "skip"}  # for tables whose files are not there
 def test_read_labelled_takes_subfolders_as_labels_and_tells_of_the_rest(tmp_path: Path) -> None:
     make_files(
         tmp_path,
-        ["cat/a.png", "cat/deep/b.png", "dog/c.png", ".git/d.png", "dog/.DS_Store", "dog/c.json", "dog/x.txt"],
+        [
+            "cat/a.png",
+            "cat/deep/b.png",
+            "dog/c.png",
+            ".git/d.png",
+            "dog/.DS_Store",
+            "dog/c.json",
+            "dog/x.txt",
+        ],
     )
     (tmp_path / "lizard").mkdir()
     intake = read(tmp_path)
@@ -35,7 +43,10 @@ def test_read_labelled_takes_subfolders_as_labels_and_tells_of_the_rest(tmp_path
 
 
 def test_read_labelled_keeps_the_splits_that_folders_name(tmp_path: Path) -> None:
-    make_files(tmp_path, [f"{split}/{label}/{split}.png" for split in ("train", "valid", "Testing") for label in "ab"])
+    make_files(
+        tmp_path,
+        [f"{split}/{label}/{split}.png" for split in ("train", "valid", "Testing") for label in "ab"],
+    )
     assert [(example.label, example.split) for example in read(tmp_path).examples] == [
         ("a", "test"), ("b", "test"), ("a", "train"), ("b", "train"), ("a", "validation"), ("b", "validation"),
     ]  # fmt: skip
@@ -65,7 +76,9 @@ def test_read_labelled_reads_the_layout_groups_and_exceptions_of_the_recipe(tmp_
     make_files(tmp_path, ["x/cat/p1-1.png", "x/cat/p1-2.png", "y/dog/p2-1.png", "y/dog/broken.png"])
     section = {"layout": "*/{label}/**", "group_by": "*/*/{group}-*", "leave_out": ["**/broken*"]}
     intake = read(tmp_path, **section)
-    assert [(example.label, example.group) for example in intake.examples] == [("cat", "p1")] * 2 + [("dog", "p2")]
+    assert [(example.label, example.group) for example in intake.examples] == [("cat", "p1")] * 2 + [
+        ("dog", "p2")
+    ]
     assert "data.leave_out: 1 file(s) of **/broken*" in intake.remarks
     with pytest.raises(DataError, match=r"data\.group_by: .*broken\.png does not fit"):
         read(tmp_path, **section | {"leave_out": []})
@@ -92,12 +105,14 @@ def test_read_labelled_follows_links_and_tells_of_loops(tmp_path: Path) -> None:
 
 def test_read_labelled_takes_names_as_they_are_when_the_system_allows_them(tmp_path: Path) -> None:
     odd = os.fsdecode(b"\xff.png")
-    make_files(tmp_path, [f"a b/it's \"so\"/{odd}", "c/two\nlines.png"])
-    assert pairs(read(tmp_path)) == [(f"a b/it's \"so\"/{odd}", "a b"), ("c/two\nlines.png", "c")]
+    make_files(tmp_path, [f'a b/it\'s "so"/{odd}', "c/two\nlines.png"])
+    assert pairs(read(tmp_path)) == [(f'a b/it\'s "so"/{odd}', "a b"), ("c/two\nlines.png", "c")]
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "a\x1b[31m", os.fsdecode(b"caf\xe9")])
-def test_read_labelled_refuses_class_folders_of_names_that_break_what_shows_them(tmp_path: Path, name: str) -> None:
+def test_read_labelled_refuses_class_folders_of_names_that_break_what_shows_them(
+    tmp_path: Path, name: str
+) -> None:
     make_files(tmp_path, [f"{name}/1.png", "b/1.png"])
     with pytest.raises(DataError, match=r"data\.labels\.rename") as refused:
         read(tmp_path)
@@ -174,17 +189,25 @@ def test_read_labelled_keeps_texts_as_they_are_with_their_lines(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "section", "words"),
     [
-        ("file,kind\na.png,cat\n", {}, ["data.table.path: `path`", "file, kind"]),
-        ("path,label\na.png,cat\n", {"stratify_by": ["type"]}, ["data.stratify_by[0]: `type`"]),
-        ("path,label\na.png,cat\n", {"group_by": "who"}, ["data.group_by: `who`"]),
+        ("file,kind\na.png,cat\n", {}, ["no column 'path' for data.table.path", "'file', 'kind'"]),
+        ("path,label\na.png,cat\n", {"stratify_by": ["type"]}, ["'type' for data.stratify_by[0]"]),
+        ("path,label\na.png,cat\n", {"group_by": "who"}, ["'who' for data.group_by"]),
         ("path,label\na.png,x\nb.png\n", {}, ["3"]),
         ("", {}, ["empty"]),
         ("path,label\n", {}, ["no labelled examples"]),
         ("path,label\na.png,\n", {}, ["samples.csv, line 2", "data.labels.on_missing: skip"]),
         ("path,label\na.png,2\n", {"table": {"classes": {"low": {"below": 1}}}}, ["line 2", "no class"]),
         ("path,label,label\na.png,x,y\n", {}, ["label"]),
-        ("path,label,split\na.png,x,lost\n", {"table": {"split": "split"}}, ["line 2: 'lost'", "data.splits.names"]),
-        ("path,label,split\na.png,x,\n", {"table": {"split": "split"}}, ["line 2: ''", "data.splits.given: ignore"]),
+        (
+            "path,label,split\na.png,x,lost\n",
+            {"table": {"split": "split"}},
+            ["line 2: 'lost'", "data.splits.names"],
+        ),
+        (
+            "path,label,split\na.png,x,\n",
+            {"table": {"split": "split"}},
+            ["line 2: ''", "data.splits.given: ignore"],
+        ),
     ],
 )
 def test_read_labelled_refuses_when_the_table_is_wrong(
@@ -209,7 +232,7 @@ def test_read_labelled_refuses_when_the_source_is_missing(source: str, words: st
 
 
 def test_read_labelled_names_the_key_when_there_is_no_text_column(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.table\.text: `text`"):
+    with pytest.raises(DataError, match=r"'text' for data\.table\.text"):
         read(table(tmp_path, "tweet,label\na,x\n"), "text")
 
 
@@ -223,7 +246,7 @@ def test_read_labelled_reads_the_split_of_a_column(tmp_path: Path) -> None:
 
 def test_read_labelled_leaves_out_and_tells_of_a_table_without_labels(tmp_path: Path) -> None:
     table(tmp_path, "text,label\na,x\nb,y\n", "train.csv")
-    table(tmp_path, "text\nc\n", "test.csv")
+    table(tmp_path, "id,text\n1,c\n", "test.csv")
     intake = read(tmp_path, "text")
     assert [key(example) for example in intake.examples] == [
         ("train.csv:2", "x", "a", "train"),
@@ -249,7 +272,7 @@ def test_read_labelled_finds_files_whose_paths_were_written_elsewhere(
     tmp_path: Path, written: str, section: dict[str, object]
 ) -> None:
     make_files(tmp_path, ["sub/é.png"])
-    (example,) = read(table(tmp_path, f'path,label\n"{written}",x\n'), **section).examples
+    (example,) = read(table(tmp_path, f"path,label\n{written},x\n"), **section).examples
     assert (example.path, example.source) == (tmp_path / "sub/é.png", "sub/é.png")
 
 
@@ -261,7 +284,7 @@ def test_read_labelled_counts_paths_from_the_root_that_the_recipe_names(tmp_path
 
 def test_read_labelled_lists_the_lines_of_files_that_are_not_there(tmp_path: Path) -> None:
     make_files(tmp_path, ["a.png"])
-    path = table(tmp_path, "path,label\na.png,x\nb.png,y\n/else/a.png,x\n\0,x\n")
+    path = table(tmp_path, "path,label\na.png,x\nb.png,y\n/else/a.png,x\n,x\n")
     with pytest.raises(DataError) as refused:
         read(path)
     assert "3 file(s) that the table names are not there" in str(refused.value)
@@ -286,3 +309,13 @@ def test_read_reads_the_bytes_of_an_example_wherever_it_is(tmp_path: Path) -> No
     assert [example.read() for example in read(tmp_path).examples] == [picture(0), picture(1)]
     (example,) = read(table(tmp_path, "text,label\ncafé,x\n"), "text").examples
     assert example.read() == "café".encode()
+
+
+def test_read_labelled_leaves_out_tables_when_told(tmp_path: Path) -> None:
+    table(tmp_path, "text,label\na,x\nb,y\n", "train.csv")
+    table(tmp_path, "text\nc\n", "test.csv")
+    with pytest.raises(DataError, match=r"test\.csv"):
+        read(tmp_path, "text")
+    intake = read(tmp_path, "text", leave_out=["test.csv"])
+    assert [example.label for example in intake.examples] == ["x", "y"]
+    assert "data.leave_out: 1 table(s): test.csv" in intake.remarks

@@ -51,7 +51,9 @@ def test_recognise_finds_split_and_label(folders: list[str], layouts: list[str])
     assert [reading.layout for reading in recognise(tree(*folders))] == layouts
 
 
-@pytest.mark.parametrize("name", sorted({*KNOWN, *map(str.upper, KNOWN), "test_set", "images-val", "train2017", "01_train"}))
+@pytest.mark.parametrize(
+    "name", sorted({*KNOWN, *map(str.upper, KNOWN), "test_set", "images-val", "train2017", "01_train"})
+)
 def test_recognise_knows_every_usual_name_of_a_split(name: str) -> None:
     other = "test" if split_named(name) == "train" else "train"
     (reading,) = recognise(tree(*product(f"{other} {name}", "cat dog")))
@@ -94,4 +96,6 @@ def test_recognise_reads_names_when_they_begin_with_the_class() -> None:
     assert [reading.layout for reading in recognise(flat)] == ["{label}.*"]
     split = [f"{folder}/{name}" for folder in ("train", "test") for name in flat]
     assert [reading.layout for reading in recognise(split)] == ["{split}/{label}.*"]
-    assert [reading.layout for reading in recognise([f"train/{name}" for name in flat])] == ["train/{label}.*"]
+    assert [reading.layout for reading in recognise([f"train/{name}" for name in flat])] == [
+        "train/{label}.*"
+    ]

@@ -29,7 +29,9 @@ def test_walk_leaves_out_what_is_hidden_or_left_behind(tmp_path: Path) -> None:
 
 
 def test_walk_counts_files_that_are_no_samples(tmp_path: Path) -> None:
-    make_files(make_pictures(tmp_path, ["a/x.png"]), ["a/x.txt", "a/x.json", "a/y.xml", "b/LICENSE", "b/z.TXT"])
+    make_files(
+        make_pictures(tmp_path, ["a/x.png"]), ["a/x.txt", "a/x.json", "a/y.xml", "b/LICENSE", "b/z.TXT"]
+    )
     tree = look(tmp_path)
     assert tree.files == ["a/x.png"]
     assert tree.suffixes() == {".txt": 2, ".json": 1, ".xml": 1, "LICENSE": 1}
@@ -77,7 +79,7 @@ def test_walk_gives_every_name_as_it_is(tmp_path: Path) -> None:
     names = sorted(
         [
             "a b/x y.png",
-            "it's \"so\"/x.png",
+            'it\'s "so"/x.png',
             "two\nlines/x.png",
             f"{unicodedata.normalize('NFC', 'é')}/x.png",
             f"{unicodedata.normalize('NFD', 'é')}/x.png",

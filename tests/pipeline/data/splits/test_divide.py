@@ -50,7 +50,9 @@ def shapes(draw: st.DrawFn) -> list[int]:
 
 @settings(max_examples=150, deadline=None)
 @given(sizes=shapes(), seed=st.integers(0, 2**32 - 1))
-def test_divide_puts_every_label_into_every_split_when_it_has_three_samples(sizes: list[int], seed: int) -> None:
+def test_divide_puts_every_label_into_every_split_when_it_has_three_samples(
+    sizes: list[int], seed: int
+) -> None:
     samples = members(sizes, seed)
     division = divide(samples, DATA, seed)
     for counts in by_label(samples, division.splits).values():
@@ -64,7 +66,9 @@ def test_divide_puts_every_label_into_every_split_when_it_has_three_samples(size
 
 @settings(max_examples=60, deadline=None)
 @given(sizes=st.lists(st.integers(3, 40), min_size=2, max_size=12), seed=st.integers(0, 99), data=st.data())
-def test_divide_does_not_depend_on_the_order_of_the_samples(sizes: list[int], seed: int, data: st.DataObject) -> None:
+def test_divide_does_not_depend_on_the_order_of_the_samples(
+    sizes: list[int], seed: int, data: st.DataObject
+) -> None:
     samples = members(sizes, seed)
     mixed = data.draw(st.permutations(samples))
     first = dict(zip(samples, divide(samples, DATA, seed).splits, strict=True))
@@ -78,11 +82,16 @@ def moved(size: int, tries: int) -> float:
         after = members([size + 1, 30], seed)
         before = [sample for index, sample in enumerate(after) if index != size]
         splits = dict(zip(after, divide(after, DATA, seed).splits, strict=True))
-        count += sum(splits[sample] != split for sample, split in zip(before, divide(before, DATA, seed).splits, strict=True))
+        count += sum(
+            splits[sample] != split
+            for sample, split in zip(before, divide(before, DATA, seed).splits, strict=True)
+        )
     return count / tries
 
 
-@pytest.mark.parametrize(("sizes", "most"), [(range(3, 10), 1.0), (range(10, 30), 0.15), (range(60, 64), 0.15)])
+@pytest.mark.parametrize(
+    ("sizes", "most"), [(range(3, 10), 1.0), (range(10, 30), 0.15), (range(60, 64), 0.15)]
+)
 def test_divide_moves_few_samples_on_average_when_one_is_added(sizes: range, most: float) -> None:
     averages = [moved(size, 1500 // len(sizes)) for size in sizes]
     assert sum(averages) / len(averages) < most
@@ -239,7 +248,9 @@ def test_divide_trains_every_label_when_groups_are_few_and_mixed() -> None:
 def test_divide_refuses_groups_that_the_datas_own_splits_tear_apart() -> None:
     samples = [
         Member(identity(f"{split} {label} {index}"), f"label{label}", group="same", given=split)
-        for split in THREE for label in range(2) for index in range(3)
+        for split in THREE
+        for label in range(2)
+        for index in range(3)
     ]
     with pytest.raises(DataError, match=r"same: test, train, validation"):
         divide(samples, GROUPED, 0)
@@ -247,12 +258,19 @@ def test_divide_refuses_groups_that_the_datas_own_splits_tear_apart() -> None:
 
 def test_divide_keeps_groups_whole_when_validation_is_cut_from_train() -> None:
     samples = [
-        Member(identity(f"{group} {index}"), f"label{group % 2}", group=f"g{group}", given="test" if group < 4 else "train")
+        Member(
+            identity(f"{group} {index}"),
+            f"label{group % 2}",
+            group=f"g{group}",
+            given="test" if group < 4 else "train",
+        )
         for group in range(24)
         for index in range(3)
     ]
     splits = divide(samples, GROUPED, 0).splits
-    assert {split for sample, split in zip(samples, splits, strict=True) if sample.given == "test"} == {"test"}
+    assert {split for sample, split in zip(samples, splits, strict=True) if sample.given == "test"} == {
+        "test"
+    }
     assert "validation" in splits
     assert all(len(set(splits[place : place + 3])) == 1 for place in range(0, 72, 3))
 
@@ -265,7 +283,9 @@ def test_divide_tests_on_the_newest_when_split_by_time(form: str) -> None:
     samples = [Member(identity(str(day)), f"label{day % 2}", time=form.format(day)) for day in range(1, 31)]
     samples = random.Random(0).sample(samples, 30)
     division = divide(samples, TIMED, 0)
-    ordered = sorted(zip((int(str(s.time)[-2:].lstrip("-T:")) for s in samples), division.splits, strict=True))
+    ordered = sorted(
+        zip((int(str(s.time)[-2:].lstrip("-T:")) for s in samples), division.splits, strict=True)
+    )
     splits = [split for _, split in ordered]
     assert splits == sorted(splits, key=THREE.index)
     assert splits.count("test") == 8
@@ -273,7 +293,9 @@ def test_divide_tests_on_the_newest_when_split_by_time(form: str) -> None:
 
 
 def test_divide_keeps_samples_of_one_time_together() -> None:
-    samples = [Member(identity(str(index)), f"label{index % 2}", time=str(index // 10)) for index in range(100)]
+    samples = [
+        Member(identity(str(index)), f"label{index % 2}", time=str(index // 10)) for index in range(100)
+    ]
     splits = divide(samples, TIMED, 0).splits
     assert all(len(set(splits[place : place + 10])) == 1 for place in range(0, 100, 10))
     assert set(splits) == set(THREE)
@@ -293,6 +315,8 @@ def test_divide_refuses_time_and_group_together() -> None:
 
 
 def test_divide_refuses_when_the_oldest_lack_a_label() -> None:
-    samples = [Member(identity(str(i)), "new" if i > 90 else f"label{i % 2}", time=str(i)) for i in range(100)]
+    samples = [
+        Member(identity(str(i)), "new" if i > 90 else f"label{i % 2}", time=str(i)) for i in range(100)
+    ]
     with pytest.raises(DataError, match="new: 9"):
         divide(samples, TIMED, 0)
