@@ -99,11 +99,11 @@ def open_place(data: Data, modality: Modality, *, propose: bool = False) -> Plac
     tables = tables_in(tree, data, files)
     if tables is None:
         return Place(root, tree)
-    told = () if data.layout != "auto" else (f"{root}: {tables.said} (data.layout: {tables.layout!r})",)
+    told = [] if data.layout != "auto" else [f"{root}: {tables.said} (data.layout: {tables.layout!r})"]
     if left_out:
-        told += (f"data.leave_out: {len(left_out):,} table(s): {', '.join(map(printable, left_out))}",)
+        told.append(f"data.leave_out: {len(left_out):,} table(s): {', '.join(map(printable, left_out))}")
     opened = (open_source(root / name, name, data, tables.layout, propose=propose) for name in tables.names)
-    return Place(root, tree, tuple(opened), told)
+    return Place(root, tree, tuple(opened), tuple(told))
 
 
 def _tables_of(tree: Tree, leave_out: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -32,8 +32,9 @@ class Found:
 class Pattern:
     """A pattern over paths relative to a folder.
 
-    ``*`` stands for any characters of one folder's or file's name, ``#`` for digits, ``**`` for any number of
-    folders and what is in them, and ``{split}``, ``{label}`` and ``{group}`` for the part of a name that says so.
+    ``*`` stands for any characters of one folder's or file's name, ``#`` for digits, ``**`` for any number
+    of folders and what is in them, and ``{split}``, ``{label}`` and ``{group}`` for the part of a name that
+    says so.
 
     Attributes:
         text: The pattern as it is written.
@@ -78,8 +79,9 @@ def read_pattern(text: str, key: str, needed: Sequence[str] = ()) -> Pattern:
         ]
         fault = "; ".join(faults) or "one place stands in it twice"
         raise DataError(
-            f"{key}: {text!r} is no pattern over paths ({fault}). Write folders and file names with *, # and "
-            "** for what varies, and {split}, {label} or {group} for what they say, such as {split}/{label}/**."
+            f"{key}: {text!r} is no pattern over paths ({fault}). Write folders and file names with * and ** "
+            "for what varies, # for digits, and {split}, {label} or {group} for what they say, "
+            "such as {split}/{label}/**."
         )
     return Pattern(text, re.compile("".join(map(_as_expression, TOKEN.finditer(text))), re.DOTALL))
 

@@ -19,6 +19,11 @@ def product(*levels: str) -> list[str]:
     return paths
 
 
+def twice(name: str, labels: str) -> list[str]:
+    """Folders of labels below a folder in a folder of the same name."""
+    return product(name, name, labels)
+
+
 @pytest.mark.parametrize(
     ("folders", "layouts"),
     [
@@ -33,12 +38,12 @@ def product(*levels: str) -> list[str]:
         (product("cat dog", "images"), ["{label}/**"]),
         (product("bus car train"), ["{label}/**"]),
         (product("train val", "bus train car"), ["{split}/{label}/**"]),
-        (product("seg_train", "seg_train", "x y") + product("seg_test", "seg_test", "x y"), ["{split}/*/{label}/**"]),
-        (product("training_set", "training_set", "cats dogs") + product("test_set", "test_set", "cats dogs"), ["{split}/*/{label}/**"]),
+        (twice("seg_train", "x y") + twice("seg_test", "x y"), ["{split}/*/{label}/**"]),
+        (twice("training_set", "cats dogs") + twice("test_set", "cats dogs"), ["{split}/*/{label}/**"]),
         (["pets/cat", "pets/dog", "wild/fox", "wild/owl"], ["*/{label}/**", "{label}/**"]),
         (product("cat dog", "session1 session2 session3"), ["{label}/**", "*/{label}/**"]),
         (["cat/p001", "cat/p002", "dog/p003", "dog/p004"], ["{label}/**", "*/{label}/**"]),
-        (["train/pets/cat", "train/wild/fox", "test/pets/cat", "test/wild/fox"], ["{split}/*/{label}/**", "{split}/{label}/**"]),
+        (product("train test", "pets/cat wild/fox"), ["{split}/*/{label}/**", "{split}/{label}/**"]),
         (["cat", "dog", "dog/more", "dog/more/still"], ["{label}/**"]),
         (product("odd{name}", "a b"), ["*/{label}/**"]),
         (["only"], []),

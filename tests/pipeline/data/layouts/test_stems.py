@@ -5,7 +5,6 @@ import pytest
 from pipeline.data.layouts.pattern import read_pattern
 from pipeline.data.layouts.stems import find_stem_pattern
 
-
 KINDS = ("cat", "great dane", "chat_noir", "chat_botté", "shih-tzu", "st.bernard")
 
 
