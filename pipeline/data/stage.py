@@ -12,6 +12,7 @@ from pipeline.data.splits.divide import divide
 from pipeline.data.splits.member import Member
 from pipeline.files.audit import Audit, write_audit
 from pipeline.files.layout import RunFolder
+from pipeline.files.places import store_contents
 from pipeline.files.samples import SPLITS, Sample, write_samples
 from pipeline.modalities.content import Review
 from pipeline.modalities.registry import find_modality
@@ -42,6 +43,10 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
         Sample(item.example.source, item.example.label, split, item.sha256, item.example.text)
         for item, split in zip(findings.kept, division.splits, strict=True)
     ]
+    store_contents(
+        run,
+        ((item.sha256, item.example.load) for item in findings.kept if item.example.load is not None),
+    )
     write_samples(run, samples)
     write_audit(run.audit, summarise(findings, reviewed, samples, (*intake.remarks, *division.remarks)))
     _report(findings, reviewed, samples)
