@@ -14,11 +14,11 @@ from pipeline.data.layouts.pattern import read_pattern
 from pipeline.data.layouts.recognise import recognise
 from pipeline.data.layouts.tables import Tables, find_metadata, find_tables, is_table
 from pipeline.data.layouts.walk import Tree, walk
-from pipeline.data.tables.datasets import HUB, is_saved_dataset, open_dataset
+from pipeline.data.tables.datasets import is_saved_dataset, open_dataset
 from pipeline.data.tables.embedded import DatasetCell, ParquetCell
 from pipeline.data.tables.opening import open_rows, understand
 from pipeline.errors import DataError
-from pipeline.files.sources import locate
+from pipeline.files.sources import HUB, SOURCE_KEY, locate, root_of
 from pipeline.modalities.modality import Modality
 from pipeline.recipe.data import Data
 from pipeline.reporting.printable import printable
@@ -74,14 +74,6 @@ def read_labelled(data: Data, modality: Modality, *, judge: bool = True) -> Inta
     return intake
 
 
-def root_of(data: Data) -> Path:
-    """Return the folder that the sources of the samples count from."""
-    source = locate(data.source, "data.source").absolute()
-    if source.is_dir():
-        return source
-    return Path(data.root) if data.root else source.parent
-
-
 def open_place(data: Data, modality: Modality, *, propose: bool = False) -> Place:
     """Find out what a recipe's source is, and open its tables.
 
@@ -95,8 +87,8 @@ def open_place(data: Data, modality: Modality, *, propose: bool = False) -> Plac
     """
     if data.source.startswith(HUB):
         return Place(Path(), tables=_parts_of(data.source, Path(), data))
-    source = locate(data.source, "data.source").absolute()
-    root = root_of(data)
+    source = locate(data.source, SOURCE_KEY).absolute()
+    root = (root_of(str(source), data.root) or source.parent).absolute()
     if not source.is_dir():
         return Place(root, tables=(open_source(source, source.name, data, propose=propose),))
     if is_saved_dataset(source):

@@ -10,6 +10,7 @@ from typing import Final, Literal
 from urllib.parse import unquote
 
 from pipeline.errors import DataError
+from pipeline.files.sources import name_below
 from pipeline.recipe.data import Data
 from pipeline.reporting.printable import listing, printable
 
@@ -120,7 +121,7 @@ def find_prefix(written: str, folder: Path) -> str | None:
 
 def relative_to(path: Path, root: Path) -> str:
     """Return a path relative to a folder, with ``/`` between names; it may begin with ``../``."""
-    return os.path.relpath(path, root)
+    return name_below(path, root)
 
 
 def _is_there(path: Path) -> bool:

@@ -15,9 +15,9 @@ from pipeline.data.draft.look import Wishes
 from pipeline.data.draft.render import Draft, render
 from pipeline.data.draft.understood import settle_labels, understand_data, with_labels
 from pipeline.data.intake import read_labelled
-from pipeline.data.tables.datasets import HUB
 from pipeline.errors import DataError, GraftError
 from pipeline.files import atomic
+from pipeline.files.sources import HUB
 from pipeline.recipe.reading import parse_recipe
 from pipeline.reporting.printable import printable
 

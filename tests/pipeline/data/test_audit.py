@@ -8,12 +8,14 @@ from pipeline.data.audit import audit
 from pipeline.data.labelled import Labelled
 from pipeline.errors import DataError
 from pipeline.modalities.content import Content
-from pipeline.modalities.image import content as image
+from pipeline.modalities.image.modality import judge_content
+from pipeline.modalities.image.recipe import ImageRecipe
 from pipeline.modalities.text import content as text
 from pipeline.recipe.data import Data
 from tests.conftest import make_picture
 
-PICTURES = Content(image.check, image.identity)
+RECIPE = ImageRecipe.model_validate({"name": "x", "backbone": {"name": "x"}, "data": {"source": "x"}})
+PICTURES = judge_content(RECIPE)
 TEXTS = Content(lambda data: text.check(data, 100), text.identity)
 A, B, C = (make_picture("bars", index) for index in range(3))
 
@@ -55,9 +57,11 @@ def test_audit_refuses_when_equal_files_have_different_labels(tmp_path: Path) ->
 
 def test_audit_leaves_out_all_sides_of_a_conflict_when_skipping(tmp_path: Path) -> None:
     found = audit(
-        files(tmp_path, a=("x", A), copy=("y", A), b=("x", B)), Data(source="", on_conflict="skip"), PICTURES
+        files(tmp_path, a=("x", A), copy=("y", A), b=("x", B), c=("y", C)),
+        Data(source="", on_conflict="skip"),
+        PICTURES,
     )
-    assert [item.example.path.name for item in found.kept] == ["b"]
+    assert [item.example.path.name for item in found.kept] == ["b", "c"]
     assert found.conflicts == [{str(tmp_path / "a"): "x", str(tmp_path / "copy"): "y"}]
 
 
@@ -83,8 +87,9 @@ def test_audit_takes_texts_for_the_same_when_only_case_space_or_form_differ() ->
 
 def test_audit_drops_every_side_of_texts_with_several_labels_and_counts_them() -> None:
     data = Data(source="", on_conflict="skip")
-    found = audit(texts(("same", "x"), ("SAME", "y"), ("same ", "x"), ("other", "y")), data, TEXTS)
-    assert [item.example.text for item in found.kept] == ["other"]
+    pairs = (("same", "x"), ("SAME", "y"), ("same ", "x"), ("other", "y"), ("own", "x"))
+    found = audit(texts(*pairs), data, TEXTS)
+    assert [item.example.text for item in found.kept] == ["other", "own"]
     assert found.conflicts == [{"t.csv:2": "x", "t.csv:3": "y", "t.csv:4": "x"}]
 
 

@@ -26,6 +26,7 @@ def test_read_labelled_takes_subfolders_as_labels(tmp_path: Path) -> None:
         ("b.png", "cat"),
         ("c.png", "dog"),
     ]
+    assert [file.source for file in found] == ["cat/a.png", "cat/deep/b.png", "dog/c.png"]
 
 
 def test_read_labelled_reads_a_csv_with_quotes_and_a_byte_order_mark(tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_read_labelled_keeps_texts_as_they_are_with_their_lines(tmp_path: Path) 
     data = table(tmp_path, 'label,text\nx," two\nlines "\ny,plain\n')
     found = read_labelled(data, cells=True)
     assert [(e.text, e.label) for e in found] == [(" two\nlines ", "x"), ("plain", "y")]
-    assert [e.source for e in found] == [f"{tmp_path / 'samples.csv'}:{line}" for line in (2, 4)], (
+    assert [e.source for e in found] == [f"samples.csv:{line}" for line in (2, 4)], (
         "a text of two lines is counted as two"
     )
 
