@@ -110,7 +110,7 @@ def _rebalance(
     while move := _next_move(counts, np.bincount(columns[free], minlength=splits), bounds):
         candidates = np.flatnonzero(free & (columns == move.source))
         away = np.maximum(starts[move.target] - points[candidates], points[candidates] - ends[move.target])
-        nearest = np.argsort(np.maximum(away, 0), kind="stable")[: move.amount]
+        nearest = np.lexsort((points[candidates], np.maximum(away, 0)))[: move.amount]
         columns[candidates[nearest]] = move.target
         counts = np.bincount(columns, minlength=splits)
     return columns
