@@ -92,6 +92,9 @@ def explain_no_labels(tree: Tree) -> str:
         "Put the files into one subfolder a class, write a table with their paths and labels, or say where "
         "the label stands in the path: data.layout, such as '{split}/{label}/**'."
     )
+    folders = {path.rpartition("/")[0] for path in tree.files}
+    if len(folders) == 1 and "" not in folders:
+        return f"{tree.root}: there is only one label ({printable(folders.pop())}). {remedy}"
     boxes = _box_files(tree)
     if boxes:
         return (

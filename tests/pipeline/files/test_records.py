@@ -139,4 +139,5 @@ def test_audit_keeps_the_keys_that_programs_read() -> None:
         "skipped_conflicts",
         "remarks",
         "warnings",
+        "understood",
     ]

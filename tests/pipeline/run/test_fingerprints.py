@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 
 KINDS = ("image", "text")
 TEMPLATES = {
-    "pipeline/data/recipe.yaml.jinja": set(),
+    "pipeline/data/draft/recipe.yaml.jinja": set(),
     "pipeline/evaluate/parts.html.jinja": {"evaluate"},
     "pipeline/evaluate/report.html.jinja": {"evaluate"},
     "pipeline/evaluate/score.html.jinja": {"evaluate"},

@@ -90,7 +90,7 @@ def test_score_place_lists_what_cannot_be_read(text_run: Path, tmp_path: Path) -
 
 def test_score_place_refuses_when_nothing_is_left_to_score(text_run: Path, tmp_path: Path) -> None:
     place = table(tmp_path / "none.csv", [("odd", "neither")])
-    with pytest.raises(DataError, match="leaves no sample to score. 1 have labels that the model does not"):
+    with pytest.raises(DataError, match=r"leaves no sample to score\. 1 have labels that the model does not"):
         score_place(text_run, place, Wanted(leave_out_unknown=True))
 
 
