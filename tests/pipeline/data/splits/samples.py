@@ -27,7 +27,7 @@ def identity(*names: object) -> str:
 def classes(sizes: Sequence[int], **fields: object) -> list[Member]:
     """As many samples of each class as a list says."""
     return [
-        Member(f"{label:04x}{number:06x}", f"label{label:03}", **fields)  # type: ignore[arg-type]
+        Member(f"{label:04x}{number:06x}", f"label{label:03}", **fields)
         for label, size in enumerate(sizes)
         for number in range(size)
     ]

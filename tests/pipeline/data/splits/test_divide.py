@@ -41,7 +41,7 @@ def test_divide_puts_every_label_into_every_split_near_its_share(
     for label, size in Counter(member.label for member in members).items():
         held_out = {"validation": data.splits.validation, "test": data.splits.test}
         for split, share in held_out.items():
-            count = found[label, split]  # type: ignore[index]
+            count = found[label, split]
             assert count >= 1
             assert (
                 share * size / 2 - 1 < count < max(1.5 * share * size, share * size + 1) + 1e-6 or count == 1
@@ -68,7 +68,7 @@ def test_divide_never_fails_when_the_shares_are_uneven(shares: tuple[float, floa
     members = classes([3, 4, 7, 50, 300])
     data = recipe(validation=shares[0], test=shares[1])
     found = counts(members, divide(members, data, 0))
-    assert all(found[label, split] for label in {m.label for m in members} for split in THREE)  # type: ignore[index]
+    assert all(found[label, split] for label in {m.label for m in members} for split in THREE)
 
 
 @settings(max_examples=50, deadline=None)
@@ -127,13 +127,13 @@ def test_divide_moves_none_when_the_earlier_splits_are_kept(
     assert all(after[name] == split for name, split in before.items())
     assert f"{len(members)} samples keep the split" in division.remarks[0]
     found = counts(more, division)
-    assert all(found[member.label, split] for member in added for split in THREE)  # type: ignore[index]
+    assert all(found[member.label, split] for member in added for split in THREE)
 
 
 def test_divide_tells_of_a_label_that_kept_samples_leave_out_of_a_split() -> None:
     members = classes([3, 20])
     kept = {member.identity: "train" for member in members[:3]}
-    division = divide(members, PLAIN, 0, kept=kept)  # type: ignore[arg-type]
+    division = divide(members, PLAIN, 0, kept=kept)
     assert division.splits[:3] == ["train"] * 3
     assert division.remarks[1:] == (
         "1 label(s) have no sample in validation: label000",

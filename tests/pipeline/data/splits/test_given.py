@@ -54,7 +54,7 @@ def test_divide_cuts_validation_from_train_when_the_data_name_none() -> None:
 def test_divide_cuts_both_when_all_is_named_train() -> None:
     members = named([20, 3], "train")
     found = counts(members, divide(members, PLAIN, 0))
-    assert all(found[label, split] for label in ("label000", "label001") for split in THREE)  # type: ignore[index]
+    assert all(found[label, split] for label in ("label000", "label001") for split in THREE)
 
 
 def test_divide_leaves_the_only_training_sample_of_a_label_to_train() -> None:

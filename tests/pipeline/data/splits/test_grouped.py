@@ -61,7 +61,7 @@ def test_divide_puts_every_label_into_every_split_when_each_group_has_one(
     ]
     members = grouped(rows)
     found = counts(members, divide(members, GROUPED, seed))
-    assert all(found[f"label{label}", split] for label in range(labels) for split in THREE)  # type: ignore[index]
+    assert all(found[f"label{label}", split] for label in range(labels) for split in THREE)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -111,7 +111,7 @@ def test_divide_stratifies_groups_of_mixed_labels() -> None:
     for label in range(3):
         size = sum(row[label] for row in rows)
         for split, share in (("test", 0.25), ("validation", 0.15)):
-            assert 0.5 <= found[f"label{label}", split] / (share * size) <= 1.5  # type: ignore[index]
+            assert 0.5 <= found[f"label{label}", split] / (share * size) <= 1.5
 
 
 def test_divide_keeps_kept_groups_and_their_new_samples_together() -> None:

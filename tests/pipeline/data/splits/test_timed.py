@@ -40,7 +40,7 @@ def test_divide_trains_on_the_oldest_and_tests_on_the_newest(times: list[int]) -
 def test_divide_keeps_to_the_shares_when_times_differ() -> None:
     members = at(*(f"2026-01-{day:02}T08:00" for day in range(1, 21)))
     splits = divide(members, TIMED, 0).splits
-    assert [splits.count(split) for split in ("train", "validation", "test")] == [24, 6, 10]  # type: ignore[arg-type]
+    assert [splits.count(split) for split in ("train", "validation", "test")] == [24, 6, 10]
 
 
 def test_divide_takes_calibration_from_the_oldest() -> None:
