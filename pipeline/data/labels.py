@@ -6,13 +6,14 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Final
 
 from pipeline.errors import DataError
 from pipeline.recipe.data import Labels, Range
 from pipeline.reporting.printable import listing, printable
 
-NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?")
 MISSING_ELSEWHERE: Final = frozenset(
     {"na", "n/a", "#n/a", "<na>", "nan", "-nan", "none", "null", "nil", "#na", "nat", "?"}
 )
@@ -139,7 +140,14 @@ def _look(label: str) -> str:
     folded = unicodedata.normalize("NFKC", label).casefold()
     folded = "".join(each for each in folded if unicodedata.category(each) != "Cf")
     folded = unicodedata.normalize("NFKC", " ".join(folded.split()))
-    return repr(float(folded)) if NUMBER.fullmatch(folded) else folded
+    return _same_number(folded) if NUMBER.fullmatch(folded) else folded
+
+
+def _same_number(written: str) -> str:
+    """Return the one form of all that write a number, with every digit: long ones are names of things."""
+    number = Decimal(written)
+    exact = Context(prec=len(written), Emax=MAX_EMAX, Emin=MIN_EMIN)
+    return str(number.normalize(exact)) if number else "0"
 
 
 def _refuse_twins(counts: Mapping[str, int]) -> None:

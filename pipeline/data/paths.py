@@ -68,9 +68,10 @@ class PathReader:
 
     def _bare(self, name: str) -> str:
         """Return a name without ``file://`` and without the beginning that the recipe takes off."""
-        if name.startswith(FILE_URL):
+        is_url = name.startswith(FILE_URL)
+        if is_url:
             name = unquote(name.removeprefix(FILE_URL))
-        strip = self._table.strip
+        strip = unquote(self._table.strip.removeprefix(FILE_URL)) if is_url else self._table.strip
         for form in (name, name.replace("\\", "/")):
             if strip and form.startswith(strip):
                 return form.removeprefix(strip).lstrip("/\\")

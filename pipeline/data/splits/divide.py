@@ -68,7 +68,7 @@ def _refuse_contradictions(
     if not data.split_by_time:
         return
     others = {
-        "groups (data.group_by)": any(member.group is not None for member in members),
+        "groups (data.group_by)": data.group_by is not None,
         "the splits that the data name (data.splits.given: ignore divides anew)": given,
         "the splits of an earlier run (data.splits.keep)": kept is not None,
     }

@@ -42,9 +42,13 @@ BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277
 WHITE_IS_ZERO: Final = 0
 PNG_DEPTH: Final = 24
 """Place of the byte with the bits of a value in a PNG file."""
-# What may stand behind the cut end of a JPEG. It begins with ones, where a decoder that runs out of data
-# reads zeros.
-ANY_TAIL: Final = b"\xfe" + hashlib.shake_128(b"tail").digest(4096).replace(b"\xff", b"\xfe")
+# What may stand behind the cut end of a JPEG: nothing, or bits that begin in every way, and go on behind
+# each of the eight restart markers.
+_NOISE: Final = b"".join(
+    hashlib.shake_128(bytes((marker,))).digest(512).replace(b"\xff", b"\xfe") + bytes((0xFF, marker))
+    for marker in (*range(0xD0, 0xD8), *range(0xD0, 0xD8))
+)
+TAILS: Final = (b"", *(bytes((first,)) + _NOISE for first in (0x00, 0x55, 0xAA, 0xFE)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +134,10 @@ def _decode_cut_jpeg(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     except OSError:
         if not jpeg.has_every_scan(data):
             raise
-        ended, continued = (_decode(data + tail + jpeg.END, max_pixels) for tail in (b"", ANY_TAIL))
-        if ended.tobytes() != continued.tobytes():
+        # A last byte of ones is half a marker, or half of an escaped byte.
+        cut = data.rstrip(b"\xff")
+        ended, *continued = (_decode(cut + tail + jpeg.END, max_pixels) for tail in TAILS)
+        if any(other.tobytes() != ended.tobytes() for other in continued):
             raise
         return ended
 

@@ -205,6 +205,6 @@ def test_divide_refuses_when_time_is_to_be_kept_with_something_else() -> None:
     with pytest.raises(DataError, match=r"data\.splits\.given: ignore"):
         divide(members, TIMED, 0)
     with pytest.raises(DataError, match=r"data\.group_by"):
-        divide(classes([9, 9], time="1", group="g"), TIMED, 0)
+        divide(classes([9, 9], time="1"), TIMED.model_copy(update={"group_by": "patient"}), 0)
     with pytest.raises(DataError, match=r"data\.splits\.keep"):
         divide(classes([9, 9], time="1"), TIMED, 0, kept={})

@@ -98,6 +98,14 @@ def test_divide_trains_on_a_label_of_one_group_and_says_what_lacks_it(seed: int)
     )
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_divide_trains_every_label_when_groups_are_few_and_mixed(seed: int) -> None:
+    held = [(0,), (0, 1), (1, 2), (2,), (0, 3), (1,), (3,)]
+    members = grouped([[3 * (label in labels) for label in range(4)] for labels in held])
+    found = counts(members, divide(members, GROUPED, seed))
+    assert all(found[f"label{label}", "train"] for label in range(4))
+
+
 def test_divide_refuses_when_there_are_two_groups() -> None:
     with pytest.raises(DataError, match="No sample is left for validation"):
         divide(grouped([[9, 9], [9, 9]]), GROUPED, 0)
