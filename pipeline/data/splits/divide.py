@@ -40,7 +40,7 @@ def divide(
     """
     check_labels(members)
     given = data.splits.given == "keep" and any(member.given for member in members)
-    _refuse_contradictions(members, data, given=given, kept=kept)
+    _refuse_contradictions(data, given=given, kept=kept)
     start, told = start_from_given(members) if given else (np.full(len(members), FREE), [])
     lacking = [split for split in (TEST, VALIDATION, CALIBRATION) if not (start == split).any()]
     pool = np.flatnonzero((start == FREE) | (start == TRAIN))
@@ -61,9 +61,7 @@ def divide(
     return Division([SPLITS[split] for split in splits], (*told, *tell_absent(members, splits)))
 
 
-def _refuse_contradictions(
-    members: Sequence[Member], data: Data, *, given: bool, kept: Mapping[str, Split] | None
-) -> None:
+def _refuse_contradictions(data: Data, *, given: bool, kept: Mapping[str, Split] | None) -> None:
     """Refuse what cannot hold together with a division by time."""
     if not data.split_by_time:
         return
