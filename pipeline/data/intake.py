@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -94,25 +95,38 @@ def open_place(data: Data, modality: Modality, *, propose: bool = False) -> Plac
     if is_saved_dataset(source):
         return Place(root, tables=_parts_of(source, root, data))
     tree = walk(source, modality.takes)
-    tables = tables_in(tree, data)
+    files, left_out = _tables_of(tree, data.leave_out)
+    tables = tables_in(tree, data, files)
     if tables is None:
         return Place(root, tree)
-    told = () if data.layout != "auto" else (f"{root}: {tables.said} (data.layout: {tables.layout!r})",)
+    told = [] if data.layout != "auto" else [f"{root}: {tables.said} (data.layout: {tables.layout!r})"]
+    if left_out:
+        told.append(f"data.leave_out: {len(left_out):,} table(s): {', '.join(map(printable, left_out))}")
     opened = (open_source(root / name, name, data, tables.layout, propose=propose) for name in tables.names)
-    return Place(root, tree, tuple(opened), told)
+    return Place(root, tree, tuple(opened), tuple(told))
 
 
-def tables_in(tree: Tree, data: Data) -> Tables | None:
+def _tables_of(tree: Tree, leave_out: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the paths of the tables below a folder, and of those that the recipe leaves out."""
+    patterns = [read_pattern(text, "data.leave_out") for text in leave_out]
+    files: list[str] = []
+    left_out: list[str] = []
+    for path in sorted(path for path in (*tree.others, *tree.files) if is_table(path)):
+        (left_out if any(pattern.match(path) for pattern in patterns) else files).append(path)
+    return files, left_out
+
+
+def tables_in(tree: Tree, data: Data, files: Sequence[str]) -> Tables | None:
     """Return the tables in a folder that hold the samples; None where the files themselves are samples.
 
     Args:
         tree: What stands below the folder.
         data: The recipe's section ``data``.
+        files: The paths of the tables in the folder that are not left out.
 
     Raises:
         DataError: The recipe's layout is that of tables, and there are none.
     """
-    files = sorted(path for path in (*tree.others, *tree.files) if is_table(path))
     if data.layout == "auto":
         return find_metadata(files) or (None if recognise(tree.files) else find_tables(files))
     if not is_table(data.layout):

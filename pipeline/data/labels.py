@@ -90,7 +90,7 @@ class LabelReader:
         if self._section.on_twins == "refuse":
             _refuse_twins(self._counts)
         self._refuse_unknown()
-        _refuse_measurements(self._counts)
+        refuse_measurements(self._counts)
 
     def _refuse_missing(self) -> None:
         if self._missing and self._section.on_missing == "refuse":
@@ -185,7 +185,15 @@ def plain(label: str) -> str:
     return " ".join(spaced.split()) or "unnamed"
 
 
-def _refuse_measurements(counts: Mapping[str, int]) -> None:
+def refuse_measurements(counts: Mapping[str, int]) -> None:
+    """Refuse labels that are the values of a measurement.
+
+    Args:
+        counts: The number of samples of each label.
+
+    Raises:
+        DataError: Most of many labels are fractions.
+    """
     fractions = [label for label in counts if NUMBER.fullmatch(label) and not float(label).is_integer()]
     if len(counts) > MANY_NUMBERS and len(fractions) > len(counts) / 2:
         examples = ", ".join(printable(label) for label in fractions[:3])

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.data import intake, stage
 from pipeline.data.definition import DATA
-from pipeline.data.labelled import Labelled
+from pipeline.data.labelled import Intake, Labelled
 from pipeline.data.stage import prepare_data
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
@@ -41,7 +41,9 @@ def test_inputs_are_the_same_wherever_the_data_lie(tmp_path: Path) -> None:
     assert inputs_of(first, run)["examples"] != before["examples"]
 
 
-@pytest.mark.parametrize(("old", "new"), [("png,x", "png,z"), ("y/1.png,y\n", ""), ("y/1.png", "x/1.png")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("png,x", "png,z"), ("y/1.png,y\n", ""), ("y/1.png,y", "x/1.png,x")]
+)
 def test_inputs_change_with_labels_and_names(tmp_path: Path, old: str, new: str) -> None:
     table, run = make_table(tmp_path), RunFolder(tmp_path / "run")
     before = inputs_of(table, run)["examples"]
@@ -63,7 +65,7 @@ def test_inputs_go_by_the_table_when_it_holds_the_samples_as_bytes(
         raise AssertionError("rows are not read")
 
     rows = [Labelled(f"t.parquet:{row}", "x", load=refuse) for row in range(3)]
-    monkeypatch.setattr(intake, "read_labelled", lambda *_, **__: rows)
+    monkeypatch.setattr(intake, "read_labelled", lambda *_, **__: Intake(rows))
     run, table = RunFolder(tmp_path / "run"), tmp_path / "t.parquet"
     table.write_bytes(b"a")
     before = inputs_of(table, run)["examples"]
@@ -80,7 +82,7 @@ def test_prepare_data_stores_what_a_table_holds_as_bytes(
         Labelled(f"t.parquet:{row}", label, load=lambda picture=picture: picture)
         for row, (label, picture) in enumerate(pictures, 1)
     ]
-    monkeypatch.setattr(stage, "read_labelled", lambda *_, **__: rows)
+    monkeypatch.setattr(stage, "read_labelled", lambda *_, **__: Intake(rows))
     run = RunFolder(tmp_path / "run")
     prepare_data(parse_recipe(recipe_document(tmp_path, Path("w"))), run)
     moved = RunFolder(run.root.rename(tmp_path / "moved"))

@@ -10,7 +10,9 @@ from pipeline.errors import DataError
 from pipeline.recipe.data import Labels, Range
 
 
-def read(*values: str | None, classes: dict[str, Range] | None = None, **section: object) -> tuple[list[str | None], list[str]]:
+def read(
+    *values: str | None, classes: dict[str, Range] | None = None, **section: object
+) -> tuple[list[str | None], list[str]]:
     """The labels of values on the lines from 2 on, and what there is to tell."""
     reader = LabelReader(Labels.model_validate(section), classes)
     labels = [reader.read(value, f"t.csv, line {line}") for line, value in enumerate(values, 2)]
@@ -106,7 +108,10 @@ def test_plain_gives_a_name_without_control_characters(label: str) -> None:
 
 
 def test_read_takes_spaces_around_for_nothing_and_says_so() -> None:
-    assert read("a ", " a", "b") == (["a", "a", "b"], ["2 label(s) had spaces around them, which do not count"])
+    assert read("a ", " a", "b") == (
+        ["a", "a", "b"],
+        ["2 label(s) had spaces around them, which do not count"],
+    )
 
 
 def test_read_renames_and_leaves_out_as_told() -> None:
@@ -147,6 +152,8 @@ def test_read_makes_classes_of_numbers_when_ranges_are_given() -> None:
         ("0", {"a": Range(below=1), "b": Range(below=2)}, r"more than one class \(a, b\)"),
     ],
 )
-def test_read_refuses_when_a_number_is_in_no_one_class(value: str, classes: dict[str, Range], words: str) -> None:
+def test_read_refuses_when_a_number_is_in_no_one_class(
+    value: str, classes: dict[str, Range], words: str
+) -> None:
     with pytest.raises(DataError, match=f"line 2: .*{words}"):
         read(value, classes=classes)

@@ -65,7 +65,10 @@ def write(path: Path, content: str | bytes) -> Path:
         ("stranger.csv", delimited(header=("tweet", "emotion"))),
         ("lines.jsonl", "\n".join(json.dumps({"text": t, "label": k}) for t, k in ROWS) + "\n"),
         ("index.csv", ",text,label\n" + "\n".join(f"{i},{t},{k}" for i, (t, k) in enumerate(ROWS)) + "\n"),
-        ("named.csv", "filename,text,label\n" + "\n".join(f"{i}.txt,{t},{k}" for i, (t, k) in enumerate(ROWS))),
+        (
+            "named.csv",
+            "filename,text,label\n" + "\n".join(f"{i}.txt,{t},{k}" for i, (t, k) in enumerate(ROWS)),
+        ),
     ],
 )
 def test_write_recipe_reads_texts_when_the_table_is_of_a_usual_form(
@@ -235,7 +238,11 @@ def test_write_recipe_takes_texts_when_a_folders_files_have_no_suffix(tmp_path: 
 
 
 def test_write_recipe_names_both_when_two_readings_are_possible(tmp_path: Path) -> None:
-    names = [f"{path}/{index}.png" for path in ("pets/cat", "pets/dog", "wild/fox", "wild/owl") for index in (0, 1, 2)]
+    names = [
+        f"{path}/{index}.png"
+        for path in ("pets/cat", "pets/dog", "wild/fox", "wild/owl")
+        for index in (0, 1, 2)
+    ]
     found, recipe, _ = draft(make_pictures(tmp_path / "animals", names))
     assert recipe.data.layout == "*/{label}/**"
     assert found.labels == {"cat": 3, "dog": 3, "fox": 3, "owl": 3}
@@ -261,7 +268,10 @@ def test_write_recipe_takes_the_users_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ([f"images/{i}.jpg" for i in range(4)] + [f"labels/{i}.txt" for i in range(4)], ["labels", "data.layout"]),
+        (
+            [f"images/{i}.jpg" for i in range(4)] + [f"labels/{i}.txt" for i in range(4)],
+            ["labels", "data.layout"],
+        ),
         ([f"{i:02}.png" for i in range(8)], ["one subfolder a class"]),
         ([f"only/{i}.png" for i in range(8)], ["class"]),
         (["a/weights.bin", "b/weights.bin"], ["--modality"]),
@@ -305,7 +315,10 @@ def test_prepare_data_keeps_every_sample_of_a_drafted_table(tmp_path: Path) -> N
 
 def test_prepare_data_keeps_the_splits_of_a_drafted_folder(tmp_path: Path) -> None:
     names = [
-        f"{split}/{label}/{index}.png" for split in ("train", "val", "test") for label in "ab" for index in range(4)
+        f"{split}/{label}/{index}.png"
+        for split in ("train", "val", "test")
+        for label in "ab"
+        for index in range(4)
     ]
     found, _, _ = draft(make_pictures(tmp_path / "data", names))
     samples = prepared(found, tmp_path)
