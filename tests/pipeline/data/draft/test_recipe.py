@@ -187,12 +187,24 @@ PATHS = [f"pictures/{label}/{index}.png" for index, label in enumerate(LABELS)]
         ("path,label", [path.replace("/", "\\") for path in PATHS]),
         ("path,label", [f"/home/else/data/{path}" for path in PATHS]),
         ("path,label", [f"C:\\Users\\else\\{path}".replace("/", "\\") for path in PATHS]),
+        ("path,label", [f"/mnt/k/{path}".replace("/pictures", "") for path in PATHS]),
         ("id,breed", [path.removesuffix(".png") for path in PATHS]),
         ("path,label", [path.removeprefix("pictures/") for path in PATHS]),
         ("image,label", [f" {path} " for path in PATHS]),
         ("file_path,label", [f"file:///home/else/{path}" for path in PATHS]),
     ],
-    ids=["plain", "names", "backslashes", "absolute", "windows", "suffix", "root", "spaces", "url"],
+    ids=[
+        "plain",
+        "names",
+        "backslashes",
+        "absolute",
+        "windows",
+        "elsewhere",
+        "suffix",
+        "root",
+        "spaces",
+        "url",
+    ],
 )
 def test_write_recipe_finds_the_files_when_a_table_names_them(
     tmp_path: Path, header: str, values: list[str]
