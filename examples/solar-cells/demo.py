@@ -53,7 +53,8 @@ GRAFT_COMMAND = os.path.relpath(Path(sys.executable).with_name("graft"), ROOT)
 def test_picture() -> Path:
     """Return the path of the first picture of the test split."""
     with (RUN / "data" / "samples.csv").open(encoding="utf-8", newline="") as file:
-        return Path(next(row["source"] for row in csv.DictReader(file) if row["split"] == "test"))
+        source = next(row["source"] for row in csv.DictReader(file) if row["split"] == "test")
+    return Path((RUN / "data-root.txt").read_text(encoding="utf-8").rstrip("\n"), source)
 
 
 def is_free(port: int) -> bool:

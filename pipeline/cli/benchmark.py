@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.output import emit, json_option
+from pipeline.cli.output import data_root_option, emit, json_option
 
 
 def _counts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -44,6 +44,7 @@ def _counts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[i
     show_default=True,
     help="About how long the timing may take.",
 )
+@data_root_option
 @json_option
 def benchmark(
     run: Path,
@@ -51,6 +52,7 @@ def benchmark(
     batches: tuple[int, ...],
     rounds: int,
     seconds: float,
+    data_root: Path | None,
     *,
     as_json: bool,
 ) -> None:
@@ -65,7 +67,7 @@ def benchmark(
     from pipeline.benchmark.stage import benchmark as measure
     from pipeline.run.runner import open_run, working_on
 
-    opened = open_run(run)
+    opened = open_run(run, data_root=data_root)
     with working_on(opened, after="verify"):
         result = measure(opened.folder, Options(threads, batches, rounds, seconds))
     emit(result.to_json(), result.to_text(), as_json=as_json)

@@ -18,7 +18,11 @@ COMMANDS = {
     ),
     "data": ("pipeline.cli.stage", "data", "Read, audit and split the samples."),
     "finetune": ("pipeline.cli.stage", "finetune", "Train the backbone on the samples."),
-    "evaluate": ("pipeline.cli.stage", "evaluate", "Measure the checkpoint on the test split."),
+    "evaluate": (
+        "pipeline.cli.evaluate",
+        "evaluate",
+        "Measure the checkpoint on the test split, or the served model on new data.",
+    ),
     "export": ("pipeline.cli.export", "export", "Write the model files of every format, to be proven."),
     "verify": (
         "pipeline.cli.verify",

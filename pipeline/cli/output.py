@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from pathlib import Path
 
 import click
 
@@ -20,6 +21,13 @@ def start_logging(*, quiet: bool) -> None:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+data_root_option = click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder that the run's data are in now, if they moved; the run remembers it.",
+)
 
 
 def emit(document: object, text: str, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.output import emit, json_option
+from pipeline.cli.output import data_root_option, emit, json_option
 
 
 @click.command()
@@ -15,8 +15,9 @@ from pipeline.cli.output import emit, json_option
     "--run", "folder", type=click.Path(path_type=Path), help="The run's folder; by default models/NAME."
 )
 @click.option("--force", is_flag=True, help="Redo stages that are done.")
+@data_root_option
 @json_option
-def run(recipe: Path, folder: Path | None, *, force: bool, as_json: bool) -> None:
+def run(recipe: Path, folder: Path | None, data_root: Path | None, *, force: bool, as_json: bool) -> None:
     """Carry out RECIPE: data, finetune, evaluate, export, verify, package.
 
     Stages whose inputs are unchanged are skipped. RECIPE may also be the folder of a run, to go on with it.
@@ -24,7 +25,7 @@ def run(recipe: Path, folder: Path | None, *, force: bool, as_json: bool) -> Non
     from pipeline.run.runner import done_stages, open_run, run_all
     from pipeline.run.summary import summarise_run
 
-    opened = open_run(recipe, folder)
+    opened = open_run(recipe, folder, data_root)
     results = run_all(opened, force=force)
     summary = summarise_run(opened.folder, results, done_stages(opened))
     emit(summary, summary.to_text(), as_json=as_json)

@@ -1,4 +1,4 @@
-"""The commands ``graft data``, ``finetune``, ``evaluate`` and ``package``, each of which is one stage."""
+"""The commands ``graft data``, ``finetune`` and ``package``, each of which is one stage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.output import emit, json_option
+from pipeline.cli.output import data_root_option, emit, json_option
 
 
 def _command(name: str, description: str) -> click.Command:
@@ -26,12 +26,15 @@ def _command(name: str, description: str) -> click.Command:
         "--run", "folder", type=click.Path(path_type=Path), help="The run's folder, when TARGET is a recipe."
     )
     @click.option("--force", is_flag=True, help="Redo the stage even if it is done.")
+    @data_root_option
     @json_option
-    def command(target: Path, folder: Path | None, *, force: bool, as_json: bool) -> None:
+    def command(
+        target: Path, folder: Path | None, data_root: Path | None, *, force: bool, as_json: bool
+    ) -> None:
         from pipeline.run.runner import done_stages, open_run, run_stage
         from pipeline.run.summary import summarise_run
 
-        opened = open_run(target, folder)
+        opened = open_run(target, folder, data_root)
         summary = summarise_run(opened.folder, [run_stage(name, opened, force=force)], done_stages(opened))
         emit(summary, summary.to_text(), as_json=as_json)
 
@@ -44,5 +47,4 @@ data = _command(
     "train, validation, test, and calibration where the recipe asks for it.",
 )
 finetune = _command("finetune", "Train a head on the frozen backbone, then everything from there.")
-evaluate = _command("evaluate", "Measure the checkpoint on the test split, and write metrics and a report.")
 package = _command("package", "Put the proven bundle into BentoML's model store and build the Bento.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.output import emit, json_option
+from pipeline.cli.output import data_root_option, emit, json_option
 
 
 @click.command()
@@ -20,15 +20,24 @@ from pipeline.cli.output import emit, json_option
     help="For a bundle: a folder, a .csv or .tsv table, or a recipe.",
 )
 @click.option("--force", is_flag=True, help="Redo the stage even if it is done.")
+@data_root_option
 @json_option
-def verify(target: Path, folder: Path | None, data: Path | None, *, force: bool, as_json: bool) -> None:
+def verify(
+    target: Path,
+    folder: Path | None,
+    data: Path | None,
+    data_root: Path | None,
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
     """Score the whole test split through the serving code, write the receipts, and publish what passes.
 
     TARGET is a run's folder, or a recipe, whose run is then in models/NAME. With --data its bundle, or a
     bundle's folder, is proven again on this machine from its own files and those samples; nothing is written.
     """
-    if data is not None and (folder is not None or force):
-        raise click.UsageError("--run and --force go with a run, which --data does not need.")
+    if data is not None and (folder is not None or data_root is not None or force):
+        raise click.UsageError("--run, --data-root and --force go with a run, which --data does not need.")
     if data is not None:
         from pipeline.verify.recheck import recheck
 
@@ -39,6 +48,6 @@ def verify(target: Path, folder: Path | None, data: Path | None, *, force: bool,
     from pipeline.run.runner import done_stages, open_run, run_stage
     from pipeline.run.summary import summarise_run
 
-    opened = open_run(target, folder)
+    opened = open_run(target, folder, data_root)
     summary = summarise_run(opened.folder, [run_stage("verify", opened, force=force)], done_stages(opened))
     emit(summary, summary.to_text(), as_json=as_json)

@@ -11,6 +11,7 @@ from pipeline.data.labels import LabelReader
 from pipeline.data.layouts.names import split_named
 from pipeline.data.paths import PathReader
 from pipeline.data.tables.rows import Row, Rows
+from pipeline.data.watch import TextWatch
 from pipeline.errors import DataError
 from pipeline.recipe.data import Data, Split, Table
 from pipeline.reporting.printable import listing, printable
@@ -76,17 +77,20 @@ def read_cells(
     """
     labels, splits = LabelReader(data.labels, data.table.classes), SplitReader(data)
     paths = None if are_texts else PathReader(data, root)
+    watch = TextWatch()
     examples: list[Labelled] = []
     for source in sources:
         columns = find_columns(source, data, are_texts=are_texts)
+        separator = source.form.separator if source.form else ""
         for row in track(source.rows.rows, total=source.rows.total or 0, what="intake", unit="rows"):
             place = f"{source.name}, line {row.line}"
             label = labels.read(text_at(row, columns.label), place)
             if label is not None:
                 split = splits.read(source.split, text_at(row, columns.split), place)
                 examples.append(_example(row, columns, source, label, split, paths))
+                watch.see(examples[-1].text or "", separator, place)
     splits.finish()
-    told = paths.finish() if paths else []
+    told = paths.finish() if paths else watch.finish()
     examples, again = _without_repeats(examples) if paths else (examples, [])
     return Intake(examples, (*told, *again, *labels.finish(judge=judge)))
 

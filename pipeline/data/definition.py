@@ -5,46 +5,95 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.files.layout import RunFolder
+from pipeline.files.sources import HUB, SOURCE_KEY, SourceMissingError, locate
 from pipeline.machine.versions import versions_of
+from pipeline.modalities.modality import Modality
 from pipeline.modalities.registry import find_modality
-from pipeline.recipe.reading import section_json
+from pipeline.recipe.data import Data
+from pipeline.recipe.reading import section_json, without_places
 from pipeline.recipe.sections import Recipe
-from pipeline.recipe.stage import Inputs, Stage
+from pipeline.recipe.stage import Absent, Inputs, Stage
+
+if TYPE_CHECKING:
+    from pipeline.data.labelled import Labelled
 
 
-def _inputs(recipe: Recipe, _: RunFolder) -> Inputs:
-    """Return the recipe's section, and a hash over every file's size and time of change.
-
-    These cost less to read than the contents of the files.
-    """
-    from pipeline.data.intake import read_labelled
-
-    states, modality = hashlib.sha256(), find_modality(recipe.modality)
-    for example in read_labelled(recipe.data, modality).examples:
-        content = _file_state(example.path) if example.path is not None else (example.text,)
-        line = json.dumps([example.source, example.label, example.strata, *content])
-        states.update(line.encode(errors="surrogatepass"))
+def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
+    """Return the recipe's section, without places, and a hash over what every example is and holds."""
+    modality = find_modality(recipe.modality)
     return {
-        "section": section_json(recipe.data),
+        "section": section_json(without_places(recipe).data),
         "input": modality.content(recipe).settings,
         "seed": recipe.seed,
-        "files": states.hexdigest(),
+        "examples": _hash_examples(recipe.data, run, modality),
         "versions": versions_of("scikit-learn", *modality.packages),
     }
 
 
-def _file_state(path: Path) -> tuple[int, ...]:
-    """Return a file's size in bytes and time of change in nanoseconds.
+def _hash_examples(data: Data, run: RunFolder, modality: Modality) -> str | Absent:
+    """Return a hash over the names, labels and contents of all examples, wherever they lie.
 
-    They are empty for a file that does not exist, which the audit will report.
+    Contents of files come from the run's record of them, as long as the files are as they were.
     """
+    from pipeline.data.intake import read_labelled
+    from pipeline.data.states import hash_unchanged
+
     try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return status.st_size, status.st_mtime_ns
+        examples = read_labelled(data, modality).examples
+    except SourceMissingError as error:
+        return Absent(error.what, error.remedy)
+    tables = _folder_of_tables(data)
+    files = {
+        name: path for name, path in (_file_of(example, tables) for example in examples) if path is not None
+    }
+    hashes = hash_unchanged(files, run.states)
+    if files and not hashes and run.samples.is_file():
+        return Absent(
+            f"data.source: none of the {len(files)} files that {data.source} names is where it says, "
+            f"{next(iter(files.values()))} being the first",
+            "Correct data.root in the recipe, or name the folder that they are in now: --data-root DIR",
+        )
+    digest = hashlib.sha256()
+    for example in examples:
+        content = hashes.get(_file_of(example, tables)[0], "")
+        digest.update(_line(example, content or _own_content(example)))
+    return digest.hexdigest()
+
+
+def _folder_of_tables(data: Data) -> Path | None:
+    """Return the folder that the names of tables count from; None for a data set of the hub."""
+    if data.source.startswith(HUB):
+        return None
+    source = locate(data.source, SOURCE_KEY)
+    return source if source.is_dir() else source.parent
+
+
+def _file_of(example: Labelled, tables: Path | None) -> tuple[str, Path | None]:
+    """Return the name and path of the file that decides an example's content, if one does.
+
+    For bytes in a table that is the table, since to read every row of it would take too long.
+    """
+    if example.path is not None:
+        return example.source, example.path
+    if example.load is not None and tables is not None:
+        table = example.source.rpartition(":")[0]
+        return table, tables / table
+    return "", None
+
+
+def _own_content(example: Labelled) -> str:
+    """Return the text of an example, or a hash of its bytes; nothing for a file that cannot be read."""
+    if example.text is not None:
+        return example.text
+    return hashlib.sha256(example.load()).hexdigest() if example.load is not None else ""
+
+
+def _line(example: Labelled, content: str) -> bytes:
+    told = [example.source, example.label, example.split, example.strata, example.group, example.time]
+    return json.dumps([*told, content]).encode()
 
 
 DATA = Stage(

@@ -99,6 +99,9 @@ def explain_no_labels(tree: Tree) -> str:
             "`annotations`, so these are boxes or masks in a picture, and Graft classifies whole ones. "
             + remedy
         )
+    folders = {path.rpartition("/")[0] for path in tree.files}
+    if len(folders) == 1 and "" not in folders:
+        return f"{tree.root}: there is only one label ({printable(folders.pop())}). {remedy}"
     return (
         f"{tree.root}: {len(tree.files):,} files, but no two folders or names that could be classes, "
         f"such as {printable(tree.files[0])}. {remedy}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,11 @@ from pipeline.data.layouts.pattern import read_pattern
 from pipeline.data.layouts.recognise import recognise
 from pipeline.data.layouts.tables import Tables, find_metadata, find_tables, is_table
 from pipeline.data.layouts.walk import Tree, walk
-from pipeline.data.tables.datasets import HUB, is_saved_dataset, open_dataset
+from pipeline.data.tables.datasets import is_saved_dataset, open_dataset
 from pipeline.data.tables.embedded import DatasetCell, ParquetCell
 from pipeline.data.tables.opening import open_rows, understand
 from pipeline.errors import DataError
-from pipeline.files.sources import locate
+from pipeline.files.sources import HUB, SOURCE_KEY, locate, root_of
 from pipeline.modalities.modality import Modality
 from pipeline.recipe.data import Data
 from pipeline.reporting.printable import printable
@@ -74,14 +75,6 @@ def read_labelled(data: Data, modality: Modality, *, judge: bool = True) -> Inta
     return intake
 
 
-def root_of(data: Data) -> Path:
-    """Return the folder that the sources of the samples count from."""
-    source = locate(data.source, "data.source").absolute()
-    if source.is_dir():
-        return source
-    return Path(data.root) if data.root else source.parent
-
-
 def open_place(data: Data, modality: Modality, *, propose: bool = False) -> Place:
     """Find out what a recipe's source is, and open its tables.
 
@@ -95,32 +88,45 @@ def open_place(data: Data, modality: Modality, *, propose: bool = False) -> Plac
     """
     if data.source.startswith(HUB):
         return Place(Path(), tables=_parts_of(data.source, Path(), data))
-    source = locate(data.source, "data.source").absolute()
-    root = root_of(data)
+    source = locate(data.source, SOURCE_KEY).absolute()
+    root = (root_of(str(source), data.root) or source.parent).absolute()
     if not source.is_dir():
         return Place(root, tables=(open_source(source, source.name, data, propose=propose),))
     if is_saved_dataset(source):
         return Place(root, tables=_parts_of(source, root, data))
     tree = walk(source, modality.takes)
-    tables = tables_in(tree, data)
+    files, left_out = _tables_of(tree, data.leave_out)
+    tables = tables_in(tree, data, files)
     if tables is None:
         return Place(root, tree)
-    told = () if data.layout != "auto" else (f"{root}: {tables.said} (data.layout: {tables.layout!r})",)
+    told = [] if data.layout != "auto" else [f"{root}: {tables.said} (data.layout: {tables.layout!r})"]
+    if left_out:
+        told.append(f"data.leave_out: {len(left_out):,} table(s): {', '.join(map(printable, left_out))}")
     opened = (open_source(root / name, name, data, tables.layout, propose=propose) for name in tables.names)
-    return Place(root, tree, tuple(opened), told)
+    return Place(root, tree, tuple(opened), tuple(told))
 
 
-def tables_in(tree: Tree, data: Data) -> Tables | None:
+def _tables_of(tree: Tree, leave_out: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the paths of the tables below a folder, and of those that the recipe leaves out."""
+    patterns = [read_pattern(text, "data.leave_out") for text in leave_out]
+    files: list[str] = []
+    left_out: list[str] = []
+    for path in sorted(path for path in (*tree.others, *tree.files) if is_table(path)):
+        (left_out if any(pattern.match(path) for pattern in patterns) else files).append(path)
+    return files, left_out
+
+
+def tables_in(tree: Tree, data: Data, files: Sequence[str]) -> Tables | None:
     """Return the tables in a folder that hold the samples; None where the files themselves are samples.
 
     Args:
         tree: What stands below the folder.
         data: The recipe's section ``data``.
+        files: The paths of the tables in the folder that are not left out.
 
     Raises:
         DataError: The recipe's layout is that of tables, and there are none.
     """
-    files = sorted(path for path in (*tree.others, *tree.files) if is_table(path))
     if data.layout == "auto":
         return find_metadata(files) or (None if recognise(tree.files) else find_tables(files))
     if not is_table(data.layout):

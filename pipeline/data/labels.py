@@ -6,13 +6,14 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Final
 
 from pipeline.errors import DataError
 from pipeline.recipe.data import Labels, Range
 from pipeline.reporting.printable import listing, printable
 
-NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?")
 MISSING_ELSEWHERE: Final = frozenset(
     {"na", "n/a", "#n/a", "<na>", "nan", "-nan", "none", "null", "nil", "#na", "nat", "?"}
 )
@@ -89,7 +90,7 @@ class LabelReader:
         if self._section.on_twins == "refuse":
             _refuse_twins(self._counts)
         self._refuse_unknown()
-        _refuse_measurements(self._counts)
+        refuse_measurements(self._counts)
 
     def _refuse_missing(self) -> None:
         if self._missing and self._section.on_missing == "refuse":
@@ -139,7 +140,14 @@ def _look(label: str) -> str:
     folded = unicodedata.normalize("NFKC", label).casefold()
     folded = "".join(each for each in folded if unicodedata.category(each) != "Cf")
     folded = unicodedata.normalize("NFKC", " ".join(folded.split()))
-    return repr(float(folded)) if NUMBER.fullmatch(folded) else folded
+    return _same_number(folded) if NUMBER.fullmatch(folded) else folded
+
+
+def _same_number(written: str) -> str:
+    """Return the one form of all that write a number, with every digit: long ones are names of things."""
+    number = Decimal(written)
+    exact = Context(prec=len(written), Emax=MAX_EMAX, Emin=MIN_EMIN)
+    return str(number.normalize(exact)) if number else "0"
 
 
 def _refuse_twins(counts: Mapping[str, int]) -> None:
@@ -177,7 +185,15 @@ def plain(label: str) -> str:
     return " ".join(spaced.split()) or "unnamed"
 
 
-def _refuse_measurements(counts: Mapping[str, int]) -> None:
+def refuse_measurements(counts: Mapping[str, int]) -> None:
+    """Refuse labels that are the values of a measurement.
+
+    Args:
+        counts: The number of samples of each label.
+
+    Raises:
+        DataError: Most of many labels are fractions.
+    """
     fractions = [label for label in counts if NUMBER.fullmatch(label) and not float(label).is_integer()]
     if len(counts) > MANY_NUMBERS and len(fractions) > len(counts) / 2:
         examples = ", ".join(printable(label) for label in fractions[:3])

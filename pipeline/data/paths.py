@@ -10,6 +10,7 @@ from typing import Final, Literal
 from urllib.parse import unquote
 
 from pipeline.errors import DataError
+from pipeline.files.sources import name_below
 from pipeline.recipe.data import Data
 from pipeline.reporting.printable import listing, printable
 
@@ -67,9 +68,10 @@ class PathReader:
 
     def _bare(self, name: str) -> str:
         """Return a name without ``file://`` and without the beginning that the recipe takes off."""
-        if name.startswith(FILE_URL):
+        is_url = name.startswith(FILE_URL)
+        if is_url:
             name = unquote(name.removeprefix(FILE_URL))
-        strip = self._table.strip
+        strip = unquote(self._table.strip.removeprefix(FILE_URL)) if is_url else self._table.strip
         for form in (name, name.replace("\\", "/")):
             if strip and form.startswith(strip):
                 return form.removeprefix(strip).lstrip("/\\")
@@ -120,7 +122,7 @@ def find_prefix(written: str, folder: Path) -> str | None:
 
 def relative_to(path: Path, root: Path) -> str:
     """Return a path relative to a folder, with ``/`` between names; it may begin with ``../``."""
-    return os.path.relpath(path, root)
+    return name_below(path, root)
 
 
 def _is_there(path: Path) -> bool:

@@ -6,13 +6,15 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.data.audit import Findings, audit
+from pipeline.data.audit import Audited, Findings, audit, review
 from pipeline.data.intake import read_labelled
 from pipeline.data.splits.divide import divide
 from pipeline.data.splits.member import Member
 from pipeline.files.audit import Audit, write_audit
 from pipeline.files.layout import RunFolder
+from pipeline.files.places import store_contents
 from pipeline.files.samples import SPLITS, Sample, write_samples
+from pipeline.modalities.content import Review
 from pipeline.modalities.registry import find_modality
 from pipeline.recipe.sections import Recipe
 
@@ -30,59 +32,95 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
         DataError: The data cannot be read, hold what the recipe refuses, or cannot be split.
     """
     modality = find_modality(recipe.modality)
+    content = modality.content(recipe)
     intake = read_labelled(recipe.data, modality)
-    for remark in intake.remarks:
-        log.info("data: %s", remark)
-    examples = intake.examples
-    findings = audit(examples, recipe.data, modality.content(recipe))
-    kept = [(item.example, item.sha256) for item in findings.kept]
-    members = [
-        Member(sha256, example.label, example.strata, example.group, example.time, example.split)
-        for example, sha256 in kept
-    ]
-    division = divide(members, recipe.data, recipe.seed)
-    splits = division.splits
-    for remark in division.remarks:
-        log.info("data: %s", remark)
+    _tell(intake.remarks)
+    findings = audit(intake.examples, recipe.data, content)
+    division = divide([_member(item) for item in findings.kept], recipe.data, recipe.seed)
+    _tell(division.remarks)
+    reviewed = review(findings.kept, division.splits, content)
     samples = [
-        Sample(example.source, example.label, split, sha256, example.text)
-        for (example, sha256), split in zip(kept, splits, strict=True)
+        Sample(item.example.source, item.example.label, split, item.sha256, item.example.text)
+        for item, split in zip(findings.kept, division.splits, strict=True)
     ]
+    store_contents(
+        run,
+        ((item.sha256, item.example.load) for item in findings.kept if item.example.load is not None),
+    )
     write_samples(run, samples)
-    write_audit(run.audit, summarise(findings, samples))
-    sizes, labels = Counter(splits), {sample.label for sample in samples}
-    log.info(
-        "data: %d of %d examples are unreadable, %d repeat others, %d have several labels (%d contents): "
-        "left out",
-        len(findings.unreadable),
-        len(examples),
-        len(findings.repeats),
-        sum(map(len, findings.conflicts)),
-        len(findings.conflicts),
-    )
-    log.info(
-        "data: %d samples of %d labels; %s",
-        len(samples),
-        len(labels),
-        ", ".join(f"{sizes[split]} {split}" for split in SPLITS if sizes[split]),
+    write_audit(run.audit, summarise(findings, reviewed, samples, (*intake.remarks, *division.remarks)))
+    _report(findings, reviewed, samples)
+
+
+def _member(item: Audited) -> Member:
+    example = item.example
+    return Member(
+        item.identity.hex(), example.label, example.strata, example.group, example.time, example.split
     )
 
 
-def summarise(findings: Findings, samples: Sequence[Sample]) -> Audit:
+def _tell(remarks: Sequence[str]) -> None:
+    for remark in remarks:
+        log.info("data: %s", remark)
+
+
+def summarise(
+    findings: Findings, reviewed: Review, samples: Sequence[Sample], told: Sequence[str] = ()
+) -> Audit:
     """Return the record of an audit: counts by split and label, and everything that was left out.
 
     Args:
         findings: The findings of the audit.
+        reviewed: The review of what it kept.
         samples: The examples that it kept, with their splits.
+        told: What was said of how the data were read and divided; nothing by default.
     """
     counts = Counter((sample.split, sample.label) for sample in samples)
     labels, used = sorted({sample.label for sample in samples}), {sample.split for sample in samples}
     return Audit(
         samples=len(samples),
+        found=dict(sorted(findings.found.items())),
         counts={
             split: {label: counts[split, label] for label in labels} for split in SPLITS if split in used
         },
         skipped_unreadable=findings.unreadable,
         dropped_repeats=findings.repeats,
+        repeats_left_train=findings.left_train,
         skipped_conflicts=tuple(findings.conflicts),
+        remarks=dict(reviewed.remarks),
+        warnings=reviewed.warnings,
+        understood=tuple(told),
+    )
+
+
+def _report(findings: Findings, reviewed: Review, samples: Sequence[Sample]) -> None:
+    """Log what came in, what was left out and what is kept."""
+    log.info(
+        "data: %d of %d examples are unreadable, %d repeat others, %d have several labels (%d contents): "
+        "left out",
+        len(findings.unreadable),
+        sum(findings.found.values()),
+        len(findings.repeats),
+        sum(map(len, findings.conflicts)),
+        len(findings.conflicts),
+    )
+    if findings.left_train:
+        log.warning(
+            "data: %d examples of the training split stand in a later split too: left out of the training",
+            findings.left_train,
+        )
+    if reviewed.remarks:
+        log.warning(
+            "data: %d samples are odd; data/audit.json names them, such as %s",
+            len(reviewed.remarks),
+            ascii(": ".join(next(iter(reviewed.remarks.items())))),
+        )
+    for sentence in reviewed.warnings:
+        log.warning("data: %s", sentence)
+    sizes, labels = Counter(sample.split for sample in samples), {sample.label for sample in samples}
+    log.info(
+        "data: %d samples of %d labels; %s",
+        len(samples),
+        len(labels),
+        ", ".join(f"{sizes[split]} {split}" for split in SPLITS if sizes[split]),
     )

@@ -54,7 +54,7 @@ def require_better_than_guessing(score: Score, report: Path, *, ship_anyway: boo
     )
 
 
-def find_missed(figures: Figures, least: Mapping[Metric, float]) -> list[str]:
+def find_missed(figures: Figures, least: Mapping[Metric, float] | Mapping[str, float]) -> list[str]:
     """Return a sentence's part for each figure that is below its least value.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,16 @@ from numpy.typing import NDArray
 from pipeline.artifacts.history import History
 from pipeline.evaluate.plots import plot_confusion, plot_learning, plot_reliability, plot_roc_and_pr
 from pipeline.files.audit import Audit
-from pipeline.files.samples import Sample
-from pipeline.measures.records import Metrics
+from pipeline.measures.records import Metrics, Score
+from pipeline.modalities.registry import find_modality
 from pipeline.modalities.training import Shown, Training
 from pipeline.reporting.page import render_page
+from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.tasks.task import Task
 
 MISTAKES_SHOWN = 24
+# Named here, since a stage's code is its modules and the files that these name.
+SHARED = {"style": "styled.html.jinja", "parts": "parts.html.jinja"}
 FIGURES = (
     ("accuracy", "Accuracy"),
     ("macro_f1", "Macro F1"),
@@ -28,20 +32,34 @@ FIGURES = (
 )
 
 
+class Named(Protocol):
+    """A sample that can be read and has a name."""
+
+    @property
+    def source(self) -> str:
+        """Path of the sample's file, or path of its table with the line."""
+        ...
+
+    def read(self) -> bytes:
+        """Return the sample's bytes."""
+        ...
+
+
 @dataclass(frozen=True)
 class Scored:
-    """A split that the checkpoint has answered.
+    """Samples that a model has answered.
 
     Attributes:
-        samples: The samples of the split.
+        samples: The samples, such as those of a split.
         targets: Class indices of the samples, int64 of shape (samples,).
-        before: Probabilities at a temperature of 1, float64 of shape (samples, classes).
+        before: Probabilities at a temperature of 1, float64 of shape (samples, classes); None where only the
+            served ones are known.
         after: Probabilities at the fitted temperature, of the same shape.
     """
 
-    samples: Sequence[Sample]
+    samples: Sequence[Named]
     targets: NDArray[np.int64]
-    before: NDArray[np.float64]
+    before: NDArray[np.float64] | None
     after: NDArray[np.float64]
 
 
@@ -104,15 +122,54 @@ def render_report(
         title=title,
         labels=labels,
         metrics=metrics,
+        shared=SHARED,
         figures=FIGURES,
         history=history,
         audit=records.audit,
-        confusion=plot_confusion(metrics.confusion_matrix.counts, labels),
-        curves=plot_roc_and_pr(scored.after, scored.targets, labels),
-        reliability=plot_reliability(scored.before, scored.after, scored.targets),
+        **_plots(metrics, scored, labels),
         learning=plot_learning(history.epochs, history.best_epoch),
         mistakes=find_mistakes(scored, labels, modality, task),
     )
+
+
+def render_score(
+    title: str, place: str, answered_by: str, score: Score, scored: Scored, remarks: Sequence[str], kind: str
+) -> str:
+    """Render the page of data that are no part of the run, as HTML, with every picture inside it.
+
+    Args:
+        title: Name of the model.
+        place: Where the samples come from.
+        answered_by: Name of the artifact and version of the model that answered.
+        score: The figures.
+        scored: The samples, with the answers.
+        remarks: Sentences about samples that are not in the figures.
+        kind: Name of the kind of input.
+    """
+    labels = score.confusion_matrix.labels
+    return render_page(
+        "pipeline.evaluate",
+        "score.html.jinja",
+        title=title,
+        place=place,
+        answered_by=answered_by,
+        score=score,
+        shared=SHARED,
+        figures=FIGURES,
+        remarks=remarks,
+        **_plots(score, scored, labels),
+        mistakes=find_mistakes(scored, labels, find_modality(kind).load(), CLASSIFICATION),
+    )
+
+
+def _plots(score: Score, scored: Scored, labels: Sequence[str]) -> dict[str, bytes | None]:
+    """Return the plots that every page has, by their names in the templates; no curves of one label alone."""
+    ranked = len(np.unique(scored.targets)) > 1
+    return {
+        "confusion": plot_confusion(score.confusion_matrix.counts, labels),
+        "curves": plot_roc_and_pr(scored.after, scored.targets, labels) if ranked else None,
+        "reliability": plot_reliability(scored.before, scored.after, scored.targets),
+    }
 
 
 def find_mistakes(scored: Scored, labels: Sequence[str], modality: Training, task: Task) -> list[Mistake]:

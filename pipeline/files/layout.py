@@ -38,6 +38,11 @@ class RunFolder:
         return self.root / "recipe.yaml"
 
     @property
+    def data_root(self) -> Path:
+        """The file with the path of the data's root, which the names of samples count from."""
+        return self.root / "data-root.txt"
+
+    @property
     def samples(self) -> Path:
         """The table of samples, with the columns ``source,label,split``."""
         return self.root / "data" / "samples.csv"
@@ -49,6 +54,19 @@ class RunFolder:
         It holds the content hash of every sample.
         """
         return self.root / "data" / "contents.csv"
+
+    @property
+    def store(self) -> Path:
+        """The folder of the samples that a table holds as bytes; there is none where it holds no such."""
+        return self.root / "data" / "stored"
+
+    def stored(self, sha256: str) -> Path:
+        """Return the path of a stored sample.
+
+        Args:
+            sha256: SHA-256, in hexadecimal, of the sample's bytes.
+        """
+        return self.store / sha256[:2] / sha256
 
     @property
     def audit(self) -> Path:
@@ -148,11 +166,16 @@ class RunFolder:
         return self.root / "package" / "bento.json"
 
     def marker(self, stage: str) -> Path:
-        """Return the path of a stage's marker, which holds its fingerprint and the hashes of its files.
+        """Return the path of a stage's marker: its fingerprint, its inputs, and the hashes of its files.
 
         The stage writes it last.
         """
         return self.root / ".stages" / f"{stage}.json"
+
+    @property
+    def states(self) -> Path:
+        """The table of the content hashes of the data's files, with what tells whether one has changed."""
+        return self.root / ".stages" / "states.csv"
 
     @property
     def lock(self) -> Path:

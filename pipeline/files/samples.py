@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
@@ -14,24 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
+from pipeline.files.places import Place, read_place
+from pipeline.files.tables import LONGEST_FIELD as LONGEST_FIELD  # noqa: PLC0414 - for the readers of tables
+from pipeline.files.tables import read_table, write_table
 
-LONGEST_FIELD = 10_000_000
 Split = Literal["train", "validation", "test", "calibration"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "calibration")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One labelled example in one split.
 
     Attributes:
-        source: Path of the sample's file, or path of its table with the line.
+        source: Where the sample comes from, relative to the data's root: the path of its file, or the path of
+            its table with the line or row.
         label: Name of its class.
         split: Name of its split.
         sha256: SHA-256, in hexadecimal, of its bytes when it was audited.
         text: The text itself, if the sample is a text of a table; otherwise None.
+        place: Where the run's samples are read. None, the default, for a sample that is of no run's table;
+            its source then is a path.
     """
 
     source: str
@@ -39,6 +41,7 @@ class Sample:
     split: Split
     sha256: str
     text: str | None = None
+    place: Place | None = field(default=None, compare=False, repr=False)
 
     def read(self) -> bytes:
         """Return the sample's bytes.
@@ -46,21 +49,20 @@ class Sample:
         Raises:
             DataError: Its file cannot be read any more, or has changed since the audit.
         """
-        content = self._read_file() if self.text is None else self.text.encode()
+        content = self._read_content() if self.text is None else self.text.encode()
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise DataError(
                 f"{self.source}: changed since it was audited. Run again from the start: graft run RECIPE"
             )
         return content
 
-    def _read_file(self) -> bytes:
+    def _read_content(self) -> bytes:
+        if self.place is not None:
+            return self.place.read(self.source, self.sha256)
         try:
             return Path(self.source).read_bytes()
         except OSError as error:
-            raise DataError(
-                f"{self.source}: cannot be read any more ({error.strerror}). Put it back, or redo: "
-                "graft data RUN --force"
-            ) from error
+            raise DataError(f"{self.source}: cannot be read ({error.strerror}). Put it back.") from error
 
 
 def write_samples(run: RunFolder, samples: Sequence[Sample]) -> None:
@@ -73,19 +75,42 @@ def write_samples(run: RunFolder, samples: Sequence[Sample]) -> None:
         if any(sample.text is not None for sample in samples)
         else ("source", "sha256")
     )
-    _write_csv(run.contents, header, ((s.source, s.sha256, s.text or "")[: len(header)] for s in samples))
-    _write_csv(run.samples, ("source", "label", "split"), ((s.source, s.label, s.split) for s in samples))
+    write_table(
+        run.contents, header, lambda: ((s.source, s.sha256, s.text or "")[: len(header)] for s in samples)
+    )
+    write_table(
+        run.samples, ("source", "label", "split"), lambda: ((s.source, s.label, s.split) for s in samples)
+    )
 
 
 def read_samples(run: RunFolder) -> list[Sample]:
-    """Read the samples of a run, in the order in which they were written."""
-    contents = {row["source"]: row for row in _read_csv(run.contents)}
+    """Read the samples of a run, in the order in which they were written.
+
+    They know where their contents are read: in the folder that the run names as the root of its data, which
+    need not exist until one of them is read.
+
+    Raises:
+        DataError: The two tables of the run are not of the same samples.
+    """
+    place, contents = read_place(run), read_table(run.contents)
     samples = []
-    for row in _read_csv(run.samples):
-        content = contents[row["source"]]
+    for row in read_table(run.samples):
+        content = next(contents, {})
+        if content.get("source") != row["source"]:
+            raise _not_of_one(run)
         split = cast("Split", row["split"])
-        samples.append(Sample(row["source"], row["label"], split, content["sha256"], content.get("text")))
+        sha256, text = content["sha256"], content.get("text")
+        samples.append(Sample(row["source"], row["label"], split, sha256, text, place))
+    if next(contents, None) is not None:
+        raise _not_of_one(run)
     return samples
+
+
+def _not_of_one(run: RunFolder) -> DataError:
+    return DataError(
+        f"{run.samples} and {run.contents} are not of the same samples. "
+        f"Make both anew: graft data {run.root} --force"
+    )
 
 
 def labels_of(samples: Iterable[Sample]) -> tuple[str, ...]:
@@ -98,8 +123,10 @@ def digest(samples: Iterable[Sample]) -> str:
 
     Training depends on these alone, wherever the files lie.
     """
-    lines = "".join(f"{s.sha256}\t{s.label}\t{s.split}\n" for s in samples)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    hashed = hashlib.sha256()
+    for s in samples:
+        hashed.update(f"{s.sha256}\t{s.label}\t{s.split}\n".encode(errors="surrogateescape"))
+    return hashed.hexdigest()
 
 
 def evenly(count: int, most: int) -> NDArray[np.int64]:
@@ -113,19 +140,3 @@ def evenly(count: int, most: int) -> NDArray[np.int64]:
         Rising indices in [0, count), int64 of shape (min(most, count),).
     """
     return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
-
-
-def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    text, plain = io.StringIO(newline=""), list(rows)
-    # The writer does not by itself quote a lone carriage return, at which the reader would end the line.
-    special = any("\r" in value for row in plain for value in row)
-    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if special else csv.QUOTE_MINIMAL)
-    writer.writerow(header)
-    writer.writerows(plain)
-    atomic.write_bytes(path, text.getvalue().encode(errors="surrogateescape"))
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    csv.field_size_limit(LONGEST_FIELD)
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return list(csv.DictReader(file))

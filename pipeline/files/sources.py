@@ -13,6 +13,22 @@ from pipeline.machine.extras import remedy_for
 from serving.model.files import hash_file
 
 PACKAGE = "package:"
+HUB = "hub:"
+SOURCE_KEY = "data.source"
+
+
+class SourceMissingError(GraftError):
+    """There is nothing at a place that a recipe names.
+
+    Args:
+        what: What is missing: the key of the recipe, and the place.
+        remedy: The sentence that tells how to mend it.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}. {remedy}")
+        self.what = what
+        self.remedy = remedy
 
 
 def locate(source: str, what: str) -> Path:
@@ -23,22 +39,55 @@ def locate(source: str, what: str) -> Path:
         what: Key of the recipe that names it, such as ``data.source``, for the error.
 
     Raises:
-        GraftError: The package is not installed, or there is nothing at the path.
+        SourceMissingError: The package is not installed, or there is nothing at the path.
     """
     path = _in_package(source, what) if source.startswith(PACKAGE) else Path(source)
     if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises on names that no file system can hold
-        raise GraftError(
-            f"{what}: {path} does not exist. Correct the path in the recipe "
-            "(relative paths count from its folder)."
+        moved = ", or name the folder that the data are in now: --data-root DIR" if what == SOURCE_KEY else ""
+        raise SourceMissingError(
+            f"{what}: {path} does not exist",
+            f"Correct the path in the recipe (relative paths count from its folder){moved}.",
         )
     return path
+
+
+def root_of(source: str, root: str | None) -> Path | None:
+    """Return the folder that the names of samples count from, which is the data's root.
+
+    Args:
+        source: The recipe's ``data.source``.
+        root: The recipe's ``data.root``.
+
+    Returns:
+        A folder itself; of a table ``data.root``, or else its own folder. None for a data set of the hub, and
+        where there is neither folder nor table and ``data.root`` is not given.
+    """
+    if source.startswith(HUB):
+        return None
+    try:
+        path = locate(source, SOURCE_KEY)
+    except SourceMissingError:
+        return Path(root) if root else None
+    if path.is_dir():
+        return path
+    return Path(root) if root else path.parent
+
+
+def name_below(path: Path, root: Path) -> str:
+    """Return the name of a file relative to the data's root, with ``/`` between its parts.
+
+    Args:
+        path: The file, which may also lie outside: it is then named by way of ``..``.
+        root: The data's root.
+    """
+    return Path(os.path.relpath(path, root)).as_posix()
 
 
 def _in_package(source: str, what: str) -> Path:
     name, _, inside = source.removeprefix(PACKAGE).partition("/")
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        raise GraftError(f"{what}: the package `{name}` is not installed. Try: {remedy_for(name)}")
+        raise SourceMissingError(f"{what}: the package `{name}` is not installed", f"Try: {remedy_for(name)}")
     return Path(next(iter(spec.submodule_search_locations))) / inside
 
 
@@ -50,7 +99,7 @@ def hash_source(source: str, what: str) -> str:
         what: Key of the recipe that names it, such as ``data.source``, for the error.
 
     Raises:
-        GraftError: There is no such file or folder.
+        SourceMissingError: There is no such file or folder.
     """
     path = locate(source, what)
     if path.is_file():

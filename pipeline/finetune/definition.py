@@ -5,29 +5,40 @@ from __future__ import annotations
 from pipeline.files.layout import RunFolder
 from pipeline.machine.versions import TRAINING_PACKAGES, versions_of
 from pipeline.modalities.registry import find_modality
-from pipeline.recipe.reading import section_json
+from pipeline.recipe.reading import section_json, without_places
 from pipeline.recipe.sections import Recipe
-from pipeline.recipe.stage import Inputs, Stage
+from pipeline.recipe.stage import Absent, Inputs, Stage
 
 
 def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
     """Return what the checkpoint depends on; the test split, which is not read, is no part of it."""
     from pipeline.files.samples import digest, read_samples
-    from pipeline.files.sources import hash_source
 
-    weights = recipe.backbone.weights
     trained_on = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
     return {
         "sections": [
-            section_json(section) for section in (recipe.backbone, *recipe.own_sections(), recipe.finetune)
+            section_json(section)
+            for section in (without_places(recipe).backbone, *recipe.own_sections(), recipe.finetune)
         ],
         "seed": recipe.seed,
         "samples": digest(trained_on),
-        "weights": weights if weights == "hub" else hash_source(weights, "backbone.weights"),
+        "weights": _hash_weights(recipe.backbone.weights),
         "versions": versions_of(
             *TRAINING_PACKAGES, *find_modality(recipe.modality).packages, "onnxruntime-gpu", "onnxruntime"
         ),
     }
+
+
+def _hash_weights(weights: str) -> str | Absent:
+    """Return the hash of the pretrained weights; those of the hub go by the backbone's name."""
+    from pipeline.files.sources import SourceMissingError, hash_source
+
+    if weights == "hub":
+        return weights
+    try:
+        return hash_source(weights, "backbone.weights")
+    except SourceMissingError as error:
+        return Absent(error.what, error.remedy)
 
 
 FINETUNE = Stage(

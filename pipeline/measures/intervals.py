@@ -53,13 +53,11 @@ def estimate_intervals(
         seed: Seed of the draws.
     """
     counts = confusion(CLASSIFICATION.answers(probabilities), targets, probabilities.shape[1])
-    errors = draw_ece(probabilities, targets, draws, np.random.default_rng(seed))
-    low, high = np.quantile(errors, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Intervals(
         accuracy=proportion_interval(int(np.trace(counts)), len(targets)),
         **macro_intervals(counts),
         auroc=auroc_interval(probabilities, targets),
-        ece=(min(float(low), figures["ece"]), max(float(high), figures["ece"])),
+        ece=ece_interval(probabilities, targets, figures["ece"], draws, seed),
     )
 
 
@@ -118,6 +116,30 @@ def _exact(right: float, count: float) -> Interval:
     low = float(beta.ppf(tail, right, count - right + 1)) if right > 0 else 0.0
     high = float(beta.ppf(1 - tail, right + 1, count - right)) if count - right > NARROW else 1.0
     return low, high
+
+
+def ece_interval(
+    probabilities: Probabilities, targets: Targets, figure: float, draws: int, seed: int
+) -> Interval:
+    """Return the 95 % interval of the calibration error.
+
+    The upper bound is that of :func:`draw_ece`. Its draws are too large for a lower one where bins hold few
+    samples, each of which is off by chance. But the error is at least the difference between mean confidence
+    and accuracy, so the lower bound is how far the mean confidence is outside the interval of the accuracy.
+
+    Args:
+        probabilities: Calibrated probabilities, float64 of shape (samples, classes).
+        targets: Class indices, of shape (samples,).
+        figure: The measured error.
+        draws: Number of draws.
+        seed: Seed of the draws.
+    """
+    right = int((CLASSIFICATION.answers(probabilities) == targets).sum())
+    low, high = proportion_interval(right, len(targets))
+    confidence = float(CLASSIFICATION.confidences(probabilities).mean())
+    errors = draw_ece(probabilities, targets, draws, np.random.default_rng(seed))
+    upper = float(np.quantile(errors, (1 + LEVEL) / 2))
+    return min(max(low - confidence, confidence - high, 0.0), figure), max(upper, figure)
 
 
 def draw_ece(

@@ -75,7 +75,7 @@ def list_metadata(bundle: Bundle) -> dict[str, object]:
     manifest = bundle.manifest
     return {
         "labels": list(manifest.labels),
-        "input": manifest.input.model_dump(mode="json"),
+        "input": manifest.input.model_dump(mode="json", exclude_none=True),  # BentoML takes no null
         "artifacts": {artifact.name: artifact.sha256 for artifact in manifest.artifacts},
         "receipts": {
             artifact.name: artifact.receipt.sha256 for artifact in manifest.artifacts if artifact.receipt

@@ -98,21 +98,28 @@ def hash_recipe(recipe: Recipe) -> str:
     Left out are the places of files, whose contents have hashes of their own, and what is made of the model
     afterwards.
     """
-    data = recipe.data.model_copy(update={"source": ""})
-    backbone = recipe.backbone.model_copy(update={"weights": ""})
-    decisive = recipe.model_copy(update={"data": data, "backbone": backbone, "export": Export()})
+    decisive = without_places(recipe).model_copy(update={"export": Export()})
     return hashlib.sha256(section_json(decisive).encode()).hexdigest()
+
+
+def without_places(recipe: Recipe) -> Recipe:
+    """Return a recipe without the places of its files, which may change while the files stay the same."""
+    data = recipe.data.model_copy(update={"source": "", "root": None})
+    backbone = recipe.backbone.model_copy(update={"weights": ""})
+    return recipe.model_copy(update={"data": data, "backbone": backbone})
 
 
 def _absolute(recipe: Recipe, base: Path) -> Recipe:
     """Return a recipe with absolute paths; relative ones count from a folder."""
 
     def resolve(value: str) -> str:
-        if value == "hub" or value.startswith("package:"):
+        if value == "hub" or value.startswith(("package:", "hub:")):
             return value
         return str((base / Path(value).expanduser()).absolute())
 
-    data = recipe.data.model_copy(update={"source": resolve(recipe.data.source)})
+    root = recipe.data.root
+    places = {"source": resolve(recipe.data.source), "root": root and resolve(root)}
+    data = recipe.data.model_copy(update=places)
     backbone = recipe.backbone.model_copy(update={"weights": resolve(recipe.backbone.weights)})
     return recipe.model_copy(update={"data": data, "backbone": backbone})
 

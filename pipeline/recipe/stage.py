@@ -11,7 +11,25 @@ from pipeline.files.layout import RunFolder
 from pipeline.recipe.sections import Recipe
 
 Inputs = Mapping[str, object]
-"""Whatever a stage's result depends on besides its code. It is only ever written as JSON and hashed."""
+"""Whatever a stage's result depends on besides its code. It is only ever written as JSON and hashed.
+
+A value that is :class:`Absent` stands for what cannot be looked at here.
+"""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A part of a stage's inputs that is not on this machine, such as the data of a run that was moved.
+
+    Where the stage is done, its record says what the part was. Where it is not, it cannot be carried out.
+
+    Attributes:
+        what: What is missing: the key of the recipe, and the place.
+        remedy: The sentence that tells how to mend it.
+    """
+
+    what: str
+    remedy: str
 
 
 @dataclass(frozen=True)

@@ -5,24 +5,62 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.modalities.registry import modules_of
 from pipeline.recipe.sections import Recipe
-from pipeline.recipe.stage import Stage
+from pipeline.recipe.stage import Absent, Stage
 from pipeline.run.imports import import_closure, package_of, source_path
 
 CODE_SUFFIXES = frozenset({".py", ".pyc", ".so"})
 
 
-def fingerprint(stage: Stage, recipe: Recipe, run: RunFolder) -> str:
-    """Return the SHA-256, in hexadecimal, of everything that a stage's result depends on."""
+@dataclass(frozen=True)
+class Dependencies:
+    """Everything that a stage's result depends on.
+
+    Attributes:
+        code: SHA-256, in hexadecimal, of the source files of its work.
+        inputs: What it depends on besides; what is not on this machine is as the stage's record has it.
+        absent: Names of the inputs that are not on this machine, with what is missing.
+    """
+
+    code: str
+    inputs: Mapping[str, object]
+    absent: Mapping[str, Absent]
+
+    def fingerprint(self, stage: str) -> str:
+        """Return the SHA-256, in hexadecimal, of a stage's name and all of this."""
+        document = {"stage": stage, "code": self.code, "inputs": self.inputs}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def find_dependencies(
+    stage: Stage, recipe: Recipe, run: RunFolder, recorded: Mapping[str, object]
+) -> Dependencies:
+    """Look at everything that a stage's result depends on.
+
+    Args:
+        stage: The stage.
+        recipe: The run's recipe.
+        run: The run's folder.
+        recorded: The inputs with which the stage was carried out, for what is not on this machine.
+
+    Raises:
+        GraftError: An input is not on this machine, and the record does not have it.
+    """
+    inputs = stage.inputs(recipe, run)
+    absent = {name: value for name, value in inputs.items() if isinstance(value, Absent)}
+    for name, value in absent.items():
+        if name not in recorded:
+            raise GraftError(f"{value.what}. {value.remedy}")
     code = hash_code(*roots_of(stage, recipe.modality))
-    document = {"stage": stage.name, "code": code, "inputs": stage.inputs(recipe, run)}
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    known = {name: recorded[name] if name in absent else value for name, value in inputs.items()}
+    return Dependencies(code, known, absent)
 
 
 def roots_of(stage: Stage, kind: str) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ It also finishes or removes what a command that was killed has left half-written
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -18,12 +17,12 @@ from pathlib import Path
 from pipeline.errors import GraftError
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
-from pipeline.recipe.reading import check_recipe, dump_recipe, load_recipe
+from pipeline.recipe.reading import check_recipe, dump_recipe, load_recipe, without_places
 from pipeline.recipe.sections import Recipe
 from pipeline.recipe.stage import Stage
-from pipeline.run.fingerprints import fingerprint
+from pipeline.run.markers import find_out, is_done, write_marker
+from pipeline.run.places import keep_root, with_data_root
 from pipeline.run.stages import STAGES
-from serving.model.files import hash_file
 
 log = logging.getLogger("graft")
 MODELS = Path("models")
@@ -57,17 +56,25 @@ class Run:
     folder: RunFolder
 
 
-def open_run(target: Path, folder: Path | None = None) -> Run:
+def open_run(target: Path, folder: Path | None = None, data_root: Path | None = None) -> Run:
     """Find the run that a user names.
 
     Args:
         target: A recipe, or the folder of a run that has begun.
         folder: The folder of a recipe's run; by default ``models/NAME``.
+        data_root: The folder that the run's data are in now; by default they are where the recipe says.
 
     Raises:
-        GraftError: The target is neither a recipe nor a run; the recipe is wrong; or the run would overwrite
-            a recipe that a user wrote.
+        GraftError: The target is neither a recipe nor a run; the recipe is wrong; the run would overwrite a
+            recipe that a user wrote; or the data are in no folder.
     """
+    run = _find_run(target, folder)
+    return (
+        run if data_root is None else replace(run, recipe=with_data_root(run.recipe, run.folder, data_root))
+    )
+
+
+def _find_run(target: Path, folder: Path | None) -> Run:
     if target.is_dir():
         if folder is not None:
             raise GraftError(f"{target}: is a run's folder already; --run goes with a recipe.")
@@ -136,7 +143,7 @@ def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
         GraftError: A stage before it is not done.
     """
     before = list(takewhile(lambda stage: stage.name != name, STAGES))
-    missing = next((stage.name for stage in before if not _is_done(stage, run)), None)
+    missing = next((stage.name for stage in before if not is_done(stage, run.recipe, run.folder)), None)
     if missing:
         raise GraftError(
             f"{run.folder.root}: `{missing}` is not done or outdated, and `{name}` needs it. "
@@ -149,7 +156,8 @@ def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
 
 def done_stages(run: Run) -> frozenset[str]:
     """Return the names of the stages that are done with this recipe, data and code, and all before them."""
-    return frozenset(stage.name for stage in takewhile(lambda stage: _is_done(stage, run), STAGES))
+    done = takewhile(lambda stage: is_done(stage, run.recipe, run.folder), STAGES)
+    return frozenset(stage.name for stage in done)
 
 
 @contextmanager
@@ -164,7 +172,7 @@ def working_on(run: Run, *, after: str) -> Iterator[None]:
         GraftError: That stage is not done, or another command is working on the run.
     """
     if after not in done_stages(run):
-        other = run.folder.recipe.is_file() and load_recipe(run.folder.recipe) != run.recipe
+        other = run.folder.recipe.is_file() and not _is_same(load_recipe(run.folder.recipe), run.recipe)
         remedy = (
             "This recipe is not the run's own: name the run's folder, or carry the recipe out first"
             if other
@@ -175,44 +183,34 @@ def working_on(run: Run, *, after: str) -> Iterator[None]:
             f"{run.folder.root}: `{after}` is not done or outdated. {remedy}: graft run {target}"
         )
     with _held(run.folder):
+        _keep_recipe(run)
         yield
+
+
+def _is_same(recipe: Recipe, other: Recipe) -> bool:
+    return without_places(recipe) == without_places(other)
 
 
 def _carry_out(stage: Stage, run: Run, *, force: bool) -> StageResult:
     start = time.monotonic()
-    current = fingerprint(stage, run.recipe, run.folder)
-    if not force and _is_done(stage, run, current):
+    current, done = find_out(stage, run.recipe, run.folder)
+    if done and not force:
         log.info("%s: unchanged, skipped", stage.name)
         return StageResult(stage.name, skipped=True, seconds=round(time.monotonic() - start, 3))
+    for absent in current.absent.values():  # what the stage left before stays, since nothing can replace it
+        raise GraftError(f"{absent.what}. {absent.remedy}")
     log.info("%s: started", stage.name)
-    marker = run.folder.marker(stage.name)
-    marker.unlink(missing_ok=True)
+    run.folder.marker(stage.name).unlink(missing_ok=True)
     stage.execute(run.recipe, run.folder)
     seconds = round(time.monotonic() - start, 3)
-    outputs = {str(path.relative_to(run.folder.root)): hash_file(path) for path in stage.outputs(run.folder)}
-    atomic.write_json(
-        marker, {"stage": stage.name, "fingerprint": current, "outputs": outputs, "seconds": seconds}
-    )
+    write_marker(stage, run.folder, current, seconds)
     log.info("%s: done in %.1f s", stage.name, seconds)
     return StageResult(stage.name, skipped=False, seconds=seconds)
 
 
-def _is_done(stage: Stage, run: Run, current: str | None = None) -> bool:
-    """Return whether the marker of a stage is of its present inputs, and its files are as it left them."""
-    try:
-        marker = json.loads(run.folder.marker(stage.name).read_bytes())
-        outputs = {run.folder.root / name: sha256 for name, sha256 in marker["outputs"].items()}
-        return (
-            marker["fingerprint"] == (current or fingerprint(stage, run.recipe, run.folder))
-            and all(hash_file(path) == sha256 for path, sha256 in outputs.items())
-            and stage.still_valid(run.folder)
-        )
-    except (OSError, ValueError, KeyError):
-        return False
-
-
 def _keep_recipe(run: Run) -> None:
     atomic.write_bytes(run.folder.recipe, dump_recipe(run.recipe).encode())
+    keep_root(run.recipe, run.folder)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ CASES = {
     "no such path": (lambda folder: folder / "nowhere", ["does not exist", "data.source"]),
     "a label with one example": (
         spoil(lambda p: ((p / "rare").mkdir(), (p / "rare" / "1.png").write_bytes(make_picture("bars", 99)))),
-        ["`rare` has 1"],
+        ["rare: 1", "data.labels.leave_out"],
     ),
     "an empty file": (
         spoil(lambda p: (p / "bars" / "000.png").write_bytes(b"")),
@@ -44,11 +44,11 @@ CASES = {
     ),
     "a truncated file": (
         spoil(lambda p: (p / "bars" / "001.png").write_bytes(make_picture("bars", 1)[:3000])),
-        ["bars/001.png", "truncated"],
+        ["bars/001.png", "cut off or damaged"],
     ),
     "no picture": (
-        spoil(lambda p: (p / "plain" / "notes.txt").write_text("hello")),
-        ["plain/notes.txt", "on_unreadable: skip"],
+        spoil(lambda p: (p / "plain" / "notes.png").write_text("hello")),
+        ["plain/notes.png", "on_unreadable: skip"],
     ),
     "a conflict": (
         spoil(lambda p: shutil.copy(p / "bars" / "000.png", p / "plain" / "copy.png")),
@@ -77,7 +77,7 @@ def test_data_skips_and_counts_in_the_audit_when_allowed(tmp_path: Path) -> None
     run_graft("data", recipe(tmp_path, pictures, tmp_path / "w", data=data), "--run", tmp_path / "out")
     audit = yaml.safe_load((tmp_path / "out" / "data" / "audit.json").read_text())
     assert audit["samples"] == 19
-    assert list(audit["skipped_unreadable"]) == [str(pictures / "bars" / "bad.png")]
+    assert list(audit["skipped_unreadable"]) == ["bars/bad.png"]
     assert [len(group) for group in audit["skipped_conflicts"]] == [2]
 
 

@@ -151,7 +151,13 @@ def test_init_finds_the_columns_of_a_table(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("Filename;other;Class\n" + rows)
     run_graft("init", tmp_path / "t.csv", "--output", tmp_path / "r.yaml")
     table = yaml.safe_load((tmp_path / "r.yaml").read_text())["data"]["table"]
-    assert table == {"separator": ";", "encoding": "utf-8", "path": "Filename", "label": "Class"}
+    assert table == {
+        "separator": ";",
+        "encoding": "utf-8",
+        "quoting": "csv",
+        "path": "Filename",
+        "label": "Class",
+    }
 
 
 @pytest.mark.parametrize(
@@ -177,7 +183,7 @@ def test_lines_replace_the_bar_when_not_a_terminal(
 ) -> None:
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe_document(pictures, tiny_weights)))
     done = run_graft("data", tmp_path / "r.yaml", "--run", tmp_path / "out")
-    assert "80 samples of 2 labels; 48 train, 12 validation, 20 test" in done.stderr
+    assert "80 samples of 2 labels; 49 train, 14 validation, 17 test" in done.stderr
     assert "\r" not in done.stderr
     assert run_graft("--quiet", "data", tmp_path / "out", "--force").stderr == ""
 

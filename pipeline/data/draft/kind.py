@@ -46,7 +46,9 @@ def _proposal(modality: Modality, seen: Seen, wishes: Wishes) -> Proposal | None
     wanted = wishes.text if modality.samples_are_cells else wishes.path
     other = wishes.path if modality.samples_are_cells else wishes.text
     if seen.look.is_table and wanted:
-        return Proposal(1.0, seen.look.table(**{"text" if modality.samples_are_cells else "path": wanted}))
+        look = seen.look
+        table = look.table(text=wanted) if modality.samples_are_cells else look.table(path=wanted)
+        return Proposal(1.0, table)
     try:
         proposal = modality.propose(seen.look)
     except Exception as error:  # somebody else's code may raise anything
@@ -63,7 +65,8 @@ def _explain_no_kind(source: str, looks: Sequence[tuple[Modality, Seen]]) -> str
     seen = looks[0][1].look if looks else None
     if seen is None or not seen.is_table:
         return (
-            f"{source}: holds no files of a kind that Graft knows ({', '.join(list_modalities())}). "
+            f"{source}: holds no labelled examples of a kind that Graft knows "
+            f"({', '.join(list_modalities())}). "
             "Say which it is: --modality NAME"
         )
     return (

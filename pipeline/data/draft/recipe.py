@@ -12,12 +12,12 @@ import yaml
 
 from pipeline.data.draft.kind import choose_kind
 from pipeline.data.draft.look import Wishes
-from pipeline.data.draft.render import render
+from pipeline.data.draft.render import Draft, render
 from pipeline.data.draft.understood import settle_labels, understand_data, with_labels
 from pipeline.data.intake import read_labelled
-from pipeline.data.tables.datasets import HUB
 from pipeline.errors import DataError, GraftError
 from pipeline.files import atomic
+from pipeline.files.sources import HUB
 from pipeline.recipe.reading import parse_recipe
 from pipeline.reporting.printable import printable
 
@@ -77,20 +77,12 @@ def write_recipe(source: str, output: Path, wishes: Wishes, *, force: bool) -> F
         GraftError: There is no such data, it has fewer than two labels, the output exists, or nothing looks
             like samples or labels; the message names the option that helps.
     """
-    if output.exists() and not force:
-        raise GraftError(
-            f"{output}: exists already. Choose another with --output, or overwrite it with --force."
-        )
-    if not source.startswith(HUB) and not os.path.exists(source):  # noqa: PTH110 - names may be impossible
-        raise GraftError(
-            f"{source}: does not exist. Name a folder with one subfolder a class, a table, or hub:NAME."
-        )
+    _refuse_places(source, output, force=force)
     located = source if source.startswith(HUB) else str(Path(source).absolute())
     modality, seen, proposal = choose_kind(located, wishes)
     understood = understand_data(located, modality, seen, proposal, wishes)
     intake = read_labelled(understood.data, modality, judge=False)
-    counts = Counter(example.label for example in intake.examples)
-    labels = settle_labels(counts)
+    labels = settle_labels(Counter(example.label for example in intake.examples))
     understood = with_labels(understood, labels, intake)
     counts = Counter(labels.rename.get(example.label, example.label) for example in intake.examples)
     if len(counts) < 2:
@@ -98,12 +90,11 @@ def write_recipe(source: str, output: Path, wishes: Wishes, *, force: bool) -> F
             f"{source}: holds one label only ({', '.join(map(printable, counts))}); a classifier needs two. "
             "A folder needs one subfolder a class; for a table, --label names the column."
         )
-    text = render(
-        modality,
-        understood,
+    draft = Draft(
         name=_name(source),
         source=located if source.startswith(HUB) else _relative(located, output),
         root=_relative(understood.data.root, output) if understood.data.root else None,
+        understood=understood,
         labels=sorted(counts.items()),
         samples=len(intake.examples),
         epochs=partial(_epochs, len(intake.examples)),
@@ -111,10 +102,23 @@ def write_recipe(source: str, output: Path, wishes: Wishes, *, force: bool) -> F
         wishes=wishes,
         values=proposal.values,
     )
+    text = render(modality, draft)
     parse_recipe(yaml.safe_load(text))  # what is written must load
     atomic.write_bytes(output, text.encode())
     told = (*understood.remarks, *intake.remarks)
     return Found(output, modality.name, len(intake.examples), dict(sorted(counts.items())), told)
+
+
+def _refuse_places(source: str, output: Path, *, force: bool) -> None:
+    if output.exists() and not force:
+        raise GraftError(
+            f"{output}: exists already. Choose another with --output, or overwrite it with --force."
+        )
+    if not source.startswith(HUB) and not os.path.exists(source):  # noqa: PTH110 - names may be impossible
+        raise GraftError(
+            f"{printable(source)}: does not exist. "
+            "Name a folder with one subfolder a class, a table, or hub:NAME."
+        )
 
 
 def _relative(source: str, output: Path) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
@@ -19,34 +20,41 @@ TEMPLATE = "recipe.yaml.jinja"
 MOST_COUNTED = 50
 
 
-def render(
-    modality: Modality,
-    understood: Understood,
-    *,
-    name: str,
-    source: str,
-    root: str | None,
-    labels: list[tuple[str, int]],
-    samples: int,
-    epochs: Callable[[int], int],
-    longest: int,
-    wishes: Wishes,
-    values: Mapping[str, object],
-) -> str:
-    """Return the text of a recipe.
+@dataclass(frozen=True)
+class Draft:
+    """What a new recipe says.
 
-    Args:
-        modality: The kind of input.
-        understood: How the data are read.
+    Attributes:
         name: Name of the recipe.
         source: The data's place, as the recipe writes it.
         root: Folder that the paths of a table count from, as the recipe writes it; None for the table's own.
+        understood: How the data are read.
         labels: Each label with the number of its samples.
         samples: Number of samples.
         epochs: Returns the number of epochs, which is the given number at least.
         longest: Number of characters of the longest text of a table.
         wishes: What the user says, of the backbone too.
         values: What the kind's own part is filled in with besides.
+    """
+
+    name: str
+    source: str
+    root: str | None
+    understood: Understood
+    labels: Sequence[tuple[str, int]]
+    samples: int
+    epochs: Callable[[int], int]
+    longest: int
+    wishes: Wishes
+    values: Mapping[str, object]
+
+
+def render(modality: Modality, draft: Draft) -> str:
+    """Return the text of a recipe.
+
+    Args:
+        modality: The kind of input.
+        draft: What the recipe says.
     """
     # The template is YAML, and every value goes through the filter `yaml`.
     environment = Environment(  # noqa: S701
@@ -60,22 +68,17 @@ def render(
         environment.from_string(resources.files(package).joinpath(TEMPLATE).read_text("utf-8"))
         for package in ("pipeline.data.draft", modality.room)
     )
-    shared = {"samples": samples, "epochs": epochs, "longest": longest, "wishes": wishes, **values}
+    shared = {field.name: getattr(draft, field.name) for field in fields(draft)}
     *others, last = list_modalities()
-    data = understood.data
     return common.render(
         shared,
-        name=name,
-        source=source,
-        labels=labels[:MOST_COUNTED],
-        more=max(0, len(labels) - MOST_COUNTED),
-        understood=understood,
-        data=data,
-        root=root,
+        labels=draft.labels[:MOST_COUNTED],
+        more=max(0, len(draft.labels) - MOST_COUNTED),
+        data=draft.understood.data,
         modality=modality.name,
         noun=find_kind(modality.name).noun,
         known=f"{', '.join(others)} or {last}",
-        own_part=kinds_own.render(shared),
+        own_part=kinds_own.render(shared, **draft.values),
     )
 
 

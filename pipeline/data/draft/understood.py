@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pipeline.data.draft.look import LABEL_COLUMNS, Seen, Wishes, find_label, find_split
 from pipeline.data.folders import explain_no_labels
 from pipeline.data.labelled import Intake
-from pipeline.data.labels import find_twins, likeliest, plain
+from pipeline.data.labels import find_twins, likeliest, plain, refuse_measurements
 from pipeline.data.layouts.recognise import Reading, recognise
 from pipeline.errors import DataError
 from pipeline.modalities.modality import Modality, Proposal
@@ -113,6 +113,7 @@ def _encoding(seen: Seen) -> str:
 
 def settle_labels(counts: Mapping[str, int]) -> Labels:
     """Return the section ``data.labels`` that makes labels which look like one another one class."""
+    refuse_measurements(counts)
     rename = {label: plain(label) for label in counts if plain(label) != label and not label.isprintable()}
     renamed = Counter[str]()
     for label, count in counts.items():

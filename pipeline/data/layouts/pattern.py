@@ -10,7 +10,7 @@ from typing import Final
 from pipeline.errors import DataError
 
 FIELDS: Final = ("split", "label", "group")
-TOKEN: Final = re.compile(r"\*\*/|/\*\*$|\*\*|\*|\{(\w*)\}|[^*{]+|\{")
+TOKEN: Final = re.compile(r"\*\*/|/\*\*$|\*\*|\*|#|\{(\w*)\}|[^*#{]+|\{")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Found:
 class Pattern:
     """A pattern over paths relative to a folder.
 
-    ``*`` stands for any characters of one folder's or file's name, ``**`` for any number of folders and what
-    is in them, and ``{split}``, ``{label}`` and ``{group}`` for the part of a name that says so.
+    ``*`` stands for any characters of one folder's or file's name, ``#`` for digits, ``**`` for any number
+    of folders and what is in them, and ``{split}``, ``{label}`` and ``{group}`` for the part of a name that
+    says so.
 
     Attributes:
         text: The pattern as it is written.
@@ -79,7 +80,8 @@ def read_pattern(text: str, key: str, needed: Sequence[str] = ()) -> Pattern:
         fault = "; ".join(faults) or "one place stands in it twice"
         raise DataError(
             f"{key}: {text!r} is no pattern over paths ({fault}). Write folders and file names with * and ** "
-            "for what varies, and {split}, {label} or {group} for what they say, such as {split}/{label}/**."
+            "for what varies, # for digits, and {split}, {label} or {group} for what they say, "
+            "such as {split}/{label}/**."
         )
     return Pattern(text, re.compile("".join(map(_as_expression, TOKEN.finditer(text))), re.DOTALL))
 
@@ -89,10 +91,10 @@ def _as_expression(token: re.Match[str]) -> str:
     written = token.group()
     if token.group(1) is not None:
         return f"(?P<{token.group(1)}>[^/]+?)"
-    fixed = {"**/": "(?:.*/)?", "/**": "/.+", "**": ".+", "*": "[^/]*"}
+    fixed = {"**/": "(?:.*/)?", "/**": "/.+", "**": ".+", "*": "[^/]*", "#": r"\d+"}
     return fixed.get(written) or re.escape(written)
 
 
 def literal(name: str) -> str:
     """Return a folder's name as a pattern: itself, or ``*`` where it has characters that patterns use."""
-    return "*" if re.search(r"[*{}]", name) else name
+    return "*" if re.search(r"[*#{}]", name) else name

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-NUMBERED: Final = re.compile(r"(?P<label>[^\W\d_][^\d]*?)(?P<between>[._-])\d+\.[^.]+", re.UNICODE)
+NUMBERED: Final = re.compile(r"(?P<label>[^\W\d_][^\d]*)(?P<between>[._-])\d+\.[^.]+", re.UNICODE)
 LEAST, MOST = 3, 200
 
 
@@ -22,4 +22,7 @@ def find_stem_pattern(names: Sequence[str]) -> str | None:
     between = {each["between"] for each in found if each}
     if not all(found) or len(between) != 1 or not 2 <= len(labels) <= MOST or min(labels.values()) < LEAST:
         return None
-    return f"{{label}}{between.pop()}*"
+    separator = between.pop()
+    if any(separator in label for label in labels):  # as in `great_dane_17.jpg`
+        return f"{{label}}{separator}#.*"
+    return f"{{label}}{separator}*"

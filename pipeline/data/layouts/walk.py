@@ -38,7 +38,9 @@ class Tree:
 
     def suffixes(self) -> Mapping[str, int]:
         """Return the number of files that are no samples by suffix, or by name where there is no suffix."""
-        return Counter(os.path.splitext(path)[1].lower() or os.path.basename(path) for path in self.others)  # noqa: PTH119, PTH122 - twenty times as fast as pathlib
+        # pathlib would take twenty times as long for 200,000 files.
+        suffixes = ((os.path.splitext(path)[1].lower(), path) for path in self.others)  # noqa: PTH122
+        return Counter(suffix or path.rpartition("/")[2] for suffix, path in suffixes)
 
 
 def walk(root: Path, takes: Takes) -> Tree:
@@ -83,7 +85,7 @@ def _descend(tree: Tree, folder: str, prefix: str, above: tuple[tuple[int, int],
     count = 0
     for entry in _visible(entries):
         path = prefix + entry.name
-        if entry.is_dir():
+        if _is(entry.is_dir):
             count += _descend(tree, entry.path, f"{path}/", (*above, identity), takes)
         else:
             count += 1
@@ -101,8 +103,17 @@ def _visible(entries: list[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
             yield entry
 
 
+def _is(asked: Callable[[], bool]) -> bool:
+    """Return what an entry says of itself; that it is not, where it is a link to itself."""
+    try:
+        return asked()
+    except OSError:
+        return False
+
+
 def _may_be_sample(entry: os.DirEntry[str], takes: Takes) -> bool:
-    if not entry.is_file() and not entry.is_symlink():  # a pipe would wait for ever
+    is_dead = entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 - see above
+    if not _is(entry.is_file) and not is_dead:  # a pipe would wait for ever
         return False
     suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - see above
     return takes(suffix, lambda: _head(entry.path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.data.splits.hashed import HELD_OUT, Shares, split_at, unit_hash
 from pipeline.data.splits.member import Member
@@ -31,8 +31,16 @@ def divide_by_group(members: Sequence[Member], shares: Shares, seed: int) -> lis
     placed = {group: split_at(unit_hash(group, seed), shares) for group in order}
     for split in HELD_OUT:
         _shrink(split, placed, sizes, shares.get(split, 0.0) * len(members))
-    for label in sorted({member.label for member in members}):
-        _spread(label, placed, labels, sizes, [split for split in HELD_OUT[:2] if shares.get(split)])
+    held = Counter((placed[group], label) for group in order for label in labels[group])
+    needed = [split for split in HELD_OUT[:2] if shares.get(split)]
+    holders: dict[str, list[str]] = defaultdict(list)
+    for group in sorted(labels, key=lambda group: (sizes[group], group)):
+        for label in labels[group]:
+            holders[label].append(group)
+    for label in sorted(holders):
+        _spread(label, holders[label], placed, labels, held, needed)
+    for label in sorted(holders):  # what cannot be had everywhere must be trained at least
+        _spread(label, holders[label], placed, labels, held, [])
     return [placed[member.group or ""] for member in members]
 
 
@@ -47,19 +55,45 @@ def _shrink(split: Split, placed: dict[str, Split], sizes: dict[str, int], wante
 
 def _spread(
     label: str,
+    holders: Sequence[str],
     placed: dict[str, Split],
-    labels: dict[str, Counter[str]],
-    sizes: dict[str, int],
+    labels: Mapping[str, Counter[str]],
+    held: Counter[tuple[Split, str]],
     needed: Sequence[Split],
 ) -> None:
-    """Move groups so that a label is in ``train`` and in each of the splits that need it, if it can be."""
-    holders = [group for group in placed if labels[group][label]]
-    holders.sort(key=lambda group: (sizes[group], group))
-    for split in ("train", *needed):
-        if any(placed[group] == split for group in holders):
+    """Move groups so that a label is in ``train`` and in each of the splits that need it, if it can be.
+
+    Args:
+        label: The label.
+        holders: The groups that have it, the smallest first.
+        placed: The split of each group, which changes.
+        labels: The labels of each group, with the number of its samples.
+        held: The number of groups by split and label, which changes.
+        needed: The splits besides ``train``.
+    """
+    targets: tuple[Split, ...] = ("train", *needed)
+    for split in targets:
+        if held[split, label]:
             continue
-        counts = Counter(placed[group] for group in holders)
-        spare = [group for group in holders if counts[placed[group]] > 1]
-        if spare:
-            from_train = [group for group in spare if placed[group] == "train"]
-            placed[(from_train or spare)[0]] = split
+        group = _choose(label, holders, placed, labels, held, must=split == "train")
+        if group is not None:
+            for each in labels[group]:
+                held[placed[group], each] -= 1
+                held[split, each] += 1
+            placed[group] = split
+
+
+def _choose(
+    label: str,
+    holders: Sequence[str],
+    placed: Mapping[str, Split],
+    labels: Mapping[str, Counter[str]],
+    held: Mapping[tuple[Split, str], int],
+    *,
+    must: bool,
+) -> str | None:
+    """Return the group whose move takes least away from where it is; None where none is to be moved."""
+    spare = [group for group in holders if all(held[placed[group], each] > 1 for each in labels[group])]
+    spare.sort(key=lambda group: placed[group] != "train")
+    own = [group for group in holders if held[placed[group], label] > 1 and placed[group] != "train"]
+    return next(iter([*spare, *own, *(holders if must else ())]), None)

@@ -10,9 +10,9 @@ from typing import Any
 from pipeline.data.tables.arrow import Column, plan_columns, rows_at_once
 from pipeline.data.tables.rows import Row, Rows, check_names, shown
 from pipeline.errors import DataError
+from pipeline.files.sources import HUB
 from pipeline.machine.extras import require
 
-HUB = "hub:"
 MOST_OF_A_REASON = 300
 
 

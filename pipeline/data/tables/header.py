@@ -45,10 +45,10 @@ def has_header(path: Path, table: Table) -> bool:
         DataError: The table cannot be read.
     """
     values, rows = _look(path, table)
-    if len(set(values)) < len(values):
-        return False
     if any(value.strip().lower() in USUAL for value in values):
         return True
+    if len(set(values)) < len(values):
+        return False
     if any(not value.strip() for value in values):
         return False
     if not all(NAME.fullmatch(value.strip()) and not _is_path(value) for value in values):

@@ -16,12 +16,12 @@ from pipeline.data.tables.rows import Rows
 from pipeline.errors import DataError
 from pipeline.recipe.data import Table
 
-Storage = Literal["text", "json", "parquet", "excel"]
+Storage = Literal["delimited", "json", "parquet", "excel"]
 STORAGES: dict[str, Storage] = {
-    ".csv": "text",
-    ".tsv": "text",
-    ".tab": "text",
-    ".psv": "text",
+    ".csv": "delimited",
+    ".tsv": "delimited",
+    ".tab": "delimited",
+    ".psv": "delimited",
     ".jsonl": "json",
     ".ndjson": "json",
     ".json": "json",
@@ -59,7 +59,7 @@ def open_rows(path: Path, table: Table, only: Collection[str] | None = None) -> 
             values are listed in one error once all rows have been read.
     """
     storage = find_storage(path)
-    if storage == "text":
+    if storage == "delimited":
         return open_delimited(path, table)
     if storage == "excel":
         return open_excel(path, table.columns)
@@ -123,7 +123,7 @@ def find_storage(path: Path) -> Storage:
             raise DataError(f"{path}: {reason}")
     if start.startswith(b"PAR1"):
         return "parquet"
-    storage = STORAGES.get(path.suffix.lower(), "text")
+    storage = STORAGES.get(path.suffix.lower(), "delimited")
     if start.startswith(b"PK\3\4") and storage != "excel":
         raise DataError(f"{path}: is a ZIP archive. Unpack it, or, if it is an Excel file, name it .xlsx.")
     return storage

@@ -1,21 +1,132 @@
-"""The audit of pictures: which are usable, and which are the same."""
+"""The audit of pictures: which are usable, which are the same, and what is odd about all of them together."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
 
-from serving.model.inputs.image.pixels import decode_image
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import DataError
+from pipeline.modalities.content import Content, Facts, Judgement, Review
+from pipeline.modalities.image.rules import DecodingRules
+from pipeline.modalities.image.window import extremes_of, range_width, round_window
+from serving.model.errors import InputRefusedError
+from serving.model.inputs.image.colours import to_rgb
+from serving.model.inputs.image.reading import read_picture
 from serving.model.inputs.image.spec import ImageInputSpec
 
-# The audit decodes each file in full, as serving does; the size it is then resized to does not matter.
-AUDIT_SPEC = ImageInputSpec(height=8, width=8, crop_mode="squash", interpolation="nearest")
+LEVELS: Final = 255
+LEAST_SPREAD: Final = 8
+"""Levels of 255 between the darkest and the brightest value below which a picture shows nothing."""
+MOST_CONSTANT: Final = 0.5
+"""Share of such pictures past which the data are refused."""
+NARROW: Final = 1 / 8
+"""Share of the range of their type that deep greys must use."""
+WIDE: Final = 1 / 2
+"""Share of it below which a warning says how much they use."""
+CONSTANT: Final = "the picture is of one colour, or nearly so"
 
 
-def check(data: bytes) -> None:
-    """Raise InputRefusedError for a file that serving would refuse."""
-    decode_image(data, AUDIT_SPEC)
+def create_content(rules: DecodingRules, settings: str) -> Content:
+    """Return how the audit judges pictures.
+
+    Args:
+        rules: The rules by which training and serving decode them.
+        settings: JSON of the part of the recipe that the rules come from.
+    """
+    # Training and serving resize what is decoded here, and resizing refuses nothing.
+    spec = ImageInputSpec(height=1, width=1, **rules)
+    once = partial(judge, spec=spec)
+    return Content(
+        check=once,
+        identity=lambda data: once(data).identity.hex(),
+        settings=settings,
+        judge_once=once,
+        review=partial(review, has_window=spec.window is not None),
+    )
 
 
-def identity(data: bytes) -> str:
-    """Return the SHA-256 of a file, in hex: two pictures are the same when their files are."""
-    return hashlib.sha256(data).hexdigest()
+def judge(data: bytes, spec: ImageInputSpec) -> Judgement:
+    """Decode a picture once, as serving does, for its identity and its facts.
+
+    Two pictures are the same when their sizes and their pixels are, upright and over the background; file
+    format and metadata do not count. Deep greys without a known range are refused by :func:`review`, which
+    knows the remedy.
+
+    Raises:
+        InputRefusedError: Serving would refuse the picture for another reason.
+    """
+    try:
+        picture = read_picture(data, spec.max_pixels)
+    except InputRefusedError as refusal:
+        if refusal.code != "too_many_pixels":
+            raise
+        text = f"{refusal.message} Set image.max_pixels in the recipe to accept more."
+        raise InputRefusedError(refusal.code, text, refusal.status) from refusal
+    extremes = extremes_of(picture)
+    if extremes is None:
+        image = to_rgb(picture, spec)
+        return Judgement(_identity(image), Facts(_spread(image)))
+    low, high = extremes
+    is_known = spec.window is not None or picture.value_range is not None
+    known = spec if is_known else spec.model_copy(update={"window": (low, max(high, low + 1))})
+    image = to_rgb(picture, known)
+    return Judgement(_identity(image), Facts(_spread(image), low, high, range_width(picture)))
+
+
+def _identity(image: Image.Image) -> bytes:
+    digest = hashlib.sha256(f"{image.width} x {image.height}\n".encode())
+    digest.update(image.convert("RGB").tobytes())
+    return digest.digest()
+
+
+def _spread(image: Image.Image) -> float:
+    """Return the widest range of the picture's channels, in levels."""
+    return max(int(np.ptp(np.asarray(channel))) for channel in image.split())
+
+
+def review(facts: Mapping[str, Facts], *, has_window: bool) -> Review:
+    """Judge pictures together.
+
+    Args:
+        facts: The facts of each picture, by its source.
+        has_window: Whether the recipe states the window of deep greys.
+
+    Raises:
+        DataError: Deep greys have no known range or use an eighth of it at most, or more than half of the
+            pictures are of one colour.
+    """
+    warnings = () if has_window else _review_range(facts)
+    constant = {source: CONSTANT for source, seen in facts.items() if seen.spread < LEAST_SPREAD}
+    if len(constant) > MOST_CONSTANT * len(facts):
+        shown = ", ".join(list(constant)[:5])
+        raise DataError(
+            f"{len(constant)} of {len(facts)} pictures are of one colour, or nearly so, once they are "
+            f"decoded, such as {shown!a}. Look at them, and check image.background and image.window in "
+            "the recipe."
+        )
+    return Review(constant, warnings)
+
+
+def _review_range(facts: Mapping[str, Facts]) -> tuple[str, ...]:
+    """Return a warning where deep greys use less than half of the range of their type."""
+    deep = [(seen.low, seen.high, seen.range_width) for seen in facts.values() if seen.low is not None]
+    if not deep:
+        return ()
+    low, high = min(low for low, _, _ in deep), max(high for _, high, _ in deep if high is not None)
+    proposed = ", ".join(f"{value:.10g}" for value in round_window(low, high))
+    remedy = f"Set `image.window: [{proposed}]` in the recipe: the values that become black and white."
+    values = f"with values from {low:.10g} to {high:.10g}"
+    measured = f"The greys of {len(deep)} pictures are deeper than 8 bits, {values}"
+    widths = [width for _, _, width in deep if width is not None]
+    if len(widths) < len(deep):
+        raise DataError(f"{measured}, and their files do not say which are black and white. {remedy}")
+    share = (high - low) / min(widths)
+    used = f"{measured}, {share:.1%} of the range of their type"
+    if share < NARROW:
+        raise DataError(f"{used}: the network would see almost nothing. {remedy}")
+    return (f"{used}. {remedy}",) if share < WIDE else ()

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.errors import DataError
 from pipeline.modalities.image.augment import augment
 from pipeline.modalities.image.recipe import ImageAugment
 from pipeline.modalities.training import Batch, Readable
 from pipeline.reporting.progress import track
+from serving.model.errors import InputRefusedError
 from serving.model.inputs.image.pixels import ImagePreprocessor
 from serving.model.runtimes.machine import cpu_limit
 
@@ -73,12 +75,20 @@ def decode_examples(
         scratch: Path of a file for the pixels, which is used when they would take over a quarter of the free
             memory. It is removed when they are closed.
         choice: The random changes of a training batch; None, the default, for those of an empty section.
+
+    Raises:
+        DataError: A picture cannot be decoded; the message names it.
     """
     spec = preprocessor.spec
     pixels = _allocate((len(samples), spec.height, spec.width, 3), scratch)
 
     def decode(index: int) -> None:
-        pixels[index] = preprocessor.decode(samples[index].read()).array
+        data = samples[index].read()
+        try:
+            pixels[index] = preprocessor.decode(data).array
+        except InputRefusedError as refusal:
+            source = getattr(samples[index], "source", f"picture {index + 1} of {len(samples)}")
+            raise DataError(f"{source}: {refusal.message}") from refusal
 
     with ThreadPoolExecutor(cpu_limit()) as pool:
         for _ in track(

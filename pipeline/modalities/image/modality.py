@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from pipeline.modalities.content import Content
@@ -28,25 +30,37 @@ def takes(suffix: str, head: Callable[[], bytes]) -> bool:
     return first.startswith(MAGIC) or is_webp or is_bmp
 
 
-def judge_content(_: ImageRecipe) -> Content:
-    """Return how the audit judges pictures; nothing in the recipe changes it."""
-    from pipeline.modalities.image import content
+def judge_content(recipe: ImageRecipe) -> Content:
+    """Return how the audit judges pictures: by the rules that training and serving decode them by."""
+    from pipeline.modalities.image.content import create_content
+    from pipeline.modalities.image.rules import decoding_rules
 
-    return Content(content.check, content.identity)
+    rules = decoding_rules(recipe.image)
+    return create_content(rules, json.dumps(rules))
 
 
 def propose(look: Look) -> Proposal | None:
-    """Claim folders of pictures, and tables that name or hold them."""
+    """Claim folders of pictures, and tables that name or hold them; of deep greys the window is proposed."""
     if not look.is_table:
         share = look.share(takes)
-        return Proposal(0.4 + 0.1 * share) if share else None
+        return Proposal(0.4 + 0.1 * share, values=_values(look.files)) if share else None
     for column, files in look.paths.items():
         if share_of(files, takes) > 0.5:
-            return Proposal(FOUND_FILES, look.table(path=column))
+            return Proposal(FOUND_FILES, look.table(path=column), _values(files))
     if look.binary:
-        return Proposal(FOUND_FILES, look.table(path=look.pick(COLUMNS) or look.binary[0]))
+        return Proposal(FOUND_FILES, look.table(path=look.pick(COLUMNS) or look.binary[0]), _values(()))
     named = look.pick(COLUMNS)
-    return None if named is None else Proposal(NAMED_COLUMN, look.table(path=named))
+    return None if named is None else Proposal(NAMED_COLUMN, look.table(path=named), _values(()))
+
+
+def _values(files: Sequence[Path]) -> dict[str, object]:
+    """Return what the recipe says of some pictures: the window of their greys, if these are deep."""
+    if not files:
+        return {"window": None}
+    from pipeline.modalities.image.window import find_window
+
+    window = find_window(files)
+    return {"window": None if window is None else list(window)}
 
 
 IMAGE: Final = Modality(

@@ -15,6 +15,7 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.modalities.image.recipe import Image, ImageBackbone
+from pipeline.modalities.image.rules import decoding_rules
 from pipeline.modalities.image.weights import describe_hub_failure, fit_weights, read_weights
 from serving.model.inputs.image.spec import ImageInputSpec
 
@@ -106,6 +107,7 @@ def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Norm
         crop_pct=image.crop_pct or min(config["crop_pct"], 1.0),
         crop_mode=crop_mode,
         interpolation=image.interpolation or config["interpolation"],
+        **decoding_rules(image),
     )
     return spec, Normalisation(tuple(config["mean"]), tuple(config["std"]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.recipe.sections import Backbone, Finetune, Recipe, Section
 
@@ -32,12 +32,57 @@ class Image(Section):
         crop_mode: ``center`` keeps the aspect ratio and cuts off what is outside the square; ``squash``
             resizes each side for itself.
         interpolation: Method of resizing.
+        background: Colour under the transparent parts of pictures: a name such as ``white``, or ``#rrggbb``.
+            ``null`` drops the transparency, so that the colours which it hides are seen.
+        window: The two values that become black and white, for greys deeper than 8 bits. By default they are
+            the least and greatest value of the files' type, which floating-point numbers and whole numbers of
+            32 bits do not have.
+        max_pixels: Number of pixels past which a picture is refused.
     """
 
     size: int | None = Field(default=None, ge=16, le=2048)
     crop_pct: float | None = Field(default=None, gt=0, le=1)
     crop_mode: Literal["center", "squash"] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+    background: str | None = "white"
+    window: tuple[float, float] | None = None
+    max_pixels: int = Field(default=50_000_000, gt=0, le=1_000_000_000)
+
+    @field_validator("background")
+    @classmethod
+    def _know_colour(cls, background: str | None) -> str | None:
+        """Refuse what is no colour."""
+        if background is not None:
+            canonical_colour(background)
+        return background
+
+    @field_validator("window")
+    @classmethod
+    def _order_window(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        """Refuse a window without a width."""
+        if window is not None and not 0 < window[1] - window[0] < float("inf"):
+            raise ValueError("window must be two numbers, the one that becomes black below the other")
+        return window
+
+
+def canonical_colour(name: str) -> str:
+    """Return a colour as ``#rrggbb``.
+
+    Args:
+        name: Any name or notation of an opaque colour that Pillow knows.
+
+    Raises:
+        ValueError: It knows no such colour, or the colour is transparent.
+    """
+    from PIL import ImageColor
+
+    try:
+        channels: tuple[int, ...] = ImageColor.getrgb(name)
+    except ValueError:
+        channels = ()
+    if len(channels) != len("rgb"):
+        raise ValueError(f"{name!r} is no opaque colour; write #rrggbb, or a name such as white")
+    return f"#{bytes(channels).hex()}"
 
 
 class ImageAugment(Section):

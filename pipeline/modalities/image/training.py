@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,12 @@ from pipeline.modalities.image.network import (
     describe_input,
 )
 from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune, ImageRecipe
+from pipeline.modalities.image.window import extremes_of
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.modalities.training import NetworkDescription, Pretrained, Readable, Shown, TrainingOptions
-from serving.model.inputs.image.pixels import ImagePreprocessor, load_rgb
+from serving.model.inputs.image.colours import to_rgb
+from serving.model.inputs.image.pixels import ImagePreprocessor
+from serving.model.inputs.image.reading import read_picture
 from serving.model.inputs.image.spec import ImageInputSpec
 from serving.model.inputs.item import Preprocessor
 
@@ -98,8 +103,20 @@ def fit_baseline(
 
 
 def show(data: bytes) -> Shown:
-    """Return a thumbnail of a picture, with sides of 264 pixels at most, as a JPEG in a data URI."""
-    small = load_rgb(data, ImageInputSpec(height=1, width=1).max_pixels)
+    """Return a thumbnail of a picture, with sides of 264 pixels at most, as a JPEG in a data URI.
+
+    Transparent parts are white, and deep greys go from the picture's own least value to its greatest.
+    """
+    picture = read_picture(data, sys.maxsize)
+    window = extremes_of(picture)
+    shown = ImageInputSpec(
+        height=1,
+        width=1,
+        rules=2,
+        background="#ffffff",
+        window=(window[0], max(window[1], window[0] + 1)) if window else None,
+    )
+    small = to_rgb(replace(picture, bands=0), shown).convert("RGB")
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 
+from serving.model.errors import InputRefusedError
 from serving.model.inputs.text.tokens import decode_text
+
+REMEDIES = {
+    "text_too_long": "Or set text.max_characters in the recipe to accept more; text.max_tokens are read.",
+    "not_utf8": "Set data.encoding in the recipe to the encoding of the files, such as cp1252.",
+}
 
 
 def check(data: bytes, max_characters: int) -> None:
@@ -15,7 +21,13 @@ def check(data: bytes, max_characters: int) -> None:
         data: The bytes of the text.
         max_characters: Greatest number of characters that a text may have.
     """
-    decode_text(data, max_characters)
+    try:
+        decode_text(data, max_characters)
+    except InputRefusedError as refusal:
+        remedy = REMEDIES.get(refusal.code)
+        if remedy is None:
+            raise
+        raise InputRefusedError(refusal.code, f"{refusal.message} {remedy}", refusal.status) from refusal
 
 
 def identity(data: bytes) -> str:

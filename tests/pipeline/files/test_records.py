@@ -29,10 +29,14 @@ HISTORY = History(
 )
 AUDIT = Audit(
     samples=2,
+    found={"a": 3, "b": 3},
     counts={"train": {"a": 1, "b": 1}},
     skipped_unreadable={"c.png": "is no picture"},
     dropped_repeats={"b.png": "a.png"},
+    repeats_left_train=1,
     skipped_conflicts=({"d.png": "a", "e.png": "b"},),
+    remarks={"a.png": "is white"},
+    warnings=("All is dark.",),
 )
 
 Write = Callable[[Path, VersionedRecord], None]
@@ -61,17 +65,15 @@ def test_record_is_read_back_as_it_was_written(
 ) -> None:
     write(tmp_path / "history.json", record)
     assert read(tmp_path / "history.json") == record
-    assert next(iter(json.loads((tmp_path / "history.json").read_text()).items())) == (
-        "schema_version",
-        record.schema_version,
-    )
+    first = next(iter(json.loads((tmp_path / "history.json").read_text()).items()))
+    assert first == ("schema_version", record.schema_version)
 
 
 DAMAGES = {
     "no file": (lambda _: None, r"cannot be read \(No such file or directory\)"),
     "no JSON": (lambda document: json.dumps(document)[:-5], r"is damaged \(Invalid JSON"),
     "another version": (
-        lambda document: json.dumps(document | {"schema_version": document["schema_version"] + 1, "new": 1}),
+        lambda document: json.dumps(document | {"schema_version": 9, "new": 1}),
         "was written by another version of Graft",
     ),
     "no version": (
@@ -129,8 +131,13 @@ def test_history_keeps_the_keys_that_programs_read() -> None:
 def test_audit_keeps_the_keys_that_programs_read() -> None:
     assert list(AUDIT.model_dump(mode="json"))[1:] == [
         "samples",
+        "found",
         "counts",
         "skipped_unreadable",
         "dropped_repeats",
+        "repeats_left_train",
         "skipped_conflicts",
+        "remarks",
+        "warnings",
+        "understood",
     ]

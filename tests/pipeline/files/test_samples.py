@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.errors import DataError
 from pipeline.files.layout import RunFolder
+from pipeline.files.places import write_root
 from pipeline.files.samples import Sample, digest, labels_of, read_samples, write_samples
 
 
@@ -59,3 +60,32 @@ def test_texts_read_back_as_written_without_their_table(tmp_path: Path) -> None:
     write_samples(run, samples)
     assert read_samples(run) == samples
     assert [sample.read().decode() for sample in read_samples(run)] == words
+
+
+def test_samples_are_read_below_the_root_whatever_their_names_are(tmp_path: Path) -> None:
+    run, names = RunFolder(tmp_path / "run"), ["a/\udcff.png", '../b\r\n,".png', "c \u0301.png"]
+    samples = [
+        Sample(name, "x", "test", hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest())
+        for name in names
+    ]
+    for place in ("one/root", "two/\udcfe"):
+        root = tmp_path / place
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(name.encode(errors="surrogateescape"))
+        write_root(run, root)
+        write_samples(run, samples)
+        assert read_samples(run) == samples
+        assert [sample.read() for sample in read_samples(run)] == [
+            name.encode(errors="surrogateescape") for name in names
+        ]
+
+
+def test_read_samples_refuses_when_the_two_tables_are_of_other_samples(tmp_path: Path) -> None:
+    run, samples = RunFolder(tmp_path / "run"), make(tmp_path)
+    write_samples(run, samples)
+    whole = run.contents.read_text()
+    for text in (whole.replace("a,b.png", "z.png"), whole + f"more,{'0' * 64}\n", "source,sha256\n"):
+        run.contents.write_text(text)
+        with pytest.raises(DataError, match="not of the same samples"):
+            read_samples(run)

@@ -20,8 +20,11 @@ from tests.conftest import ROOT
 
 KINDS = ("image", "text")
 TEMPLATES = {
-    "pipeline/data/recipe.yaml.jinja": set(),
+    "pipeline/data/draft/recipe.yaml.jinja": set(),
+    "pipeline/evaluate/parts.html.jinja": {"evaluate"},
     "pipeline/evaluate/report.html.jinja": {"evaluate"},
+    "pipeline/evaluate/score.html.jinja": {"evaluate"},
+    "pipeline/evaluate/styled.html.jinja": {"evaluate"},
     "pipeline/modalities/image/recipe.yaml.jinja": set(),
     "pipeline/modalities/text/recipe.yaml.jinja": set(),
     "pipeline/package/README.md.jinja": {"package"},

@@ -5,25 +5,20 @@ Training reads its pictures through :func:`decode_image` too, so that what is se
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.JpegImagePlugin import MARKER
+from PIL import Image
 
-from serving.model.errors import InputRefusedError
-from serving.model.inputs.image.spec import ImageInputSpec
+from serving.model.inputs.image.colours import to_rgb
+from serving.model.inputs.image.reading import read_picture
+from serving.model.inputs.image.spec import MAX_PIXELS, ImageInputSpec
 from serving.model.inputs.item import Feeds, Item
 
-# Far more than any camera or editor writes. Pillow spends a pass over the whole picture on each scan, and
-# Python code on each segment.
-MOST_JPEG_SCANS, MOST_JPEG_SEGMENTS = 100, 4096
-START_OF_SCAN = b"\xff\xda"
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MOST_RESIZED: Final = MAX_PIXELS
+"""Number of pixels past which a picture is not resized as a whole before the crop."""
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -66,98 +61,32 @@ def decode_image(data: bytes, spec: ImageInputSpec) -> NDArray[np.uint8]:
         A C-contiguous uint8 array of shape ``(spec.height, spec.width, 3)``, RGB, 0 to 255.
 
     Raises:
-        InputRefusedError: The bytes are no picture, are truncated, or have more than ``spec.max_pixels``
-            pixels.
+        InputRefusedError: As :func:`~serving.model.inputs.image.reading.read_picture` and
+            :func:`~serving.model.inputs.image.colours.to_rgb` raise it.
     """
-    return np.ascontiguousarray(_fit(_load(data, spec.max_pixels), spec))
+    return np.ascontiguousarray(fit(to_rgb(read_picture(data, spec.max_pixels), spec), spec))
 
 
-def load_rgb(data: bytes, max_pixels: int) -> Image.Image:
-    """Decode one picture, upright and in RGB, at its own size.
+def fit(image: Image.Image, spec: ImageInputSpec) -> NDArray[np.uint8]:
+    """Resize, then crop the centre: torchvision's ``Resize`` and ``CenterCrop``, to the pixel.
 
-    Raises:
-        InputRefusedError: The bytes are no picture, are truncated, or have more than ``max_pixels`` pixels.
+    Args:
+        image: The picture, ``RGB`` or ``L``.
+        spec: Input spec that names the size.
+
+    Returns:
+        uint8 of shape ``(spec.height, spec.width, 3)``.
     """
-    return _load(data, max_pixels).convert("RGB")
-
-
-def _load(data: bytes, max_pixels: int) -> Image.Image:
-    """Decode to RGB, or to greyscale for greyscale pictures, which resize three times as fast."""
-    if not data:
-        raise InputRefusedError(
-            "empty_input", "The picture is empty (0 bytes). Send the bytes of a picture file."
-        )
-    _refuse_slow_jpeg(data)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow warns of large pictures, which `max_pixels` already decides on
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            _refuse_oversize(image.size, max_pixels)
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            return upright if upright.mode == "L" else _to_rgb(upright)
-    except InputRefusedError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InputRefusedError("too_many_pixels", f"{error}", status=413) from error
-    # Pillow's decoders raise a dozen types on hostile bytes (OSError, SyntaxError, struct.error, ...).
-    except Exception as error:
-        text = f"Not a readable picture ({_reason(error)}). Accepted: {', '.join(FORMATS)}."
-        raise InputRefusedError("not_an_image", text) from error
-
-
-def _refuse_slow_jpeg(data: bytes) -> None:
-    """Refuse a small JPEG that would take minutes: of thousands of scans, or millions of segments."""
-    if not data.startswith(b"\xff\xd8"):
-        return
-    position = 2
-    for _ in range(MOST_JPEG_SEGMENTS):
-        if position + 4 > len(data) or data[position : position + 2] == START_OF_SCAN:
-            break
-        marker = int.from_bytes(data[position : position + 2])
-        is_segment = marker in MARKER and MARKER[marker][2] is not None
-        length = max(2, int.from_bytes(data[position + 2 : position + 4]))
-        position += 2 + length if is_segment else 1  # Pillow skips a byte that begins no segment
-    else:
-        text = f"The JPEG has more than {MOST_JPEG_SEGMENTS:,} segments before its first scan."
-        raise InputRefusedError("not_an_image", text)
-    if data.count(START_OF_SCAN, position) > MOST_JPEG_SCANS:
-        raise InputRefusedError("not_an_image", f"The JPEG has more than {MOST_JPEG_SCANS} scans.")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "unknown or unsupported format"
-    return str(error) or type(error).__name__
-
-
-def _refuse_oversize(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        size_px = f"{width} x {height} pixels"
-        text = f"The picture has, or would be resized to, {size_px}; at most {max_pixels:,} are accepted."
-        raise InputRefusedError("too_many_pixels", text, status=413)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB. Greys of 16 and 32 bits are scaled, which Pillow itself would clip."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        grey = np.asarray(image, dtype=np.float64) / 257.0
-        image = Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
-    return image.convert("RGB")
-
-
-def _fit(image: Image.Image, spec: ImageInputSpec) -> NDArray[np.uint8]:
-    """Resize, then crop the centre: torchvision's ``Resize`` and ``CenterCrop``, to the pixel."""
-    target_height, target_width = _resized(image.height, image.width, spec)
-    # A strip of 1 x 20,000 pixels would grow to a thousand megapixels.
-    _refuse_oversize((target_width, target_height), spec.max_pixels)
-    if (image.height, image.width) != (target_height, target_width):
-        image = image.resize((target_width, target_height), RESAMPLING[spec.interpolation])
-    top = round((target_height - spec.height) / 2)
-    left = round((target_width - spec.width) / 2)
+    height, width = _resized(image.height, image.width, spec)
+    top, left = round((height - spec.height) / 2), round((width - spec.width) / 2)
+    method = RESAMPLING[spec.interpolation]
+    if height * width > min(spec.max_pixels, MOST_RESIZED):
+        # A strip of 1 x 20,000 pixels would grow to a thousand megapixels, of which the crop keeps a square.
+        across, down = image.width / width, image.height / height
+        box = (left * across, top * down, (left + spec.width) * across, (top + spec.height) * down)
+        return np.asarray(image.resize((spec.width, spec.height), method, box).convert("RGB"))
+    if (image.height, image.width) != (height, width):
+        image = image.resize((width, height), method)
     return np.asarray(image.convert("RGB"))[top : top + spec.height, left : left + spec.width]
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from serving.model.inputs.kind import InputSpec
+
+MAX_PIXELS = 50_000_000
 
 
 class ImageInputSpec(InputSpec):
@@ -20,6 +22,14 @@ class ImageInputSpec(InputSpec):
             ``squash`` resizes both sides and crops the centre.
         interpolation: Name of Pillow's resampling filter.
         max_pixels: Number of pixels past which a picture is refused, before it is decoded.
+        rules: Number of the rules that turn a file's values into red, green and blue. Rules 1, the default,
+            are those of bundles that name none: transparency and extra bands are dropped, and greys deeper
+            than 16 bits are clipped. Rules 2 heed ``background`` and ``window``, and refuse a picture with
+            extra bands, or with greys whose range is neither known nor stated.
+        background: Colour under the transparent parts of a picture, as ``#rrggbb``; None, the default, drops
+            the transparency, so that the colours which it hides are seen.
+        window: The two values of greys deeper than 8 bits that become black and white; None, the default,
+            for the least and greatest value of their type.
     """
 
     modality: Literal["image"] = "image"
@@ -28,4 +38,22 @@ class ImageInputSpec(InputSpec):
     crop_pct: float = Field(default=1.0, gt=0, le=1)
     crop_mode: Literal["center", "squash"] = "center"
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
-    max_pixels: int = Field(default=50_000_000, gt=0)
+    max_pixels: int = Field(default=MAX_PIXELS, gt=0)
+    rules: Literal[1, 2] = 1
+    background: str | None = Field(default=None, pattern="^#[0-9a-f]{6}$")
+    window: tuple[float, float] | None = None
+
+    @field_validator("window")
+    @classmethod
+    def _order_window(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        """Refuse a window without a finite width."""
+        if window is not None and not 0 < window[1] - window[0] < float("inf"):
+            raise ValueError("window must be two finite numbers, the lower one first")
+        return window
+
+    @model_validator(mode="after")
+    def _need_rules_2(self) -> ImageInputSpec:
+        """Refuse what rules 1 would not heed."""
+        if self.rules == 1 and (self.background, self.window) != (None, None):
+            raise ValueError("background and window need rules: 2")
+        return self

@@ -6,6 +6,7 @@ Training tokenises through :class:`TextPreprocessor` too, so that what is served
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.schemas import Truncation
 
 BYTES_PER_CHARACTER = 4  # at most, in UTF-8
+UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
+"""Unicode's categories of spaces, control characters and such as have no width."""
 
 
 def decode_text(data: bytes, max_characters: int) -> str:
@@ -46,8 +49,8 @@ def decode_text(data: bytes, max_characters: int) -> str:
     if "\0" in text:
         reason = f"The text has a NUL character at position {text.index(chr(0))}. Remove it."
         raise InputRefusedError("nul_character", reason)
-    if not text.strip():
-        reason = "The text is empty. Send at least one character that is not a space."
+    if not any(unicodedata.category(character) not in UNSEEN for character in text):
+        reason = "The text is empty. Send at least one character that can be seen."
         raise InputRefusedError("empty_input", reason)
     return text
 

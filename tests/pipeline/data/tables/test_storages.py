@@ -221,10 +221,11 @@ def test_open_dataset_reads_saved_folders_in_their_order(tmp_path: Path) -> None
     dataset = datasets.Dataset.from_dict(rows, features=features).select([2, 0])
     dataset.save_to_disk(str(tmp_path / "one"))
     datasets.DatasetDict({"train": dataset, "test": dataset.select([1])}).save_to_disk(str(tmp_path / "two"))
-    ((name, one),) = open_dataset(tmp_path / "one")
+    (part,) = open_dataset(tmp_path / "one")
+    name, one = part.name, part.rows
     assert (name, one.columns, one.total) == (None, ("text", "label", "image"), 2)
     assert values(one) == [("c", "yes", b"\2"), ("a", "no", b"\0")]
-    two = dict(open_dataset(tmp_path / "two"))
+    two = {part.name: part.rows for part in open_dataset(tmp_path / "two")}
     assert {name: values(split) for name, split in two.items()} == {
         "train": [("c", "yes", b"\2"), ("a", "no", b"\0")],
         "test": [("a", "no", b"\0")],

@@ -1,0 +1,240 @@
+"""Reading of picture files: bytes become an upright picture in the file's own mode.
+
+Metadata never decide whether a picture is read. Where they keep it from being decoded they are left, and
+a JPEG whose end is missing is read if its pixels do not depend on what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,  # noqa: F401 - registers its format
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageFile,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from serving.model.errors import InputRefusedError
+from serving.model.inputs.image import jpeg
+from serving.model.inputs.image.metadata import without_metadata
+
+FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+ORIENTATION: Final = 0x0112
+TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277
+WHITE_IS_ZERO: Final = 0
+PNG_DEPTH: Final = 24
+"""Place of the byte with the bits of a value in a PNG file."""
+# What may stand behind the cut end of a JPEG: nothing, or bits that begin in every way, and go on behind
+# each of the eight restart markers.
+_NOISE: Final = b"".join(
+    hashlib.shake_128(bytes((marker,))).digest(512).replace(b"\xff", b"\xfe") + bytes((0xFF, marker))
+    for marker in (*range(0xD0, 0xD8), *range(0xD0, 0xD8))
+)
+TAILS: Final = (b"", *(bytes((first,)) + _NOISE for first in (0x00, 0x55, 0xAA, 0xFE)))
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An upright picture as its file has it.
+
+    Attributes:
+        image: The picture in its own mode, whose ``info`` has its transparency.
+        bands: Number of values of a pixel in the file.
+        value_range: Least and greatest value that the greys of the file's type can have; None where the type
+            has no such range.
+        white_is_zero: Whether the least value of a deep grey is white.
+    """
+
+    image: Image.Image
+    bands: int
+    value_range: tuple[float, float] | None
+    white_is_zero: bool
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the picture is grey and deeper than 8 bits."""
+        return self.image.mode.startswith("I") or self.image.mode == "F"
+
+
+def read_picture(data: bytes, max_pixels: int) -> Picture:
+    """Read one picture, of several frames the first, and turn it upright.
+
+    Args:
+        data: Bytes of a PNG, JPEG, WebP, BMP, GIF or TIFF file.
+        max_pixels: Number of pixels past which a picture is refused, before it is decoded.
+
+    Raises:
+        InputRefusedError: The bytes are no picture, its pixels are cut off or damaged, or there are more of
+            them than ``max_pixels``.
+    """
+    if not data:
+        raise InputRefusedError(
+            "empty_input", "The picture is empty (0 bytes). Send the bytes of a picture file."
+        )
+    jpeg.refuse_slow_jpeg(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of metadata
+        return _read(data, max_pixels)
+
+
+def _read(data: bytes, max_pixels: int) -> Picture:
+    try:
+        return _describe(*_decode_or_mend(data, max_pixels))
+    except InputRefusedError:
+        raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit for a WebP
+        raise _too_large("too many", max_pixels) from error
+    # Pillow's decoders raise a dozen types on hostile bytes (OSError, SyntaxError, struct.error, ...), with
+    # messages for its developers.
+    except Exception as error:
+        raise InputRefusedError("not_an_image", _reason(data)) from error
+
+
+def _decode_or_mend(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
+    """Decode a picture, if need be without metadata; return it with the bytes that were decoded."""
+    try:
+        return _decode(data, max_pixels), data
+    except (InputRefusedError, MemoryError):
+        raise
+    except Exception:
+        bare = without_metadata(data)
+        if bare is None:
+            raise
+        if bare.startswith(jpeg.MAGIC):
+            return _decode_cut_jpeg(bare, max_pixels), bare
+        return _decode(bare, max_pixels), bare
+
+
+def _decode_cut_jpeg(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
+    """Decode a JPEG whose end may be missing.
+
+    Raises:
+        OSError: Its pixels depend on what is missing.
+    """
+    try:
+        return _decode(data, max_pixels)
+    except OSError:
+        if not jpeg.has_every_scan(data):
+            raise
+        # A last byte of ones is half a marker, or half of an escaped byte.
+        cut = data.rstrip(b"\xff")
+        ended, *continued = (_decode(cut + tail + jpeg.END, max_pixels) for tail in TAILS)
+        if any(other.tobytes() != ended.tobytes() for other in continued):
+            raise
+        return ended
+
+
+def _decode(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
+    """Decode with the reader of the first format that the bytes begin like.
+
+    ``Image.open`` does the same, but has a limit of its own to the size, which is one for the whole process.
+    """
+    for name in FORMATS:
+        create, accepts = Image.OPEN[name]
+        if accepts is None or accepts(data[:16]) is True:
+            image = create(io.BytesIO(data), "")
+            refuse_oversize(image.size, max_pixels)
+            image.load()
+            return image
+    raise InputRefusedError("not_an_image", _unreadable("unknown or unsupported format"))
+
+
+def refuse_oversize(size: tuple[int, int], max_pixels: int) -> None:
+    """Refuse a picture of too many pixels.
+
+    Raises:
+        InputRefusedError: ``too_many_pixels``.
+    """
+    width, height = size
+    if width * height > max_pixels:
+        raise _too_large(f"{width} x {height}", max_pixels)
+
+
+def _too_large(size: str, max_pixels: int) -> InputRefusedError:
+    text = f"The picture has {size} pixels; at most {max_pixels:,} are accepted."
+    return InputRefusedError("too_many_pixels", text, status=413)
+
+
+def _describe(image: ImageFile.ImageFile, data: bytes) -> Picture:
+    """Return a decoded picture, upright, with what its file says of its values."""
+    _correct_key(image, data)
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    bits = tags.get(BITS_PER_SAMPLE, (16,))[0] if image.mode.startswith("I;16") else None
+    return Picture(
+        image=_turn_upright(image),
+        bands=max(tags.get(SAMPLES_PER_PIXEL, 0), len(image.getbands())),
+        value_range=None if bits is None else (0, 2**bits - 1),
+        white_is_zero=tags.get(PHOTOMETRIC) == WHITE_IS_ZERO,
+    )
+
+
+def _turn_upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF block says; as it is where the block cannot be read."""
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # Pillow raises a dozen types on a broken block
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _correct_key(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Bring the one colour of a PNG that is transparent to the depth that its pixels were decoded to."""
+    key = image.info.get("transparency")
+    if not isinstance(image, PngImagePlugin.PngImageFile) or key is None:
+        return
+    depth = data[PNG_DEPTH]
+    if image.mode == "L" and depth < 8:
+        image.info["transparency"] = key * 255 // (2**depth - 1)
+    elif image.mode == "RGB" and depth == 16:
+        # Pillow keeps the high bytes of the pixels: the picture is given its transparency band here.
+        del image.info["transparency"]
+        low = _decode_low_bytes(data)
+        pixels = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
+        alpha = np.where((pixels == key).all(axis=2), 0, 255).astype(np.uint8)
+        image.putalpha(Image.fromarray(alpha))
+
+
+def _decode_low_bytes(data: bytes) -> Image.Image:
+    """Decode the low bytes of a PNG of 16 bits a colour, as RGB."""
+    image = PngImagePlugin.PngImageFile(io.BytesIO(data))
+    image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
+    image.load()
+    return image
+
+
+def _unreadable(reason: str) -> str:
+    return f"Not a readable picture ({reason}). Accepted: {', '.join(FORMATS)}."
+
+
+def _reason(data: bytes) -> str:
+    """Say why a picture of a known format cannot be decoded."""
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        file = io.BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        bands, bits = tags[SAMPLES_PER_PIXEL], tags[BITS_PER_SAMPLE][0]
+    except Exception:  # no TIFF, or a damaged one
+        return _unreadable("its pixels are cut off or damaged")
+    return _unreadable(
+        f"the TIFF has {bands} band(s) of {bits} bits, and is damaged or of a kind that is not read: save it "
+        "as RGB of 8 bits or grey of 16 bits, with the bands that count"
+    )
