@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.files.layout import RunFolder
-from pipeline.files.sources import HUB, SOURCE_KEY, SourceMissingError, locate
+from pipeline.files.sources import HUB, SOURCE_KEY, SourceMissingError, hash_files, locate
 from pipeline.machine.versions import versions_of
 from pipeline.modalities.modality import Modality
 from pipeline.modalities.registry import find_modality
@@ -29,8 +29,20 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "input": modality.content(recipe).settings,
         "seed": recipe.seed,
         "examples": _hash_examples(recipe.data, run, modality),
-        "versions": versions_of("scikit-learn", *modality.packages),
+        "kept_splits": _hash_kept(recipe.data),
+        "versions": versions_of(*modality.packages),
     }
+
+
+def _hash_kept(data: Data) -> str | Absent | None:
+    """Return a hash of the tables of the earlier run whose splits are kept; None where there is none."""
+    if data.splits.keep is None:
+        return None
+    table = Path(data.splits.keep)
+    tables = [table, table.with_name("contents.csv")]
+    if not all(path.is_file() for path in tables):
+        return Absent(f"data.splits.keep: {table} or its contents.csv is not there", "Correct the path.")
+    return json.dumps(hash_files(tables))
 
 
 def _hash_examples(data: Data, run: RunFolder, modality: Modality) -> str | Absent:

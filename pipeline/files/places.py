@@ -47,13 +47,13 @@ class Place:
         stored = self.run.stored(sha256)
         if self.stores and stored.is_file():
             return stored.read_bytes()
-        if self.root is None:
+        if self.root is None and not Path(source).is_absolute():
             raise DataError(
                 f"{source}: cannot be read, since {self.run.root} does not say which folder its data are in. "
                 "Name it: --data-root DIR"
             )
         try:
-            return (self.root / source).read_bytes()
+            return Path(self.root or "", source).read_bytes()
         except OSError as error:
             raise DataError(
                 f"{source}: cannot be read ({error.strerror}). The run {self.run.root} has its data in "

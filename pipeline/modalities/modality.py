@@ -7,6 +7,7 @@ trains is imported when :meth:`Modality.load` is called.
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -65,6 +66,11 @@ class Look:
     def is_table(self) -> bool:
         """Whether the data are a table."""
         return bool(self.columns)
+
+    @property
+    def suffixes(self) -> Mapping[str, int]:
+        """The number of :attr:`files` by suffix, which is in lower case and begins with a dot."""
+        return Counter(path.suffix.lower() for path in self.files)
 
     def pick(self, known: Sequence[str]) -> str | None:
         """Return the column that has the first of some names, whatever its case; None where there is none.

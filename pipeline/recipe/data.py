@@ -128,7 +128,8 @@ class Data(Section):
             an installed package ships, or ``hub:NAME`` for a data set of the Hugging Face hub.
         root: Folder that the paths of a table count from; by default the table's own.
         layout: Where a file's split and label stand in its path below a folder, such as
-            ``{split}/{label}/**``; ``auto`` looks, and the log says what it found.
+            ``{split}/{label}/**`` (``*`` is any name, ``**`` any folders, ``#`` a number); ``auto`` looks,
+            and the log says what it found.
         leave_out: Patterns of paths below the folder that are left out, such as ``train/unsup/**``.
         encoding: Python's name of the encoding of files of text.
         table: The format of the table.

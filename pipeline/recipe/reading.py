@@ -104,7 +104,8 @@ def hash_recipe(recipe: Recipe) -> str:
 
 def without_places(recipe: Recipe) -> Recipe:
     """Return a recipe without the places of its files, which may change while the files stay the same."""
-    data = recipe.data.model_copy(update={"source": "", "root": None})
+    splits = recipe.data.splits.model_copy(update={"keep": None})
+    data = recipe.data.model_copy(update={"source": "", "root": None, "splits": splits})
     backbone = recipe.backbone.model_copy(update={"weights": ""})
     return recipe.model_copy(update={"data": data, "backbone": backbone})
 
@@ -118,7 +119,9 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
         return str((base / Path(value).expanduser()).absolute())
 
     root = recipe.data.root
-    places = {"source": resolve(recipe.data.source), "root": root and resolve(root)}
+    keep = recipe.data.splits.keep
+    splits = recipe.data.splits.model_copy(update={"keep": keep and resolve(keep)})
+    places = {"source": resolve(recipe.data.source), "root": root and resolve(root), "splits": splits}
     data = recipe.data.model_copy(update=places)
     backbone = recipe.backbone.model_copy(update={"weights": resolve(recipe.backbone.weights)})
     return recipe.model_copy(update={"data": data, "backbone": backbone})

@@ -44,7 +44,7 @@ CASES = {
     ),
     "a truncated file": (
         spoil(lambda p: (p / "bars" / "001.png").write_bytes(make_picture("bars", 1)[:3000])),
-        ["bars/001.png", "cut off or damaged"],
+        ["bars/001.png", "truncated"],
     ),
     "no picture": (
         spoil(lambda p: (p / "plain" / "notes.png").write_text("hello")),
