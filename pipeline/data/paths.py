@@ -93,8 +93,8 @@ class PathReader:
             return [f"{len(self._missing):,} file(s) of the table are not there"]
         if not self._found:
             raise SourceMissingError(
-                f"data.source: none of the {len(self._missing):,} files that {self._table_name} names is where "
-                f"it says:\n{listing(self._missing)}\n",
+                f"data.source: none of the {len(self._missing):,} files that {self._table_name} names is "
+                f"where it says:\n{listing(self._missing)}\n",
                 f"{self._remedy()} If they have moved, name the folder that they are in now: --data-root DIR",
             )
         raise DataError(
