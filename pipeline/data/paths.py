@@ -10,7 +10,7 @@ from typing import Final, Literal
 from urllib.parse import unquote
 
 from pipeline.errors import DataError
-from pipeline.files.sources import SourceMissingError, name_below
+from pipeline.files.sources import name_below
 from pipeline.recipe.data import Data
 from pipeline.reporting.printable import listing, printable
 
@@ -32,8 +32,6 @@ class PathReader:
         self._root = root
         self._skips = data.on_unreadable == "skip"
         self._missing: list[str] = []
-        self._found = 0
-        self._table_name = data.source
         self._first: str | None = None
 
     def find(self, value: str | None, folder: Path, place: str) -> tuple[str, Path]:
@@ -50,8 +48,6 @@ class PathReader:
             self._missing.append(f"{place}: {printable(written)}")
             self._first = self._first or written
             path = Path((self._base or folder) / (written.replace("\0", "") or "nothing"))
-        else:
-            self._found += 1
         return relative_to(path, self._root), path
 
     def _locate(self, written: str, folder: Path) -> Path | None:
@@ -91,12 +87,6 @@ class PathReader:
             return []
         if self._skips:
             return [f"{len(self._missing):,} file(s) of the table are not there"]
-        if not self._found:
-            raise SourceMissingError(
-                f"data.source: none of the {len(self._missing):,} files that {self._table_name} names is "
-                f"where it says:\n{listing(self._missing)}\n",
-                f"{self._remedy()} If they have moved, name the folder that they are in now: --data-root DIR",
-            )
         raise DataError(
             f"{len(self._missing):,} file(s) that the table names are not there:\n{listing(self._missing)}\n"
             f"{self._remedy()}"
