@@ -26,6 +26,7 @@ def make_table(folder: Path) -> Path:
     for label in ("x", "y"):
         (folder / label).mkdir(parents=True)
         (folder / label / "1.png").write_bytes(label.encode())
+    (folder / "z").symlink_to("y")
     (folder / "t.csv").write_text("path,label\nx/1.png,x\ny/1.png,y\n")
     return folder / "t.csv"
 
@@ -41,7 +42,9 @@ def test_inputs_are_the_same_wherever_the_data_lie(tmp_path: Path) -> None:
     assert inputs_of(first, run)["examples"] != before["examples"]
 
 
-@pytest.mark.parametrize(("old", "new"), [("png,x", "png,z"), ("y/1.png,y\n", ""), ("y/1.png,y", "x/1.png,x")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("png,x", "png,z"), ("y/1.png,y\n", ""), ("y/1.png,y", "x/1.png,x")]
+)
 def test_inputs_change_with_labels_and_names(tmp_path: Path, old: str, new: str) -> None:
     table, run = make_table(tmp_path), RunFolder(tmp_path / "run")
     before = inputs_of(table, run)["examples"]
