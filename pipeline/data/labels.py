@@ -180,9 +180,20 @@ def _refuse_invisible(counts: Mapping[str, int]) -> None:
 
 
 def plain(label: str) -> str:
-    """Return a label without control characters, which become spaces."""
-    spaced = "".join(" " if unicodedata.category(each) in {"Cc", "Cs"} else each for each in label)
+    """Return a label without control characters, which become spaces.
+
+    Bytes of a folder's name that are not UTF-8 become the letters that they are on older systems.
+    """
+    legible = "".join(map(_legible, label))
+    spaced = "".join(" " if unicodedata.category(each) in {"Cc", "Cs"} else each for each in legible)
     return " ".join(spaced.split()) or "unnamed"
+
+
+def _legible(character: str) -> str:
+    """Return the letter of Windows' Western encoding for a byte that Python keeps as a lone surrogate."""
+    if "\udc80" <= character <= "\udcff":
+        return bytes([ord(character) - 0xDC00]).decode("cp1252", "replace")
+    return character
 
 
 def refuse_measurements(counts: Mapping[str, int]) -> None:

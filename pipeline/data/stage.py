@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.data.audit import Audited, Findings, audit, review
 from pipeline.data.intake import read_labelled
 from pipeline.data.splits.divide import divide
+from pipeline.data.splits.kept import read_kept
 from pipeline.data.splits.member import Member
+from pipeline.data.splits.mix import describe_mix
 from pipeline.files.audit import Audit, write_audit
 from pipeline.files.layout import RunFolder
 from pipeline.files.places import store_contents
-from pipeline.files.samples import SPLITS, Sample, write_samples
+from pipeline.files.samples import SPLITS, Sample, Split, write_samples
 from pipeline.modalities.content import Review
 from pipeline.modalities.registry import find_modality
 from pipeline.recipe.sections import Recipe
@@ -36,8 +39,10 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
     intake = read_labelled(recipe.data, modality)
     _tell(intake.remarks)
     findings = audit(intake.examples, recipe.data, content)
-    division = divide([_member(item) for item in findings.kept], recipe.data, recipe.seed)
+    members = [_member(item) for item in findings.kept]
+    division = divide(members, recipe.data, recipe.seed, _earlier(recipe.data.splits.keep, findings))
     _tell(division.remarks)
+    _tell(describe_mix(members, division.splits).splitlines())
     reviewed = review(findings.kept, division.splits, content)
     samples = [
         Sample(item.example.source, item.example.label, split, item.sha256, item.example.text)
@@ -57,6 +62,19 @@ def _member(item: Audited) -> Member:
     return Member(
         item.identity.hex(), example.label, example.strata, example.group, example.time, example.split
     )
+
+
+def _earlier(keep: str | None, findings: Findings) -> dict[str, Split] | None:
+    """Return the splits of samples that an earlier run divided, by identity, if the recipe names such a run.
+
+    Args:
+        keep: The recipe's ``data.splits.keep``.
+        findings: What the audit kept.
+    """
+    if keep is None:
+        return None
+    kept = read_kept(Path(keep))
+    return {item.identity.hex(): kept[item.sha256] for item in findings.kept if item.sha256 in kept}
 
 
 def _tell(remarks: Sequence[str]) -> None:

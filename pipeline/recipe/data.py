@@ -99,6 +99,8 @@ class Splits(Section):
             ``data.table.split``) are kept (``keep``), or all samples are divided anew (``ignore``).
         names: The split that each name of the data's own stands for, such as ``{holdout: test}``. Usual names
             such as ``valid``, ``dev`` or ``testing`` are known.
+        keep: Table ``data/samples.csv`` of an earlier run, with its ``contents.csv`` beside it, whose samples
+            keep their splits; none by default.
     """
 
     validation: float = Field(default=0.15, gt=0, lt=1)
@@ -106,6 +108,7 @@ class Splits(Section):
     calibration: float = Field(default=0.0, ge=0, lt=1)
     given: Literal["keep", "ignore"] = "keep"
     names: dict[str, Split] = {}
+    keep: str | None = None
 
     @model_validator(mode="after")
     def _leave_training_data(self) -> Splits:

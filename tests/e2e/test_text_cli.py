@@ -64,7 +64,8 @@ def losing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{text('good bad' if i % 2 else 'bad good')},{'xy'[i % 2]}" for i in range(240)]
     (base / "t.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
     document = text_recipe(base / "t.csv", make_encoder(base / "encoder"))
-    document |= {"finetune": {"mode": "features", "device": "cpu"}, "evaluate": {"bootstrap": 100}}
+    document["finetune"] = {"mode": "features", "device": "cpu"}
+    document["evaluate"] = {"bootstrap": 100, "ship_guessing": True}  # an untrained encoder knows no order
     document["data"] |= {"on_conflict": "skip"}
     (base / "r.yaml").write_text(yaml.safe_dump(document))
     return base
@@ -82,6 +83,19 @@ def test_run_says_so_and_stops_when_counted_words_do_better(losing: Path) -> Non
     low, high = metrics["baseline"]["lead_95"]
     assert low <= metrics["baseline"]["lead"] <= high
     assert "Loses to a simple baseline." in (losing / "run" / "evaluate" / "report.html").read_text()
+
+
+def test_evaluate_stops_when_the_model_is_not_better_than_guessing(losing: Path) -> None:
+    recipe = yaml.safe_load((losing / "r.yaml").read_text())
+    recipe["evaluate"]["ship_guessing"] = False
+    (losing / "gated.yaml").write_text(yaml.safe_dump(recipe))
+    for stage in ("data", "finetune"):
+        run_graft(stage, losing / "gated.yaml", "--run", losing / "gated")
+    done = run_graft("evaluate", losing / "gated.yaml", "--run", losing / "gated", check=3)
+    assert "the model is not better than guessing: balanced accuracy 0." in done.stderr
+    metrics = json.loads((losing / "gated" / "evaluate" / "metrics.json").read_text())
+    assert metrics["guessing"]["verdict"] == "guessing"
+    assert "Not better than guessing." in (losing / "gated" / "evaluate" / "report.html").read_text()
 
 
 def test_run_goes_on_below_the_baseline_when_told_to(losing: Path) -> None:

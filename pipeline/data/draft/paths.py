@@ -85,16 +85,20 @@ class _Index:
 
     def find(self, values: Sequence[str], folder: Path) -> PathForm | None:
         """Return how some paths are to be read so that half of them lead to files; None for not at all."""
+        forms = []
         for value in values:
             written = value.replace("\\", "/")
             base = written.rpartition("/")[2]
-            for path in (*self.names.get(base, ())[:3], *self.stems.get(base, ())[:3]):
-                root, strip, suffix = _compare(written, path)
+            paths = self.names.get(base) or self.stems.get(base)
+            if paths:  # the one that shares most folders: a class's name must not be taken off
+                root, strip, suffix = min(
+                    (_compare(written, path) for path in paths), key=lambda each: len(each[1])
+                )
                 files = [folder / root / (each[len(strip) :] + suffix) for each in _slashed(values, strip)]
                 found = tuple(each for each in files if os.path.isfile(each))  # noqa: PTH113 - see above
-                if len(found) * 2 >= len(values):
-                    return PathForm(found, root, value[: len(strip)], suffix)
-        return None
+                forms.append(PathForm(found, root, value[: len(strip)], suffix))
+        best = max(forms, key=lambda form: (len(form.files), -len(form.strip)), default=None)
+        return best if best is not None and len(best.files) * 2 >= len(values) else None
 
 
 def _slashed(values: Sequence[str], strip: str) -> list[str]:

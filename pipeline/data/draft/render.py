@@ -83,6 +83,9 @@ def render(modality: Modality, draft: Draft) -> str:
 
 
 def yaml_of(value: object) -> str:
-    """Return a value as JSON in printable characters, which is YAML too."""
+    """Return a value as JSON in printable characters, with YAML's escapes for all others.
+
+    JSON's own escapes of characters beyond 16 bits are pairs, which YAML reads as two characters.
+    """
     text = json.dumps(value, ensure_ascii=False)
-    return text if text.isprintable() else json.dumps(value)
+    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in text)

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from pipeline.data.draft.look import LABEL_COLUMNS, Seen, Wishes, find_label, find_split
+from pipeline.data.draft.look import LABEL_COLUMNS, SPLIT_COLUMNS, Seen, Wishes, find_label, find_split
 from pipeline.data.folders import explain_no_labels
 from pipeline.data.labelled import Intake
 from pipeline.data.labels import find_twins, likeliest, plain, refuse_measurements
+from pipeline.data.layouts.names import split_named
 from pipeline.data.layouts.recognise import Reading, recognise
 from pipeline.errors import DataError
-from pipeline.modalities.modality import Modality, Proposal
+from pipeline.modalities.modality import Look, Modality, Proposal
 from pipeline.recipe.data import Data, Labels, Table
 from pipeline.reporting.printable import printable
 
@@ -89,6 +90,7 @@ def _understand_table(
         f"`{printable(label)}` the label"
     ]
     told += [f"could be: `{printable(name)}` as the label (--label)" for name in others]
+    told += [] if table.split else _tell_no_splits(look)
     data = Data(
         source=source,
         layout=wishes.layout or "auto",
@@ -97,6 +99,21 @@ def _understand_table(
     )
     groups = next((name for name in look.columns if name.lower() in GROUPS), None)
     return Understood(data, tuple(told), groups=groups, is_table=True, by_path=by_path)
+
+
+def _tell_no_splits(look: Look) -> list[str]:
+    """Tell of a column of splits that is not kept, since some of its values are no known names of splits."""
+    told = []
+    for name in look.columns:
+        if name.strip().lower() in SPLIT_COLUMNS:
+            values = dict.fromkeys(row[name] for row in look.rows)
+            odd = [f"'{printable(value)}'" for value in values if split_named(value) is None]
+            if odd and len(odd) < len(values):
+                told.append(
+                    f"could be: `{printable(name)}` as the split, but {', '.join(odd[:3])} is no known name "
+                    "of one (data.table.split, data.splits.names)"
+                )
+    return told
 
 
 def _encoding(seen: Seen) -> str:
@@ -134,8 +151,12 @@ def with_labels(understood: Understood, labels: Labels, intake: Intake) -> Under
     """
     missing = any("without a label" in remark for remark in intake.remarks)
     labels = labels.model_copy(update={"on_missing": "skip" if missing else "refuse"})
+    names = Counter([*{example.label for example in intake.examples} - {*labels.rename}])
+    names.update(labels.rename.values())
     told = [
-        f"read as one class: {printable(old)!r} as {new!r} (data.labels.rename; to keep both: on_twins: keep)"
+        f"read as one class: '{printable(old)}' as '{new}' (data.labels.rename; to keep both: on_twins: keep)"
+        if names[new] > 1
+        else f"the label '{printable(old)}' becomes '{new}' (data.labels.rename)"
         for old, new in labels.rename.items()
     ]
     data = understood.data.model_copy(update={"labels": labels})

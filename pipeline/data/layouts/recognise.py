@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from os.path import commonprefix
 from typing import Final
 
 from pipeline.data.layouts.names import split_named
@@ -40,7 +42,7 @@ def recognise(files: Sequence[str]) -> list[Reading]:
     Args:
         files: Paths of the samples, relative to the folder, with ``/`` between names.
     """
-    everything = [tuple(path.split("/")[:-1]) for path in files]
+    everything, affixes = _without_affixes([tuple(path.split("/")[:-1]) for path in files])
     training = [names for names in everything if any(split_named(name) == "train" for name in names)]
     depth = min(map(len, _deep_enough(training or everything)), default=0)
     folders = [names for names in everything if len(names) >= depth]
@@ -58,16 +60,46 @@ def recognise(files: Sequence[str]) -> list[Reading]:
         pattern = find_stem_pattern([path.rpartition("/")[2] for path in files])
         if not pattern:
             return []
-        prefix = _pattern(folders, depth, None, split_level).removesuffix("**")
+        prefix = _pattern(folders, depth, None, split_level, affixes).removesuffix("**")
         return [Reading(prefix + pattern, _said("the beginning of each name is its class", split_level))]
     return [
         Reading(
-            _pattern(folders, depth, level, split_level),
+            _pattern(folders, depth, level, split_level, affixes),
             _said(_which(level, labels, folders), split_level),
             (*(f"**/{literal(name)}/**" for name in strange), *_unlabelled(folders, level, split_level)),
         )
         for level in _by_likelihood(labels, folders)
     ]
+
+
+def _without_affixes(
+    folders: list[tuple[str, ...]],
+) -> tuple[list[tuple[str, ...]], dict[int, tuple[str, str]]]:
+    """Take off what the names of splits have in common, as in ``20news-bydate-train``.
+
+    Returns:
+        The folders with the bare names of splits, and what was taken off before and behind them, by level.
+    """
+    affixes = {}
+    for level in range(min(map(len, folders), default=0)):
+        names = sorted({each[level] for each in folders})
+        before = re.sub(r"[^\W_]*$", "", commonprefix(names))  # noqa: RUF071 - characters are what is wanted
+        behind = re.sub(r"^[^\W_]*", "", commonprefix([name[::-1] for name in names])[::-1])  # noqa: RUF071
+        bare = [split_named(name[len(before) : len(name) - len(behind)]) for name in names]
+        fixed = literal(before + behind) == before + behind
+        if fixed and None not in map(split_named, names):
+            continue
+        if fixed and len(set(bare)) == len(bare) > 1 and None not in bare and "train" in bare:
+            affixes[level] = before, behind
+    bared = [
+        tuple(_bare(name, *affixes.get(level, ("", ""))) for level, name in enumerate(names))
+        for names in folders
+    ]
+    return (bared if affixes else folders), affixes
+
+
+def _bare(name: str, before: str, behind: str) -> str:
+    return name.removeprefix(before).removesuffix(behind)
 
 
 def _deep_enough(folders: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -155,17 +187,22 @@ def _by_likelihood(levels: list[int], folders: Sequence[tuple[str, ...]]) -> lis
 
 
 def _pattern(
-    folders: Sequence[tuple[str, ...]], depth: int, label_level: int | None, split_level: int | None
+    folders: Sequence[tuple[str, ...]],
+    depth: int,
+    label_level: int | None,
+    split_level: int | None,
+    affixes: Mapping[int, tuple[str, str]],
 ) -> str:
     """Return the pattern in which one level holds the labels and another, perhaps, the splits."""
     last = max(-1 if level is None else level for level in (label_level, split_level))
     if label_level is None:
         last = depth - 1
+    before, behind = affixes.get(split_level, ("", "")) if split_level is not None else ("", "")
     parts = []
     for level in range(last + 1):
         names = {each[level] for each in folders}
         one = literal(next(iter(names))) if len(names) == 1 else "*"
-        parts.append({split_level: "{split}", label_level: "{label}"}.get(level, one))
+        parts.append({split_level: f"{before}{{split}}{behind}", label_level: "{label}"}.get(level, one))
     return "/".join([*parts, "**"])
 
 

@@ -1,171 +1,169 @@
-"""The division of the samples into splits, and what must hold of it."""
+"""The division of the samples into splits: what is cut, by which rule, and what must hold of it."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from pipeline.data.splits.grouped import divide_by_group
-from pipeline.data.splits.hashed import Shares, divide_by_hash
+import numpy as np
+
+from pipeline.data.splits.checks import (
+    check_labels,
+    find_kept,
+    refuse_rare,
+    remark_kept,
+    start_from_given,
+    tell_absent,
+)
+from pipeline.data.splits.cut import CALIBRATION, FREE, TEST, TRAIN, VALIDATION, Cut, Integers
+from pipeline.data.splits.grouped import Contents, divide_by_group
+from pipeline.data.splits.hashed import divide_by_hash, numbers_of, unit_hashes
 from pipeline.data.splits.member import Division, Member
-from pipeline.data.splits.timed import divide_by_time
+from pipeline.data.splits.timed import divide_by_time, read_times
 from pipeline.errors import DataError
-from pipeline.recipe.data import Data, Split
-from pipeline.reporting.printable import listing, printable
-
-LEAST = 3  # a label with fewer samples cannot be in train, validation and test
-NEEDED: tuple[Split, ...] = ("train", "validation", "test")
+from pipeline.files.samples import SPLITS, Split
+from pipeline.recipe.data import Data
 
 
-def divide(members: Sequence[Member], data: Data, seed: int) -> Division:
+def divide(
+    members: Sequence[Member], data: Data, seed: int, kept: Mapping[str, Split] | None = None
+) -> Division:
     """Divide samples into splits.
 
     Args:
         members: The samples.
         data: The recipe's section ``data``.
         seed: Seed of the division. The same seed and samples give the same splits, in any order.
+        kept: Split of samples that an earlier run divided, by their identity; none by default.
 
     Raises:
         DataError: The samples cannot be divided as the recipe and the data say; the message has the remedy.
     """
-    if len({member.label for member in members}) < 2:
-        raise DataError(
-            f"There is only one label ({', '.join(printable(member.label) for member in members[:1])}); a "
-            "classifier needs two. Check data.table.label, data.layout or the subfolders."
-        )
-    shares: Shares = {
-        "test": data.splits.test,
-        "validation": data.splits.validation,
-        "calibration": data.splits.calibration,
-    }
+    check_labels(members)
     given = data.splits.given == "keep" and any(member.given for member in members)
-    splits, told = _keep_given(members, shares, seed) if given else (_draw(members, data, shares, seed), [])
-    if data.group_by:
-        _refuse_crossing(members, splits)
-    return Division(splits, (*told, *_tell_absent(members, splits)))
+    _refuse_contradictions(data, given=given, kept=kept)
+    start, told = start_from_given(members) if given else (np.full(len(members), FREE), [])
+    lacking = [split for split in (TEST, VALIDATION, CALIBRATION) if not (start == split).any()]
+    pool = np.flatnonzero((start == FREE) | (start == TRAIN))
+    pooled = [members[index] for index in pool.tolist()]
+    if not data.split_by_time and {TEST, VALIDATION} <= {*lacking}:
+        refuse_rare(pooled)
+    fixed = find_kept(members, start, kept or {})
+    splits = start.copy()
+    cutter = _Cutter(pooled, fixed[pool], data, seed)
+    splits[pool] = cutter.cut(lacking)
+    if given:
+        told += [
+            f"{SPLITS[split]} was cut from train ({(splits == split).sum():,} samples): the data name none"
+            for split in lacking
+            if (splits == split).any()
+        ]
+    told += [remark_kept(fixed)] if kept is not None else []
+    return Division([SPLITS[split] for split in splits], (*told, *tell_absent(members, splits)))
 
 
-def _draw(members: Sequence[Member], data: Data, shares: Shares, seed: int) -> list[Split]:
-    """Divide samples of which the data say nothing."""
-    if data.split_by_time and data.group_by:
-        raise DataError("data.split_by_time and data.group_by cannot both be kept. Choose one of them.")
-    if data.split_by_time:
-        splits = divide_by_time(members, shares)
-        return _cut_calibration(members, splits, shares, seed)
-    _refuse_rare(members)
-    return divide_by_group(members, shares, seed) if data.group_by else divide_by_hash(members, shares, seed)
+def _refuse_contradictions(data: Data, *, given: bool, kept: Mapping[str, Split] | None) -> None:
+    """Refuse what cannot hold together with a division by time."""
+    if not data.split_by_time:
+        return
+    others = {
+        "groups (data.group_by)": data.group_by is not None,
+        "the splits that the data name (data.splits.given: ignore divides anew)": given,
+        "the splits of an earlier run (data.splits.keep)": kept is not None,
+    }
+    for other, holds in others.items():
+        if holds:
+            raise DataError(f"data.split_by_time cannot be kept together with {other}. Remove one of them.")
 
 
-def _keep_given(members: Sequence[Member], shares: Shares, seed: int) -> tuple[list[Split], list[str]]:
-    """Keep the splits that the data name, and cut those that they lack from ``train``."""
-    nowhere = sum(member.given is None for member in members)
-    if nowhere:
-        raise DataError(
-            f"{nowhere:,} of {len(members):,} samples are in no split that the data name. Name their split, "
-            "or divide all anew: data.splits.given: ignore"
-        )
-    counts = Counter(member.given for member in members)
-    if not counts["train"]:
-        raise DataError(
-            f"The data name no training split ({', '.join(map(str, counts))}). Say which it is "
-            "(data.splits.names), or divide all anew: data.splits.given: ignore"
-        )
-    missing = {split: share for split, share in shares.items() if share and not counts[split]}
-    splits = [member.given or "train" for member in members]
-    training = [index for index, split in enumerate(splits) if split == "train"]
-    if missing:
-        _refuse_rare([members[index] for index in training], len(missing) + 1)
-        drawn = (
-            divide_by_group([members[index] for index in training], missing, seed)
-            if any(member.group is not None for member in members)
-            else divide_by_hash([members[index] for index in training], missing, seed)
-        )
-        for index, split in zip(training, drawn, strict=True):
-            splits[index] = split
-    _refuse_untrained(members, splits)
-    kept = ", ".join(f"{counts[split]:,} {split}" for split in (*NEEDED, "calibration") if counts[split])
-    told = [f"the splits are the data's own ({kept})"]
-    told += [
-        f"{splits.count(split):,} samples for {split} are cut from train: the data name no such split"
-        for split in missing
-    ]
-    return splits, told
+class _Cutter:
+    """What cuts splits from a pool of samples.
 
-
-def _cut_calibration(
-    members: Sequence[Member], splits: list[Split], shares: Shares, seed: int
-) -> list[Split]:
-    """Cut the calibration split from ``train``."""
-    if not shares.get("calibration"):
-        return splits
-    training = [index for index, split in enumerate(splits) if split == "train"]
-    share = shares["calibration"] * len(members) / max(1, len(training))
-    drawn = divide_by_hash([members[index] for index in training], {"calibration": min(share, 0.5)}, seed)
-    for index, split in zip(training, drawn, strict=True):
-        splits[index] = split
-    _refuse_untrained(members, splits)
-    return splits
-
-
-def _refuse_rare(members: Sequence[Member], least: int = LEAST) -> None:
-    """Refuse labels with too few samples for every split."""
-    counts = Counter(member.label for member in members)
-    rare = [f"{printable(label)}: {count}" for label, count in sorted(counts.items()) if count < least]
-    if rare:
-        raise DataError(
-            f"{len(rare)} label(s) have too few samples to be in every split ({least} are needed):\n"
-            f"{listing(rare)}\nAdd samples, leave the labels out (data.labels.leave_out), or make them one "
-            "with others (data.labels.rename)."
-        )
-
-
-def _refuse_untrained(members: Sequence[Member], splits: Sequence[Split]) -> None:
-    """Refuse labels that no sample trains."""
-    counts = Counter(member.label for member in members)
-    trained = {member.label for member, split in zip(members, splits, strict=True) if split == "train"}
-    untrained = [f"{printable(label)}: {counts[label]:,}" for label in sorted(counts) if label not in trained]
-    if untrained:
-        raise DataError(
-            f"{len(untrained)} label(s) are in other splits and not in train:\n{listing(untrained)}\n"
-            "Leave them out (data.labels.leave_out), or divide all anew: data.splits.given: ignore"
-        )
-
-
-def _refuse_crossing(members: Sequence[Member], splits: Sequence[Split]) -> None:
-    """Refuse groups that stand in several splits, which the data's own splits may have done."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for member, split in zip(members, splits, strict=True):
-        found[member.group or ""].add(split)
-    crossing = [
-        f"{printable(group)}: {', '.join(sorted(each))}" for group, each in found.items() if len(each) > 1
-    ]
-    if crossing:
-        raise DataError(
-            f"data.group_by: {len(crossing):,} group(s) are in several splits:\n{listing(crossing)}\n"
-            "Divide all anew: data.splits.given: ignore"
-        )
-
-
-def _tell_absent(members: Sequence[Member], splits: Sequence[Split]) -> list[str]:
-    """Tell of labels that a split lacks.
-
-    Raises:
-        DataError: A label is not in train, or there is nothing to select or measure with.
+    Args:
+        members: The samples of the pool.
+        fixed: Number of the split that each keeps, or ``FREE``.
+        data: The recipe's section ``data``.
+        seed: Seed of the hashes.
     """
-    _refuse_untrained(members, splits)
-    here: dict[Split, set[str]] = {split: set() for split in NEEDED}
-    for member, split in zip(members, splits, strict=True):
-        if split in here:
-            here[split].add(member.label)
-    everything = {member.label for member in members}
-    told = []
-    for split in NEEDED[1:]:
-        if not here[split]:
+
+    def __init__(self, members: Sequence[Member], fixed: Integers, data: Data, seed: int) -> None:
+        self._members, self._fixed, self._data, self._seed = members, fixed, data, seed
+        self._labels = numbers_of([member.label for member in members])[1]
+        self._grouped = any(member.group is not None for member in members)
+
+    def cut(self, lacking: Sequence[int]) -> Integers:
+        """Return the number of the split of each sample.
+
+        Args:
+            lacking: Numbers of the splits to cut; the other samples of the pool train.
+        """
+        shares = {TEST: self._data.splits.test, VALIDATION: self._data.splits.validation}
+        shares = {split: share for split, share in shares.items() if split in lacking}
+        splits = self._cut_held_out(shares) if shares else np.full(len(self._members), TRAIN)
+        share = self._data.splits.calibration / (1 - sum(shares.values()))
+        if CALIBRATION in lacking and (share or (self._fixed == CALIBRATION).any()):
+            self._cut_calibration(splits, share)
+        return splits
+
+    def _cut_held_out(self, shares: Mapping[int, float]) -> Integers:
+        cut = Cut.of(shares)
+        if self._data.split_by_time:
+            columns = divide_by_time(read_times([member.time for member in self._members]), cut)
+            return np.array(cut.splits)[columns]
+        # What was cut for calibration is a part of train here.
+        fixed = np.where(self._fixed == CALIBRATION, TRAIN, self._fixed)
+        return self._cut(np.arange(len(self._members)), cut, fixed, "held out")
+
+    def _cut_calibration(self, splits: Integers, share: float) -> None:
+        """Cut the calibration split from what trains.
+
+        Its hash is another one: what calibrates has nothing to do with what is held out.
+
+        Args:
+            splits: Number of the split of each sample, which changes.
+            share: Share of those that train.
+
+        Raises:
+            DataError: There is no sample to spare.
+        """
+        train = np.flatnonzero(splits == TRAIN)
+        splits[train] = self._cut(train, Cut.of({CALIBRATION: share}), self._fixed[train], "calibration")
+        if not share or (splits == CALIBRATION).any():
+            return
+        counts = np.bincount(self._labels[train])
+        spare = train[(counts[self._labels[train]] > 1) & (self._fixed[train] == FREE)]
+        if self._grouped or not len(spare):
             raise DataError(
-                f"No sample is left for {split}. Add samples or groups, or enlarge data.splits.{split}."
+                "data.splits.calibration: no training sample can be spared for it. Add samples, or set it "
+                "to 0 and leave out what needs it."
             )
-        absent = sorted(everything - here[split])
-        if absent:
-            names = ", ".join(map(printable, absent[:10]))
-            told.append(f"{len(absent)} label(s) have no sample in {split}: {names}")
-    return told
+        points = unit_hashes((self._members[place].identity for place in spare), self._seed, "calibration")
+        splits[spare[points.argmin()]] = CALIBRATION
+
+    def _cut(self, places: Integers, cut: Cut, fixed: Integers, purpose: str) -> Integers:
+        """Return the numbers of the splits of some samples of the pool."""
+        members = [self._members[place] for place in places]
+        labels = np.unique(self._labels[places], return_inverse=True)[1]
+        columns = cut.column_of(fixed)
+        if self._grouped:
+            names, groups = numbers_of([_unit(member) for member in members])
+            points = unit_hashes(names, self._seed, purpose)
+            of_groups = np.full(len(names), FREE)
+            of_groups[groups[columns != FREE]] = columns[columns != FREE]
+            found = divide_by_group(points, Contents.of(groups, labels), cut, of_groups)[groups]
+        else:
+            points = unit_hashes((member.identity for member in members), self._seed, purpose)
+            found = divide_by_hash(points, labels, _cells(members), cut, columns)
+        return np.array(cut.splits)[found]
+
+
+def _cells(members: Sequence[Member]) -> Integers | None:
+    """Return the number of each sample's combination of label and strata, if there are strata."""
+    if not any(member.strata for member in members):
+        return None
+    places: dict[tuple[str, ...], int] = {}
+    return np.array([places.setdefault((member.label, *member.strata), len(places)) for member in members])
+
+
+def _unit(member: Member) -> str:
+    """Return the name of what a sample stays together with: its group, or itself."""
+    return f"sample\0{member.identity}" if member.group is None else f"group\0{member.group}"

@@ -12,10 +12,10 @@ class Member:
     """A sample, as the division sees it.
 
     Attributes:
-        identity: Hash of the content, in hexadecimal; the order of the samples plays no part.
+        identity: Hash of the content, in hexadecimal. No two samples share it.
         label: Name of the class.
         strata: Values of the columns whose mix every split keeps; none by default.
-        group: Name of the group that stays in one split; None, the default, for none.
+        group: Name of the group that stays in one split; None, the default, for a sample on its own.
         time: Value of the column of times; None, the default, for none.
         given: The split that the data name; None, the default, where they name none.
     """

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 import yaml
 from hypothesis import given
@@ -105,6 +107,11 @@ def test_plain_gives_a_name_without_control_characters(label: str) -> None:
     assert plain(label)
     assert plain(plain(label)) == plain(label)
     assert not set(plain(label)) & set("\n\r\t\0\x85")
+
+
+def test_plain_reads_bytes_that_are_not_utf_8_as_older_systems_do() -> None:
+    assert plain(os.fsdecode(b"caf\xe9")) == "café"
+    assert plain(os.fsdecode(b"caf\xe8 \x81")) == "cafè \ufffd"
 
 
 def test_read_takes_spaces_around_for_nothing_and_says_so() -> None:

@@ -42,13 +42,16 @@ BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277
 WHITE_IS_ZERO: Final = 0
 PNG_DEPTH: Final = 24
 """Place of the byte with the bits of a value in a PNG file."""
-# What may stand behind the cut end of a JPEG: nothing, or bits that begin in every way, and go on behind
-# each of the eight restart markers.
+# A picture is decoded several times to see whether its end matters: with few scans, that takes no longer than
+# the most scans that are accepted take once. Cameras and editors write a dozen at most.
+MOST_MENDED_SCANS: Final = 16
+# What may stand behind the cut end of a JPEG: bits that begin in every way, and go on behind each of the
+# eight restart markers.
 _NOISE: Final = b"".join(
     hashlib.shake_128(bytes((marker,))).digest(512).replace(b"\xff", b"\xfe") + bytes((0xFF, marker))
     for marker in (*range(0xD0, 0xD8), *range(0xD0, 0xD8))
 )
-TAILS: Final = (b"", *(bytes((first,)) + _NOISE for first in (0x00, 0x55, 0xAA, 0xFE)))
+TAILS: Final = tuple(bytes((first,)) + _NOISE for first in (0xFE, 0xAA, 0x55, 0x00))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def read_picture(data: bytes, max_pixels: int) -> Picture:
         max_pixels: Number of pixels past which a picture is refused, before it is decoded.
 
     Raises:
-        InputRefusedError: The bytes are no picture, its pixels are cut off or damaged, or there are more of
+        InputRefusedError: The bytes are no picture, its pixels are truncated or damaged, or there are more of
             them than ``max_pixels``.
     """
     if not data:
@@ -118,28 +121,34 @@ def _decode_or_mend(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, 
         bare = without_metadata(data)
         if bare is None:
             raise
-        if bare.startswith(jpeg.MAGIC):
-            return _decode_cut_jpeg(bare, max_pixels), bare
-        return _decode(bare, max_pixels), bare
+        is_jpeg = bare.startswith(jpeg.MAGIC)
+        if bare != data:
+            try:
+                return _decode(bare, max_pixels), bare
+            except OSError:
+                if not is_jpeg:
+                    raise
+        if not is_jpeg:
+            raise
+        return _decode_cut_jpeg(bare, max_pixels), bare
 
 
 def _decode_cut_jpeg(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
-    """Decode a JPEG whose end may be missing.
+    """Decode a JPEG whose end is missing.
 
     Raises:
         OSError: Its pixels depend on what is missing.
     """
-    try:
-        return _decode(data, max_pixels)
-    except OSError:
-        if not jpeg.has_every_scan(data):
-            raise
-        # A last byte of ones is half a marker, or half of an escaped byte.
-        cut = data.rstrip(b"\xff")
-        ended, *continued = (_decode(cut + tail + jpeg.END, max_pixels) for tail in TAILS)
-        if any(other.tobytes() != ended.tobytes() for other in continued):
-            raise
-        return ended
+    if data.count(jpeg.START_OF_SCAN) > MOST_MENDED_SCANS or not jpeg.has_every_scan(data):
+        raise OSError("scans are missing")
+    # A last byte of ones is half a marker, or half of an escaped byte.
+    cut = data.rstrip(b"\xff")
+    ended = _decode(cut + jpeg.END, max_pixels)
+    pixels = np.asarray(ended)
+    for tail in TAILS:
+        if not np.array_equal(pixels, np.asarray(_decode(cut + tail + jpeg.END, max_pixels))):
+            raise OSError("pixels are missing")
+    return ended
 
 
 def _decode(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
@@ -233,7 +242,7 @@ def _reason(data: bytes) -> str:
         tags.load(file)
         bands, bits = tags[SAMPLES_PER_PIXEL], tags[BITS_PER_SAMPLE][0]
     except Exception:  # no TIFF, or a damaged one
-        return _unreadable("its pixels are cut off or damaged")
+        return _unreadable("its pixels are truncated or damaged")
     return _unreadable(
         f"the TIFF has {bands} band(s) of {bits} bits, and is damaged or of a kind that is not read: save it "
         "as RGB of 8 bits or grey of 16 bits, with the bands that count"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -147,6 +148,23 @@ def test_write_recipe_names_the_column_when_it_holds_the_splits(tmp_path: Path) 
     assert Counter(example.split for example in examples) == {"train": 6, "validation": 4, "test": 2}
 
 
+@pytest.mark.parametrize("other", ["extra", ""])
+def test_write_recipe_tells_of_a_column_of_splits_that_it_cannot_keep(tmp_path: Path, other: str) -> None:
+    lines = "".join(f"{t},{k},{s}\n" for (t, k), s in zip(ROWS, ["train", "test", other] * 4, strict=True))
+    found, recipe, _ = draft(write(tmp_path / "a.csv", "text,label,split\n" + lines))
+    assert recipe.data.table.split is None
+    assert any(f"`split` as the split, but '{other}'" in remark for remark in found.understood)
+    assert "(data.table.split, data.splits.names)" in found.recipe.read_text()
+
+
+def test_write_recipe_names_classes_legibly_when_folders_are_not_utf_8(tmp_path: Path) -> None:
+    folders = [os.fsdecode(name) for name in (b"caf\xe9", b"caf\xe8", b"tea")]
+    names = [f"{folder}/{index}.png" for folder in folders for index in range(3)]
+    found, _, _ = draft(make_pictures(tmp_path / "data", names))
+    assert found.labels == {"cafè": 3, "café": 3, "tea": 3}
+    assert not any("one class" in remark for remark in found.understood)
+
+
 def test_write_recipe_keeps_the_splits_when_each_has_a_table(tmp_path: Path) -> None:
     folder = tmp_path / "tables"
     folder.mkdir()
@@ -169,12 +187,24 @@ PATHS = [f"pictures/{label}/{index}.png" for index, label in enumerate(LABELS)]
         ("path,label", [path.replace("/", "\\") for path in PATHS]),
         ("path,label", [f"/home/else/data/{path}" for path in PATHS]),
         ("path,label", [f"C:\\Users\\else\\{path}".replace("/", "\\") for path in PATHS]),
+        ("path,label", [f"/mnt/k/{path}".replace("/pictures", "") for path in PATHS]),
         ("id,breed", [path.removesuffix(".png") for path in PATHS]),
         ("path,label", [path.removeprefix("pictures/") for path in PATHS]),
         ("image,label", [f" {path} " for path in PATHS]),
         ("file_path,label", [f"file:///home/else/{path}" for path in PATHS]),
     ],
-    ids=["plain", "names", "backslashes", "absolute", "windows", "suffix", "root", "spaces", "url"],
+    ids=[
+        "plain",
+        "names",
+        "backslashes",
+        "absolute",
+        "windows",
+        "elsewhere",
+        "suffix",
+        "root",
+        "spaces",
+        "url",
+    ],
 )
 def test_write_recipe_finds_the_files_when_a_table_names_them(
     tmp_path: Path, header: str, values: list[str]

@@ -18,8 +18,8 @@ def look(root: Path, kind: str = "image") -> Tree:
 
 JUNK = (
     ".DS_Store", "a/.DS_Store", "a/Thumbs.db", "a/desktop.ini", "a/._x.png", "a/@eaDir/x.png",
-    "__MACOSX/a/x.png", "a/.ipynb_checkpoints/x-checkpoint.png", ".git/x.png", "a/.hidden/x.png",
-    "a/THUMBS.DB", "a/Icon\r",
+    "__MACOSX/a/x.png", "a/.ipynb_checkpoints/x-checkpoint.png", ".git/x.png",
+    "a/.hidden/x.png", "a/THUMBS.DB", "a/Icon\r",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter, TiffImagePlugin
 
 from serving.model.errors import InputRefusedError
-from serving.model.inputs.image import pixels
+from serving.model.inputs.image import pixels, reading
 from serving.model.inputs.image.jpeg import has_every_scan
 from serving.model.inputs.image.pixels import decode_image
 from serving.model.inputs.image.spec import ImageInputSpec
@@ -189,6 +189,24 @@ def test_decode_image_shows_the_whole_picture_or_refuses_it_when_the_file_is_cut
         assert difference <= 1, f"{end} of {len(whole)} bytes"
     assert not any(word in message for word in LIBRARY_WORDS for message in refusals), refusals
     assert shown >= (2 if name.startswith("JPEG") else 0)
+
+
+def test_decode_image_refuses_a_cut_jpeg_of_many_scans_without_decoding_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = CUT["JPEG, progressive"]
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    decoded: list[bytes] = []
+    decode = reading._decode
+
+    def counting(data: bytes, max_pixels: int) -> object:
+        decoded.append(data)
+        return decode(data, max_pixels)
+
+    monkeypatch.setattr(reading, "_decode", counting)
+    with pytest.raises(InputRefusedError, match="truncated"):
+        decode_image(whole[:-2] + last * 20, SPEC)
+    assert len(decoded) == 1
 
 
 def test_has_every_scan_counts_the_scans_of_a_progressive_jpeg() -> None:
