@@ -110,8 +110,8 @@ class PathReader:
             )
         return (
             f"Paths count from {self._base or self._root}: name another folder (data.root, or of a run "
-            "--data-root DIR), the suffix that the names lack (data.table.suffix: .jpg), or leave out what is "
-            "not there, counted: data.on_unreadable: skip"
+            "--data-root DIR), the suffix that the names lack (data.table.suffix: .jpg), or leave out "
+            "what is not there, counted: data.on_unreadable: skip"
         )
 
 
