@@ -51,28 +51,36 @@ def _hash_examples(data: Data, run: RunFolder, modality: Modality) -> str | Abse
     Contents of files come from the run's record of them, as long as the files are as they were.
     """
     from pipeline.data.intake import read_labelled
+    from pipeline.data.paths import FilesElsewhereError
     from pipeline.data.states import hash_unchanged
 
     try:
         examples = read_labelled(data, modality).examples
     except SourceMissingError as error:
         return Absent(error.what, error.remedy)
+    except FilesElsewhereError:
+        if not run.samples.is_file():
+            raise
+        return _files_elsewhere(data)
     tables = _folder_of_tables(data)
     files = {
         name: path for name, path in (_file_of(example, tables) for example in examples) if path is not None
     }
     hashes = hash_unchanged(files, run.states)
-    if files and not hashes and run.samples.is_file():
-        return Absent(
-            f"data.source: none of the {len(files)} files that {data.source} names is where it says, "
-            f"{next(iter(files.values()))} being the first",
-            "Correct data.root in the recipe, or name the folder that they are in now: --data-root DIR",
-        )
+    if files and not hashes and run.samples.is_file():  # the recipe skips what is missing, which is not all
+        return _files_elsewhere(data)
     digest = hashlib.sha256()
     for example in examples:
         content = hashes.get(_file_of(example, tables)[0], "")
         digest.update(_line(example, content or _own_content(example)))
     return digest.hexdigest()
+
+
+def _files_elsewhere(data: Data) -> Absent:
+    return Absent(
+        f"data.source: none of the files that {data.source} names is there",
+        "Name the folder that they are in now: --data-root DIR",
+    )
 
 
 def _folder_of_tables(data: Data) -> Path | None:

@@ -18,6 +18,10 @@ FILE_URL = "file://"
 FORMS: Final[tuple[Literal["NFC", "NFD"], ...]] = ("NFC", "NFD")
 
 
+class FilesElsewhereError(DataError):
+    """None of the files that tables name is there: they are somewhere else."""
+
+
 class PathReader:
     """Finds the files that a table names, and says at the end which are not there.
 
@@ -32,6 +36,7 @@ class PathReader:
         self._root = root
         self._skips = data.on_unreadable == "skip"
         self._missing: list[str] = []
+        self._are_some_there = False
         self._first: str | None = None
 
     def find(self, value: str | None, folder: Path, place: str) -> tuple[str, Path]:
@@ -48,6 +53,8 @@ class PathReader:
             self._missing.append(f"{place}: {printable(written)}")
             self._first = self._first or written
             path = Path((self._base or folder) / (written.replace("\0", "") or "nothing"))
+        else:
+            self._are_some_there = True
         return relative_to(path, self._root), path
 
     def _locate(self, written: str, folder: Path) -> Path | None:
@@ -81,13 +88,15 @@ class PathReader:
         """Return what there is to tell of the paths.
 
         Raises:
-            DataError: Files are not there, and the recipe does not skip what cannot be read.
+            DataError: Files are not there, and the recipe does not skip what cannot be read; a
+                :class:`FilesElsewhereError` where that is so of all.
         """
         if not self._missing:
             return []
         if self._skips:
             return [f"{len(self._missing):,} file(s) of the table are not there"]
-        raise DataError(
+        refused = DataError if self._are_some_there else FilesElsewhereError
+        raise refused(
             f"{len(self._missing):,} file(s) that the table names are not there:\n{listing(self._missing)}\n"
             f"{self._remedy()}"
         )
@@ -100,9 +109,9 @@ class PathReader:
                 "Or leave out what is not there, counted: data.on_unreadable: skip"
             )
         return (
-            f"Paths count from {self._base or self._root}: name another folder (data.root), the suffix that "
-            "the names lack (data.table.suffix: .jpg), or leave out what is not there, counted: "
-            "data.on_unreadable: skip"
+            f"Paths count from {self._base or self._root}: name another folder (data.root, or of a run "
+            "--data-root DIR), the suffix that the names lack (data.table.suffix: .jpg), or leave out "
+            "what is not there, counted: data.on_unreadable: skip"
         )
 
 

@@ -26,6 +26,7 @@ def make_table(folder: Path) -> Path:
     for label in ("x", "y"):
         (folder / label).mkdir(parents=True)
         (folder / label / "1.png").write_bytes(label.encode())
+    (folder / "z").symlink_to("y")
     (folder / "t.csv").write_text("path,label\nx/1.png,x\ny/1.png,y\n")
     return folder / "t.csv"
 
