@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,13 +75,14 @@ def test_round_window_holds_what_was_measured(one: float, other: float) -> None:
 
 
 def test_propose_gives_the_window_of_deep_pictures(tmp_path: Path) -> None:
-    look = SimpleNamespace(is_table=False, files=write(tmp_path, "u2", 0, 1000), pick=lambda _: None)
-    proposal = propose(look)
+    proposal = propose(Look(tmp_path, files=write(tmp_path, "u2", 0, 1000)))
     assert proposal is not None
     assert proposal.values == {"window": [0, 1023]}
-    plain = propose(Look(tmp_path))
+    Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
+    plain = propose(Look(tmp_path, files=[tmp_path / "plain.png"]))
     assert plain is not None
     assert plain.values == {"window": None}
+    assert propose(Look(tmp_path)) is None
 
 
 @pytest.mark.parametrize(

@@ -175,10 +175,10 @@ def test_int8_is_published_though_slower_when_the_recipe_says_so(
 def test_int8_is_not_published_under_a_stricter_limit_of_the_recipe(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert published(run, monkeypatch, 2.0, max_mean_kl=1e-12).startswith(
-        "not published, because mean_kl is "
+    assert published(run, monkeypatch, 2.0, min_cosine=1.0).startswith(
+        "not published, because min_cosine is "
     )
-    assert json.loads((run.refused / "onnx-int8.json").read_text())["limits"]["max_mean_kl"] == 1e-12
+    assert json.loads((run.refused / "onnx-int8.json").read_text())["limits"]["min_cosine"] == 1.0
 
 
 def test_int8_is_not_published_when_it_cannot_be_loaded(

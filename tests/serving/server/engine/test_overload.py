@@ -191,7 +191,7 @@ def test_service_answers_what_it_accepted_when_told_to_end(
     ) as service:
         with ThreadPoolExecutor(32) as pool:
             accepted = ask_many(service, pool, 16, make_batch(3))
-            wait(accepted, timeout=0.7)
+            wait(accepted, timeout=0.7, return_when=FIRST_COMPLETED)
             assert not all(future.done() for future in accepted), "it was too fast for this test"
             service.parent.send_signal(signal.SIGTERM)
             late = [pool.submit(service.ask) for _ in range(8)]
