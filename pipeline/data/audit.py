@@ -15,11 +15,13 @@ from pipeline.errors import DataError
 from pipeline.files.samples import Split
 from pipeline.modalities.content import Content, Facts, Review
 from pipeline.recipe.data import Data
+from pipeline.reporting.printable import listing, printable
 from pipeline.reporting.progress import track
 from serving.model.errors import InputRefusedError
 from serving.model.runtimes.machine import cpu_limit
 
 LISTED = 10
+MOST_OF_A_LINE = 500
 # Examples that one thread judges before it reports, and how many such batches wait for each thread: enough
 # to keep all busy, and few enough that a million texts do not stand in line.
 BATCH, WAITING = 32, 4
@@ -234,15 +236,8 @@ def _refuse_lost_labels(examples: Sequence[Labelled], findings: Findings) -> Non
 
 
 def _listing(what: str, lines: list[str], remedy: str) -> str:
-    shown = "\n".join(f"  {_printable(line)}" for line in lines[:LISTED])
-    more = f"\n  … and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
     return (
-        f"{what}:\n{shown}{more}\n"
+        f"{what}:\n{listing(printable(line, MOST_OF_A_LINE) for line in lines)}\n"
         f"Mend or remove them, or set `{remedy}` in the recipe to leave them out and count them in the"
         " report."
     )
-
-
-def _printable(text: str) -> str:
-    """Return a text of the data's own with its control characters escaped, so that it is one line."""
-    return "".join(letter if letter.isprintable() else ascii(letter).strip("'\"") for letter in text)

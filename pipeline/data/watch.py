@@ -27,7 +27,7 @@ class TextWatch:
             separator: What stands between the values of its table; empty where nothing does.
             place: Where it stands, such as ``train.csv, line 17``.
         """
-        if separator and separator in text and "\n" in text:
+        if separator and separator in text and ("\n" in text or "\r" in text):
             self._merged += 1
             if len(self._examples) < KEPT:
                 self._examples.append(f"{place}: {printable(text, SHOWN)}")

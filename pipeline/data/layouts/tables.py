@@ -10,8 +10,10 @@ from typing import Final
 
 from pipeline.data.layouts.names import split_named
 from pipeline.data.layouts.pattern import literal
+from pipeline.data.tables.opening import TABLE_SUFFIXES
 
-TABLE_SUFFIXES: Final = (".csv", ".tsv", ".tab", ".psv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
+# Beside pictures a `.json` is an annotation far more often than a table of them all.
+IN_FOLDERS: Final = tuple(sorted(TABLE_SUFFIXES - {".json"}))
 SHARD: Final = re.compile(r"-\d{3,}-of-\d{3,}$")
 
 
@@ -31,8 +33,8 @@ class Tables:
 
 
 def is_table(name: str) -> bool:
-    """Return whether a file's or a pattern's name ends as those of tables do."""
-    return name.lower().endswith(TABLE_SUFFIXES)
+    """Return whether a file's or a pattern's name ends as those of tables in a folder do."""
+    return name.lower().endswith(IN_FOLDERS)
 
 
 def find_metadata(files: Sequence[str]) -> Tables | None:

@@ -9,25 +9,12 @@ from pathlib import Path
 
 from pipeline.data.tables.dialects import WHITESPACE, Dialect, is_blank, read_table_lines, split_rows
 from pipeline.data.tables.encodings import find_encoding, guess_encoding
-from pipeline.data.tables.rows import MOST_LISTED, Row, Rows, check_names, explain_ragged, shown
+from pipeline.data.tables.rows import MOST_LISTED, Row, Rows, check_names, explain_ragged
 from pipeline.data.tables.sniffing import Reading, explain_choice, find_readings
 from pipeline.errors import DataError
 from pipeline.recipe.data import Table
 
 log = logging.getLogger("graft")
-
-
-@dataclass(frozen=True)
-class Suspicious:
-    """The texts of a table that hold both a separator and a line end, as rows do that a quote has merged.
-
-    Attributes:
-        count: Number of these texts.
-        first: The first of them: the line at which its row begins, and its beginning, escaped.
-    """
-
-    count: int
-    first: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)
@@ -98,31 +85,6 @@ def propose_readings(path: Path, table: Table) -> tuple[Table, ...]:
     """
     encoding = guess_encoding(path) if table.encoding == "auto" else table.encoding
     return tuple(_apply(table, encoding, reading) for reading in find_readings(path, table, encoding))
-
-
-def find_suspicious(path: Path, table: Table) -> Suspicious:
-    """Return the texts of a table that hold both a separator and a line end.
-
-    Such texts are legal in CSV, but they are also what a quote that is none makes of several rows.
-
-    Args:
-        path: Path of the table.
-        table: Its format.
-
-    Raises:
-        DataError: The table cannot be read.
-    """
-    known = understand_delimited(path, table)
-    dialect, count = _dialect(known), 0
-    found: list[tuple[int, str]] = []
-    if dialect.quoting == "csv" or dialect.escape:
-        first, _, lines = read_table_lines(path, known.encoding)
-        for line, values in split_rows(lines, dialect, path, first):
-            for value in values:
-                if ("\n" in value or "\r" in value) and dialect.separator in value:
-                    count += 1
-                    found += [(line, shown(value))] if len(found) < MOST_LISTED else []
-    return Suspicious(count, tuple(found))
 
 
 def read_first(path: Path, table: Table) -> tuple[str, ...]:

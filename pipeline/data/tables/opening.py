@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -40,18 +39,12 @@ REFUSED = (
 )
 
 
-def is_table(path: Path) -> bool:
-    """Return whether the suffix of a file is that of a table; ``.txt`` is not, since it may be a text."""
-    return path.suffix.lower() in TABLE_SUFFIXES
-
-
-def open_rows(path: Path, table: Table, only: Collection[str] | None = None) -> Rows:
+def open_rows(path: Path, table: Table) -> Rows:
     """Open a table of any storage as a stream of rows.
 
     Args:
         path: Path of the table.
         table: The recipe's section that says how to read it; what is ``auto`` is found in the file.
-        only: For Parquet, names of the columns to read; all by default.
 
     Raises:
         GraftError: The package that reads the storage is not installed.
@@ -68,7 +61,7 @@ def open_rows(path: Path, table: Table, only: Collection[str] | None = None) -> 
             f"{path}: data.table.columns is for tables without names of columns, but this one has names. "
             "Remove the key."
         )
-    return open_json(path, table.encoding) if storage == "json" else open_parquet(path, only)
+    return open_json(path, table.encoding) if storage == "json" else open_parquet(path)
 
 
 def understand(path: Path, table: Table, *, propose: bool = False) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +32,11 @@ class _ParquetRows:
                     yield Row(number, values)
 
 
-def open_parquet(path: Path, only: Collection[str] | None = None) -> Rows:
+def open_parquet(path: Path) -> Rows:
     """Open a Parquet file.
 
     Args:
         path: Path of the file.
-        only: Names of the columns to read, so that embedded pictures are not read where labels alone are
-            needed; all by default. Names that the file does not have are ignored.
 
     Raises:
         GraftError: pyarrow is not installed.
@@ -49,8 +47,6 @@ def open_parquet(path: Path, only: Collection[str] | None = None) -> Rows:
         check_names(path, file.schema_arrow.names, "Rename the columns.")
         columns, nested = plan_columns(file.schema_arrow, str(path))
         total = file.metadata.num_rows
-    if only is not None:
-        columns = tuple(column for column in columns if column.name in only)
     names = tuple(column.name for column in columns)
     return Rows(str(path), names, _ParquetRows(path, columns) if columns else (), total, nested)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.tables.delimited import find_suspicious, open_delimited, propose_readings
+from pipeline.data.tables.delimited import open_delimited, propose_readings
 from pipeline.data.tables.encodings import guess_encoding
 from pipeline.errors import DataError
 from pipeline.recipe.data import Table
@@ -207,13 +207,6 @@ def test_open_delimited_refuses_with_place_and_remedy_when_the_table_is_faulty(
     with pytest.raises(DataError) as refused:
         read(write(tmp_path, content), **options)
     assert [word for word in words if word not in str(refused.value)] == []
-
-
-def test_find_suspicious_lists_texts_with_separator_and_line_end(tmp_path: Path) -> None:
-    path = write(tmp_path, 'text,label\n"one, and\ntwo",x\n"a, b",y\n')
-    assert [row.line for row in open_delimited(path, Table())] == [2, 4]
-    found = find_suspicious(path, Table())
-    assert (found.count, found.first) == (1, ((2, "'one, and\\ntwo'"),))
 
 
 def test_guess_encoding_takes_the_code_page_in_which_all_bytes_have_a_meaning(tmp_path: Path) -> None:
