@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import shutil
 import socket
@@ -118,6 +119,17 @@ def run_graft(
     if check is not None:
         assert done.returncode == check, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+@pytest.fixture(autouse=True)
+def _log_of_graft_put_back() -> Iterator[None]:
+    """A command that runs in this process sends the log elsewhere; what comes after must not notice."""
+    logger = logging.getLogger("graft")
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    logger.propagate = propagate
 
 
 @pytest.fixture(scope="session")
