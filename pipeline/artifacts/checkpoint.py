@@ -69,7 +69,7 @@ class Validation:
 
 def save_checkpoint(
     folder: Path,
-    state: dict[str, torch.Tensor],
+    state: Mapping[str, torch.Tensor],
     card: CheckpointCard,
     files: Mapping[str, bytes],
     validation: Validation,

@@ -17,7 +17,7 @@ class Epoch(Record):
     Attributes:
         epoch: Number of the epoch.
         train_loss: Mean training loss in nats, with smoothing and class weights; None for epoch 0.
-        validation_loss: Mean loss on validation in nats, without smoothing or class weights.
+        validation_loss: Mean loss on validation after calibration, in nats, without class weights.
         validation_accuracy: Share of right answers on validation, in [0, 1].
         samples_per_s: Speed of training, in samples a second; None for epoch 0.
     """

@@ -13,37 +13,40 @@ WINDOW_BATCHES = 50
 
 
 def shuffled(count: int, size: int, generator: torch.Generator) -> Batches:
-    """Return batches of indices in a random order, each of them int64 of shape (size,).
+    """Return batches of indices in a random order, each of shape (size,) or one less; every sample is in one.
 
-    A last batch that is not full is left to the next epoch's shuffle, unless it is all there is.
+    What does not fill a last batch is spread over all of them: a much smaller last batch would count its
+    samples for more than others, and its batch statistics for nothing.
 
     Args:
         count: Number of samples.
-        size: Number of samples in a batch.
+        size: Largest number of samples in a batch.
         generator: The source of chance.
     """
     order = torch.randperm(count, generator=generator).numpy()
-    size = min(size, count)
-    return [order[start : start + size] for start in range(0, count - size + 1, size)]
+    return _parts(order, size)
 
 
 def bucketed(lengths: NDArray[np.int64], size: int, generator: torch.Generator) -> Batches:
-    """Return batches of indices of samples of similar length, in a random order.
+    """Return batches of indices of samples of similar length, in a random order; every sample is in one.
 
     The samples are shuffled, sorted by length within windows of 50 batches, and the batches shuffled again
-    (as in transformers' ``group_by_length``): an epoch meets every sample that :func:`shuffled` would meet.
+    (as in transformers' ``group_by_length``).
 
     Args:
         lengths: Length of each sample, int64 of shape (samples,).
-        size: Number of samples in a batch.
+        size: Largest number of samples in a batch.
         generator: The source of chance.
     """
-    order = np.concatenate(shuffled(len(lengths), size, generator))
-    size = min(size, len(lengths))
+    order = torch.randperm(len(lengths), generator=generator).numpy()
     window = WINDOW_BATCHES * size
     batches: Batches = []
     for start in range(0, len(order), window):
         part = order[start : start + window]
-        part = part[np.argsort(lengths[part], kind="stable")]
-        batches += [part[first : first + size] for first in range(0, len(part), size)]
+        batches += _parts(part[np.argsort(lengths[part], kind="stable")], size)
     return [batches[index] for index in torch.randperm(len(batches), generator=generator)]
+
+
+def _parts(order: NDArray[np.int64], size: int) -> Batches:
+    """Cut indices into as few parts as have ``size`` at most, whose sizes differ by one at most."""
+    return list(np.array_split(order, max(1, -(-len(order) // size))))

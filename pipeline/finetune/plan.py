@@ -2,11 +2,75 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pipeline.machine.settings import Settings
 from pipeline.modalities.training import TrainingOptions
-from pipeline.recipe.sections import Finetune
+from pipeline.recipe.finetune import Finetune
+
+# A training of fewer steps has not learned yet; of small data that means more passes, in smaller batches.
+LEAST_STEPS = 200
+MOST_EPOCHS = 30
+SAMPLES_SEEN = 10_000
+LARGEST_BATCH, SMALLEST_BATCH = 32, 8
+# Statistics of fewer samples than that, or that are updated fewer times, are further from those of the data
+# than the pretrained ones. torch's momentum of 0.1 forgets its start only after some dozens of updates.
+LEAST_BATCH_FOR_STATISTICS, LEAST_STEPS_FOR_STATISTICS = 16, 100
+DEFAULT_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a training minimises, besides the task's own loss.
+
+    Attributes:
+        label_smoothing: Share of each target that is spread over all classes, in [0, 1).
+        focal: Exponent of the focal loss, 0 or more; 0 for cross-entropy.
+        mixup: Parameter of mixup's beta distribution, 0 or more; 0 for none.
+        cutmix: Parameter of CutMix's beta distribution, 0 or more; 0 for none.
+    """
+
+    label_smoothing: float = 0.0
+    focal: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How large a step is, and how that changes.
+
+    Attributes:
+        learning_rate: The highest learning rate, of the topmost layer.
+        layer_decay: Factor of the learning rate from each layer to the one below it, in (0, 1].
+        weight_decay: AdamW's weight decay of matrices, 0 or more.
+        schedule: Name of the schedule, as in the recipe.
+        warmup: Share of all steps in which the learning rate rises, in [0, 1).
+        clip_norm: Greatest norm of the gradients; None for no limit.
+    """
+
+    learning_rate: float
+    layer_decay: float = 1.0
+    weight_decay: float = 0.05
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    clip_norm: float | None = None
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What is kept of a training.
+
+    Attributes:
+        ema: Whether the weights' moving average is judged and kept instead of the weights.
+        soup: Number of best epochs that may be averaged; 0 for none.
+        patience: Number of epochs without an improvement after which training ends; None for never.
+    """
+
+    ema: bool = False
+    soup: int = 0
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -16,11 +80,12 @@ class Plan:
     Attributes:
         epochs: Number of passes over the training split.
         batch_size: Number of samples in a batch.
-        learning_rate: The highest learning rate, of the topmost layer.
-        layer_decay: Factor of the learning rate from each layer to the one below it, in (0, 1].
-        weight_decay: AdamW's weight decay of matrices, 0 or more.
-        warmup: Share of all steps in which the learning rate rises, in [0, 1).
-        label_smoothing: Share of each target that is spread over all classes, in [0, 1).
+        rates: How large a step is.
+        objective: What is minimised.
+        keeping: What is kept.
+        balanced_sampling: Whether each class is drawn equally often.
+        dropout: Share of the features before the head that are left out; None for the network's own.
+        drop_path: Rate of stochastic depth; None for the network's own.
         freeze_batch_norm: Whether batch norms keep the pretrained statistics.
         batch_by_length: Whether samples of similar length train together, where lengths differ.
         device: torch's name of the device, such as ``cpu``.
@@ -30,38 +95,77 @@ class Plan:
 
     epochs: int
     batch_size: int
-    learning_rate: float
-    layer_decay: float
-    weight_decay: float
-    warmup: float
-    label_smoothing: float
-    freeze_batch_norm: bool
-    batch_by_length: bool
-    device: str
-    precision: str
-    seed: int
+    rates: Rates
+    objective: Objective = Objective()
+    keeping: Keeping = Keeping()
+    balanced_sampling: bool = False
+    dropout: float | None = None
+    drop_path: float | None = None
+    freeze_batch_norm: bool = False
+    batch_by_length: bool = False
+    device: str = "cpu"
+    precision: str = "fp32"
+    seed: int = 0
 
 
-def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, seed: int) -> Plan:
-    """Make the plan of a recipe.
+def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, seed: int, samples: int) -> Plan:
+    """Make the plan of a recipe; what the recipe leaves open follows from the number of samples.
 
     Args:
         section: The recipe's section ``finetune``.
         options: What the kind of input asks of the training.
         settings: Device and precision of the training.
         seed: The recipe's seed.
+        samples: Number of training samples.
     """
+    batch_size = section.batch_size or default_batch_size(samples)
+    epochs = section.epochs or default_epochs(samples, batch_size)
+    frozen = options.freeze_batch_norm
+    if frozen is None:
+        frozen = few_for_statistics(samples, batch_size, epochs)
     return Plan(
-        epochs=section.epochs,
-        batch_size=section.batch_size,
-        learning_rate=section.learning_rate,
-        layer_decay=section.layer_decay,
-        weight_decay=section.weight_decay,
-        warmup=section.warmup,
-        label_smoothing=section.label_smoothing,
-        freeze_batch_norm=options.freeze_batch_norm,
+        epochs=epochs,
+        batch_size=batch_size,
+        rates=_rates_of(section),
+        objective=Objective(section.label_smoothing, section.focal, section.mixup, section.cutmix),
+        keeping=Keeping(section.ema, section.soup, section.patience),
+        balanced_sampling=section.sampling == "balanced",
+        dropout=section.dropout,
+        drop_path=section.drop_path,
+        freeze_batch_norm=frozen,
         batch_by_length=options.by_length,
         device=settings.device,
         precision=settings.precision,
         seed=seed,
     )
+
+
+def _rates_of(section: Finetune) -> Rates:
+    """Return the rates that a recipe names."""
+    return Rates(
+        learning_rate=section.learning_rate or DEFAULT_RATE,
+        layer_decay=section.layer_decay,
+        weight_decay=section.weight_decay,
+        schedule=section.schedule,
+        warmup=section.warmup,
+        clip_norm=section.clip_norm,
+    )
+
+
+def default_batch_size(samples: int) -> int:
+    """Return 32, or the power of two, 8 at least, that makes about eight batches of few samples."""
+    wished: int = 2 ** int(math.log2(max(1, samples / 8)))
+    return max(SMALLEST_BATCH, min(LARGEST_BATCH, wished))
+
+
+def default_epochs(samples: int, batch_size: int) -> int:
+    """Return a number of epochs, 3 to 30: about 10,000 samples are seen, in 200 steps at least."""
+    by_samples = SAMPLES_SEEN / max(1, samples)
+    by_steps = LEAST_STEPS / math.ceil(max(1, samples) / batch_size)
+    return max(3, min(MOST_EPOCHS, round(max(by_samples, by_steps))))
+
+
+def few_for_statistics(samples: int, batch_size: int, epochs: int) -> bool:
+    """Say whether steps or batches are too few for batch norms to learn statistics of their own."""
+    steps = epochs * math.ceil(samples / batch_size)
+    return min(batch_size, samples) < LEAST_BATCH_FOR_STATISTICS or steps < LEAST_STEPS_FOR_STATISTICS

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.finetune.candidates import Candidate
 from pipeline.finetune.features import Extractor
-from pipeline.finetune.head import LinearHead, train_head
-from pipeline.finetune.strategies.strategy import Strategy
+from pipeline.finetune.head import LinearHead, fit_heads
+from pipeline.finetune.judging import judge
 from pipeline.machine.settings import Settings
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.training import Classifier, Examples, Pretrained, Training
@@ -19,6 +20,9 @@ from pipeline.tasks.task import Task
 
 log = logging.getLogger("graft")
 UNBALANCED = 1.5
+# Number of training samples that heads are fitted on, about and at most: more would change them little, and
+# cost a pass of the backbone over everything.
+HEAD_SAMPLES = 20_000
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,12 @@ class Prepared:
     """All that a training needs besides its plan.
 
     Attributes:
-        classifier: The pretrained network with its head set. Training changes it in place.
+        classifier: The pretrained network with the best head set, on the CPU. A training changes a copy.
         train: The training split.
-        validation: The validation split, which selects the best epoch.
-        start_logits: The classifier's logits on validation before training, float32 of shape (samples,
-            classes).
-        head_penalty: The L2 penalty that the head was fitted with.
+        validation: The validation split, which selects what is kept.
+        floor: The best head on the frozen backbone, below which no training ends.
+        best_head: That head, with its penalty chosen.
+        gentle_head: A head of small weights, from which everything can be trained without harm.
         class_weights: Weight of each class in the loss, float32 of shape (classes,); None for equal weights.
         task: The task, which says what the loss and the answers are.
         unit: What the progress bar and the log call several samples, such as ``pictures``.
@@ -60,8 +64,9 @@ class Prepared:
     classifier: Classifier
     train: Split
     validation: Split
-    start_logits: NDArray[np.float32]
-    head_penalty: float
+    floor: Candidate
+    best_head: LinearHead
+    gentle_head: LinearHead
     class_weights: NDArray[np.float32] | None
     task: Task
     unit: str
@@ -73,72 +78,73 @@ def prepare(
     validation: Split,
     *,
     class_weights: NDArray[np.float32] | None,
-    strategy: Strategy,
     settings: Settings,
     modality: Training,
     task: Task,
 ) -> Prepared:
-    """Fit a head on the frozen backbone's features, and set it.
+    """Fit the best head and a gentle one on the frozen backbone's features, and set the best.
 
     Args:
-        pretrained: The backbone; its classifier is changed in place.
+        pretrained: The backbone; its classifier gets the head.
         train: The training split, with content hashes.
         validation: The validation split, with content hashes.
         class_weights: Weight of each class in the loss, float32 of shape (classes,), or None for equal ones.
-        strategy: The strategy, which says how the head is fitted.
         settings: Device and precision of the training.
         modality: The training side of the samples' kind of input.
         task: The task, which says what the loss and the answers are.
     """
     extractor = Extractor(pretrained, settings, modality)
-    head, judged = _fit_head(extractor, train, validation, strategy, balanced=class_weights is not None)
-    pretrained.classifier.set_head(head.weight, head.bias)
+    judged = extractor.extract(validation.examples, np.arange(len(validation)), validation.sha256)
+    chosen = spread(train.targets, HEAD_SAMPLES)
+    fitted_on = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
+    best, gentle = fit_heads(
+        (fitted_on, train.targets[chosen]),
+        (judged, validation.targets),
+        balanced=class_weights is not None,
+    )
+    log.info("head: on the features of %d %s, penalty %g", len(chosen), modality.UNIT, best.penalty)
+    classifier = pretrained.classifier
+    classifier.set_head(best.weight, best.bias)
     # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to start
     # from only.
     if settings.device == "cpu":
-        start_logits = head.logits(judged)
+        logits = best.logits(judged)
     else:
-        start_logits = _compute_start(pretrained.classifier, validation, settings.device, modality.UNIT)
+        logits = _compute_start(classifier, validation, settings.device, modality.UNIT)
     return Prepared(
-        classifier=pretrained.classifier,
+        classifier=classifier,
         train=train,
         validation=validation,
-        start_logits=start_logits,
-        head_penalty=head.penalty,
+        floor=floor_of(classifier, logits, validation.targets, task),
+        best_head=best,
+        gentle_head=gentle,
         class_weights=class_weights,
         task=task,
         unit=modality.UNIT,
     )
 
 
-def _fit_head(
-    extractor: Extractor, train: Split, validation: Split, strategy: Strategy, *, balanced: bool
-) -> tuple[LinearHead, NDArray[np.float32]]:
-    """Fit a head as the strategy says.
+def floor_of(
+    classifier: Classifier, logits: NDArray[np.float32], targets: NDArray[np.int64], task: Task
+) -> Candidate:
+    """Return the head on the untouched backbone as a candidate; its state is the classifier's own.
 
-    Returns:
-        The head, and the features of validation, float32 of shape (samples, features).
+    Args:
+        classifier: The classifier with the best head.
+        logits: Its logits on validation, float32 of shape (samples, classes).
+        targets: Class indices of validation, int64 of shape (samples,).
+        task: The task, which says what the loss is.
     """
-    everything = np.arange(len(validation))
-    judged = extractor.extract(validation.examples, everything, validation.sha256)
-    chosen = spread(train.targets, strategy.head_samples or len(train))
-    fitted_on = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
-    head = train_head(
-        (fitted_on, train.targets[chosen]),
-        (judged, validation.targets),
-        balanced=balanced,
-        penalties=strategy.penalties,
-    )
-    unit = extractor.modality.UNIT
-    log.info("head: trained on the features of %d %s, penalty %g", len(chosen), unit, head.penalty)
-    return head, judged
+    state = {name: value.detach() for name, value in classifier.saved().state_dict().items()}
+    return Candidate("the best head", 0, state, logits, judge(task, logits, targets))
 
 
 def _compute_start(classifier: Classifier, validation: Split, device: str, unit: str) -> NDArray[np.float32]:
     """Return the untouched classifier's logits on validation, computed on an accelerator in fp32."""
-    classifier.saved().to(device)
-    classifier.prepare()
-    return compute_logits(classifier, validation.examples, device, "validation", unit)
+    module = classifier.saved().to(device)
+    logits = compute_logits(classifier, validation.examples, device, "validation", unit)
+    module.to("cpu")
+    return logits
 
 
 def balance(targets: NDArray[np.int64], classes: int, choice: str) -> NDArray[np.float32] | None:

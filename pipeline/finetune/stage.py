@@ -35,7 +35,8 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     section = recipe.finetune
     settings = choose_settings(section.device, section.precision)
     apply_settings(settings, recipe.seed)
-    modality, strategy = modality_of(recipe), strategy_named(section.mode)
+    modality = modality_of(recipe)
+    strategy = strategy_named("lp-ft" if section.mode == "auto" else section.mode)
     options = modality.training_options(section)
     pretrained = modality.load_pretrained(recipe)
     everything = read_samples(run)
@@ -54,21 +55,21 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
         training,
         validation,
         class_weights=balance(training.targets, len(labels), section.class_weights),
-        strategy=strategy,
         settings=settings,
         modality=modality,
         task=task_of(recipe),
     )
-    outcome = train(prepared, plan_of(section, options, settings, recipe.seed), strategy)
+    plan = plan_of(section, options, settings, recipe.seed, len(training))
+    outcome = train(prepared, plan, strategy)
     save_checkpoint(
         run.checkpoint,
-        outcome.state,
+        outcome.kept.state,
         CheckpointCard(pretrained.network, labels, pretrained.input, pretrained.weights_sha256),
         pretrained.files,
-        Validation(outcome.validation_logits, validation.targets),
+        Validation(outcome.kept.logits, validation.targets),
         record(settings, prepared, outcome),
     )
-    log.info("finetune: kept epoch %d of %d", outcome.best_epoch, len(outcome.epochs) - 1)
+    log.info("finetune: kept %s of %d", outcome.kept.name, len(outcome.epochs) - 1)
 
 
 def record(settings: Settings, prepared: Prepared, outcome: Outcome) -> History:
@@ -77,7 +78,7 @@ def record(settings: Settings, prepared: Prepared, outcome: Outcome) -> History:
     return History(
         settings=settings,
         class_weights=None if weights is None else tuple(weights.tolist()),
-        head=HeadRecord(penalty=prepared.head_penalty),
-        best_epoch=outcome.best_epoch,
+        head=HeadRecord(penalty=prepared.best_head.penalty),
+        best_epoch=outcome.kept.epoch,
         epochs=outcome.epochs,
     )

@@ -148,13 +148,14 @@ class TrainingOptions:
     Attributes:
         by_length: Whether samples of similar length train together, so that little is padded; False by
             default.
-        freeze_batch_norm: Whether the batch statistics stay as they were pretrained; False by default.
+        freeze_batch_norm: Whether the batch statistics stay as they were pretrained; None, the default, where
+            steps and batch are to decide.
         augment: The kind's own section of random changes, for :meth:`Training.decode_examples`; None, the
             default, where it has none.
     """
 
     by_length: bool = False
-    freeze_batch_norm: bool = False
+    freeze_batch_norm: bool | None = None
     augment: Any = None
 
 

@@ -6,14 +6,15 @@ What a kind of input has beside or instead of them stands in a room of its own, 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
 from pipeline.recipe.data import Data
 from pipeline.recipe.data import Section as Section  # noqa: PLC0414 - kinds of input build on it
+from pipeline.recipe.finetune import Finetune as Finetune  # noqa: PLC0414 - kinds of input build on it
+from pipeline.recipe.finetune import Fraction as Fraction  # noqa: PLC0414
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 Format = Literal[
     "onnx-fp32",
     "onnx-fp16",
@@ -38,40 +39,6 @@ class Backbone(Section):
 
     name: str
     weights: str = "hub"
-
-
-class Finetune(Section):
-    """The training of the backbone.
-
-    Attributes:
-        mode: ``features`` trains a linear head on the frozen backbone; ``full`` then trains everything from
-            there.
-        epochs: Number of passes over the training split.
-        batch_size: Number of samples in a step.
-        learning_rate: Peak of the head's learning rate; the optimiser is AdamW, and the rate falls to 0 along
-            a cosine.
-        layer_decay: Factor of the learning rate from each layer to the one below it (arXiv:1801.06146); 1 for
-            one rate.
-        weight_decay: AdamW's weight decay; biases and normalisation have none.
-        warmup: Share of the steps in which the learning rate rises.
-        label_smoothing: Share of the target that is spread over all classes.
-        class_weights: ``balanced`` weights each class inversely to its size; ``auto`` does so when the
-            largest class has over 1.5 times the samples of the smallest.
-        device: The device that trains; ``auto`` is CUDA where torch finds it.
-        precision: Number format of training; ``auto`` follows a fixed rule (docs/adr/0001).
-    """
-
-    mode: Literal["features", "full"] = "full"
-    epochs: int = Field(default=3, ge=1, le=1000)
-    batch_size: int = Field(default=32, ge=2, le=4096)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
-    weight_decay: float = Field(default=0.05, ge=0)
-    warmup: Fraction = 0.1
-    label_smoothing: Fraction = 0.1
-    class_weights: Literal["auto", "balanced", "none"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
 
 
 class Evaluate(Section):

@@ -1,14 +1,17 @@
-"""The strategy ``full``: everything trains, from a gentle head on (LP-FT, arXiv:2202.10054)."""
+"""The strategies ``full`` and ``lp-ft``: everything trains."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import nn
+import numpy as np
+import torch
 
-from pipeline.finetune.head import GENTLE
+from pipeline.finetune.candidates import copy_state
 from pipeline.finetune.plan import Plan
+from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.strategies.modes import train_mode
 from pipeline.modalities.training import Classifier, ParameterGroup
 
 
@@ -17,28 +20,29 @@ class Full:
     """A training of every parameter, at a rate that falls from each layer to the one below it.
 
     Attributes:
-        head_samples: Number of samples that the head is fitted on, about; the head that training starts from
-            needs no more than 4,096.
-        penalties: The one L2 penalty that keeps the head's weights small.
+        head_first: Whether training starts from the gentle head (LP-FT, arXiv:2202.10054) and not from one
+            of zeros.
     """
 
-    head_samples: int | None = 4096
-    penalties: Sequence[float] = GENTLE
+    head_first: bool
+
+    def begin(self, classifier: Classifier, prepared: Prepared, plan: Plan) -> None:  # noqa: ARG002
+        """Set the gentle head, or one whose every answer is equally probable."""
+        head = prepared.gentle_head
+        weight, bias = head.weight, head.bias
+        if not self.head_first:
+            weight, bias = np.zeros_like(weight), np.zeros_like(bias)
+        classifier.set_head(weight, bias)
 
     def parameter_groups(self, classifier: Classifier, plan: Plan) -> list[ParameterGroup]:
         """Return all parameters in groups: one rate a layer, and weight decay on matrices only."""
-        return classifier.parameter_groups(plan.learning_rate, plan.layer_decay, plan.weight_decay)
+        rates = plan.rates
+        return classifier.parameter_groups(rates.learning_rate, rates.layer_decay, rates.weight_decay)
 
     def start_epoch(self, classifier: Classifier, plan: Plan, epoch: int) -> None:  # noqa: ARG002
         """Put all modules into training mode, but for batch norms whose statistics are frozen."""
-        module = classifier.saved()
-        module.train()
-        if plan.freeze_batch_norm:
-            freeze_batch_norm(module)
+        train_mode(classifier.saved(), freeze_batch_norm=plan.freeze_batch_norm)
 
-
-def freeze_batch_norm(module: nn.Module) -> None:
-    """Put the batch norms of a module into evaluation mode, so that they keep the pretrained statistics."""
-    for part in module.modules():
-        if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)):
-            part.eval()
+    def state(self, classifier: Classifier) -> Mapping[str, torch.Tensor]:
+        """Return a copy of the weights, on the CPU."""
+        return copy_state(classifier.saved())

@@ -1,26 +1,24 @@
-"""The strategy ``features``: the linear head on the frozen backbone is the result (linear probing)."""
+"""The strategy ``features``: the best linear head on the frozen backbone is the result (linear probing)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.finetune.head import PENALTIES
+import torch
+
+from pipeline.finetune.candidates import copy_state
 from pipeline.finetune.plan import Plan
+from pipeline.finetune.prepared import Prepared
 from pipeline.modalities.training import Classifier, ParameterGroup
 
 
 @dataclass(frozen=True)
 class HeadOnly:
-    """A training of the head alone, on all samples.
+    """A training of the head alone, which is done before the loop begins."""
 
-    Attributes:
-        head_samples: None, since the head is fitted on all training samples.
-        penalties: The L2 penalties to choose from: the whole grid.
-    """
-
-    head_samples: int | None = None
-    penalties: Sequence[float] = PENALTIES
+    def begin(self, classifier: Classifier, prepared: Prepared, plan: Plan) -> None:
+        """Leave the best head, which is set."""
 
     def parameter_groups(self, classifier: Classifier, plan: Plan) -> list[ParameterGroup]:  # noqa: ARG002
         """Return no group, since nothing trains after the head."""
@@ -28,3 +26,7 @@ class HeadOnly:
 
     def start_epoch(self, classifier: Classifier, plan: Plan, epoch: int) -> None:
         """Do nothing: there are no epochs."""
+
+    def state(self, classifier: Classifier) -> Mapping[str, torch.Tensor]:
+        """Return a copy of the weights, on the CPU."""
+        return copy_state(classifier.saved())

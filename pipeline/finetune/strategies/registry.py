@@ -7,14 +7,18 @@ from pipeline.finetune.strategies.full import Full
 from pipeline.finetune.strategies.head_only import HeadOnly
 from pipeline.finetune.strategies.strategy import Strategy
 
-STRATEGIES: dict[str, Strategy] = {"features": HeadOnly(), "full": Full()}
+STRATEGIES: dict[str, Strategy] = {
+    "features": HeadOnly(),
+    "full": Full(head_first=False),
+    "lp-ft": Full(head_first=True),
+}
 
 
 def strategy_named(mode: str) -> Strategy:
     """Return the strategy of a mode.
 
     Args:
-        mode: The recipe's ``finetune.mode``.
+        mode: The recipe's ``finetune.mode``, other than ``auto``.
 
     Raises:
         GraftError: There is no strategy of that name.

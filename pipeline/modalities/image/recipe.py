@@ -94,7 +94,7 @@ class ImageAugment(Section):
         crop_scale: Least and largest share of the area that a random crop keeps; ``[1.0, 1.0]`` for no crop.
     """
 
-    horizontal_flip: bool = True
+    horizontal_flip: bool = False
     vertical_flip: bool = False
     crop_scale: tuple[float, float] = (0.7, 1.0)
 
@@ -111,11 +111,12 @@ class ImageFinetune(Finetune):
     """The training of an image backbone.
 
     Attributes:
-        batch_norm: ``train`` updates the batch statistics; ``frozen`` keeps the pretrained ones.
+        batch_norm: ``train`` updates the batch statistics; ``frozen`` keeps the pretrained ones; ``auto``
+            trains them where steps and batches are many enough for statistics of their own.
         augment: Random changes of the training pictures.
     """
 
-    batch_norm: Literal["train", "frozen"] = "train"
+    batch_norm: Literal["auto", "train", "frozen"] = "auto"
     augment: ImageAugment = ImageAugment()
 
 

@@ -125,7 +125,8 @@ def show(data: bytes) -> Shown:
 
 def training_options(finetune: ImageFinetune) -> TrainingOptions:
     """Return what the section ``finetune`` asks of the training."""
-    return TrainingOptions(freeze_batch_norm=finetune.batch_norm == "frozen", augment=finetune.augment)
+    choices = {"auto": None, "train": False, "frozen": True}
+    return TrainingOptions(freeze_batch_norm=choices[finetune.batch_norm], augment=finetune.augment)
 
 
 def longest_axes(_: ImageInputSpec) -> Mapping[str, int]:

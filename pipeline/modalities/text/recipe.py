@@ -65,8 +65,6 @@ class TextFinetune(Finetune):
         augment: Random changes of the training texts.
     """
 
-    epochs: int = Field(default=1, ge=1, le=1000)
-    learning_rate: float = Field(default=1e-4, gt=0)
     layer_decay: float = Field(default=0.9, gt=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
     label_smoothing: Fraction = 0.0

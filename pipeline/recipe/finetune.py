@@ -1,0 +1,99 @@
+"""The section ``finetune`` of every recipe: each technique of training is a line of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.recipe.data import Section
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Mode = Literal["auto", "features", "full", "lp-ft", "gradual", "lora"]
+
+
+class Lora(Section):
+    """Low-rank adapters (arXiv:2106.09685), which ``mode: lora`` trains and merges into the weights.
+
+    Attributes:
+        rank: Number of rows of each adapter.
+        alpha: Scale of the adapters' contribution, which is ``alpha / rank``.
+        dropout: Share of the adapters' inputs that are left out in training.
+    """
+
+    rank: int = Field(default=8, ge=1, le=1024)
+    alpha: float = Field(default=16.0, gt=0)
+    dropout: Fraction = 0.0
+
+
+class Finetune(Section):
+    """The training of the backbone.
+
+    Attributes:
+        mode: What trains, and when. ``features``: the best linear head on the frozen backbone. ``full``:
+            everything at once, from a new head. ``lp-ft``: everything, from a head that was fitted first
+            (arXiv:2202.10054). ``gradual``: from the head down, one group of layers after the other.
+            ``lora``: low-rank adapters beside the frozen weights. ``auto`` chooses by the number of samples
+            and by trials on validation. Whatever the mode, the result is never worse on validation than the
+            best head, which is always fitted.
+        epochs: Number of passes over the training split; ``null`` for as many as make enough steps.
+        batch_size: Number of samples in a step; ``null`` for 32, or fewer where the samples are few.
+        learning_rate: Peak of the head's learning rate; the optimiser is AdamW. ``null`` for the mode's own.
+        layer_decay: Factor of the learning rate from each layer to the one below it (arXiv:1801.06146); 1 for
+            one rate.
+        weight_decay: AdamW's weight decay; biases and normalisation have none.
+        schedule: How the learning rate falls after it has risen: ``cosine``, ``linear`` and ``one-cycle``
+            down to 0; ``step`` to a tenth after half and after three quarters; ``plateau`` to a third
+            whenever validation no longer improves; ``constant``.
+        warmup: Share of the steps in which the learning rate rises.
+        clip_norm: Greatest norm of the gradients, which are scaled down to it; ``null`` for no limit.
+        label_smoothing: Share of the target that is spread over all classes.
+        dropout: Share of the features before the head that are left out in training; ``null`` for the
+            network's own.
+        drop_path: Rate of stochastic depth, the greatest share of samples for which a block is left out;
+            ``null`` for the network's own.
+        mixup: Strength of mixup, the parameter of its beta distribution (arXiv:1710.09412); 0 for none.
+        cutmix: The same of CutMix (arXiv:1905.04899), for pictures; 0 for none.
+        ema: Whether the weights' moving average over the last tenth of the steps is what is judged and kept.
+        soup: Number of the best epochs whose weights are averaged, one after the other, as long as
+            validation improves (arXiv:2203.05482); 0 for none.
+        patience: Number of epochs without an improvement on validation after which training ends; ``null``
+            for never.
+        class_weights: ``balanced`` weights each class inversely to its size; ``auto`` does so when the
+            largest class has over 1.5 times the samples of the smallest.
+        sampling: ``balanced`` draws each class equally often; ``natural`` passes over every sample once.
+        focal: Exponent of the focal loss (arXiv:1708.02002); 0 for cross-entropy.
+        logit_adjustment: Strength by which the classes' shares are taken out of the answers after training
+            (arXiv:2007.07314); 0 for none.
+        lora: The adapters of ``mode: lora``.
+        checkpoint_minutes: Minutes between two checkpoints of an unfinished training, of which it also makes
+            one after each epoch.
+        device: The device that trains; ``auto`` is CUDA where torch finds it.
+        precision: Number format of training; ``auto`` follows a fixed rule (docs/adr/0001).
+    """
+
+    mode: Mode = "auto"
+    epochs: int | None = Field(default=None, ge=1, le=1000)
+    batch_size: int | None = Field(default=None, ge=2, le=4096)
+    learning_rate: float | None = Field(default=None, gt=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    weight_decay: float = Field(default=0.05, ge=0)
+    schedule: Literal["cosine", "linear", "one-cycle", "step", "plateau", "constant"] = "cosine"
+    warmup: Fraction = 0.1
+    clip_norm: float | None = Field(default=None, gt=0)
+    label_smoothing: Fraction = 0.1
+    dropout: Fraction | None = None
+    drop_path: Fraction | None = None
+    mixup: float = Field(default=0.0, ge=0)
+    cutmix: float = Field(default=0.0, ge=0)
+    ema: bool = False
+    soup: int = Field(default=0, ge=0, le=20)
+    patience: int | None = Field(default=None, ge=1)
+    class_weights: Literal["auto", "balanced", "none"] = "auto"
+    sampling: Literal["natural", "balanced"] = "natural"
+    focal: float = Field(default=0.0, ge=0, le=10)
+    logit_adjustment: float = Field(default=0.0, ge=0, le=4)
+    lora: Lora = Lora()
+    checkpoint_minutes: float = Field(default=5.0, gt=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
