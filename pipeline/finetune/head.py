@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.measures.calibration import negative_log_likelihood
+from pipeline.finetune.judging import smoothed_losses
+from pipeline.tasks.classification import CLASSIFICATION
 
 # L2 penalties on the weights, beside the mean loss of a sample, on features of unit variance.
 PENALTIES = (0.4, 0.15, 0.06, 0.02, 0.006, 0.002, 0.0006)
@@ -82,7 +83,8 @@ def choose_penalty(
     for fitted_on, judged_on in parts or [(train, validation)]:
         for penalty in PENALTIES:
             head = fit_head(fitted_on, penalty, balanced=balanced)
-            losses[penalty] += negative_log_likelihood(head.logits(judged_on[0]), judged_on[1])
+            probabilities = CLASSIFICATION.probabilities(head.logits(judged_on[0]))
+            losses[penalty] += float(smoothed_losses(probabilities, judged_on[1]).mean())
     return min(losses, key=lambda penalty: losses[penalty])
 
 
