@@ -17,7 +17,6 @@ LARGEST_BATCH, SMALLEST_BATCH = 32, 8
 # Statistics of fewer samples than that, or that are updated fewer times, are further from those of the data
 # than the pretrained ones. torch's momentum of 0.1 forgets its start only after some dozens of updates.
 LEAST_BATCH_FOR_STATISTICS, LEAST_STEPS_FOR_STATISTICS = 16, 100
-DEFAULT_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, see
     return Plan(
         epochs=epochs,
         batch_size=batch_size,
-        rates=_rates_of(section),
+        rates=_rates_of(section, options),
         objective=Objective(section.label_smoothing, section.focal, section.mixup, section.cutmix),
         keeping=Keeping(section.ema, section.soup, section.patience),
         balanced_sampling=section.sampling == "balanced",
@@ -140,10 +139,10 @@ def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, see
     )
 
 
-def _rates_of(section: Finetune) -> Rates:
-    """Return the rates that a recipe names."""
+def _rates_of(section: Finetune, options: TrainingOptions) -> Rates:
+    """Return the rates that a recipe names, or else those of its kind of input."""
     return Rates(
-        learning_rate=section.learning_rate or DEFAULT_RATE,
+        learning_rate=section.learning_rate or options.learning_rate,
         layer_decay=section.layer_decay,
         weight_decay=section.weight_decay,
         schedule=section.schedule,
