@@ -110,3 +110,18 @@ class Finetune(Section):
                 " epochs: 1 leaves none after it; ask for more epochs, or for schedule: constant"
             )
         return self
+
+    @model_validator(mode="after")
+    def _balance_once(self) -> Finetune:
+        asked = {
+            "class_weights: balanced": self.class_weights == "balanced",
+            "sampling: balanced": self.sampling == "balanced",
+            "logit_adjustment": self.logit_adjustment > 0,
+        }
+        chosen = [name for name, wanted in asked.items() if wanted]
+        if len(chosen) > 1:
+            raise ValueError(
+                f"{' and '.join(chosen)} would each make up for classes of unequal size, and together too "
+                "much. Keep one of them"
+            )
+        return self
