@@ -15,6 +15,8 @@ from pipeline.finetune.auto import Decision, decide, named
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
 from pipeline.finetune.prepared import Prepared, Split, balance, prepare
+from pipeline.finetune.resuming.identity import identity_of
+from pipeline.finetune.resuming.keeper import Unfinished
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
@@ -39,7 +41,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     """
     started = start(recipe, run)
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
-    decision = carry_out(recipe.finetune, prepared, plan)
+    decision = carry_out(recipe.finetune, prepared, plan, unfinished_of(recipe, run, started))
     kept = decision.outcome.kept
     save_checkpoint(
         run.checkpoint,
@@ -111,18 +113,38 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
     return Started(pretrained, labels, settings, prepared, plan)
 
 
-def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
+def unfinished_of(recipe: Recipe, run: RunFolder, started: Started) -> Unfinished:
+    """Return the place of a run's unfinished trainings, with all that they depend on.
+
+    Args:
+        recipe: The run's recipe.
+        run: The run's folder.
+        started: What the training begins with.
+    """
+    samples = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
+    return Unfinished(
+        folder=run.unfinished("finetune"),
+        identity=identity_of(recipe, started.settings, samples, started.pretrained.weights_sha256),
+        minutes=recipe.finetune.checkpoint_minutes,
+        remedy=f"To begin anew: graft finetune {run.root} --force",
+    )
+
+
+def carry_out(
+    section: Finetune, prepared: Prepared, plan: Plan, unfinished: Unfinished | None = None
+) -> Decision:
     """Train as the recipe's mode says.
 
     Args:
         section: The recipe's section ``finetune``.
         prepared: What the training starts from.
         plan: The plan of the recipe.
+        unfinished: The place of the unfinished trainings, to go on with them; None, the default, keeps none.
     """
 
     def fit(name: str, plan: Plan, strategy: Strategy) -> Outcome:
         log.info("finetune: %s, %d epochs", name, plan.epochs)
-        return train(prepared, plan, strategy)
+        return train(prepared, plan, strategy, None if unfinished is None else unfinished.keeper(name))
 
     if section.mode == "auto":
         return decide(prepared, plan, fit, rate_is_given=section.learning_rate is not None)
