@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -76,6 +76,30 @@ class Classifier(Protocol):
 
     def prepare(self) -> None:
         """Take the fastest form for training and evaluation here; the results stay the same."""
+        ...
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """What a classifier adds so that its layers can be trained in their turn, or through adapters.
+
+    A kind of input may do without it; then the strategies that need it are refused.
+    """
+
+    def head_name(self) -> str:
+        """Return the name of the head's module within :meth:`Classifier.saved`."""
+        ...
+
+    def depths(self, names: Sequence[str]) -> Mapping[str, int]:
+        """Return how far each parameter is from the input: 0 at the bottom, the greatest with the head.
+
+        Args:
+            names: Names of parameters as :meth:`Classifier.saved` has them before any change.
+        """
+        ...
+
+    def undecayed(self) -> Collection[str]:
+        """Return the names of the parameters that get no weight decay though they are matrices."""
         ...
 
 
