@@ -21,6 +21,7 @@ from rounds import measure_apart, spread
 
 BATCH = 32
 JUDGED = 1000
+FEATURES = 384
 RATE, LAYER_DECAY, WEIGHT_DECAY = 1e-4, 0.9, 0.01
 
 
@@ -71,13 +72,13 @@ def train_plain(count: int, pad_to: int = 0) -> dict[str, Any]:
     """Train as a tutorial writes it: shuffle, pad each batch, and step by AdamW at its defaults."""
     import torch
 
-    from pipeline.finetune.loop import warmup_cosine
+    from pipeline.finetune.schedule import factors
     from pipeline.machine.settings import choose_settings
 
     pretrained, (examples, targets), judged = load(count)
     model, half = pretrained.classifier, choose_settings().precision == "bf16"
     optimizer = torch.optim.AdamW(model.parameter_groups(RATE, LAYER_DECAY, WEIGHT_DECAY), lr=RATE)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(0.1, count // BATCH))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors("cosine", 0.1, count // BATCH))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).numpy()
     model.train()
     start = time.perf_counter()
@@ -103,9 +104,10 @@ def train_random(count: int) -> dict[str, Any]:
 
 def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
     """Train by Graft's loop with the defaults of a recipe."""
+    from pipeline.finetune.head import LinearHead
     from pipeline.finetune.loop import train
     from pipeline.finetune.plan import plan_of
-    from pipeline.finetune.prepared import Prepared, Split
+    from pipeline.finetune.prepared import Prepared, Split, floor_of
     from pipeline.finetune.strategies.full import Full
     from pipeline.machine.settings import apply_settings, choose_settings
     from pipeline.modalities.text.recipe import TextFinetune
@@ -113,6 +115,7 @@ def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
     from pipeline.tasks.classification import CLASSIFICATION
 
     section = TextFinetune(
+        epochs=1,
         batch_size=BATCH,
         learning_rate=RATE,
         layer_decay=LAYER_DECAY,
@@ -122,17 +125,22 @@ def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
     settings = choose_settings(section.device, section.precision)
     apply_settings(settings, 0)
     pretrained, (examples, targets), judged = load(count)
+    head = LinearHead(np.zeros((3, FEATURES), np.float32), np.zeros(3, np.float32), penalty=0.0)
     prepared = Prepared(
         classifier=pretrained.classifier,
         train=Split(examples, targets),
         validation=Split(*judged),
-        start_logits=np.zeros((len(judged[1]), 3), np.float32),
-        head_penalty=0.0,
+        floor=floor_of(
+            pretrained.classifier, np.zeros((len(judged[1]), 3), np.float32), judged[1], CLASSIFICATION
+        ),
+        best_head=head,
+        gentle_head=head,
         class_weights=None,
         task=CLASSIFICATION,
         unit="texts",
     )
-    outcome = train(prepared, plan_of(section, training_options(section), settings, 0), Full())
+    plan = plan_of(section, training_options(section), settings, 0, count)
+    outcome = train(prepared, plan, Full(head_first=True))
     return judge(pretrained.classifier, outcome.epochs[-1].samples_per_s, judged)
 
 

@@ -148,9 +148,10 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
     """Train one epoch by Graft's own loop, augmentation included, after a short one to warm up."""
     import timm
 
+    from pipeline.finetune.head import LinearHead
     from pipeline.finetune.loop import train
     from pipeline.finetune.plan import plan_of
-    from pipeline.finetune.prepared import Prepared, Split
+    from pipeline.finetune.prepared import Prepared, Split, floor_of
     from pipeline.finetune.strategies.full import Full
     from pipeline.machine.settings import apply_settings, choose_settings
     from pipeline.modalities.image.examples import ImageExamples
@@ -166,6 +167,9 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
         timm.create_model(backbone, num_classes=CLASSES), Normalisation((0.5,) * 3, (0.5,) * 3)
     )
 
+    linear = classifier.network.get_classifier()
+    head = LinearHead(linear.weight.detach().numpy(), linear.bias.detach().numpy(), penalty=0.0)
+
     def split(count: int) -> Split:
         return Split(ImageExamples(pixels[:count], section.augment), np.arange(count) % CLASSES)
 
@@ -174,14 +178,21 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
             classifier=classifier,
             train=split(count),
             validation=split(CLASSES),
-            start_logits=np.zeros((CLASSES, CLASSES), np.float32),
-            head_penalty=0.0,
+            floor=floor_of(
+                classifier, np.zeros((CLASSES, CLASSES), np.float32), np.arange(CLASSES), CLASSIFICATION
+            ),
+            best_head=head,
+            gentle_head=head,
             class_weights=None,
             task=CLASSIFICATION,
             unit="pictures",
         )
         return (
-            train(prepared, plan_of(section, training_options(section), settings, 0), Full())
+            train(
+                prepared,
+                plan_of(section, training_options(section), settings, 0, count),
+                Full(head_first=True),
+            )
             .epochs[-1]
             .samples_per_s
         )

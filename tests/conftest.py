@@ -180,7 +180,13 @@ def recipe_document(pictures: Path, weights: Path, **changes: object) -> dict[st
         "data": {"source": str(pictures)},
         "backbone": {"name": TINY, "weights": str(weights)},
         "image": {"size": SIZE_PX},
-        "finetune": {"epochs": 2, "batch_size": 16, "augment": {"crop_scale": [0.8, 1.0]}, "device": "cpu"},
+        "finetune": {
+            "mode": "lp-ft",
+            "epochs": 2,
+            "batch_size": 16,
+            "augment": {"crop_scale": [0.8, 1.0]},
+            "device": "cpu",
+        },
         "evaluate": {"bootstrap": 100},
     }
     return document | changes

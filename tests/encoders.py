@@ -76,7 +76,7 @@ def text_recipe(texts: Path, encoder: Path, **changes: object) -> dict[str, obje
         "data": {"source": str(texts)},
         "backbone": {"name": "tiny", "weights": str(encoder)},
         "text": {"max_tokens": 20, "max_characters": 400},
-        "finetune": {"epochs": 3, "batch_size": 16, "learning_rate": 5e-3, "device": "cpu"},
+        "finetune": {"mode": "lp-ft", "epochs": 3, "batch_size": 16, "learning_rate": 5e-3, "device": "cpu"},
         "evaluate": {"bootstrap": 100, "ship_below_baseline": True, "ship_guessing": True},
     }
     return document | changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pipeline.files.records import Record, VersionedRecord, read_record, write_record
 from pipeline.machine.settings import Settings
@@ -30,13 +31,57 @@ class Epoch(Record):
 
 
 class HeadRecord(Record):
-    """How the linear head was trained.
+    """The best linear head on frozen features, below which no training ends.
 
     Attributes:
         penalty: The L2 penalty on its weights.
+        validation_loss: Mean loss on validation after calibration, in nats.
+        validation_accuracy: Share of right answers on validation, in [0, 1].
     """
 
     penalty: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+class TrainedRecord(Record):
+    """How the weights that are kept were trained; for the head alone, how those that lost to it were.
+
+    Attributes:
+        mode: The strategy whose result is kept, ``features`` for the head alone.
+        why: One sentence that says what was chosen, and why.
+        epochs: Number of epochs that were planned.
+        batch_size: Number of samples in a step.
+        learning_rate: Peak of the head's learning rate.
+        layer_decay: Factor of the learning rate from each layer to the one below it.
+        batch_norm_frozen: Whether batch statistics stayed as they were pretrained.
+    """
+
+    mode: str
+    why: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    layer_decay: float
+    batch_norm_frozen: bool
+
+
+class TrialRecord(Record):
+    """A training on the way to a decision.
+
+    Attributes:
+        name: What was tried, for people.
+        learning_rate: Peak of the head's learning rate.
+        epochs: Number of epochs.
+        validation_loss: The best epoch's loss on validation after calibration, in nats.
+        validation_accuracy: The best epoch's share of right answers on validation.
+    """
+
+    name: str
+    learning_rate: float
+    epochs: int
+    validation_loss: float
+    validation_accuracy: float
 
 
 class History(VersionedRecord):
@@ -45,15 +90,23 @@ class History(VersionedRecord):
     Attributes:
         settings: Device, precision and threads of the training, and why they were chosen.
         class_weights: The weight of each class in the loss, in the order of the labels; None for equal ones.
-        head: How the linear head was trained.
-        best_epoch: The epoch whose weights were kept.
+        head: The best linear head.
+        trained: How the weights that are kept were trained.
+        trials: What was tried on the way.
+        best_epoch: The epoch whose weights were kept; 0 for the head alone.
+        kept: What people call the weights that were kept, such as ``epoch 3``.
         epochs: The figures of each epoch, from epoch 0 on.
     """
+
+    schema_version: Literal[2] = 2  # type: ignore[assignment]
 
     settings: Settings
     class_weights: tuple[float, ...] | None
     head: HeadRecord
+    trained: TrainedRecord
+    trials: tuple[TrialRecord, ...] = ()
     best_epoch: int
+    kept: str
     epochs: tuple[Epoch, ...]
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_checkpoint
-from pipeline.artifacts.history import HeadRecord, History
+from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
+from pipeline.finetune.auto import Decision, decide, named
 from pipeline.finetune.loop import Outcome, train
-from pipeline.finetune.plan import plan_of
+from pipeline.finetune.plan import Plan, plan_of
 from pipeline.finetune.prepared import Prepared, Split, balance, prepare
 from pipeline.finetune.strategies.registry import strategy_named
+from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.registry import modality_of
+from pipeline.modalities.training import Pretrained
+from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
 
@@ -32,11 +37,54 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     Raises:
         GraftError: The backbone cannot be had, or the training loss is no longer a number.
     """
+    started = start(recipe, run)
+    prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
+    decision = carry_out(recipe.finetune, prepared, plan)
+    kept = decision.outcome.kept
+    save_checkpoint(
+        run.checkpoint,
+        kept.state,
+        CheckpointCard(pretrained.network, started.labels, pretrained.input, pretrained.weights_sha256),
+        pretrained.files,
+        Validation(kept.logits, prepared.validation.targets),
+        record(started.settings, prepared, decision),
+    )
+    log.info("finetune: %s", decision.why)
+
+
+@dataclass(frozen=True)
+class Started:
+    """All that a recipe's training begins with.
+
+    Attributes:
+        pretrained: The backbone.
+        labels: Names of the classes.
+        settings: Device and precision of the training.
+        prepared: The decoded samples, and the heads on the frozen backbone.
+        plan: The plan of the training.
+    """
+
+    pretrained: Pretrained
+    labels: tuple[str, ...]
+    settings: Settings
+    prepared: Prepared
+    plan: Plan
+
+
+def start(recipe: Recipe, run: RunFolder) -> Started:
+    """Decode a run's samples, load its backbone and fit the heads; nothing is written but cached features.
+
+    Args:
+        recipe: The run's recipe.
+        run: The run's folder, with the samples.
+
+    Raises:
+        GraftError: The backbone cannot be had.
+    """
     section = recipe.finetune
     settings = choose_settings(section.device, section.precision)
     apply_settings(settings, recipe.seed)
     modality = modality_of(recipe)
-    strategy = strategy_named("lp-ft" if section.mode == "auto" else section.mode)
     options = modality.training_options(section)
     pretrained = modality.load_pretrained(recipe)
     everything = read_samples(run)
@@ -60,25 +108,59 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
         task=task_of(recipe),
     )
     plan = plan_of(section, options, settings, recipe.seed, len(training))
-    outcome = train(prepared, plan, strategy)
-    save_checkpoint(
-        run.checkpoint,
-        outcome.kept.state,
-        CheckpointCard(pretrained.network, labels, pretrained.input, pretrained.weights_sha256),
-        pretrained.files,
-        Validation(outcome.kept.logits, validation.targets),
-        record(settings, prepared, outcome),
-    )
-    log.info("finetune: kept %s of %d", outcome.kept.name, len(outcome.epochs) - 1)
+    return Started(pretrained, labels, settings, prepared, plan)
 
 
-def record(settings: Settings, prepared: Prepared, outcome: Outcome) -> History:
+def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
+    """Train as the recipe's mode says.
+
+    Args:
+        section: The recipe's section ``finetune``.
+        prepared: What the training starts from.
+        plan: The plan of the recipe.
+    """
+
+    def fit(name: str, plan: Plan, strategy: Strategy) -> Outcome:
+        log.info("finetune: %s, %d epochs", name, plan.epochs)
+        return train(prepared, plan, strategy)
+
+    if section.mode == "auto":
+        return decide(prepared, plan, fit, rate_is_given=section.learning_rate is not None)
+    outcome = fit(section.mode, plan, strategy_named(section.mode))
+    return named(section.mode, prepared, plan, outcome)
+
+
+def record(settings: Settings, prepared: Prepared, decision: Decision) -> History:
     """Return what ``history.json`` says of a training."""
-    weights = prepared.class_weights
+    weights, floor, plan = prepared.class_weights, prepared.floor.judged, decision.plan
     return History(
         settings=settings,
         class_weights=None if weights is None else tuple(weights.tolist()),
-        head=HeadRecord(penalty=prepared.best_head.penalty),
-        best_epoch=outcome.kept.epoch,
-        epochs=outcome.epochs,
+        head=HeadRecord(
+            penalty=prepared.best_head.penalty,
+            validation_loss=floor.loss,
+            validation_accuracy=floor.accuracy,
+        ),
+        trained=TrainedRecord(
+            mode=decision.mode,
+            why=decision.why,
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            learning_rate=plan.rates.learning_rate,
+            layer_decay=plan.rates.layer_decay,
+            batch_norm_frozen=plan.freeze_batch_norm,
+        ),
+        trials=tuple(
+            TrialRecord(
+                name=trial.name,
+                learning_rate=trial.learning_rate,
+                epochs=trial.epochs,
+                validation_loss=trial.loss,
+                validation_accuracy=trial.accuracy,
+            )
+            for trial in decision.trials
+        ),
+        best_epoch=decision.outcome.kept.epoch,
+        kept=decision.outcome.kept.name,
+        epochs=decision.outcome.epochs,
     )

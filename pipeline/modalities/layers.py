@@ -187,14 +187,17 @@ def _is_list(module: nn.Module) -> bool:
 
 
 def _child_of(network: nn.Module, place: str) -> Unit | None:
-    """Return which of a network's modules a module is part of: of those where it first has several."""
+    """Return which of a network's modules a module is part of: of those where it first has several.
+
+    What follows one another in a chain of operations is several as well.
+    """
     path = ""
     module = network
     for part in place.split(".") if place else []:
         path = f"{path}.{part}" if path else part
-        siblings = [child for child in module.children() if next(child.parameters(), None) is not None]
+        several = sum(next(child.parameters(), None) is not None for child in module.children()) > 1
         module = module.get_submodule(part)
-        if len(siblings) > 1:
+        if several and not isinstance(module, nn.Sequential):
             return (path,)
     return (place,) if place else None
 

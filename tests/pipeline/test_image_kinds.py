@@ -16,7 +16,7 @@ import yaml
 from timm.models.vgg import VGG
 
 from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_checkpoint
-from pipeline.artifacts.history import HeadRecord, History
+from pipeline.artifacts.history import History
 from pipeline.export.stage import export
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import Sample, labels_of, write_samples
@@ -31,6 +31,7 @@ from serving.model.inputs.image.pixels import ImagePreprocessor
 from serving.model.inputs.image.spec import ImageInputSpec
 from serving.model.predictor import load_predictor
 from tests.conftest import make_folder, recipe_document
+from tests.histories import HEAD, UNTRAINED
 
 pytestmark = pytest.mark.slow
 TEMPERATURE = 1.3
@@ -97,8 +98,10 @@ def make_checkpoint(run: RunFolder, folder: Path, name: str, size: int) -> None:
         History(
             settings=Settings("cpu", "fp32", threads=2, why="no training"),
             class_weights=None,
-            head=HeadRecord(penalty=0.4),
+            head=HEAD,
+            trained=UNTRAINED,
             best_epoch=0,
+            kept="the best head",
             epochs=(),
         ),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import yaml
@@ -97,7 +96,6 @@ def write_recipe(source: str, output: Path, wishes: Wishes, *, force: bool) -> F
         understood=understood,
         labels=sorted(counts.items()),
         samples=len(intake.examples),
-        epochs=partial(_epochs, len(intake.examples)),
         longest=max((len(example.text or "") for example in intake.examples), default=0),
         wishes=wishes,
         values=proposal.values,
@@ -130,11 +128,3 @@ def _name(source: str) -> str:
     stem = Path(source.removeprefix(HUB)).absolute().stem.lower()
     name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in stem).strip("-")
     return name[:60].strip("-") or "model"
-
-
-def _epochs(samples: int, least: int) -> int:
-    """Return a number of epochs from ``least`` to 20 in which about 5,000 samples are seen.
-
-    Small data needs more passes.
-    """
-    return max(least, min(20, round(5000 / max(1, samples))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
 
@@ -31,7 +31,6 @@ class Draft:
         understood: How the data are read.
         labels: Each label with the number of its samples.
         samples: Number of samples.
-        epochs: Returns the number of epochs, which is the given number at least.
         longest: Number of characters of the longest text of a table.
         wishes: What the user says, of the backbone too.
         values: What the kind's own part is filled in with besides.
@@ -43,7 +42,6 @@ class Draft:
     understood: Understood
     labels: Sequence[tuple[str, int]]
     samples: int
-    epochs: Callable[[int], int]
     longest: int
     wishes: Wishes
     values: Mapping[str, object]

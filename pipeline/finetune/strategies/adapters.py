@@ -106,13 +106,13 @@ def adapted_layers(network: nn.Module) -> dict[str, Any]:
 def merged_state(network: nn.Module) -> State:
     """Return the tensors of the network that its layers and their adapters make together, on the CPU.
 
-    The network is left as it is. Tensors that no training changes are not copied, since they stay.
+    The network is left as it is. Frozen weights are not copied, since nothing changes them.
 
     Args:
         network: A network with adapters.
     """
     layers = adapted_layers(network)
-    trained = {plain_name(name) for name, value in network.named_parameters() if value.requires_grad}
+    frozen = {name for name, value in network.named_parameters() if not value.requires_grad}
     state = {}
     for name, value in network.state_dict().items():
         plain = plain_name(name)
@@ -123,7 +123,7 @@ def merged_state(network: nn.Module) -> State:
         if layer is not None and plain.endswith(".weight"):
             with torch.no_grad():
                 merged = merged + layer.get_delta_weight(ADAPTER)
-        elif plain in trained:
+        elif name not in frozen:
             merged = merged.clone()
         state[plain] = merged.cpu().contiguous()
     return state

@@ -20,6 +20,7 @@ from pipeline.modalities.image.recipe import Image, ImageBackbone
 from pipeline.modalities.image.rules import decoding_rules
 from pipeline.modalities.image.weights import describe_hub_failure, fit_weights, read_weights
 from pipeline.modalities.layers import depths_by_structure, norm_names, rate_groups
+from pipeline.modalities.training import ParameterGroup
 from serving.model.inputs.image.spec import ImageInputSpec
 
 

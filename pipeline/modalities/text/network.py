@@ -12,6 +12,7 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.modalities.layers import depths_by_structure, norm_names, rate_groups
+from pipeline.modalities.training import ParameterGroup
 
 Pooling = Literal["mean", "cls", "last"]
 HEAD_DROPOUT = 0.1

@@ -25,6 +25,7 @@ from serving.model.inputs.item import Preprocessor
 from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.inputs.text.tokens import TextPreprocessor
 
+LEARNING_RATE = 1e-4
 UNIT = "texts"
 DYNAMIC_AXES: Mapping[str, Sequence[str]] = {
     "input_ids": ("batch", "sequence"),
@@ -123,7 +124,9 @@ def show(data: bytes) -> Shown:
 
 def training_options(finetune: TextFinetune) -> TrainingOptions:
     """Return what the section ``finetune`` asks of the training."""
-    return TrainingOptions(by_length=finetune.batching == "buckets", augment=finetune.augment)
+    return TrainingOptions(
+        learning_rate=LEARNING_RATE, by_length=finetune.batching == "buckets", augment=finetune.augment
+    )
 
 
 def longest_axes(spec: TextInputSpec) -> Mapping[str, int]:

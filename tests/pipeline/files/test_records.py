@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.artifacts.history import Epoch, HeadRecord, History, read_history, write_history
+from pipeline.artifacts.history import Epoch, History, read_history, write_history
 from pipeline.errors import GraftError
 from pipeline.files.audit import Audit, read_audit, write_audit
 from pipeline.files.records import VersionedRecord
 from pipeline.machine.settings import Settings
 from pipeline.measures.records import read_metrics, write_metrics
+from tests.histories import HEAD, UNTRAINED
 from tests.pipeline.measures.test_records import METRICS
 
 START = Epoch(
@@ -23,8 +24,10 @@ START = Epoch(
 HISTORY = History(
     settings=Settings("cpu", "fp32", threads=2, why="a test"),
     class_weights=(0.5, 1.5),
-    head=HeadRecord(penalty=0.4),
+    head=HEAD,
+    trained=UNTRAINED,
     best_epoch=0,
+    kept="the best head",
     epochs=(START,),
 )
 AUDIT = Audit(
@@ -115,7 +118,16 @@ def test_records_cannot_be_changed(record: VersionedRecord, write: Write, read: 
 
 def test_history_keeps_the_keys_that_programs_read() -> None:
     document = HISTORY.model_dump(mode="json")
-    assert list(document)[1:] == ["settings", "class_weights", "head", "best_epoch", "epochs"]
+    assert list(document)[1:] == [
+        "settings",
+        "class_weights",
+        "head",
+        "trained",
+        "trials",
+        "best_epoch",
+        "kept",
+        "epochs",
+    ]
     assert document["settings"] == {"device": "cpu", "precision": "fp32", "threads": 2, "why": "a test"}
     assert document["epochs"] == [
         {

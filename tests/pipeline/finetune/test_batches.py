@@ -22,11 +22,12 @@ def test_bucketed_meets_the_samples_that_shuffled_meets_once_each(
     plain, buckets = shuffled(len(found), size, generator(seed)), bucketed(found, size, generator(seed))
     assert sorted(np.concatenate(plain)) == sorted(np.concatenate(buckets))
     assert len(set(np.concatenate(buckets))) == len(np.concatenate(buckets))
-    assert (
-        [len(batch) for batch in buckets]
-        == [len(batch) for batch in plain]
-        == [min(size, len(found))] * (len(found) // min(size, len(found)))
-    )
+    assert sorted(np.concatenate(plain)) == list(range(len(found))), "no sample is left out"
+    assert len(plain) == -(-len(found) // size)
+    sizes = [len(batch) for batch in plain]
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+    assert max(len(batch) for batch in buckets) <= size
 
 
 def test_bucketed_pads_little_where_shuffled_pads_much() -> None:

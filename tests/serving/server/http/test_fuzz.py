@@ -37,8 +37,8 @@ from tests.conftest import free_port, make_picture, serving
 pytestmark = pytest.mark.slow
 SEED = 20
 PICTURE_REQUESTS, TEXT_REQUESTS = 5000, 1500
-# glibc keeps up to 64 MiB of what each thread has freed, if chance lets large pictures meet; so that a process's
-# memory is what it holds, everything is to go back at once.
+# glibc keeps up to 64 MiB of what each thread has freed, if chance lets large pictures meet. So that what a
+# process holds is what is measured, everything goes back at once.
 FREED_IS_RETURNED = ("MALLOC_TRIM_THRESHOLD_=131072", "MALLOC_MMAP_THRESHOLD_=131072")
 CONNECTIONS = 4  # fewer than may wait, so that none is refused for its number
 EXAMPLES = 40  # of each operation, once to the document and once against it
