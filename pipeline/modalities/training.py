@@ -103,6 +103,33 @@ class Layered(Protocol):
         ...
 
 
+@runtime_checkable
+class Omitting(Protocol):
+    """What a classifier adds if its training can leave out features and blocks by chance."""
+
+    def set_dropout(self, share: float) -> None:
+        """Set the share of the features before the head that training leaves out.
+
+        Args:
+            share: The share, in [0, 1).
+
+        Raises:
+            GraftError: The network has no dropout there.
+        """
+        ...
+
+    def set_drop_path(self, rate: float) -> None:
+        """Set the rate of stochastic depth: the greatest share of samples for which a block is left out.
+
+        Args:
+            rate: The rate, in [0, 1).
+
+        Raises:
+            GraftError: The network has no stochastic depth.
+        """
+        ...
+
+
 class Examples(Protocol):
     """Decoded samples of one split."""
 

@@ -16,6 +16,7 @@ from timm.models._manipulate import group_with_matcher
 from torch import nn
 
 from pipeline.errors import GraftError
+from pipeline.modalities.image.omission import set_omission
 from pipeline.modalities.image.recipe import Image, ImageBackbone
 from pipeline.modalities.image.rules import decoding_rules
 from pipeline.modalities.image.weights import describe_hub_failure, fit_weights, read_weights
@@ -238,6 +239,14 @@ class ImageClassifier(nn.Module):
             if any(fnmatch(name, pattern) or fnmatch(name, f"*.{pattern}") for pattern in patterns)
         }
         return by_timm | norm_names(self.network)
+
+    def set_dropout(self, share: float) -> None:
+        """Set timm's dropout before the head, as :meth:`Omitting.set_dropout` describes it."""
+        set_omission(self.network, "Dropout", share, "finetune.dropout")
+
+    def set_drop_path(self, rate: float) -> None:
+        """Set timm's stochastic depth, as :meth:`Omitting.set_drop_path` describes it."""
+        set_omission(self.network, "DropPath", rate, "finetune.drop_path")
 
     def prepare(self) -> None:
         """Hold weights and inputs in channels_last memory, and let activations leave their input as it is."""

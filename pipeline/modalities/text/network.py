@@ -90,6 +90,27 @@ class TextClassifier(nn.Module):
         """Return the names of the parameters that are matrices and yet get no weight decay."""
         return norm_names(self)
 
+    def set_dropout(self, share: float) -> None:
+        """Set the dropout before the head, as :meth:`Omitting.set_dropout` describes it."""
+        self.dropout.p = share
+
+    def set_drop_path(self, rate: float) -> None:
+        """Set the share of runs in which a layer is left out, of encoders that have such a thing.
+
+        Raises:
+            GraftError: The encoder has none.
+        """
+        parts = [
+            part for part in self.encoder.modules() if isinstance(getattr(part, "layerdrop", None), float)
+        ]
+        if not parts:
+            raise GraftError(
+                f"finetune.drop_path: {type(self.encoder).__name__} has no stochastic depth to set."
+                " Leave it out."
+            )
+        for part in parts:
+            part.layerdrop = rate  # type: ignore[assignment]
+
     def prepare(self) -> None:
         """Do nothing: matrices have one layout."""
 
