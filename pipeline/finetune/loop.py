@@ -7,10 +7,13 @@ import time
 from dataclasses import dataclass
 
 from pipeline.artifacts.history import Epoch
-from pipeline.finetune.candidates import Candidate, better
+from pipeline.finetune.candidates import Candidate
 from pipeline.finetune.judging import judge
+from pipeline.finetune.keeping import Kept
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.selection import select
+from pipeline.finetune.soup import cook
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.finetune.training import Training
 
@@ -22,8 +25,7 @@ class Outcome:
     """The result of a training.
 
     Attributes:
-        kept: The best of the epochs and the head on the frozen backbone, by the calibrated loss on
-            validation.
+        kept: What is kept: never worse on validation than the head on the frozen backbone.
         epochs: The figures of all epochs, from epoch 0, the head, on.
     """
 
@@ -32,7 +34,7 @@ class Outcome:
 
 
 def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
-    """Train a classifier, and keep the best epoch or the head, whichever validation finds better.
+    """Train a classifier, and keep the weights that validation does not speak against.
 
     Args:
         prepared: What the training starts from, which is not changed.
@@ -42,21 +44,27 @@ def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
     Raises:
         GraftError: The training loss is no longer a number, or the backbone cannot be trained in this way.
     """
-    kept = prepared.floor
-    epochs = [_record(prepared, kept)]
+    kept = Kept(prepared, plan)
+    epochs = [_record(prepared, kept.best)]
     training = Training(prepared, plan, strategy)
     if not training.groups:
-        return Outcome(kept, tuple(epochs))
+        return Outcome(kept.best, tuple(epochs))
     for number in range(1, plan.epochs + 1):
         start = time.perf_counter()
         loss = training.run_epoch(number)
         speed = len(prepared.train) / (time.perf_counter() - start)
-        logits = training.compute_validation_logits()
+        with training.judged_weights():
+            logits, state = training.compute_validation_logits(), strategy.state(training.classifier)
         judged = judge(prepared.task, logits, prepared.validation.targets)
-        candidate = Candidate(f"epoch {number}", number, strategy.state(training.classifier), logits, judged)
-        kept = better(kept, candidate)
+        candidate = Candidate(f"epoch {number}", number, state, logits, judged)
+        kept.add(candidate)
         epochs.append(_record(prepared, candidate, loss, speed))
-    return Outcome(kept, tuple(epochs))
+        training.schedule.end_epoch(judged.loss)
+        if kept.is_over(number):
+            break
+    if plan.keeping.soup:
+        return Outcome(cook(prepared, plan, kept.epochs), tuple(epochs))
+    return Outcome(select(prepared, plan, candidate, kept.epochs[0]), tuple(epochs))
 
 
 def _record(

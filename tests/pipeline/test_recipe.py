@@ -124,7 +124,7 @@ def test_load_recipe_takes_the_defaults_and_keys_of_its_modality(tmp_path: Path)
     text = {"name": "t", "modality": "text", "data": {"source": "t.csv"}, "backbone": {"name": "b"}}
     recipe = load_recipe(write(tmp_path, yaml.safe_dump(text)))
     assert isinstance(recipe, TextRecipe)
-    assert (recipe.finetune.epochs, recipe.finetune.learning_rate) == (1, 1e-4)
+    assert (recipe.finetune.layer_decay, recipe.finetune.weight_decay) == (0.9, 0.01)
     assert "image: unknown key" in refusal(tmp_path, text | {"image": {"size": 64}})
     assert "text: unknown key" in refusal(tmp_path, GOOD | {"text": {"max_tokens": 64}})
     assert "finetune.augment.vertical_flip: unknown key" in refusal(
