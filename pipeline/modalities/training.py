@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -139,6 +139,23 @@ class Shown:
 
     picture: str | None = None
     text: str | None = None
+
+
+@runtime_checkable
+class Previewable(Protocol):
+    """Examples that can show what random changes make of a sample; not every kind's can."""
+
+    def preview(
+        self, index: int, variants: int, generator: torch.Generator
+    ) -> tuple[Shown, Sequence[Shown]] | None:
+        """Return a sample without changes, and variants of it; None where nothing changes by chance.
+
+        Args:
+            index: Index of the sample.
+            variants: Number of variants.
+            generator: The source of chance.
+        """
+        ...
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.errors import DataError
 from pipeline.modalities.image.augmenter import Augmenter
 from pipeline.modalities.image.recipe import ImageAugment
-from pipeline.modalities.training import Batch, Readable
+from pipeline.modalities.image.thumbnails import encode_thumbnail
+from pipeline.modalities.training import Batch, Readable, Shown
 from pipeline.reporting.progress import track
 from serving.model.errors import InputRefusedError
 from serving.model.inputs.image.colours import to_rgb
@@ -28,6 +30,7 @@ from serving.model.runtimes.machine import cpu_limit
 
 MEMORY_SHARE = 0.25
 MOST_ENLARGED = 1.3
+PREVIEW_PX = 128
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,20 @@ class ImageExamples:
             GraftError: A transform cannot be used; the message names it.
         """
         return Augmenter(self.choice, (self.pixels.shape[1], self.pixels.shape[2]))
+
+    def preview(
+        self, index: int, variants: int, generator: torch.Generator
+    ) -> tuple[Shown, list[Shown]] | None:
+        """Return thumbnails of a picture and of variants of it; None where nothing changes by chance."""
+        if not self.choice.changes:
+            return None
+        batch = self.batch(np.full(variants, index), "cpu", generator)["image"]
+        changed = batch.round().to(torch.uint8).numpy()
+        original, *others = (
+            Shown(picture=encode_thumbnail(Image.fromarray(picture), PREVIEW_PX))
+            for picture in (self[index], *changed)
+        )
+        return original, others
 
     def mirrored(self, axis: Literal["horizontal", "vertical"]) -> ImageExamples:
         """Return the same pictures mirrored, without a copy.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -98,6 +99,15 @@ class ImageFinetune(Finetune):
 
     batch_norm: Literal["auto", "train", "frozen"] = "auto"
     augment: ImageAugment = ImageAugment()
+
+    def places(self) -> Mapping[str, str]:
+        """Return the pipeline of Albumentations, where there is one."""
+        place = self.augment.albumentations
+        return {} if place is None else {"finetune.augment.albumentations": place}
+
+    def with_places(self, change: Callable[[str], str]) -> Self:
+        """Return the section with the place of the pipeline of Albumentations changed."""
+        return self.model_copy(update={"augment": self.augment.with_places(change)})
 
 
 class ImageRecipe(Recipe):
