@@ -131,7 +131,7 @@ class Finetune(Section):
         """Return the places of the files that the section names, by their keys; none in this class."""
         return {}
 
-    def with_places(self, change: Callable[[str], str]) -> Self:  # noqa: ARG002 - kinds that name files use it
+    def with_places(self, change: Callable[[str], str]) -> Self:  # noqa: ARG002
         """Return the section with the places of its files changed; as it is in this class.
 
         Args:
