@@ -192,6 +192,23 @@ class Shown:
     text: str | None = None
 
 
+@runtime_checkable
+class Previewable(Protocol):
+    """Examples that can show what random changes make of a sample; not every kind's can."""
+
+    def preview(
+        self, index: int, variants: int, generator: torch.Generator
+    ) -> tuple[Shown, Sequence[Shown]] | None:
+        """Return a sample without changes, and variants of it; None where nothing changes by chance.
+
+        Args:
+            index: Index of the sample.
+            variants: Number of variants.
+            generator: The source of chance.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """The choices of a kind's own section of the recipe that a training heeds without knowing the kind.
