@@ -146,7 +146,7 @@ class TrainingOptions:
     """The choices of a kind's own section of the recipe that a training heeds without knowing the kind.
 
     Attributes:
-        learning_rate: Peak of the head's learning rate where the recipe names none; 0.001 by default.
+        learning_rate: Peak of the head's learning rate where the recipe names none; 0.0003 by default.
         by_length: Whether samples of similar length train together, so that little is padded; False by
             default.
         freeze_batch_norm: Whether the batch statistics stay as they were pretrained; None, the default, where
@@ -158,7 +158,7 @@ class TrainingOptions:
             height, width, channels). Neither by default.
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     by_length: bool = False
     freeze_batch_norm: bool | None = None
     augment: Any = None

@@ -83,13 +83,13 @@ class Finetune(Section):
     weight_decay: float = Field(default=0.05, ge=0)
     schedule: Literal["cosine", "linear", "one-cycle", "step", "plateau", "constant"] = "cosine"
     warmup: Fraction = 0.1
-    clip_norm: float | None = Field(default=None, gt=0)
-    label_smoothing: Fraction = 0.1
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    label_smoothing: Fraction = 0.0
     dropout: Fraction | None = None
     drop_path: Fraction | None = None
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)
-    ema: bool = False
+    ema: bool = True
     soup: int = Field(default=0, ge=0, le=20)
     patience: int | None = Field(default=None, ge=1)
     class_weights: Literal["auto", "balanced", "none"] = "auto"
@@ -102,7 +102,18 @@ class Finetune(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     @model_validator(mode="after")
+    def _leave_epochs_to_fall_after(self) -> Finetune:
+        """Refuse a schedule that goes by the epochs before, where there is but one."""
+        if self.schedule == "plateau" and self.epochs == 1:
+            raise ValueError(
+                "schedule: plateau lowers the rate after an epoch that validation finds no better, and"
+                " epochs: 1 leaves none after it; ask for more epochs, or for schedule: constant"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _balance_once(self) -> Finetune:
+        """Refuse several cures of one imbalance, which together turn it around."""
         asked = {
             "class_weights: balanced": self.class_weights == "balanced",
             "sampling: balanced": self.sampling == "balanced",
@@ -113,15 +124,5 @@ class Finetune(Section):
             raise ValueError(
                 f"{' and '.join(chosen)} would each make up for classes of unequal size, and together too "
                 "much. Keep one of them"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _leave_epochs_to_fall_after(self) -> Finetune:
-        """Refuse a schedule that goes by the epochs before, where there is but one."""
-        if self.schedule == "plateau" and self.epochs == 1:
-            raise ValueError(
-                "schedule: plateau lowers the rate after an epoch that validation finds no better, and"
-                " epochs: 1 leaves none after it; ask for more epochs, or for schedule: constant"
             )
         return self
