@@ -121,6 +121,7 @@ class Finetune(Section):
 
     @model_validator(mode="after")
     def _balance_once(self) -> Finetune:
+        """Refuse several cures of one imbalance, which together turn it around."""
         asked = {
             "class_weights: balanced": self.class_weights == "balanced",
             "sampling: balanced": self.sampling == "balanced",
