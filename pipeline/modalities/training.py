@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -146,19 +146,23 @@ class TrainingOptions:
     """The choices of a kind's own section of the recipe that a training heeds without knowing the kind.
 
     Attributes:
-        learning_rate: Peak of the head's learning rate where the recipe names none; 0.001 by default.
+        learning_rate: Peak of the head's learning rate where the recipe names none; 0.0003 by default.
         by_length: Whether samples of similar length train together, so that little is padded; False by
             default.
         freeze_batch_norm: Whether the batch statistics stay as they were pretrained; None, the default, where
             steps and batch are to decide.
         augment: The kind's own section of random changes, for :meth:`Training.decode_examples`; None, the
             default, where it has none.
+        mixing: Those of ``mixup`` and ``cutmix`` that batches of this kind can undergo: mixup where its
+            inputs are numbers that may be averaged, CutMix where it has one input of the shape (batch,
+            height, width, channels). Neither by default.
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     by_length: bool = False
     freeze_batch_norm: bool | None = None
     augment: Any = None
+    mixing: tuple[Literal["mixup", "cutmix"], ...] = ()
 
 
 class Training(Protocol):

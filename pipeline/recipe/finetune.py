@@ -83,13 +83,13 @@ class Finetune(Section):
     weight_decay: float = Field(default=0.05, ge=0)
     schedule: Literal["cosine", "linear", "one-cycle", "step", "plateau", "constant"] = "cosine"
     warmup: Fraction = 0.1
-    clip_norm: float | None = Field(default=None, gt=0)
-    label_smoothing: Fraction = 0.1
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    label_smoothing: Fraction = 0.0
     dropout: Fraction | None = None
     drop_path: Fraction | None = None
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)
-    ema: bool = False
+    ema: bool = True
     soup: int = Field(default=0, ge=0, le=20)
     patience: int | None = Field(default=None, ge=1)
     class_weights: Literal["auto", "balanced", "none"] = "auto"
@@ -108,5 +108,20 @@ class Finetune(Section):
             raise ValueError(
                 "schedule: plateau lowers the rate after an epoch that validation finds no better, and"
                 " epochs: 1 leaves none after it; ask for more epochs, or for schedule: constant"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _balance_once(self) -> Finetune:
+        asked = {
+            "class_weights: balanced": self.class_weights == "balanced",
+            "sampling: balanced": self.sampling == "balanced",
+            "logit_adjustment": self.logit_adjustment > 0,
+        }
+        chosen = [name for name, wanted in asked.items() if wanted]
+        if len(chosen) > 1:
+            raise ValueError(
+                f"{' and '.join(chosen)} would each make up for classes of unequal size, and together too "
+                "much. Keep one of them"
             )
         return self

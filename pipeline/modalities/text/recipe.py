@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.recipe.sections import Backbone, Export, Finetune, Format, Fraction, Recipe, Section
 
@@ -67,10 +67,19 @@ class TextFinetune(Finetune):
 
     layer_decay: float = Field(default=0.9, gt=0, le=1)
     weight_decay: float = Field(default=0.01, ge=0)
-    label_smoothing: Fraction = 0.0
     class_weights: Literal["auto", "balanced", "none"] = "none"
     batching: Literal["buckets", "random"] = "buckets"
     augment: TextAugment = TextAugment()
+
+    @model_validator(mode="after")
+    def _texts_do_not_mix(self) -> TextFinetune:
+        for name in ("mixup", "cutmix"):
+            if getattr(self, name) > 0:
+                raise ValueError(
+                    f"{name} is for pictures: the tokens of two texts have no mean. Leave it out; "
+                    "label_smoothing and augment keep a text's training from being too sure"
+                )
+        return self
 
 
 class TextExport(Export):
