@@ -15,6 +15,7 @@ from pipeline.finetune.auto import Decision, decide, named
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
 from pipeline.finetune.prepared import Prepared, Split, balance, prepare
+from pipeline.finetune.reading_curves import remarks_of
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
@@ -41,15 +42,18 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
     decision = carry_out(recipe.finetune, prepared, plan)
     kept = decision.outcome.kept
+    remarks = remarks_of(recipe.finetune.mode, prepared, decision)
+    history = record(started.settings, prepared, decision, remarks)
     save_checkpoint(
         run.checkpoint,
         kept.state,
         CheckpointCard(pretrained.network, started.labels, pretrained.input, pretrained.weights_sha256),
         pretrained.files,
         Validation(kept.logits, prepared.validation.targets),
-        record(started.settings, prepared, decision),
+        history,
     )
-    log.info("finetune: %s", decision.why)
+    for told in (decision.why, *history.remarks):
+        log.info("finetune: %s", told)
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,9 @@ def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
     return named(section.mode, prepared, plan, outcome)
 
 
-def record(settings: Settings, prepared: Prepared, decision: Decision) -> History:
+def record(
+    settings: Settings, prepared: Prepared, decision: Decision, remarks: tuple[str, ...] = ()
+) -> History:
     """Return what ``history.json`` says of a training."""
     weights, floor, plan = prepared.class_weights, prepared.floor.judged, decision.plan
     return History(
@@ -163,4 +169,5 @@ def record(settings: Settings, prepared: Prepared, decision: Decision) -> Histor
         best_epoch=decision.outcome.kept.epoch,
         kept=decision.outcome.kept.name,
         epochs=decision.outcome.epochs,
+        remarks=remarks,
     )
