@@ -16,6 +16,7 @@ from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
 from pipeline.finetune.prepared import Prepared, Split, balance, prepare
 from pipeline.finetune.reading_curves import remarks_of
+from pipeline.finetune.sheet import sheet_file
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
@@ -48,7 +49,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
         run.checkpoint,
         kept.state,
         CheckpointCard(pretrained.network, started.labels, pretrained.input, pretrained.weights_sha256),
-        pretrained.files,
+        {**pretrained.files, **sheet_file(prepared.train, started.labels, recipe.seed)},
         Validation(kept.logits, prepared.validation.targets),
         history,
     )

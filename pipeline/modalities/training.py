@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -141,12 +141,29 @@ class Shown:
     text: str | None = None
 
 
+@runtime_checkable
+class Previewable(Protocol):
+    """Examples that can show what random changes make of a sample; not every kind's can."""
+
+    def preview(
+        self, index: int, variants: int, generator: torch.Generator
+    ) -> tuple[Shown, Sequence[Shown]] | None:
+        """Return a sample without changes, and variants of it; None where nothing changes by chance.
+
+        Args:
+            index: Index of the sample.
+            variants: Number of variants.
+            generator: The source of chance.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """The choices of a kind's own section of the recipe that a training heeds without knowing the kind.
 
     Attributes:
-        learning_rate: Peak of the head's learning rate where the recipe names none; 0.001 by default.
+        learning_rate: Peak of the head's learning rate where the recipe names none; 0.0003 by default.
         by_length: Whether samples of similar length train together, so that little is padded; False by
             default.
         freeze_batch_norm: Whether the batch statistics stay as they were pretrained; None, the default, where
@@ -158,7 +175,7 @@ class TrainingOptions:
             height, width, channels). Neither by default.
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     by_length: bool = False
     freeze_batch_norm: bool | None = None
     augment: Any = None

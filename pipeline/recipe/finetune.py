@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -83,13 +84,13 @@ class Finetune(Section):
     weight_decay: float = Field(default=0.05, ge=0)
     schedule: Literal["cosine", "linear", "one-cycle", "step", "plateau", "constant"] = "cosine"
     warmup: Fraction = 0.1
-    clip_norm: float | None = Field(default=None, gt=0)
-    label_smoothing: Fraction = 0.1
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    label_smoothing: Fraction = 0.0
     dropout: Fraction | None = None
     drop_path: Fraction | None = None
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)
-    ema: bool = False
+    ema: bool = True
     soup: int = Field(default=0, ge=0, le=20)
     patience: int | None = Field(default=None, ge=1)
     class_weights: Literal["auto", "balanced", "none"] = "auto"
@@ -124,4 +125,16 @@ class Finetune(Section):
                 f"{' and '.join(chosen)} would each make up for classes of unequal size, and together too "
                 "much. Keep one of them"
             )
+        return self
+
+    def places(self) -> Mapping[str, str]:
+        """Return the places of the files that the section names, by their keys; none in this class."""
+        return {}
+
+    def with_places(self, change: Callable[[str], str]) -> Self:  # noqa: ARG002 - kinds that name files use it
+        """Return the section with the places of its files changed; as it is in this class.
+
+        Args:
+            change: From the place in the section to the one that takes its place.
+        """
         return self

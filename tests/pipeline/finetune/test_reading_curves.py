@@ -74,9 +74,7 @@ def test_losses_that_rise_together_are_told_as_steps_too_large() -> None:
     assert "Lower finetune.learning_rate (now 0.001)" in told
 
 
-@pytest.mark.parametrize(
-    ("head", "blamed"), [(0.3, "the training is at fault"), (0.69, "Look at the label")]
-)
+@pytest.mark.parametrize(("head", "blamed"), [(0.3, "the training is at fault"), (0.69, "Look at the label")])
 def test_a_loss_that_stays_that_of_guessing_is_told(head: float, blamed: str) -> None:
     known = replace(KNOWN, kept_epoch=0)
     told = read_curves(epochs_of([0.695] * 4, [0.69] * 4, head=head), known)
