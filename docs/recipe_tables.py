@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
 DOCS = Path(__file__).parent
@@ -18,6 +18,7 @@ COMMON = "common"
 TOP = "top level"
 HEADER = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
 NAMES: dict[object, tuple[str, str]] = {
+    JsonValue: ("value", "values"),
     bool: ("`true` or `false`", ""),
     int: ("integer", "integers"),
     float: ("number", "numbers"),
