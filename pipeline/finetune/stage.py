@@ -98,7 +98,8 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
         targets = np.array([labels.index(sample.label) for sample in samples])
         return Split(examples, targets, [sample.sha256 for sample in samples])
 
-    training, validation = load("train", options.augment), load("validation")
+    trains = section.mode != "features"
+    training, validation = load("train", options.augment if trains else None), load("validation")
     prepared = prepare(
         pretrained,
         training,
