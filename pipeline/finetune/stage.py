@@ -106,7 +106,8 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
         hashes = [sample.sha256 for sample in samples]
         return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
 
-    training, validation = load("train", options.augment), load("validation")
+    trains = section.mode != "features"
+    training, validation = load("train", options.augment if trains else None), load("validation")
     balance = choose_balance(section, training.sizes(len(labels)), labels)
     log.info("finetune: %s", balance.why)
     prepared = prepare(
