@@ -43,7 +43,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     started = start(recipe, run)
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
     decision = carry_out(recipe.finetune, prepared, plan)
-    kept = adjusted(decision.outcome.kept, prepared, recipe.finetune.logit_adjustment)
+    kept = adjusted(decision.outcome.kept, prepared)
     save_checkpoint(
         run.checkpoint,
         kept.state,
@@ -142,7 +142,7 @@ def record(settings: Settings, prepared: Prepared, decision: Decision) -> Histor
     return History(
         settings=settings,
         class_weights=None if weights is None else tuple(weights.tolist()),
-        balance=prepared.balance,
+        balance=prepared.balance.why,
         head=HeadRecord(
             penalty=prepared.best_head.penalty,
             validation_loss=floor.loss,
