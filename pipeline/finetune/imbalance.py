@@ -67,7 +67,7 @@ def choose_balance(section: Finetune, sizes: NDArray[np.float64], labels: Sequen
         labels: Names of the classes.
     """
     each, ratio, weights = tuple(sizes.tolist()), float(sizes.max() / sizes.min()), inverse(sizes)
-    largest, smallest = (printable(labels[int(place)]) for place in (sizes.argmax(), sizes.argmin()))
+    largest, smallest = (printable(labels[each.index(size)]) for size in (max(each), min(each)))
     measured = (
         f"classes: the largest, {largest}, has {ratio:.1f} times the samples of the smallest, {smallest}"
         f" ({sizes.min():.6g})"

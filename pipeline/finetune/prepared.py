@@ -131,11 +131,8 @@ def prepare(
     chosen = spread(train.targets, HEAD_SAMPLES)
     fitted_on = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
     masses = balance.masses_for_heads(train.targets, train.masses(len(balance.sizes)))
-    best, gentle = fit_heads(
-        (fitted_on, train.targets[chosen]),
-        (judged, validation.targets),
-        None if masses is None else masses[chosen],
-    )
+    some = None if masses is None else masses[chosen]
+    best, gentle = fit_heads((fitted_on, train.targets[chosen]), (judged, validation.targets), some)
     log.info("head: on the features of %d %s, penalty %g", len(chosen), modality.UNIT, best.penalty)
     classifier = pretrained.classifier
     classifier.set_head(best.weight, best.bias)

@@ -17,6 +17,8 @@ from pipeline.finetune.imbalance import choose_balance
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
 from pipeline.finetune.prepared import Prepared, Split, prepare
+from pipeline.finetune.reading_curves import remarks_of
+from pipeline.finetune.sheet import sheet_file
 from pipeline.finetune.soft import soft_of, weights_of
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
@@ -44,15 +46,18 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
     decision = carry_out(recipe.finetune, prepared, plan)
     kept = adjusted(decision.outcome.kept, prepared)
+    remarks = remarks_of(recipe.finetune.mode, prepared, decision)
+    history = record(started.settings, prepared, decision, remarks)
     save_checkpoint(
         run.checkpoint,
         kept.state,
         CheckpointCard(pretrained.network, started.labels, pretrained.input, pretrained.weights_sha256),
-        pretrained.files,
+        {**pretrained.files, **sheet_file(prepared.train, started.labels, recipe.seed)},
         Validation(kept.logits, prepared.validation.targets),
-        record(started.settings, prepared, decision),
+        history,
     )
-    log.info("finetune: %s", decision.why)
+    for told in (decision.why, *history.remarks):
+        log.info("finetune: %s", told)
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,9 @@ def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
     return named(section.mode, prepared, plan, outcome)
 
 
-def record(settings: Settings, prepared: Prepared, decision: Decision) -> History:
+def record(
+    settings: Settings, prepared: Prepared, decision: Decision, remarks: tuple[str, ...] = ()
+) -> History:
     """Return what ``history.json`` says of a training."""
     weights, floor, plan = prepared.class_weights, prepared.floor.judged, decision.plan
     return History(
@@ -170,4 +177,5 @@ def record(settings: Settings, prepared: Prepared, decision: Decision) -> Histor
         best_epoch=decision.outcome.kept.epoch,
         kept=decision.outcome.kept.name,
         epochs=decision.outcome.epochs,
+        remarks=remarks,
     )
