@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +90,7 @@ class Prepared:
         class_weights: Weight of each class in the loss, float32 of shape (classes,); None for equal weights.
         task: The task, which says what the loss and the answers are.
         unit: What the progress bar and the log call several samples, such as ``pictures``.
-        balance: One sentence that says what is done about classes of unequal size; empty by default.
+        balance: What is done about classes of unequal size; by default nothing.
     """
 
     classifier: Classifier
@@ -102,7 +102,7 @@ class Prepared:
     class_weights: NDArray[np.float32] | None
     task: Task
     unit: str
-    balance: str = ""
+    balance: Balance = field(default_factory=Balance)
 
 
 def prepare(
@@ -147,7 +147,7 @@ def prepare(
         class_weights=balance.weights,
         task=task,
         unit=modality.UNIT,
-        balance=balance.why,
+        balance=balance,
     )
 
 

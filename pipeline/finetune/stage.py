@@ -45,7 +45,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     started = start(recipe, run)
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
     decision = carry_out(recipe.finetune, prepared, plan)
-    kept = adjusted(decision.outcome.kept, prepared, recipe.finetune.logit_adjustment)
+    kept = adjusted(decision.outcome.kept, prepared)
     remarks = remarks_of(recipe.finetune.mode, prepared, decision)
     history = record(started.settings, prepared, decision, remarks)
     save_checkpoint(
@@ -150,7 +150,7 @@ def record(
     return History(
         settings=settings,
         class_weights=None if weights is None else tuple(weights.tolist()),
-        balance=prepared.balance,
+        balance=prepared.balance.why,
         head=HeadRecord(
             penalty=prepared.best_head.penalty,
             validation_loss=floor.loss,
