@@ -73,6 +73,7 @@ def _pipelines_of(choice: ImageAugment) -> Iterator[Pipeline]:
             "num_ops": choice.rand_augment,
             "magnitude": choice.rand_augment_magnitude,
             "interpolation": "bilinear",
+            "fill": [128, 128, 128],  # nothing is as far from the colours of pictures as torchvision's black
         }
         yield TorchvisionPipeline(({"RandAugment": arguments},))
     if choice.transforms:
