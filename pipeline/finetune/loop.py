@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 
 from pipeline.artifacts.history import Epoch
-from pipeline.finetune.candidates import Candidate, better
+from pipeline.finetune.candidates import Candidate
+from pipeline.finetune.epochs import EpochRecorder, Trained
 from pipeline.finetune.judging import judge
+from pipeline.finetune.keeping import Kept
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.selection import select
+from pipeline.finetune.soup import cook
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.finetune.training import Training
-
-log = logging.getLogger("graft")
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,7 @@ class Outcome:
     """The result of a training.
 
     Attributes:
-        kept: The best of the epochs and the head on the frozen backbone, by the calibrated loss on
-            validation.
+        kept: What is kept: never worse on validation than the head on the frozen backbone.
         epochs: The figures of all epochs, from epoch 0, the head, on.
     """
 
@@ -32,7 +32,7 @@ class Outcome:
 
 
 def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
-    """Train a classifier, and keep the best epoch or the head, whichever validation finds better.
+    """Train a classifier, and keep the weights that validation does not speak against.
 
     Args:
         prepared: What the training starts from, which is not changed.
@@ -42,47 +42,26 @@ def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
     Raises:
         GraftError: The training loss is no longer a number, or the backbone cannot be trained in this way.
     """
-    kept = prepared.floor
-    epochs = [_record(prepared, kept)]
+    kept = Kept(prepared, plan)
+    recorder = EpochRecorder(prepared, plan.device)
+    epochs = [recorder.record_head()]
     training = Training(prepared, plan, strategy)
     if not training.groups:
-        return Outcome(kept, tuple(epochs))
+        return Outcome(kept.best, tuple(epochs))
     for number in range(1, plan.epochs + 1):
         start = time.perf_counter()
         loss = training.run_epoch(number)
         speed = len(prepared.train) / (time.perf_counter() - start)
-        logits = training.compute_validation_logits()
+        with training.judged_weights():
+            logits, state = training.compute_validation_logits(), strategy.state(training.classifier)
+            seen_loss = recorder.measure_seen_loss(training.classifier)
         judged = judge(prepared.task, logits, prepared.validation.targets)
-        candidate = Candidate(f"epoch {number}", number, strategy.state(training.classifier), logits, judged)
-        kept = better(kept, candidate)
-        epochs.append(_record(prepared, candidate, loss, speed))
-    return Outcome(kept, tuple(epochs))
-
-
-def _record(
-    prepared: Prepared, candidate: Candidate, loss: float | None = None, speed: float | None = None
-) -> Epoch:
-    """Return the figures of an epoch, and log them.
-
-    Args:
-        prepared: The samples.
-        candidate: The weights and their answers on validation.
-        loss: Mean training loss of the epoch, in nats; None, the default, for the head.
-        speed: Training samples in a second; None, the default, for the head.
-    """
-    epoch = Epoch(
-        epoch=candidate.epoch,
-        train_loss=loss,
-        validation_loss=candidate.judged.loss,
-        validation_accuracy=candidate.judged.accuracy,
-        samples_per_s=speed,
-    )
-    trained = "the head alone" if loss is None else f"training loss {loss:.3f}, {speed:.1f} {prepared.unit}/s"
-    log.info(
-        "epoch %d: %s; validation loss %.3f, accuracy %.3f",
-        epoch.epoch,
-        trained,
-        epoch.validation_loss,
-        epoch.validation_accuracy,
-    )
-    return epoch
+        candidate = Candidate(f"epoch {number}", number, state, logits, judged)
+        epochs.append(recorder.record(candidate, kept.epochs[:1], Trained(loss, seen_loss, speed)))
+        kept.add(candidate)
+        training.schedule.end_epoch(judged.loss)
+        if kept.is_over(number):
+            break
+    if plan.keeping.soup:
+        return Outcome(cook(prepared, plan, kept.epochs), tuple(epochs))
+    return Outcome(select(prepared, plan, candidate, kept.epochs[0]), tuple(epochs))

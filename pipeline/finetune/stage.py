@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,14 +11,20 @@ from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_check
 from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
+from pipeline.finetune.adjustment import adjusted
 from pipeline.finetune.auto import Decision, decide, named
+from pipeline.finetune.imbalance import choose_balance
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
-from pipeline.finetune.prepared import Prepared, Split, balance, prepare
+from pipeline.finetune.prepared import Prepared, Split, prepare
+from pipeline.finetune.reading_curves import remarks_of
+from pipeline.finetune.sheet import sheet_file
+from pipeline.finetune.soft import soft_of, weights_of
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.registry import modality_of
+from pipeline.modalities.training import Pretrained
 from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
@@ -35,6 +42,53 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     Raises:
         GraftError: The backbone cannot be had, or the training loss is no longer a number.
     """
+    started = start(recipe, run)
+    prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
+    decision = carry_out(recipe.finetune, prepared, plan)
+    kept = adjusted(decision.outcome.kept, prepared, recipe.finetune.logit_adjustment)
+    remarks = remarks_of(recipe.finetune.mode, prepared, decision)
+    history = record(started.settings, prepared, decision, remarks)
+    save_checkpoint(
+        run.checkpoint,
+        kept.state,
+        CheckpointCard(pretrained.network, started.labels, pretrained.input, pretrained.weights_sha256),
+        {**pretrained.files, **sheet_file(prepared.train, started.labels, recipe.seed)},
+        Validation(kept.logits, prepared.validation.targets),
+        history,
+    )
+    for told in (decision.why, *history.remarks):
+        log.info("finetune: %s", told)
+
+
+@dataclass(frozen=True)
+class Started:
+    """All that a recipe's training begins with.
+
+    Attributes:
+        pretrained: The backbone.
+        labels: Names of the classes.
+        settings: Device and precision of the training.
+        prepared: The decoded samples, and the heads on the frozen backbone.
+        plan: The plan of the training.
+    """
+
+    pretrained: Pretrained
+    labels: tuple[str, ...]
+    settings: Settings
+    prepared: Prepared
+    plan: Plan
+
+
+def start(recipe: Recipe, run: RunFolder) -> Started:
+    """Decode a run's samples, load its backbone and fit the heads; nothing is written but cached features.
+
+    Args:
+        recipe: The run's recipe.
+        run: The run's folder, with the samples.
+
+    Raises:
+        GraftError: The backbone cannot be had.
+    """
     section = recipe.finetune
     settings = choose_settings(section.device, section.precision)
     apply_settings(settings, recipe.seed)
@@ -49,30 +103,23 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
         samples = [sample for sample in everything if sample.split == split]
         examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)
         targets = np.array([labels.index(sample.label) for sample in samples])
-        return Split(examples, targets, [sample.sha256 for sample in samples])
+        hashes = [sample.sha256 for sample in samples]
+        return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
 
     training, validation = load("train", options.augment), load("validation")
+    balance = choose_balance(section, training.sizes(len(labels)), labels)
+    log.info("finetune: %s", balance.why)
     prepared = prepare(
         pretrained,
         training,
         validation,
-        class_weights=balance(training.targets, len(labels), section.class_weights),
+        balance=balance,
         settings=settings,
         modality=modality,
         task=task_of(recipe),
     )
     plan = plan_of(section, options, settings, recipe.seed, len(training))
-    decision = carry_out(section, prepared, plan)
-    kept = decision.outcome.kept
-    save_checkpoint(
-        run.checkpoint,
-        kept.state,
-        CheckpointCard(pretrained.network, labels, pretrained.input, pretrained.weights_sha256),
-        pretrained.files,
-        Validation(kept.logits, validation.targets),
-        record(settings, prepared, decision),
-    )
-    log.info("finetune: %s", decision.why)
+    return Started(pretrained, labels, settings, prepared, plan)
 
 
 def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
@@ -94,12 +141,15 @@ def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
     return named(section.mode, prepared, plan, outcome)
 
 
-def record(settings: Settings, prepared: Prepared, decision: Decision) -> History:
+def record(
+    settings: Settings, prepared: Prepared, decision: Decision, remarks: tuple[str, ...] = ()
+) -> History:
     """Return what ``history.json`` says of a training."""
     weights, floor, plan = prepared.class_weights, prepared.floor.judged, decision.plan
     return History(
         settings=settings,
         class_weights=None if weights is None else tuple(weights.tolist()),
+        balance=prepared.balance,
         head=HeadRecord(
             penalty=prepared.best_head.penalty,
             validation_loss=floor.loss,
@@ -127,4 +177,5 @@ def record(settings: Settings, prepared: Prepared, decision: Decision) -> Histor
         best_epoch=decision.outcome.kept.epoch,
         kept=decision.outcome.kept.name,
         epochs=decision.outcome.epochs,
+        remarks=remarks,
     )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import GraftError
-from pipeline.finetune.batches import Batches, bucketed, shuffled
+from pipeline.finetune.averaging import WeightAverage
+from pipeline.finetune.batches import Batches, balanced, bucketed, shuffled
 from pipeline.finetune.objective import BatchLoss
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
-from pipeline.finetune.schedule import factors
+from pipeline.finetune.schedule import Schedule
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.modalities.inference import compute_logits
 from pipeline.reporting.progress import track
@@ -48,9 +51,11 @@ class Training:
         fused = sum(parameter.numel() for parameter in module.parameters()) >= FUSED_FROM
         if self.groups:
             self.optimizer = torch.optim.AdamW(self.groups, lr=plan.rates.learning_rate, fused=fused)
-            self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-                self.optimizer, factors(plan.rates.schedule, plan.rates.warmup, self.steps * plan.epochs)
-            )
+            self.schedule = Schedule(self.optimizer, plan.rates, plan.epochs, self.steps * plan.epochs)
+        self.trained = [parameter for group in self.groups for parameter in group["params"]]
+        self.average = (
+            WeightAverage(module, self.trained, self.steps * plan.epochs) if plan.keeping.ema else None
+        )
 
     def run_epoch(self, number: int) -> float:
         """Pass over the training split once, and return the mean loss of its batches, in nats.
@@ -78,7 +83,8 @@ class Training:
         if not math.isfinite(mean):
             raise GraftError(
                 f"{title}: the training loss is no longer a number."
-                f" Lower finetune.learning_rate (now {plan.rates.learning_rate:g})."
+                f" Lower finetune.learning_rate (now {plan.rates.learning_rate:g});"
+                " `graft rates` finds one that suits."
             )
         return mean
 
@@ -88,19 +94,38 @@ class Training:
         examples = prepared.validation.examples
         return compute_logits(self.classifier, examples, self.plan.device, "validation", prepared.unit)
 
+    def losses(self) -> Iterator[float]:
+        """Train on and on with all that trains in the last epoch, and yield each step's loss, in nats."""
+        while True:
+            self.strategy.start_epoch(self.classifier, self.plan, self.plan.epochs)
+            yield from (self._step(indices).item() for indices in self._batches())
+
+    def judged_weights(self) -> AbstractContextManager[None]:
+        """Return a block within which the classifier has the weights to judge and keep: their average."""
+        return nullcontext() if self.average is None else self.average.applied()
+
     def _batches(self) -> Batches:
         """Return the batches of an epoch, each the indices of its samples."""
-        examples, size = self.prepared.train.examples, self.plan.batch_size
-        lengths = examples.lengths() if self.plan.batch_by_length else None
+        train, size = self.prepared.train, self.plan.batch_size
+        lengths = train.examples.lengths() if self.plan.batch_by_length else None
+        drawn = np.arange(len(train))
+        if self.plan.balanced_sampling:
+            drawn = balanced(train.targets, self.generator)
         if lengths is None:
-            return shuffled(len(examples), size, self.generator)
-        return bucketed(lengths, size, self.generator)
+            batches = shuffled(len(drawn), size, self.generator)
+        else:
+            batches = bucketed(lengths[drawn], size, self.generator)
+        return [drawn[batch] for batch in batches]
 
     def _step(self, indices: NDArray[np.int64]) -> torch.Tensor:
         """Update the weights by one batch, and return its loss without the graph behind it."""
         self.optimizer.zero_grad()
-        loss = self.loss(indices)
+        loss = self.loss(indices).mean
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.plan.rates.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.trained, self.plan.rates.clip_norm)
         self.optimizer.step()
-        self.scheduler.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update()
         return loss.detach()
