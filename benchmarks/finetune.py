@@ -21,11 +21,34 @@ def defaults(place: Workplace, options: argparse.Namespace) -> None:
     from finetuning.defaults import measure, print_table
 
     names, seeds = options.sets or list(SETS), range(options.seeds)
-    changes = "\n".join(options.change)
-    print_table(measure(place, names, seeds, jobs=options.jobs, changes=changes))
+    print_table(measure(place, names, seeds, jobs=options.jobs, changes=options.change))
 
 
-PARTS = {"defaults": defaults}
+def rate(place: Workplace, options: argparse.Namespace) -> None:  # noqa: ARG001 - all parts are called alike
+    from finetuning.rate import print_ratio
+
+    print_ratio(options.rounds)
+
+
+def resume(place: Workplace, options: argparse.Namespace) -> None:
+    from finetuning.resume import print_kills
+
+    print_kills(place, options.kills)
+
+
+def lora(place: Workplace, options: argparse.Namespace) -> None:
+    from finetuning.lora import print_comparison
+
+    print_comparison(place, range(options.seeds), options.epochs)
+
+
+def strategies(place: Workplace, options: argparse.Namespace) -> None:
+    from finetuning.strategies import print_matrix
+
+    print_matrix(place, options.backbones)
+
+
+PARTS = {"defaults": defaults, "rate": rate, "resume": resume, "lora": lora, "strategies": strategies}
 
 
 def main() -> None:
@@ -43,7 +66,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds, from 0 on")
     parser.add_argument("--sets", nargs="*", choices=SETS, help="data sets; by default all")
     parser.add_argument("--results", type=Path, help="folder of the results; by default that of --work")
-    parser.add_argument("--change", action="append", default=[], help="a line of the section finetune")
+    parser.add_argument("--change", action="append", default=[], help="such as finetune.epochs:1")
+    parser.add_argument(
+        "--backbones", nargs="*", default=[], help="backbones of `strategies`; by default all"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of `rate`")
+    parser.add_argument("--kills", type=int, default=20, help="kills of each strategy of `resume`")
+    parser.add_argument("--epochs", type=int, help="epochs of `lora`; by default those of the recipe")
     parser.add_argument("--jobs", type=int, default=1, help="number of processes")
     options = parser.parse_args()
     place = Workplace(

@@ -22,7 +22,12 @@ WAYS = {"graft": "Graft", "regression": "(a) regression", "full": "(b) full"}
 
 
 def measure(
-    place: Workplace, names: Sequence[str], seeds: Sequence[int], *, jobs: int = 1, changes: str = ""
+    place: Workplace,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    jobs: int = 1,
+    changes: Sequence[str] = (),
 ) -> Path:
     """Measure data sets, several at once, and write a line of JSON for each as soon as it is known.
 
@@ -31,7 +36,7 @@ def measure(
         names: Names of the data sets.
         seeds: The seeds.
         jobs: Number of processes.
-        changes: Lines for the recipe's section ``finetune``; none to leave the recipe untouched.
+        changes: Lines such as ``finetune.epochs: 1``; none to leave the recipe untouched.
 
     Returns:
         The file of results.
@@ -69,7 +74,7 @@ def _settle(jobs: int) -> None:
     os.environ["GRAFT_CACHE"] = str(Path(os.environ.get("GRAFT_CACHE", "/tmp")) / f"bench-{os.getpid()}")
 
 
-def measure_one(place: Workplace, name: str, seed: int, changes: str = "") -> dict[str, Any]:
+def measure_one(place: Workplace, name: str, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:
     """Measure Graft's default and its peers on one data set with one seed."""
     from finetuning.peers import Peers
 
@@ -143,8 +148,8 @@ def print_table(results: Path) -> None:
         )
     )
     print(
-        "Figures are means over seeds ± their standard error over seeds. The lead is that of Graft's accuracy\n"
-        "over that of the better peer; its standard error is that of the differences of the single samples."
+        "Figures are means over seeds ± their standard error over seeds. The lead is that of Graft's\n"
+        "accuracy over that of the better peer; its standard error is that of the differences of the single samples."
     )
 
 

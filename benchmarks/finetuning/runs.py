@@ -1,12 +1,14 @@
-"""Runs of Graft on a data set: the recipe that ``graft init`` writes, carried out as far as a benchmark needs."""
+"""Runs of Graft on a data set: the recipe that ``graft init`` writes, as far as a benchmark needs it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 from finetuning.packages import Packages
 from finetuning.sets import SETS
 from numpy.typing import NDArray
@@ -46,6 +48,19 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class Backbone:
+    """A pretrained network that a recipe names.
+
+    Attributes:
+        name: Its name, as ``backbone.name`` takes it.
+        weights: Its weights, as ``backbone.weights`` takes them.
+    """
+
+    name: str
+    weights: str
+
+
+@dataclass(frozen=True)
 class Workplace:
     """Where a benchmark reads and writes.
 
@@ -70,16 +85,17 @@ class Workplace:
             _rename_weights(path)
         return str(path.absolute())
 
-    def start(self, name: str, seed: int, changes: str = ""):
+    def start(self, name: str, seed: int, changes: Sequence[str] = (), backbone: Backbone | None = None):
         """Let ``graft init`` write a recipe, and open its run.
 
         Args:
             name: Name of the data set.
             seed: The recipe's seed, which fixes splits, order and augmentation.
-            changes: Lines that are put under ``finetune:``; none where the recipe is to stay untouched.
+            changes: Lines such as ``finetune.epochs: 1``; none where the recipe is to stay untouched.
+            backbone: The backbone; None, the default, for the usual one with its shipped weights.
 
         Returns:
-            The run, of which no stage is done.
+            The run, of which no stage may be done yet.
         """
         from pipeline.data.draft.look import Wishes
         from pipeline.data.draft.recipe import write_recipe
@@ -87,19 +103,31 @@ class Workplace:
 
         labelled = SETS[name]
         source = labelled.build(self.packages, self.folder / "sets" / name)
-        mark = re.sub(r"\W+", "-", changes).strip("-")
+        mark = re.sub(r"[^\w.]+", "-", "-".join([*changes, backbone.name if backbone else ""])).strip("-")
         stem = "-".join(filter(None, (name, mark, str(seed))))
         recipe = self.folder / "recipes" / f"{stem}.yaml"
         recipe.parent.mkdir(parents=True, exist_ok=True)
-        wishes = Wishes(weights=self.weights(labelled.modality))
+        if backbone is None:
+            wishes = Wishes(weights=self.weights(labelled.modality))
+        else:
+            wishes = Wishes(backbone=backbone.name, weights=backbone.weights)
         write_recipe(str(source), recipe, wishes, force=True)
         text = re.sub(r"^seed: 0\b", f"seed: {seed}", recipe.read_text(), flags=re.MULTILINE)
-        for line in filter(None, changes.splitlines()):
-            key = line.split(":")[0].strip()
-            text = re.sub(rf"^  {key}:.*\n", "", text, flags=re.MULTILINE)
-            text = text.replace("\nfinetune:\n", f"\nfinetune:\n  {line.strip()}\n")
-        recipe.write_text(text)
+        recipe.write_text(changed(text, changes) if changes else text)
         return open_run(recipe, self.folder / "runs" / stem)
+
+
+def changed(text: str, changes: Sequence[str]) -> str:
+    """Return a recipe with some of its keys set, such as ``finetune.epochs: 1``."""
+    document = yaml.safe_load(text)
+    for change in changes:
+        path, value = change.split(":", 1)
+        *sections, key = path.strip().split(".")
+        place = document
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[key] = yaml.safe_load(value)
+    return yaml.safe_dump(document, sort_keys=False)
 
 
 def answer_test(run) -> Answered:

@@ -25,7 +25,7 @@ class LabelledSet:
     write: Callable[[Packages, Path], None]
 
     def build(self, packages: Packages, folder: Path) -> Path:
-        """Write the data set unless it is there, and return what ``graft init`` takes: a folder or a table."""
+        """Write the data set unless it is there, and return its folder or table for ``graft init``."""
         if not folder.exists():
             partial_folder = folder.with_name(f".{folder.name}.partial")
             shutil.rmtree(partial_folder, ignore_errors=True)
