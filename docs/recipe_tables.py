@@ -18,7 +18,6 @@ COMMON = "common"
 TOP = "top level"
 HEADER = "| key | type | default | meaning |\n| --- | --- | --- | --- |\n"
 NAMES: dict[object, tuple[str, str]] = {
-    JsonValue: ("value", "values"),
     bool: ("`true` or `false`", ""),
     int: ("integer", "integers"),
     float: ("number", "numbers"),
