@@ -112,6 +112,6 @@ def require_lead(baseline: BaselineMetrics | None, report: Path, *, ship_anyway:
         return
     raise GateFailedError(
         f"evaluate: {verdict}. Nothing is packaged. {report} shows both."
-        " Improve the recipe (another backbone, `mode: full`),"
+        " Improve the recipe (another backbone, `finetune.mode: auto`),"
         " or ship it knowingly: evaluate.ship_below_baseline: true"
     )

@@ -12,6 +12,34 @@ Batches = list[NDArray[np.int64]]
 WINDOW_BATCHES = 50
 
 
+def balanced(targets: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
+    """Return as many samples as there are, of each class equally many: indices, int64 of shape (samples,).
+
+    A class that has fewer is passed over several times, each time in full before the next; one that has more
+    gives a part of it, which chance chooses anew each time. Classes differ by one sample at most.
+
+    Args:
+        targets: Class indices of the samples, int64 of shape (samples,).
+        generator: The source of chance.
+    """
+    classes = np.unique(targets)
+    quotas = np.full(len(classes), len(targets) // len(classes))
+    luckiest = torch.randperm(len(classes), generator=generator).numpy()
+    quotas[luckiest[: len(targets) % len(classes)]] += 1
+    drawn = []
+    for label, quota in zip(classes, quotas, strict=True):
+        members = np.flatnonzero(targets == label)
+        passes = [_permuted(members, generator) for _ in range(-(-int(quota) // len(members)))]
+        drawn.append(np.concatenate(passes)[:quota])
+    return np.concatenate(drawn)
+
+
+def _permuted(indices: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
+    """Return indices in a random order."""
+    order: NDArray[np.int64] = torch.randperm(len(indices), generator=generator).numpy()
+    return np.asarray(indices[order])
+
+
 def shuffled(count: int, size: int, generator: torch.Generator) -> Batches:
     """Return batches of indices in a random order, each of shape (size,) or one less; every sample is in one.
 

@@ -1,4 +1,4 @@
-"""The loss of a batch: the task's own, with what the plan adds to it."""
+"""The objective of a batch: the task's own loss, with what the plan adds to it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.finetune.mixing import mix
 from pipeline.finetune.plan import Plan
-from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.prepared import Prepared, Split
 from pipeline.modalities.training import Classifier
+from pipeline.tasks.task import WeightedLoss
 
 
 class BatchLoss:
@@ -30,21 +32,53 @@ class BatchLoss:
         self.generator = generator
         weights = prepared.class_weights
         self.class_weights = None if weights is None else torch.from_numpy(weights).to(plan.device)
+        chosen = plan.objective
+        self.targets = targets_of(prepared.train, classes=len(prepared.best_head.bias))
+        self.mixes = chosen.mixup > 0 or chosen.cutmix > 0
 
-    def __call__(self, indices: NDArray[np.int64]) -> torch.Tensor:
-        """Return the loss of one batch, a scalar in nats.
+    def __call__(self, indices: NDArray[np.int64]) -> WeightedLoss:
+        """Return the loss of one batch, with the batch's weight.
 
         Args:
             indices: Indices of the batch's samples in the training split.
         """
-        plan, train = self.plan, self.prepared.train
-        batch = train.examples.batch(indices, plan.device, self.generator)
-        targets = torch.from_numpy(train.targets[indices]).to(plan.device)
+        plan, chosen = self.plan, self.plan.objective
+        batch = self.prepared.train.examples.batch(indices, plan.device, self.generator)
+        targets = self.targets[torch.from_numpy(indices)].to(plan.device)
+        if self.mixes:
+            soft = as_soft(targets, len(self.prepared.best_head.bias))
+            batch, targets = mix(batch, soft, chosen.mixup, chosen.cutmix, self.generator)
         with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
             logits = self.classifier(**batch)
         return self.prepared.task.loss(
             logits.float(),
             targets,
             class_weights=self.class_weights,
-            label_smoothing=plan.objective.label_smoothing,
+            label_smoothing=chosen.label_smoothing,
+            focal=chosen.focal,
         )
+
+
+def targets_of(split: Split, classes: int) -> torch.Tensor:
+    """Return what training aims at, on the CPU.
+
+    Args:
+        split: The training split.
+        classes: Number of classes.
+
+    Returns:
+        Class indices, int64 of shape (samples,). Or, where samples have probabilities or weights, each
+        class's probability times the sample's weight, float32 of shape (samples, classes).
+    """
+    hard = torch.from_numpy(split.targets)
+    if split.soft is None and split.weights is None:
+        return hard
+    soft = as_soft(hard, classes) if split.soft is None else torch.from_numpy(split.soft)
+    return soft if split.weights is None else soft * torch.from_numpy(split.weights)[:, None]
+
+
+def as_soft(targets: torch.Tensor, classes: int) -> torch.Tensor:
+    """Return class indices, of shape (samples,), as soft targets: float32 of shape (samples, classes)."""
+    if targets.is_floating_point():
+        return targets
+    return torch.nn.functional.one_hot(targets, classes).to(torch.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from pipeline.errors import GraftError
 from pipeline.machine.settings import Settings
 from pipeline.modalities.training import TrainingOptions
 from pipeline.recipe.finetune import Finetune
@@ -116,7 +117,16 @@ def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, see
         settings: Device and precision of the training.
         seed: The recipe's seed.
         samples: Number of training samples.
+
+    Raises:
+        GraftError: The recipe asks for a technique that the kind of input does not have.
     """
+    for name in ("mixup", "cutmix"):
+        if getattr(section, name) > 0 and name not in options.mixing:
+            raise GraftError(
+                f"finetune.{name}: samples of this kind cannot be mixed. Leave it out, or set it to 0;"
+                " finetune.label_smoothing keeps answers from being too sure, too."
+            )
     batch_size = section.batch_size or default_batch_size(samples)
     epochs = section.epochs or default_epochs(samples, batch_size)
     frozen = options.freeze_batch_norm

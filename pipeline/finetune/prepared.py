@@ -34,11 +34,17 @@ class Split:
         targets: Class indices of the samples, int64 of shape (samples,).
         sha256: Each sample's content hash, in hex, by which its features are kept; empty where no features
             are computed.
+        soft: Probability of each class of each sample, float32 of shape (samples, classes), which training
+            aims at instead; None, the default, where the samples have none.
+        weights: Weight of each sample in training, float32 of shape (samples,), 0 or more; None, the default,
+            for equal ones.
     """
 
     examples: Examples
     targets: NDArray[np.int64]
     sha256: Sequence[str] = ()
+    soft: NDArray[np.float32] | None = None
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import GraftError
-from pipeline.finetune.batches import Batches, bucketed, shuffled
+from pipeline.finetune.batches import Batches, balanced, bucketed, shuffled
 from pipeline.finetune.objective import BatchLoss
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
@@ -90,16 +90,21 @@ class Training:
 
     def _batches(self) -> Batches:
         """Return the batches of an epoch, each the indices of its samples."""
-        examples, size = self.prepared.train.examples, self.plan.batch_size
-        lengths = examples.lengths() if self.plan.batch_by_length else None
+        train, size = self.prepared.train, self.plan.batch_size
+        lengths = train.examples.lengths() if self.plan.batch_by_length else None
+        drawn = np.arange(len(train))
+        if self.plan.balanced_sampling:
+            drawn = balanced(train.targets, self.generator)
         if lengths is None:
-            return shuffled(len(examples), size, self.generator)
-        return bucketed(lengths, size, self.generator)
+            batches = shuffled(len(drawn), size, self.generator)
+        else:
+            batches = bucketed(lengths[drawn], size, self.generator)
+        return [drawn[batch] for batch in batches]
 
     def _step(self, indices: NDArray[np.int64]) -> torch.Tensor:
         """Update the weights by one batch, and return its loss without the graph behind it."""
         self.optimizer.zero_grad()
-        loss = self.loss(indices)
+        loss = self.loss(indices).mean
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.scheduler.step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -153,12 +153,16 @@ class TrainingOptions:
             steps and batch are to decide.
         augment: The kind's own section of random changes, for :meth:`Training.decode_examples`; None, the
             default, where it has none.
+        mixing: Those of ``mixup`` and ``cutmix`` that batches of this kind can undergo: mixup where its
+            inputs are numbers that may be averaged, CutMix where it has one input of the shape (batch,
+            height, width, channels). Neither by default.
     """
 
     learning_rate: float = 1e-3
     by_length: bool = False
     freeze_batch_norm: bool | None = None
     augment: Any = None
+    mixing: tuple[Literal["mixup", "cutmix"], ...] = ()
 
 
 class Training(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.recipe.data import Section
 
@@ -97,3 +97,18 @@ class Finetune(Section):
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    @model_validator(mode="after")
+    def _balance_once(self) -> Finetune:
+        asked = {
+            "class_weights: balanced": self.class_weights == "balanced",
+            "sampling: balanced": self.sampling == "balanced",
+            "logit_adjustment": self.logit_adjustment > 0,
+        }
+        chosen = [name for name, wanted in asked.items() if wanted]
+        if len(chosen) > 1:
+            raise ValueError(
+                f"{' and '.join(chosen)} would each make up for classes of unequal size, and together too "
+                "much. Keep one of them"
+            )
+        return self

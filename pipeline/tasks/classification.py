@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.tasks.task import Logits, Probabilities
+from pipeline.tasks.task import Logits, Probabilities, WeightedLoss
 from serving.model.decision import most_probable
 
 if TYPE_CHECKING:
@@ -32,11 +32,19 @@ class Classification:
         *,
         class_weights: torch.Tensor | None = None,
         label_smoothing: float = 0.0,
-    ) -> torch.Tensor:
-        """Return the mean cross-entropy of class indices; with weights, the mean is weighted too."""
-        from torch.nn.functional import cross_entropy
+        focal: float = 0.0,
+    ) -> WeightedLoss:
+        """Return the cross-entropy, or the focal loss, against class indices or soft targets."""
+        from pipeline.tasks.losses import hard_cross_entropy, soft_cross_entropy
 
-        return cross_entropy(logits, targets, weight=class_weights, label_smoothing=label_smoothing)
+        if targets.is_floating_point():
+            return soft_cross_entropy(logits, targets, class_weights, label_smoothing, focal)
+        if focal:
+            from torch.nn.functional import one_hot
+
+            soft = one_hot(targets, logits.shape[1]).to(logits.dtype)
+            return soft_cross_entropy(logits, soft, class_weights, label_smoothing, focal)
+        return hard_cross_entropy(logits, targets, class_weights, label_smoothing)
 
     def served(self, logits: torch.Tensor, temperature: float) -> torch.Tensor:
         """Return the softmax of the logits, divided by the temperature."""

@@ -17,6 +17,7 @@ A task of another form, such as several labels a sample or a number, is one more
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -27,6 +28,28 @@ if TYPE_CHECKING:
 
 Logits = NDArray[np.floating]
 Probabilities = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class WeightedLoss:
+    """The loss of a batch: a weighted mean, with the weight that it stands for.
+
+    Several processes add their totals, and divide by the sum of their weights: a mean of their means would
+    count the samples of a lighter batch for more.
+
+    Attributes:
+        mean: Weighted mean of the samples' losses, a scalar tensor in nats; 0 where the weight is 0.
+        weight: Sum of the weights of the samples, a scalar tensor without a gradient; their number where
+            neither samples nor classes are weighted.
+    """
+
+    mean: torch.Tensor
+    weight: torch.Tensor
+
+    @property
+    def total(self) -> torch.Tensor:
+        """The weighted sum of the samples' losses, a scalar tensor in nats."""
+        return self.mean * self.weight
 
 
 class Task(Protocol):
@@ -47,15 +70,19 @@ class Task(Protocol):
         *,
         class_weights: torch.Tensor | None = None,
         label_smoothing: float = 0.0,
-    ) -> torch.Tensor:
-        """Return the loss that training minimises: a scalar tensor, in nats.
+        focal: float = 0.0,
+    ) -> WeightedLoss:
+        """Return the loss that training minimises, and the weight of the batch.
 
         Args:
             logits: Output of the network, float32 of shape (samples, classes).
-            targets: What the answers should be: int64 of shape (samples,).
+            targets: What the answers should be: int64 of shape (samples,); or soft, float32 of shape
+                (samples, classes): the probability of each class, times the weight of the sample.
             class_weights: Weight of each class, float32 of shape (classes,), or None, the default, for equal
                 weights.
             label_smoothing: Share of each target that is spread over all classes, in [0, 1); 0 by default.
+            focal: Exponent by which what is already right counts less, 0 or more; 0, the default, for
+                cross-entropy.
         """
         ...
 

@@ -126,7 +126,9 @@ def show(data: bytes) -> Shown:
 def training_options(finetune: ImageFinetune) -> TrainingOptions:
     """Return what the section ``finetune`` asks of the training."""
     choices = {"auto": None, "train": False, "frozen": True}
-    return TrainingOptions(freeze_batch_norm=choices[finetune.batch_norm], augment=finetune.augment)
+    return TrainingOptions(
+        freeze_batch_norm=choices[finetune.batch_norm], augment=finetune.augment, mixing=("mixup", "cutmix")
+    )
 
 
 def longest_axes(_: ImageInputSpec) -> Mapping[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.recipe.sections import Backbone, Export, Finetune, Format, Fraction, Recipe, Section
 
@@ -71,6 +71,16 @@ class TextFinetune(Finetune):
     class_weights: Literal["auto", "balanced", "none"] = "none"
     batching: Literal["buckets", "random"] = "buckets"
     augment: TextAugment = TextAugment()
+
+    @model_validator(mode="after")
+    def _texts_do_not_mix(self) -> TextFinetune:
+        for name in ("mixup", "cutmix"):
+            if getattr(self, name) > 0:
+                raise ValueError(
+                    f"{name} is for pictures: the tokens of two texts have no mean. Leave it out; "
+                    "label_smoothing and augment keep a text's training from being too sure"
+                )
+        return self
 
 
 class TextExport(Export):

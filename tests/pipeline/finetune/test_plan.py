@@ -5,7 +5,9 @@ from dataclasses import fields
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from pipeline.errors import GraftError
 from pipeline.finetune.plan import few_for_statistics, plan_of
 from pipeline.machine.settings import Settings
 from pipeline.modalities.image.recipe import ImageFinetune
@@ -61,3 +63,22 @@ def test_plan_of_takes_what_only_some_kinds_can_choose(
     options = find_modality(kind).load().training_options(section)
     plan = plan_of(section, options, CPU, seed=0, samples=36)
     assert (plan.freeze_batch_norm, plan.batch_by_length) == (freeze_batch_norm, batch_by_length)
+
+
+@pytest.mark.parametrize("technique", ["mixup", "cutmix"])
+def test_plan_of_refuses_mixing_when_the_kind_has_none(technique: str) -> None:
+    section = Finetune(**{technique: 0.4})
+    with pytest.raises(GraftError, match=rf"finetune\.{technique}: .*Leave it out"):
+        plan_of(section, TrainingOptions(), CPU, seed=0, samples=100)
+    options = TrainingOptions(mixing=("mixup", "cutmix"))
+    assert getattr(plan_of(section, options, CPU, seed=0, samples=100).objective, technique) == 0.4
+
+
+def test_recipe_refuses_mixing_of_texts_and_two_cures_of_imbalance() -> None:
+    with pytest.raises(ValidationError, match=r"mixup is for pictures.*Leave it out"):
+        TextFinetune(mixup=0.2)
+    with pytest.raises(ValidationError, match="would each make up for classes of unequal size"):
+        Finetune(class_weights="balanced", sampling="balanced")
+    with pytest.raises(ValidationError, match="sampling: balanced and logit_adjustment"):
+        Finetune(logit_adjustment=1.0, sampling="balanced")
+    assert Finetune(class_weights="auto", sampling="balanced").sampling == "balanced"

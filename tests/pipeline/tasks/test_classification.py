@@ -88,11 +88,13 @@ def test_loss_is_the_negative_log_likelihood_weighted_by_class() -> None:
     found = CLASSIFICATION.loss(
         torch.from_numpy(logits), torch.from_numpy(targets), class_weights=torch.from_numpy(weights)
     )
-    assert found.item() == pytest.approx((each * weights[targets]).sum() / weights[targets].sum(), rel=1e-5)
+    assert found.mean.item() == pytest.approx(
+        (each * weights[targets]).sum() / weights[targets].sum(), rel=1e-5
+    )
 
 
 def test_loss_with_smoothing_is_never_nothing_however_sure_the_answer() -> None:
     sure, target = torch.tensor([[30.0, -30.0]]), torch.tensor([0])
-    assert CLASSIFICATION.loss(sure, target).item() == pytest.approx(0, abs=1e-6)
+    assert CLASSIFICATION.loss(sure, target).mean.item() == pytest.approx(0, abs=1e-6)
     # A tenth of the target lies on both classes alike: 0.05 of it on the one with a probability of e^-60.
-    assert CLASSIFICATION.loss(sure, target, label_smoothing=0.1).item() == pytest.approx(3.0, rel=1e-5)
+    assert CLASSIFICATION.loss(sure, target, label_smoothing=0.1).mean.item() == pytest.approx(3.0, rel=1e-5)
