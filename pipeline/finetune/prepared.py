@@ -13,6 +13,8 @@ from pipeline.finetune.candidates import Candidate
 from pipeline.finetune.features import Extractor
 from pipeline.finetune.head import LinearHead, fit_heads
 from pipeline.finetune.judging import judge
+from pipeline.finetune.sharing import heads_from_first
+from pipeline.machine.processes import ALONE, Processes
 from pipeline.machine.settings import Settings
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.training import Classifier, Examples, Pretrained, Training
@@ -65,6 +67,7 @@ class Prepared:
         class_weights: Weight of each class in the loss, float32 of shape (classes,); None for equal weights.
         task: The task, which says what the loss and the answers are.
         unit: What the progress bar and the log call several samples, such as ``pictures``.
+        processes: The processes that share the training; by default this one is alone.
     """
 
     classifier: Classifier
@@ -76,6 +79,7 @@ class Prepared:
     class_weights: NDArray[np.float32] | None
     task: Task
     unit: str
+    processes: Processes = ALONE
 
 
 def prepare(
@@ -87,6 +91,7 @@ def prepare(
     settings: Settings,
     modality: Training,
     task: Task,
+    processes: Processes = ALONE,
 ) -> Prepared:
     """Fit the best head and a gentle one on the frozen backbone's features, and set the best.
 
@@ -98,15 +103,19 @@ def prepare(
         settings: Device and precision of the training.
         modality: The training side of the samples' kind of input.
         task: The task, which says what the loss and the answers are.
+        processes: The processes that share the training; by default this one is alone.
     """
-    extractor = Extractor(pretrained, settings, modality)
+    extractor = Extractor(pretrained, settings, modality, processes)
     judged = extractor.extract(validation.examples, np.arange(len(validation)), validation.sha256)
     chosen = spread(train.targets, HEAD_SAMPLES)
     fitted_on = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
-    best, gentle = fit_heads(
-        (fitted_on, train.targets[chosen]),
-        (judged, validation.targets),
-        balanced=class_weights is not None,
+    best, gentle = heads_from_first(
+        processes,
+        lambda: fit_heads(
+            (fitted_on, train.targets[chosen]),
+            (judged, validation.targets),
+            balanced=class_weights is not None,
+        ),
     )
     log.info("head: on the features of %d %s, penalty %g", len(chosen), modality.UNIT, best.penalty)
     classifier = pretrained.classifier
@@ -116,7 +125,7 @@ def prepare(
     if settings.device == "cpu":
         logits = best.logits(judged)
     else:
-        logits = _compute_start(classifier, validation, settings.device, modality.UNIT)
+        logits = _compute_start(classifier, validation, settings.device, modality.UNIT, processes)
     return Prepared(
         classifier=classifier,
         train=train,
@@ -127,6 +136,7 @@ def prepare(
         class_weights=class_weights,
         task=task,
         unit=modality.UNIT,
+        processes=processes,
     )
 
 
@@ -145,10 +155,12 @@ def floor_of(
     return Candidate("the best head", 0, state, logits, judge(task, logits, targets))
 
 
-def _compute_start(classifier: Classifier, validation: Split, device: str, unit: str) -> NDArray[np.float32]:
+def _compute_start(
+    classifier: Classifier, validation: Split, device: str, unit: str, processes: Processes
+) -> NDArray[np.float32]:
     """Return the untouched classifier's logits on validation, computed on an accelerator in fp32."""
     module = classifier.saved().to(device)
-    logits = compute_logits(classifier, validation.examples, device, "validation", unit)
+    logits = compute_logits(classifier, validation.examples, device, "validation", unit, processes)
     module.to("cpu")
     return logits
 

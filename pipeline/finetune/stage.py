@@ -14,8 +14,10 @@ from pipeline.finetune.auto import Decision, decide, named
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
 from pipeline.finetune.prepared import Prepared, Split, balance, prepare
+from pipeline.finetune.sharing import shared_plan
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
+from pipeline.machine.processes import join
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.registry import modality_of
 from pipeline.recipe.finetune import Finetune
@@ -37,6 +39,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     """
     section = recipe.finetune
     settings = choose_settings(section.device, section.precision)
+    processes = join(settings.device)
     apply_settings(settings, recipe.seed)
     modality = modality_of(recipe)
     options = modality.training_options(section)
@@ -47,7 +50,8 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     def load(split: str, augment: object = None) -> Split:
         """Decode a split through the code that serves it; the training split alone is augmented."""
         samples = [sample for sample in everything if sample.split == split]
-        examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)
+        scratch = run.scratch(split if processes.is_alone else f"{split}-{processes.rank}")
+        examples = modality.decode_examples(samples, pretrained.preprocessor, scratch, augment)
         targets = np.array([labels.index(sample.label) for sample in samples])
         return Split(examples, targets, [sample.sha256 for sample in samples])
 
@@ -60,9 +64,13 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
         settings=settings,
         modality=modality,
         task=task_of(recipe),
+        processes=processes,
     )
     plan = plan_of(section, options, settings, recipe.seed, len(training))
+    plan = shared_plan(plan, len(training), processes)
     decision = carry_out(section, prepared, plan)
+    if not processes.is_first:
+        return
     kept = decision.outcome.kept
     save_checkpoint(
         run.checkpoint,

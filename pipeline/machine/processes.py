@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,15 @@ class Processes:
         with self._talking():
             distributed.all_reduce(values)
 
+    def take_first(self, values: torch.Tensor) -> None:
+        """Replace a contiguous tensor by the first process's."""
+        if self.is_alone:
+            return
+        from torch import distributed
+
+        with self._talking():
+            distributed.broadcast(values, 0)
+
     def from_first(self, compute: Callable[[], Arrays]) -> Arrays:
         """Return what the first process computes, while the others wait for it."""
         if self.is_alone:
@@ -149,9 +158,7 @@ class Processes:
             padded = _tensor_of(data.ljust(longest, b"\0"))
             contents = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.count)]
             distributed.all_gather(contents, padded, group=self.group)
-        return [
-            content.numpy().tobytes()[: int(size)] for content, size in zip(contents, sizes, strict=True)
-        ]
+        return [content.numpy().tobytes()[: int(size)] for content, size in zip(contents, sizes, strict=True)]
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
@@ -189,7 +196,7 @@ def join(device: str) -> Processes:
 
     timeout = timedelta(seconds=float(os.environ.get(TIMEOUT_VARIABLE) or DEFAULT_TIMEOUT_S))
     state = PartialState(cpu=device == "cpu", timeout=timeout)
-    group = distributed.new_group(backend="gloo", timeout=PATIENCE)
+    group = cast("ProcessGroup", distributed.new_group(backend="gloo", timeout=PATIENCE))
     return Processes(state.process_index, state.num_processes, group)
 
 
