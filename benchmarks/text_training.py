@@ -72,13 +72,13 @@ def train_plain(count: int, pad_to: int = 0) -> dict[str, Any]:
     """Train as a tutorial writes it: shuffle, pad each batch, and step by AdamW at its defaults."""
     import torch
 
-    from pipeline.finetune.schedule import warmup_cosine
+    from pipeline.finetune.schedule import factors
     from pipeline.machine.settings import choose_settings
 
     pretrained, (examples, targets), judged = load(count)
     model, half = pretrained.classifier, choose_settings().precision == "bf16"
     optimizer = torch.optim.AdamW(model.parameter_groups(RATE, LAYER_DECAY, WEIGHT_DECAY), lr=RATE)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(0.1, count // BATCH))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factors("cosine", 0.1, count // BATCH))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).numpy()
     model.train()
     start = time.perf_counter()

@@ -7,10 +7,13 @@ import time
 from dataclasses import dataclass
 
 from pipeline.artifacts.history import Epoch
-from pipeline.finetune.candidates import Candidate, better
+from pipeline.finetune.candidates import Candidate
 from pipeline.finetune.judging import judge
+from pipeline.finetune.keeping import Kept
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.sharing import check_weights
+from pipeline.finetune.soup import cook
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.finetune.training import Training
 
@@ -42,21 +45,26 @@ def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
     Raises:
         GraftError: The training loss is no longer a number, or the backbone cannot be trained in this way.
     """
-    kept = prepared.floor
-    epochs = [_record(prepared, kept)]
+    kept = Kept(prepared, plan)
+    epochs = [_record(prepared, kept.best)]
     training = Training(prepared, plan, strategy)
     if not training.groups:
-        return Outcome(kept, tuple(epochs))
+        return Outcome(kept.best, tuple(epochs))
     for number in range(1, plan.epochs + 1):
         start = time.perf_counter()
         loss = training.run_epoch(number)
         speed = len(prepared.train) / (time.perf_counter() - start)
-        logits = training.compute_validation_logits()
+        check_weights(training.classifier.saved(), prepared.processes)
+        with training.judged_weights():
+            logits, state = training.compute_validation_logits(), strategy.state(training.classifier)
         judged = judge(prepared.task, logits, prepared.validation.targets)
-        candidate = Candidate(f"epoch {number}", number, strategy.state(training.classifier), logits, judged)
-        kept = better(kept, candidate)
+        candidate = Candidate(f"epoch {number}", number, state, logits, judged)
+        kept.add(candidate)
         epochs.append(_record(prepared, candidate, loss, speed))
-    return Outcome(kept, tuple(epochs))
+        training.schedule.end_epoch(judged.loss)
+        if kept.is_over(number):
+            break
+    return Outcome(cook(prepared, plan, kept.epochs) if plan.keeping.soup else kept.best, tuple(epochs))
 
 
 def _record(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.processes import join
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.registry import modality_of
+from pipeline.modalities.training import Pretrained
 from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
@@ -36,6 +38,52 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
 
     Raises:
         GraftError: The backbone cannot be had, or the training loss is no longer a number.
+    """
+    started = start(recipe, run)
+    prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
+    decision = carry_out(recipe.finetune, prepared, plan)
+    if not prepared.processes.is_first:
+        return
+    kept = decision.outcome.kept
+    save_checkpoint(
+        run.checkpoint,
+        kept.state,
+        CheckpointCard(pretrained.network, started.labels, pretrained.input, pretrained.weights_sha256),
+        pretrained.files,
+        Validation(kept.logits, prepared.validation.targets),
+        record(started.settings, prepared, decision),
+    )
+    log.info("finetune: %s", decision.why)
+
+
+@dataclass(frozen=True)
+class Started:
+    """All that a recipe's training begins with.
+
+    Attributes:
+        pretrained: The backbone.
+        labels: Names of the classes.
+        settings: Device and precision of the training.
+        prepared: The decoded samples, and the heads on the frozen backbone.
+        plan: The plan of the training.
+    """
+
+    pretrained: Pretrained
+    labels: tuple[str, ...]
+    settings: Settings
+    prepared: Prepared
+    plan: Plan
+
+
+def start(recipe: Recipe, run: RunFolder) -> Started:
+    """Decode a run's samples, load its backbone and fit the heads; nothing is written but cached features.
+
+    Args:
+        recipe: The run's recipe.
+        run: The run's folder, with the samples.
+
+    Raises:
+        GraftError: The backbone cannot be had.
     """
     section = recipe.finetune
     settings = choose_settings(section.device, section.precision)
@@ -68,19 +116,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     )
     plan = plan_of(section, options, settings, recipe.seed, len(training))
     plan = shared_plan(plan, len(training), processes)
-    decision = carry_out(section, prepared, plan)
-    if not processes.is_first:
-        return
-    kept = decision.outcome.kept
-    save_checkpoint(
-        run.checkpoint,
-        kept.state,
-        CheckpointCard(pretrained.network, labels, pretrained.input, pretrained.weights_sha256),
-        pretrained.files,
-        Validation(kept.logits, validation.targets),
-        record(settings, prepared, decision),
-    )
-    log.info("finetune: %s", decision.why)
+    return Started(pretrained, labels, settings, prepared, plan)
 
 
 def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:

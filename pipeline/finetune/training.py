@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import GraftError
+from pipeline.finetune.averaging import WeightAverage
 from pipeline.finetune.batches import Batches, balanced, bucketed, shuffled
 from pipeline.finetune.objective import BatchLoss
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
-from pipeline.finetune.schedule import factors
+from pipeline.finetune.schedule import Schedule
 from pipeline.finetune.sharing import align, backpropagate
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.modalities.inference import compute_logits
@@ -50,9 +52,11 @@ class Training:
         fused = sum(parameter.numel() for parameter in module.parameters()) >= FUSED_FROM
         if self.groups:
             self.optimizer = torch.optim.AdamW(self.groups, lr=plan.rates.learning_rate, fused=fused)
-            self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-                self.optimizer, factors(plan.rates.schedule, plan.rates.warmup, self.steps * plan.epochs)
-            )
+            self.schedule = Schedule(self.optimizer, plan.rates, plan.epochs, self.steps * plan.epochs)
+        self.trained = [parameter for group in self.groups for parameter in group["params"]]
+        self.average = (
+            WeightAverage(module, self.trained, self.steps * plan.epochs) if plan.keeping.ema else None
+        )
 
     def run_epoch(self, number: int) -> float:
         """Pass over the training split once, and return the mean loss of its batches, in nats.
@@ -80,7 +84,8 @@ class Training:
         if not math.isfinite(mean):
             raise GraftError(
                 f"{title}: the training loss is no longer a number."
-                f" Lower finetune.learning_rate (now {plan.rates.learning_rate:g})."
+                f" Lower finetune.learning_rate (now {plan.rates.learning_rate:g});"
+                " `graft rates` finds one that suits."
             )
         return mean
 
@@ -89,6 +94,10 @@ class Training:
         prepared = self.prepared
         examples, unit, processes = prepared.validation.examples, prepared.unit, prepared.processes
         return compute_logits(self.classifier, examples, self.plan.device, "validation", unit, processes)
+
+    def judged_weights(self) -> AbstractContextManager[None]:
+        """Return a block within which the classifier has the weights to judge and keep: their average."""
+        return nullcontext() if self.average is None else self.average.applied()
 
     def _batches(self) -> Batches:
         """Return the batches of an epoch, each the indices of its samples."""
@@ -108,6 +117,10 @@ class Training:
         self.optimizer.zero_grad()
         groups, processes = self.optimizer.param_groups, self.prepared.processes
         loss = backpropagate(lambda: self.loss(indices), groups, self.generator, processes)
+        if self.plan.rates.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.trained, self.plan.rates.clip_norm)
         self.optimizer.step()
-        self.scheduler.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update()
         return loss

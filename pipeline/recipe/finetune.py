@@ -43,9 +43,11 @@ class Finetune(Section):
             one rate.
         weight_decay: AdamW's weight decay; biases and normalisation have none.
         schedule: How the learning rate falls after it has risen: ``cosine``, ``linear`` and ``one-cycle``
-            down to 0; ``step`` to a tenth after half and after three quarters; ``plateau`` to a third
-            whenever validation no longer improves; ``constant``.
-        warmup: Share of the steps in which the learning rate rises.
+            down to 0; ``step`` to a tenth after half of the steps that are left, and again after three
+            quarters; ``plateau`` to a third whenever validation has not improved for a tenth of the epochs;
+            ``constant`` not at all. ``one-cycle`` (arXiv:1708.07120) also moves AdamW's momentum, from 0.95
+            to 0.85 and back.
+        warmup: Share of the steps in which the learning rate rises; with ``one-cycle`` 0.3 is usual.
         clip_norm: Greatest norm of the gradients, which are scaled down to it; ``null`` for no limit.
         label_smoothing: Share of the target that is spread over all classes.
         dropout: Share of the features before the head that are left out in training; ``null`` for the
@@ -56,7 +58,8 @@ class Finetune(Section):
         cutmix: The same of CutMix (arXiv:1905.04899), for pictures; 0 for none.
         ema: Whether the weights' moving average over the last tenth of the steps is what is judged and kept.
         soup: Number of the best epochs whose weights are averaged, one after the other, as long as
-            validation improves (arXiv:2203.05482); 0 for none.
+            validation improves (arXiv:2203.05482), and then with those of the best head on the frozen
+            backbone (arXiv:2109.01903); 0 for none.
         patience: Number of epochs without an improvement on validation after which training ends; ``null``
             for never.
         class_weights: ``balanced`` weights each class inversely to its size; ``auto`` does so when the
@@ -110,5 +113,15 @@ class Finetune(Section):
             raise ValueError(
                 f"{' and '.join(chosen)} would each make up for classes of unequal size, and together too "
                 "much. Keep one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _leave_epochs_to_fall_after(self) -> Finetune:
+        """Refuse a schedule that goes by the epochs before, where there is but one."""
+        if self.schedule == "plateau" and self.epochs == 1:
+            raise ValueError(
+                "schedule: plateau lowers the rate after an epoch that validation finds no better, and"
+                " epochs: 1 leaves none after it; ask for more epochs, or for schedule: constant"
             )
         return self
