@@ -90,6 +90,7 @@ class History(VersionedRecord):
     Attributes:
         settings: Device, precision and threads of the training, and why they were chosen.
         class_weights: The weight of each class in the loss, in the order of the labels; None for equal ones.
+        balance: One sentence that says how unequal the classes are, and what was done about it.
         head: The best linear head.
         trained: How the weights that are kept were trained.
         trials: What was tried on the way.
@@ -102,6 +103,7 @@ class History(VersionedRecord):
 
     settings: Settings
     class_weights: tuple[float, ...] | None
+    balance: str = ""
     head: HeadRecord
     trained: TrainedRecord
     trials: tuple[TrialRecord, ...] = ()

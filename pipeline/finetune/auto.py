@@ -1,31 +1,26 @@
 """The mode ``auto``: what trains, and at which rate, is decided by the samples and by trials on validation.
 
 The best head on frozen features is the floor. Against it everything is trained from a gentle head (LP-FT,
-arXiv:2202.10054) at several rates: on few samples each rate gets the whole training, since that is quick and
-a short one tells nothing; on more, each gets a short one, and the best rate the whole.
+arXiv:2202.10054). If that is not clearly better, everything is trained once more at a lower rate: with that,
+a backbone that the usual rate would harm still gets its chance. What was measured is in docs/adr/0019.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.finetune.candidates import better
 from pipeline.finetune.judging import lead
 from pipeline.finetune.loop import Outcome
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.selection import is_as_good
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 
-# Factors of the recipe's learning rate that are tried: the best rate of one data set is often three times
-# that of another.
-FACTORS = (0.3, 1.0)
-# Training samples up to which every rate gets the whole training.
-FEW = 1500
-# Epochs of a trial on more samples than that, as a share of the whole training.
-TRIAL_SHARE = 0.25
 MODE = "lp-ft"
+# What the learning rate is multiplied by in a second training.
+SECOND_FACTOR = 0.3
 
 Fit = Callable[[str, Plan, Strategy], Outcome]
 """A training by its name, which is the same whenever the command is repeated."""
@@ -78,30 +73,36 @@ def decide(prepared: Prepared, plan: Plan, fit: Fit, *, rate_is_given: bool) -> 
         fit: Carries out a training.
         rate_is_given: Whether the recipe names the learning rate, so that no other is tried.
     """
-    rates = (1.0,) if rate_is_given else FACTORS
-    plans = [at_rate(plan, factor) for factor in rates]
-    whole = len(prepared.train) <= FEW or len(plans) == 1
-    tried = plans if whole else [shortened(each) for each in plans]
-    outcomes = [fit(_name(each, whole=whole), each, strategy_named(MODE)) for each in tried]
-    best = min(range(len(plans)), key=lambda index: _trained_loss(outcomes[index]))
-    outcome = (
-        outcomes[best] if whole else fit(_name(plans[best], whole=True), plans[best], strategy_named(MODE))
-    )
-    for other in outcomes:
-        outcome = replace(outcome, kept=better(outcome.kept, other.kept))
-    trials = tuple(_trial_of(each, result) for each, result in zip(tried, outcomes, strict=True))
-    mode = "features" if outcome.kept is prepared.floor else MODE
-    return Decision(mode, plans[best], outcome, _why(prepared, outcome, trials), trials)
+    strategy = strategy_named(MODE)
+    plans = [plan]
+    outcomes = [fit(_name(plan), plan, strategy)]
+    if not rate_is_given and not _is_clearly_better(outcomes[0], prepared):
+        plans.append(at_rate(plan, SECOND_FACTOR))
+        outcomes.append(fit(_name(plans[1]), plans[1], strategy))
+    best = _choose(prepared, outcomes)
+    trials = tuple(_trial_of(each, result) for each, result in zip(plans, outcomes, strict=True))
+    mode = "features" if outcomes[best].kept is prepared.floor else MODE
+    return Decision(mode, plans[best], outcomes[best], _why(prepared, outcomes[best], trials), trials)
+
+
+def _is_clearly_better(outcome: Outcome, prepared: Prepared) -> bool:
+    """Say whether what is kept of a training is clearly better than the best head."""
+    return lead(outcome.kept.judged, prepared.floor.judged).is_clear
+
+
+def _choose(prepared: Prepared, outcomes: Sequence[Outcome]) -> int:
+    """Return the number of the training to keep: the first, unless the second is better beyond chance.
+
+    Where only one of them is better than the head, it is that one.
+    """
+    trained = [index for index, outcome in enumerate(outcomes) if outcome.kept is not prepared.floor]
+    kept = [outcomes[index].kept for index in trained]
+    return next((index for index in trained if is_as_good(outcomes[index].kept, kept)), 0)
 
 
 def at_rate(plan: Plan, factor: float) -> Plan:
     """Return a plan with a learning rate that is so many times as high."""
     return replace(plan, rates=replace(plan.rates, learning_rate=plan.rates.learning_rate * factor))
-
-
-def shortened(plan: Plan) -> Plan:
-    """Return the plan of a trial: a share of the epochs, with the whole schedule in them."""
-    return replace(plan, epochs=max(1, round(plan.epochs * TRIAL_SHARE)))
 
 
 def named(mode: str, prepared: Prepared, plan: Plan, outcome: Outcome) -> Decision:
@@ -118,10 +119,9 @@ def named(mode: str, prepared: Prepared, plan: Plan, outcome: Outcome) -> Decisi
     return Decision("features", plan, outcome, f"{mode}: {_fell_short(prepared, outcome)}")
 
 
-def _name(plan: Plan, *, whole: bool) -> str:
+def _name(plan: Plan) -> str:
     """Return the name of a training, by which an unfinished one is found again."""
-    kind = "training" if whole else "trial"
-    return f"{kind} at {plan.rates.learning_rate:.3g}"
+    return f"{MODE} at {plan.rates.learning_rate:.3g}"
 
 
 def _trained_loss(outcome: Outcome) -> float:
@@ -133,7 +133,7 @@ def _trial_of(plan: Plan, outcome: Outcome) -> Trial:
     """Return the figures of a trial."""
     best = min(outcome.epochs[1:], key=lambda epoch: epoch.validation_loss)
     return Trial(
-        name=f"{MODE} at {plan.rates.learning_rate:.3g}",
+        name=_name(plan),
         learning_rate=plan.rates.learning_rate,
         epochs=plan.epochs,
         loss=best.validation_loss,

@@ -38,13 +38,21 @@ class Lead:
 
     Attributes:
         nats: Mean difference of the losses; above 0 the first is better.
-        low: Lower end of the 95 % interval.
-        high: Upper end of the 95 % interval.
+        standard_error: Standard error of that mean.
     """
 
     nats: float
-    low: float
-    high: float
+    standard_error: float
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
+        return self.nats - NORMAL_95 * self.standard_error
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % interval."""
+        return self.nats + NORMAL_95 * self.standard_error
 
     @property
     def is_clear(self) -> bool:
@@ -86,8 +94,8 @@ def smoothed_losses(probabilities: NDArray[np.floating], targets: NDArray[np.int
 
 
 def lead(first: Judged, second: Judged) -> Lead:
-    """Return by how much the first model is better than the second, with a 95 % interval over the samples."""
+    """Return by how much the first model is better than the second, over the samples that both answered."""
     differences = second.losses - first.losses
     mean, count = float(differences.mean()), len(differences)
     error = float(differences.std(ddof=1)) / count**0.5 if count > 1 else float("inf")
-    return Lead(mean, mean - NORMAL_95 * error, mean + NORMAL_95 * error)
+    return Lead(mean, error)

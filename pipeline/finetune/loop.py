@@ -12,6 +12,7 @@ from pipeline.finetune.judging import judge
 from pipeline.finetune.keeping import Kept
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.selection import select
 from pipeline.finetune.sharing import check_weights
 from pipeline.finetune.soup import cook
 from pipeline.finetune.strategies.strategy import Strategy
@@ -25,8 +26,7 @@ class Outcome:
     """The result of a training.
 
     Attributes:
-        kept: The best of the epochs and the head on the frozen backbone, by the calibrated loss on
-            validation.
+        kept: What is kept: never worse on validation than the head on the frozen backbone.
         epochs: The figures of all epochs, from epoch 0, the head, on.
     """
 
@@ -35,7 +35,7 @@ class Outcome:
 
 
 def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
-    """Train a classifier, and keep the best epoch or the head, whichever validation finds better.
+    """Train a classifier, and keep the weights that validation does not speak against.
 
     Args:
         prepared: What the training starts from, which is not changed.
@@ -64,7 +64,9 @@ def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
         training.schedule.end_epoch(judged.loss)
         if kept.is_over(number):
             break
-    return Outcome(cook(prepared, plan, kept.epochs) if plan.keeping.soup else kept.best, tuple(epochs))
+    if plan.keeping.soup:
+        return Outcome(cook(prepared, plan, kept.epochs), tuple(epochs))
+    return Outcome(select(prepared, plan, candidate, kept.epochs[0]), tuple(epochs))
 
 
 def _record(

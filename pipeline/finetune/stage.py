@@ -11,11 +11,15 @@ from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_check
 from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
+from pipeline.finetune.adjustment import adjusted
 from pipeline.finetune.auto import Decision, decide, named
+from pipeline.finetune.imbalance import choose_balance
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
-from pipeline.finetune.prepared import Prepared, Split, balance, prepare
+from pipeline.finetune.prepared import Prepared, Split, prepare
 from pipeline.finetune.sharing import shared_plan
+from pipeline.finetune.sheet import sheet_file
+from pipeline.finetune.soft import soft_of, weights_of
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.processes import join
@@ -44,12 +48,12 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     decision = carry_out(recipe.finetune, prepared, plan)
     if not prepared.processes.is_first:
         return
-    kept = decision.outcome.kept
+    kept = adjusted(decision.outcome.kept, prepared, recipe.finetune.logit_adjustment)
     save_checkpoint(
         run.checkpoint,
         kept.state,
         CheckpointCard(pretrained.network, started.labels, pretrained.input, pretrained.weights_sha256),
-        pretrained.files,
+        {**pretrained.files, **sheet_file(prepared.train, started.labels, recipe.seed)},
         Validation(kept.logits, prepared.validation.targets),
         record(started.settings, prepared, decision),
     )
@@ -101,14 +105,17 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
         scratch = run.scratch(split if processes.is_alone else f"{split}-{processes.rank}")
         examples = modality.decode_examples(samples, pretrained.preprocessor, scratch, augment)
         targets = np.array([labels.index(sample.label) for sample in samples])
-        return Split(examples, targets, [sample.sha256 for sample in samples])
+        hashes = [sample.sha256 for sample in samples]
+        return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
 
     training, validation = load("train", options.augment), load("validation")
+    balance = choose_balance(section, training.sizes(len(labels)), labels)
+    log.info("finetune: %s", balance.why)
     prepared = prepare(
         pretrained,
         training,
         validation,
-        class_weights=balance(training.targets, len(labels), section.class_weights),
+        balance=balance,
         settings=settings,
         modality=modality,
         task=task_of(recipe),
@@ -144,6 +151,7 @@ def record(settings: Settings, prepared: Prepared, decision: Decision) -> Histor
     return History(
         settings=settings,
         class_weights=None if weights is None else tuple(weights.tolist()),
+        balance=prepared.balance,
         head=HeadRecord(
             penalty=prepared.best_head.penalty,
             validation_loss=floor.loss,

@@ -1,0 +1,62 @@
+"""What is kept of a training: the most thoroughly trained weights that validation does not speak against.
+
+With some dozens of validation samples the lowest loss is a matter of luck: among the epochs of one schedule
+it often takes one from the middle, whose rate was still high, or the head, and is then worse on new samples
+(docs/adr/0019). So the end of the schedule has the benefit of the doubt, within one standard error, but
+never below the best head on the frozen backbone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.finetune.candidates import Candidate
+from pipeline.finetune.judging import lead
+from pipeline.finetune.plan import Plan
+from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.soup import Kitchen, mix
+
+# Shares of the frozen backbone and its best head in a mixture, smallest first (WiSE-FT, arXiv:2109.01903).
+FROZEN_SHARES = (0.25, 0.5, 0.75)
+
+
+def select(prepared: Prepared, plan: Plan, last: Candidate, best: Candidate) -> Candidate:
+    """Return what is kept of a training.
+
+    Args:
+        prepared: The samples, and the head on the frozen backbone.
+        plan: The plan of the training.
+        last: The end of the training.
+        best: The epoch with the lowest calibrated loss on validation.
+
+    Returns:
+        The first of these that is not worse than the head, and within one standard error of the best of
+        them: the end, the end mixed with the frozen backbone, and the best epoch. The head if all are worse.
+    """
+    floor = prepared.floor
+    if last.judged.loss <= floor.judged.loss and is_as_good(last, [best]):
+        return last
+    options = [last, *_mixed(prepared, plan, last), best]
+    allowed = [option for option in options if option.judged.loss <= floor.judged.loss]
+    return next((option for option in allowed if is_as_good(option, allowed)), floor)
+
+
+def is_as_good(candidate: Candidate, others: Sequence[Candidate]) -> bool:
+    """Say whether none of the others is better by more than one standard error of the difference."""
+    return all(
+        ahead.nats <= ahead.standard_error
+        for ahead in (lead(other.judged, candidate.judged) for other in others if other is not candidate)
+    )
+
+
+def _mixed(prepared: Prepared, plan: Plan, last: Candidate) -> Iterator[Candidate]:
+    """Yield mixtures of the trained weights with the frozen ones.
+
+    Batch statistics that were trained fit neither, so that nothing is mixed then.
+    """
+    if not plan.freeze_batch_norm:
+        return
+    kitchen = Kitchen(prepared, plan)
+    for share in FROZEN_SHARES:
+        name = f"{last.name}, mixed with {share:.0%} of the frozen backbone"
+        yield kitchen.judge(name, last.epoch, mix(last.state, prepared.floor.state, share))
