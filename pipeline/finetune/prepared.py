@@ -137,22 +137,14 @@ def prepare(
     chosen = spread(train.targets, HEAD_SAMPLES)
     fitted_on = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
     masses = balance.masses_for_heads(train.targets, train.masses(len(balance.sizes)))
-    best, gentle = heads_from_first(
-        processes,
-        lambda: fit_heads(
-            (fitted_on, train.targets[chosen]),
-            (judged, validation.targets),
-            None if masses is None else masses[chosen],
-        ),
-    )
+    fitted = None if masses is None else masses[chosen]
+    given = (fitted_on, train.targets[chosen]), (judged, validation.targets), fitted
+    best, gentle = heads_from_first(processes, lambda: fit_heads(*given))
     log.info("head: on the features of %d %s, penalty %g", len(chosen), modality.UNIT, best.penalty)
     classifier = pretrained.classifier
     classifier.set_head(best.weight, best.bias)
-    # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to start
-    # from only.
-    if settings.device == "cpu":
-        logits = best.logits(judged)
-    else:
+    logits = best.logits(judged)
+    if settings.device != "cpu":  # there the features may be of half precision, good to start from only
         logits = _compute_start(classifier, validation, settings.device, modality.UNIT, processes)
     return Prepared(
         classifier=classifier,

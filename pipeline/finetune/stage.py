@@ -17,12 +17,13 @@ from pipeline.finetune.imbalance import choose_balance
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
 from pipeline.finetune.prepared import Prepared, Split, prepare
+from pipeline.finetune.reading_curves import remarks_of
 from pipeline.finetune.sharing import shared_plan
 from pipeline.finetune.sheet import sheet_file
 from pipeline.finetune.soft import soft_of, weights_of
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
-from pipeline.machine.processes import join
+from pipeline.machine.processes import ALONE, Processes, join
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.registry import modality_of
 from pipeline.modalities.training import Pretrained
@@ -43,21 +44,24 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     Raises:
         GraftError: The backbone cannot be had, or the training loss is no longer a number.
     """
-    started = start(recipe, run)
+    started = start(recipe, run, join(recipe.finetune.device))
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
     decision = carry_out(recipe.finetune, prepared, plan)
     if not prepared.processes.is_first:
         return
     kept = adjusted(decision.outcome.kept, prepared, recipe.finetune.logit_adjustment)
+    remarks = remarks_of(recipe.finetune.mode, prepared, decision)
+    history = record(started.settings, prepared, decision, remarks)
     save_checkpoint(
         run.checkpoint,
         kept.state,
         CheckpointCard(pretrained.network, started.labels, pretrained.input, pretrained.weights_sha256),
         {**pretrained.files, **sheet_file(prepared.train, started.labels, recipe.seed)},
         Validation(kept.logits, prepared.validation.targets),
-        record(started.settings, prepared, decision),
+        history,
     )
-    log.info("finetune: %s", decision.why)
+    for told in (decision.why, *history.remarks):
+        log.info("finetune: %s", told)
 
 
 @dataclass(frozen=True)
@@ -79,19 +83,19 @@ class Started:
     plan: Plan
 
 
-def start(recipe: Recipe, run: RunFolder) -> Started:
+def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Started:
     """Decode a run's samples, load its backbone and fit the heads; nothing is written but cached features.
 
     Args:
         recipe: The run's recipe.
         run: The run's folder, with the samples.
+        processes: The processes that share the training; by default this one is alone.
 
     Raises:
         GraftError: The backbone cannot be had.
     """
     section = recipe.finetune
     settings = choose_settings(section.device, section.precision)
-    processes = join(settings.device)
     apply_settings(settings, recipe.seed)
     modality = modality_of(recipe)
     options = modality.training_options(section)
@@ -145,7 +149,9 @@ def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
     return named(section.mode, prepared, plan, outcome)
 
 
-def record(settings: Settings, prepared: Prepared, decision: Decision) -> History:
+def record(
+    settings: Settings, prepared: Prepared, decision: Decision, remarks: tuple[str, ...] = ()
+) -> History:
     """Return what ``history.json`` says of a training."""
     weights, floor, plan = prepared.class_weights, prepared.floor.judged, decision.plan
     return History(
@@ -179,4 +185,5 @@ def record(settings: Settings, prepared: Prepared, decision: Decision) -> Histor
         best_epoch=decision.outcome.kept.epoch,
         kept=decision.outcome.kept.name,
         epochs=decision.outcome.epochs,
+        remarks=remarks,
     )

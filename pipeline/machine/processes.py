@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pipeline.errors import GraftError
 from pipeline.machine.extras import require
 from pipeline.machine.launch import launched
+from pipeline.machine.settings import DeviceChoice, choose_settings
 
 if TYPE_CHECKING:  # a process that trains alone loads no torch for this
     import torch
@@ -177,25 +178,27 @@ ALONE = Processes()
 
 
 @functools.cache
-def join(device: str) -> Processes:
+def join(device: DeviceChoice) -> Processes:
     """Meet the other processes that the launcher started; a process that was started alone stays so.
 
     Args:
-        device: The device that training runs on, ``cpu`` or ``cuda``.
+        device: The device that the recipe names.
 
     Raises:
-        GraftError: ``accelerate`` is not installed, or there are fewer GPUs than processes.
+        GraftError: ``accelerate`` is not installed, there is no such device, or there are fewer GPUs than
+            processes.
     """
     launch = launched()
     if launch.count == 1:
         return ALONE
     require("accelerate")
-    _check_devices(device, launch.local_count)
+    chosen = choose_settings(device).device
+    _check_devices(chosen, launch.local_count)
     from accelerate import PartialState
     from torch import distributed
 
     timeout = timedelta(seconds=float(os.environ.get(TIMEOUT_VARIABLE) or DEFAULT_TIMEOUT_S))
-    state = PartialState(cpu=device == "cpu", timeout=timeout)
+    state = PartialState(cpu=chosen == "cpu", timeout=timeout)
     group = cast("ProcessGroup", distributed.new_group(backend="gloo", timeout=PATIENCE))
     return Processes(state.process_index, state.num_processes, group)
 

@@ -18,13 +18,14 @@ from pipeline.errors import GraftError
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
 from pipeline.machine.launch import launched
+from pipeline.machine.processes import join
 from pipeline.recipe.reading import check_recipe, dump_recipe, load_recipe, without_places
 from pipeline.recipe.sections import Recipe
 from pipeline.recipe.stage import Stage
 from pipeline.run.markers import find_out, is_done, write_marker
 from pipeline.run.places import keep_root, with_data_root
 from pipeline.run.stages import STAGES
-from pipeline.run.together import assemble, dismiss_helpers, help_with, with_helpers
+from pipeline.run.together import dismiss_helpers, help_with, with_helpers
 
 log = logging.getLogger("graft")
 MODELS = Path("models")
@@ -130,7 +131,7 @@ def run_all(run: Run, *, force: bool = False) -> list[StageResult]:
     """
     if launched().is_helper:
         return [_help(stage, run) for stage in STAGES if stage.is_shared]
-    assemble(run.recipe)
+    join(run.recipe.finetune.device)
     with _held(run.folder):
         _keep_recipe(run)
         return [_carry_out(stage, run, force=force) for stage in STAGES]

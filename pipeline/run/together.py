@@ -13,23 +13,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from pipeline.files.layout import RunFolder
-from pipeline.machine.launch import launched
-from pipeline.machine.processes import ALONE, Processes, join, leave
+from pipeline.machine.processes import join, leave
 from pipeline.recipe.sections import Recipe
 from pipeline.recipe.stage import Stage
-
-
-def assemble(recipe: Recipe) -> Processes:
-    """Meet the other processes that a launcher started, on the device that the recipe trains on.
-
-    Raises:
-        GraftError: Several were started, and they cannot train together here.
-    """
-    if launched().count == 1:  # which is to load no torch before the stages that need it
-        return ALONE
-    from pipeline.machine.settings import choose_settings
-
-    return join(choose_settings(recipe.finetune.device, recipe.finetune.precision).device)
 
 
 @contextmanager
@@ -69,7 +55,7 @@ def help_with(stage: Stage, recipe: Recipe, run: RunFolder) -> float | None:
     Returns:
         Seconds that it took; None where it was done before.
     """
-    begins = bool(assemble(recipe).from_first(dict)["begins"])
+    begins = bool(join(recipe.finetune.device).from_first(dict)["begins"])
     start = time.monotonic()
     if begins:
         stage.execute(recipe, run)
@@ -79,4 +65,4 @@ def help_with(stage: Stage, recipe: Recipe, run: RunFolder) -> float | None:
 
 def _tell(stage: Stage, recipe: Recipe, *, begins: bool) -> None:
     if stage.is_shared:
-        assemble(recipe).from_first(lambda: {"begins": np.array(begins)})
+        join(recipe.finetune.device).from_first(lambda: {"begins": np.array(begins)})
