@@ -14,12 +14,14 @@ import numpy as np
 from pipeline.artifacts.history import Epoch
 from pipeline.errors import GraftError
 from pipeline.finetune.candidates import Candidate
+from pipeline.finetune.epochs import EpochRecorder, Trained
 from pipeline.finetune.judging import judge
 from pipeline.finetune.keeping import Kept
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
 from pipeline.finetune.resuming.stopping import Stops
 from pipeline.finetune.selection import select
+from pipeline.finetune.sharing import check_weights
 from pipeline.finetune.soup import cook
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.finetune.training import DivergedError, Training
@@ -75,7 +77,8 @@ class Course:
         self.strategy = strategy
         self.training = Training(prepared, plan, strategy)
         self.kept = Kept(prepared, plan)
-        self.records = [_record(self.kept.best)]
+        self.recorder = EpochRecorder(prepared, plan.device)
+        self.records = [self.recorder.record_head()]
         self.last: Candidate | None = None
         self.slowed = 0
         self.seconds = 0.0  # those of the epochs that are done, in this process or another
@@ -101,21 +104,24 @@ class Course:
         loss = training.run_epoch(number, after_step=after_step, title=self._title())
         share = (len(training.epoch_losses) - before) / len(training.epoch_losses)
         speed = share * len(self.prepared.train) / (time.perf_counter() - start)
+        check_weights(training.classifier.saved(), self.prepared.processes)
         with training.judged_weights():
             with stops.at_once():
                 logits = training.compute_validation_logits()
+                seen_loss = self.recorder.measure_seen_loss(training.classifier)
             state = self.strategy.state(training.classifier)
         if not np.isfinite(logits).all():
             raise DivergedError("the answers on validation are no longer numbers")
         judged = judge(self.prepared.task, logits, self.prepared.validation.targets)
         self.last = Candidate(f"epoch {number}", number, state, logits, judged)
+        trained = Trained(loss, seen_loss, speed)
+        self.records.append(self.recorder.record(self.last, self.kept.epochs[:1], trained))
         self.kept.add(self.last)
-        self.records.append(_record(self.last, loss, speed))
         training.schedule.end_epoch(judged.loss)
         training.end_epoch()
         self.seconds += time.perf_counter() - start
         self.is_over = number >= self.plan.epochs or self.kept.is_over(number)
-        self._tell(self.records[-1])
+        self._tell()
 
     def go_back(self, boundary: Mapping[str, Any], reason: DivergedError) -> None:
         """Go back to the start of the epoch, at half the learning rate.
@@ -193,21 +199,17 @@ class Course:
         best = self.kept.best
         return f"{title} (best so far: {best.name}, accuracy {best.judged.accuracy:.3f})"
 
-    def _tell(self, epoch: Epoch) -> None:
-        """Log the figures of an epoch, the best so far, and the time left."""
-        best, unit = self.kept.best, self.prepared.unit
-        left = (self.plan.epochs - epoch.epoch) * self.seconds / epoch.epoch
+    def _tell(self) -> None:
+        """Log the best so far and the time left, after an epoch."""
+        done, best = self.epoch - 1, self.kept.best
+        left = (self.plan.epochs - done) * self.seconds / done
         log.info(
-            "epoch %d of %d: training loss %.3f, %.1f %s/s; validation loss %.3f, accuracy %.3f;"
-            " best so far: %s%s",
-            epoch.epoch,
+            "finetune: %d of %d epochs done; best so far: %s, validation loss %.3f, accuracy %.3f%s",
+            done,
             self.plan.epochs,
-            epoch.train_loss,
-            epoch.samples_per_s,
-            unit,
-            epoch.validation_loss,
-            epoch.validation_accuracy,
             best.name,
+            best.judged.loss,
+            best.judged.accuracy,
             "" if self.is_over else f"; about {in_words(left)} left",
         )
 
@@ -226,20 +228,3 @@ def _candidate(state: Mapping[str, Any], prepared: Prepared) -> Candidate:
     """Return the candidate of a state."""
     judged = judge(prepared.task, state["logits"], prepared.validation.targets)
     return Candidate(**state, judged=judged)
-
-
-def _record(candidate: Candidate, loss: float | None = None, speed: float | None = None) -> Epoch:
-    """Return the figures of an epoch.
-
-    Args:
-        candidate: The weights and their answers on validation.
-        loss: Mean training loss of the epoch, in nats; None, the default, for the head.
-        speed: Training samples in a second; None, the default, for the head.
-    """
-    return Epoch(
-        epoch=candidate.epoch,
-        train_loss=loss,
-        validation_loss=candidate.judged.loss,
-        validation_accuracy=candidate.judged.accuracy,
-        samples_per_s=speed,
-    )

@@ -19,6 +19,8 @@ from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.finetune.training import DivergedError
 
 log = logging.getLogger("graft")
+# Seconds that the first process has for its checkpoint when all of those that train together are to end.
+HELPERS_WAIT_S = 5.0
 
 
 def train(prepared: Prepared, plan: Plan, strategy: Strategy, keeper: Keeper | None = None) -> Outcome:
@@ -45,7 +47,8 @@ def train(prepared: Prepared, plan: Plan, strategy: Strategy, keeper: Keeper | N
         course.restore(resumed.now)
         boundary = resumed.boundary
         log.info("finetune: goes on in %s", course.where())
-    with nullcontext(Stops()) if isinstance(keeper, NoKeeper) else Stops().held() as stops:
+    stops = Stops(0.0 if prepared.processes.is_first else HELPERS_WAIT_S)
+    with nullcontext() if isinstance(keeper, NoKeeper) else stops.held():
         while not course.is_over:
             start, boundary = copied(course.state()) if boundary is None else boundary, None
             _run_epoch(course, keeper, stops, start)

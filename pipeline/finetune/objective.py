@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline.finetune.mixing import mix
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared, Split
+from pipeline.finetune.sharing import no_loss, own_rows
 from pipeline.modalities.training import Classifier
 from pipeline.tasks.task import WeightedLoss
 
@@ -37,7 +38,7 @@ class BatchLoss:
         self.mixes = chosen.mixup > 0 or chosen.cutmix > 0
 
     def __call__(self, indices: NDArray[np.int64]) -> WeightedLoss:
-        """Return the loss of one batch, with the batch's weight.
+        """Return the loss of this process's rows of one batch, with their weight.
 
         Args:
             indices: Indices of the batch's samples in the training split.
@@ -48,6 +49,9 @@ class BatchLoss:
         if self.mixes:
             soft = as_soft(targets, len(self.prepared.best_head.bias))
             batch, targets = mix(batch, soft, chosen.mixup, chosen.cutmix, self.generator)
+        batch, targets = own_rows(batch, targets, self.prepared.processes)
+        if not len(targets):
+            return no_loss(plan.device)
         with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
             logits = self.classifier(**batch)
         return self.prepared.task.loss(
@@ -70,11 +74,8 @@ def targets_of(split: Split, classes: int) -> torch.Tensor:
         Class indices, int64 of shape (samples,). Or, where samples have probabilities or weights, each
         class's probability times the sample's weight, float32 of shape (samples, classes).
     """
-    hard = torch.from_numpy(split.targets)
-    if split.soft is None and split.weights is None:
-        return hard
-    soft = as_soft(hard, classes) if split.soft is None else torch.from_numpy(split.soft)
-    return soft if split.weights is None else soft * torch.from_numpy(split.weights)[:, None]
+    masses = split.masses(classes)
+    return torch.from_numpy(split.targets if masses is None else masses)
 
 
 def as_soft(targets: torch.Tensor, classes: int) -> torch.Tensor:

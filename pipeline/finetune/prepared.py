@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.finetune.candidates import Candidate
 from pipeline.finetune.features import Extractor
-from pipeline.finetune.head import LinearHead, fit_heads
+from pipeline.finetune.head import Features, LinearHead, Targets, fit_heads
+from pipeline.finetune.imbalance import Balance
 from pipeline.finetune.judging import judge
+from pipeline.finetune.sharing import heads_from_first
+from pipeline.machine.processes import ALONE, Processes
 from pipeline.machine.settings import Settings
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.training import Classifier, Examples, Pretrained, Training
 from pipeline.tasks.task import Task
 
 log = logging.getLogger("graft")
-UNBALANCED = 1.5
 # Number of training samples that heads are fitted on, about and at most: more would change them little, and
 # cost a pass of the backbone over everything.
 HEAD_SAMPLES = 20_000
@@ -50,6 +52,31 @@ class Split:
         """Return the number of samples."""
         return len(self.targets)
 
+    def masses(self, classes: int) -> NDArray[np.float32] | None:
+        """Return what each sample adds to each class: its probability of it, times the sample's weight.
+
+        Args:
+            classes: Number of classes.
+
+        Returns:
+            float32 of shape (samples, classes); None where samples have neither probabilities nor weights.
+        """
+        if self.soft is None and self.weights is None:
+            return None
+        shares = np.eye(classes, dtype=np.float32)[self.targets] if self.soft is None else self.soft
+        return shares if self.weights is None else shares * self.weights[:, None]
+
+    def sizes(self, classes: int) -> NDArray[np.float64]:
+        """Return how much of the split is of each class: the sum of its samples, float64 of shape (classes,).
+
+        Args:
+            classes: Number of classes.
+        """
+        masses = self.masses(classes)
+        if masses is None:
+            return np.bincount(self.targets, minlength=classes).astype(np.float64)
+        return np.asarray(masses.sum(axis=0, dtype=np.float64))
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -65,6 +92,8 @@ class Prepared:
         class_weights: Weight of each class in the loss, float32 of shape (classes,); None for equal weights.
         task: The task, which says what the loss and the answers are.
         unit: What the progress bar and the log call several samples, such as ``pictures``.
+        balance: What is done about classes of unequal size; by default nothing.
+        processes: The processes that share the training; by default this one is alone.
     """
 
     classifier: Classifier
@@ -76,6 +105,8 @@ class Prepared:
     class_weights: NDArray[np.float32] | None
     task: Task
     unit: str
+    balance: Balance = field(default_factory=Balance)
+    processes: Processes = ALONE
 
 
 def prepare(
@@ -83,10 +114,11 @@ def prepare(
     train: Split,
     validation: Split,
     *,
-    class_weights: NDArray[np.float32] | None,
+    balance: Balance,
     settings: Settings,
     modality: Training,
     task: Task,
+    processes: Processes = ALONE,
 ) -> Prepared:
     """Fit the best head and a gentle one on the frozen backbone's features, and set the best.
 
@@ -94,29 +126,20 @@ def prepare(
         pretrained: The backbone; its classifier gets the head.
         train: The training split, with content hashes.
         validation: The validation split, with content hashes.
-        class_weights: Weight of each class in the loss, float32 of shape (classes,), or None for equal ones.
+        balance: What is done about classes of unequal size.
         settings: Device and precision of the training.
         modality: The training side of the samples' kind of input.
         task: The task, which says what the loss and the answers are.
+        processes: The processes that share the training; by default this one is alone.
     """
-    extractor = Extractor(pretrained, settings, modality)
+    extractor = Extractor(pretrained, settings, modality, processes)
     judged = extractor.extract(validation.examples, np.arange(len(validation)), validation.sha256)
-    chosen = spread(train.targets, HEAD_SAMPLES)
-    fitted_on = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
-    best, gentle = fit_heads(
-        (fitted_on, train.targets[chosen]),
-        (judged, validation.targets),
-        balanced=class_weights is not None,
-    )
-    log.info("head: on the features of %d %s, penalty %g", len(chosen), modality.UNIT, best.penalty)
+    best, gentle = _fit_heads(extractor, train, (judged, validation.targets), balance)
     classifier = pretrained.classifier
     classifier.set_head(best.weight, best.bias)
-    # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to start
-    # from only.
-    if settings.device == "cpu":
-        logits = best.logits(judged)
-    else:
-        logits = _compute_start(classifier, validation, settings.device, modality.UNIT)
+    logits = best.logits(judged)
+    if settings.device != "cpu":  # there the features may be of half precision, good to start from only
+        logits = _compute_start(classifier, validation, settings.device, modality.UNIT, processes)
     return Prepared(
         classifier=classifier,
         train=train,
@@ -124,10 +147,35 @@ def prepare(
         floor=floor_of(classifier, logits, validation.targets, task),
         best_head=best,
         gentle_head=gentle,
-        class_weights=class_weights,
+        class_weights=balance.weights,
         task=task,
         unit=modality.UNIT,
+        balance=balance,
+        processes=processes,
     )
+
+
+def _fit_heads(
+    extractor: Extractor, train: Split, validation: tuple[Features, Targets], balance: Balance
+) -> tuple[LinearHead, LinearHead]:
+    """Return the best head and the gentle one, fitted on the features of the training split.
+
+    Args:
+        extractor: The frozen backbone.
+        train: The training split, with content hashes.
+        validation: Features of the validation split, and its class indices.
+        balance: What is done about classes of unequal size.
+    """
+    chosen = spread(train.targets, HEAD_SAMPLES)
+    features = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
+    masses = balance.masses_for_heads(train.targets, train.masses(len(balance.sizes)))
+    some = None if masses is None else masses[chosen]
+    given = (features, train.targets[chosen]), validation, some
+    heads = heads_from_first(extractor.processes, lambda: fit_heads(*given))
+    log.info(
+        "head: on the features of %d %s, penalty %g", len(chosen), extractor.modality.UNIT, heads[0].penalty
+    )
+    return heads
 
 
 def floor_of(
@@ -145,30 +193,14 @@ def floor_of(
     return Candidate("the best head", 0, state, logits, judge(task, logits, targets))
 
 
-def _compute_start(classifier: Classifier, validation: Split, device: str, unit: str) -> NDArray[np.float32]:
+def _compute_start(
+    classifier: Classifier, validation: Split, device: str, unit: str, processes: Processes
+) -> NDArray[np.float32]:
     """Return the untouched classifier's logits on validation, computed on an accelerator in fp32."""
     module = classifier.saved().to(device)
-    logits = compute_logits(classifier, validation.examples, device, "validation", unit)
+    logits = compute_logits(classifier, validation.examples, device, "validation", unit, processes)
     module.to("cpu")
     return logits
-
-
-def balance(targets: NDArray[np.int64], classes: int, choice: str) -> NDArray[np.float32] | None:
-    """Return weights inverse to the classes' sizes, with a mean of 1 over the samples, or None.
-
-    Args:
-        targets: Class indices of the training split, int64 of shape (samples,).
-        classes: Number of classes.
-        choice: ``balanced``, ``none``, or ``auto``: balanced if the largest class has over 1.5 times the
-            samples of the smallest.
-
-    Returns:
-        float32 of shape (classes,), or None if no weights are wanted.
-    """
-    counts = np.bincount(targets, minlength=classes)
-    if choice == "none" or (choice == "auto" and counts.max() <= UNBALANCED * counts.min()):
-        return None
-    return (len(targets) / (classes * counts)).astype(np.float32)
 
 
 def spread(targets: NDArray[np.int64], limit: int) -> NDArray[np.int64]:

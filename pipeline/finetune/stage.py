@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_checkpoint
-from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord
+from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord, ViewsRecord
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
+from pipeline.finetune.adjustment import adjusted
 from pipeline.finetune.auto import Decision, decide, named
+from pipeline.finetune.distill import distill
+from pipeline.finetune.imbalance import choose_balance
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
-from pipeline.finetune.prepared import Prepared, Split, balance, prepare
-from pipeline.finetune.resuming.identity import identity_of
+from pipeline.finetune.prepared import Prepared, Split, prepare
+from pipeline.finetune.reading_curves import remarks_of
 from pipeline.finetune.resuming.keeper import Unfinished
+from pipeline.finetune.resuming.place import unfinished_of
+from pipeline.finetune.sharing import shared_plan
+from pipeline.finetune.sheet import sheet_file
+from pipeline.finetune.soft import soft_of, weights_of
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
+from pipeline.machine.processes import ALONE, Processes, join
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.registry import modality_of
-from pipeline.modalities.training import Pretrained
+from pipeline.modalities.training import Pretrained, Views
 from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
@@ -39,19 +47,26 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     Raises:
         GraftError: The backbone cannot be had, or the training loss is no longer a number.
     """
-    started = start(recipe, run)
+    started = start(recipe, run, join(recipe.finetune.device))
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
-    decision = carry_out(recipe.finetune, prepared, plan, unfinished_of(recipe, run, started))
-    kept = decision.outcome.kept
+    unfinished = unfinished_of(recipe, run, started.settings, pretrained.weights_sha256, prepared.processes)
+    decision = carry_out(recipe.finetune, prepared, plan, unfinished)
+    remarks = remarks_of(recipe.finetune.mode, prepared, decision)
+    decision, views = with_views(decision, prepared, started.views, unfinished)
+    if not prepared.processes.is_first:
+        return
+    kept = adjusted(decision.outcome.kept, prepared)
+    history = record(started.settings, prepared, decision, remarks, views)
     save_checkpoint(
         run.checkpoint,
         kept.state,
         CheckpointCard(pretrained.network, started.labels, pretrained.input, pretrained.weights_sha256),
-        pretrained.files,
+        {**pretrained.files, **sheet_file(prepared.train, started.labels, recipe.seed)},
         Validation(kept.logits, prepared.validation.targets),
-        record(started.settings, prepared, decision),
+        history,
     )
-    log.info("finetune: %s", decision.why)
+    for told in (decision.why, *history.remarks):
+        log.info("finetune: %s", told)
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,7 @@ class Started:
         settings: Device and precision of the training.
         prepared: The decoded samples, and the heads on the frozen backbone.
         plan: The plan of the training.
+        views: The views that the network is to be taught after training; None for none.
     """
 
     pretrained: Pretrained
@@ -71,14 +87,16 @@ class Started:
     settings: Settings
     prepared: Prepared
     plan: Plan
+    views: Views | None
 
 
-def start(recipe: Recipe, run: RunFolder) -> Started:
+def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Started:
     """Decode a run's samples, load its backbone and fit the heads; nothing is written but cached features.
 
     Args:
         recipe: The run's recipe.
         run: The run's folder, with the samples.
+        processes: The processes that share the training; by default this one is alone.
 
     Raises:
         GraftError: The backbone cannot be had.
@@ -95,39 +113,29 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
     def load(split: str, augment: object = None) -> Split:
         """Decode a split through the code that serves it; the training split alone is augmented."""
         samples = [sample for sample in everything if sample.split == split]
-        examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)
+        scratch = run.scratch(split if processes.is_alone else f"{split}-{processes.rank}")
+        examples = modality.decode_examples(samples, pretrained.preprocessor, scratch, augment)
         targets = np.array([labels.index(sample.label) for sample in samples])
-        return Split(examples, targets, [sample.sha256 for sample in samples])
+        hashes = [sample.sha256 for sample in samples]
+        return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
 
-    training, validation = load("train", options.augment), load("validation")
+    trains = section.mode != "features"
+    training, validation = load("train", options.augment if trains else None), load("validation")
+    balance = choose_balance(section, training.sizes(len(labels)), labels)
+    log.info("finetune: %s", balance.why)
     prepared = prepare(
         pretrained,
         training,
         validation,
-        class_weights=balance(training.targets, len(labels), section.class_weights),
+        balance=balance,
         settings=settings,
         modality=modality,
         task=task_of(recipe),
+        processes=processes,
     )
     plan = plan_of(section, options, settings, recipe.seed, len(training))
-    return Started(pretrained, labels, settings, prepared, plan)
-
-
-def unfinished_of(recipe: Recipe, run: RunFolder, started: Started) -> Unfinished:
-    """Return the place of a run's unfinished trainings, with all that they depend on.
-
-    Args:
-        recipe: The run's recipe.
-        run: The run's folder.
-        started: What the training begins with.
-    """
-    samples = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
-    return Unfinished(
-        folder=run.unfinished("finetune"),
-        identity=identity_of(recipe, started.settings, samples, started.pretrained.weights_sha256),
-        minutes=recipe.finetune.checkpoint_minutes,
-        remedy=f"To begin anew: graft finetune {run.root} --force",
-    )
+    plan = shared_plan(plan, len(training), processes)
+    return Started(pretrained, labels, settings, prepared, plan, options.views)
 
 
 def carry_out(
@@ -152,12 +160,31 @@ def carry_out(
     return named(section.mode, prepared, plan, outcome)
 
 
-def record(settings: Settings, prepared: Prepared, decision: Decision) -> History:
+def with_views(
+    decision: Decision, prepared: Prepared, views: Views | None, unfinished: Unfinished
+) -> tuple[Decision, ViewsRecord | None]:
+    """Return a decision after its network was taught some views, if that is better, and their record."""
+    if views is None:
+        return decision, None
+    kept, views_record = distill(
+        prepared, decision.plan, decision.outcome.kept, views, unfinished.keeper("views")
+    )
+    return replace(decision, outcome=replace(decision.outcome, kept=kept)), views_record
+
+
+def record(
+    settings: Settings,
+    prepared: Prepared,
+    decision: Decision,
+    remarks: tuple[str, ...] = (),
+    views: ViewsRecord | None = None,
+) -> History:
     """Return what ``history.json`` says of a training."""
     weights, floor, plan = prepared.class_weights, prepared.floor.judged, decision.plan
     return History(
         settings=settings,
         class_weights=None if weights is None else tuple(weights.tolist()),
+        balance=prepared.balance.why,
         head=HeadRecord(
             penalty=prepared.best_head.penalty,
             validation_loss=floor.loss,
@@ -185,4 +212,6 @@ def record(settings: Settings, prepared: Prepared, decision: Decision) -> Histor
         best_epoch=decision.outcome.kept.epoch,
         kept=decision.outcome.kept.name,
         epochs=decision.outcome.epochs,
+        remarks=remarks,
+        views=views,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -141,6 +141,40 @@ class Shown:
     text: str | None = None
 
 
+@runtime_checkable
+class Previewable(Protocol):
+    """Examples that can show what random changes make of a sample; not every kind's can."""
+
+    def preview(
+        self, index: int, variants: int, generator: torch.Generator
+    ) -> tuple[Shown, Sequence[Shown]] | None:
+        """Return a sample without changes, and variants of it; None where nothing changes by chance.
+
+        Args:
+            index: Index of the sample.
+            variants: Number of variants.
+            generator: The source of chance.
+        """
+        ...
+
+
+View = Callable[[Batch], Batch]
+"""A function from a batch of a model's inputs to the same samples, seen in another way."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Several views of samples that have the same label, and whose answers may be averaged.
+
+    Attributes:
+        what: What is averaged over, for people, such as ``each picture and its mirror image``.
+        takes: The views, the first of which is the sample as it is.
+    """
+
+    what: str
+    takes: tuple[View, ...]
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """The choices of a kind's own section of the recipe that a training heeds without knowing the kind.
@@ -156,6 +190,8 @@ class TrainingOptions:
         mixing: Those of ``mixup`` and ``cutmix`` that batches of this kind can undergo: mixup where its
             inputs are numbers that may be averaged, CutMix where it has one input of the shape (batch,
             height, width, channels). Neither by default.
+        views: The views whose average answers are measured and taught after training; None, the default, for
+            none.
     """
 
     learning_rate: float = 3e-4
@@ -163,6 +199,7 @@ class TrainingOptions:
     freeze_batch_norm: bool | None = None
     augment: Any = None
     mixing: tuple[Literal["mixup", "cutmix"], ...] = ()
+    views: Views | None = None
 
 
 class Training(Protocol):

@@ -29,7 +29,9 @@ def track(
         later: Number of units that come after these, such as those of later epochs; by default none. Their
             time is told too.
     """
-    if sys.stderr.isatty():
+    if not log.isEnabledFor(logging.INFO):  # --quiet, or a process that helps another
+        yield from items
+    elif sys.stderr.isatty():
         yield from _bar(items, total, what, unit, weight, later)
     else:
         yield from _lines(items, total, what, unit, weight, later)

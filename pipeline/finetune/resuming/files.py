@@ -30,12 +30,7 @@ def write_tree(path: Path, tree: Tree) -> None:
     Raises:
         OSError: It cannot be written, such as on a full disk; nothing is left of it.
     """
-    from safetensors.torch import save
-
-    document, tensors = flatten(tree)
-    text = json.dumps(document)
-    metadata = {"document": text, "sha256": _checksum(text, tensors)}
-    atomic.write_bytes(path, save(tensors, metadata))
+    atomic.write_bytes(path, pack(tree))
     atomic.sync(path.parent)
 
 
@@ -48,18 +43,40 @@ def read_tree(path: Path) -> Tree:
     Raises:
         DamagedError: It is not there, cannot be read, or is not as it was written; the message says which.
     """
+    try:
+        return unpack(path.read_bytes())
+    except OSError as error:
+        raise DamagedError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except DamagedError as error:
+        raise DamagedError(f"{path}: {error}") from error
+
+
+def pack(tree: Tree) -> bytes:
+    """Return a tree as the content of a file."""
+    from safetensors.torch import save
+
+    document, tensors = flatten(tree)
+    text = json.dumps(document)
+    return save(tensors, {"document": text, "sha256": _checksum(text, tensors)})
+
+
+def unpack(data: bytes) -> Tree:
+    """Return the tree that :func:`pack` packed.
+
+    Raises:
+        DamagedError: It is not as it was packed.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        data = path.read_bytes()
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
         text, checksum = header["document"], header["sha256"]
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{path}: cannot be read ({error})") from error
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"is damaged ({error})") from error
     if _checksum(text, tensors) != checksum:
-        raise DamagedError(f"{path}: its checksum is wrong")
+        raise DamagedError("is damaged (its checksum is wrong)")
     tree: Tree = rebuild(json.loads(text), tensors)
     return tree
 

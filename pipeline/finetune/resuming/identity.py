@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pipeline
 from pipeline.files.samples import Sample, digest
+from pipeline.files.sources import hash_source
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.settings import Settings, cpu_flags
 from pipeline.machine.versions import TRAINING_PACKAGES, versions_of
 from pipeline.modalities.registry import find_modality
+from pipeline.recipe.reading import without_places
 from pipeline.recipe.sections import Recipe
 
 Identity = Mapping[str, Any]
@@ -29,7 +31,7 @@ VECTOR_FLAGS = ("avx", "fma", "amx", "sse4", "asimd", "sve")
 
 
 def identity_of(
-    recipe: Recipe, settings: Settings, samples: list[Sample], weights_sha256: str
+    recipe: Recipe, settings: Settings, samples: Sequence[Sample], weights_sha256: str, processes: int
 ) -> dict[str, Any]:
     """Return all that the trainings of a recipe depend on, on this machine.
 
@@ -38,18 +40,22 @@ def identity_of(
         settings: Device, precision and threads of the training.
         samples: The samples that train and select.
         weights_sha256: SHA-256, in hex, of the pretrained tensors.
+        processes: Number of processes that share the trainings.
     """
     packages = (*TRAINING_PACKAGES, "graft-ml", "numpy", "scipy", "torchvision", "peft", "accelerate")
-    sections = ("finetune", *recipe.own_keys())
+    bare = without_places(recipe)
+    sections = {name: getattr(bare, name) for name in ("backbone", *recipe.own_keys(), "finetune")}
+    files = {key: hash_source(place, key) for key, place in recipe.finetune.places().items()}
     return {
-        **{name: getattr(recipe, name).model_dump(mode="json", by_alias=True) for name in sections},
-        "backbone": recipe.backbone.model_dump(mode="json", by_alias=True, exclude={"weights"}),
+        **{name: section.model_dump(mode="json", by_alias=True) for name, section in sections.items()},
         "seed": recipe.seed,
         "samples": digest(samples),
         "pretrained weights": weights_sha256,
+        "files": files,
         "device": settings.device,
         "precision": settings.precision,
         "threads": settings.threads,
+        "processes": processes,
         "versions": versions_of(*packages, *find_modality(recipe.modality).packages)
         | {"python": platform.python_version()},
         **machine(),

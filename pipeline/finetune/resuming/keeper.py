@@ -5,16 +5,28 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import GraftError
 from pipeline.files import atomic
-from pipeline.finetune.resuming.files import SUFFIX, DamagedError, read_document, read_tree, write_tree
+from pipeline.finetune.resuming.files import (
+    SUFFIX,
+    DamagedError,
+    pack,
+    read_document,
+    read_tree,
+    unpack,
+    write_tree,
+)
 from pipeline.finetune.resuming.identity import Identity, differences
 from pipeline.finetune.resuming.tree import Tree
+from pipeline.machine.processes import ALONE, Processes
 
 log = logging.getLogger("graft")
 KEPT = 2
@@ -62,7 +74,7 @@ class Unfinished:
         remedy: The sentence that tells how to begin anew.
         largest_share: Largest share of the time that checkpoints after epochs may take.
         spent: What the checkpoints have cost.
-        writes: Whether this process writes; of several that share a training only the first does.
+        processes: The processes that share the trainings, of which the first one reads and writes.
     """
 
     folder: Path
@@ -71,7 +83,7 @@ class Unfinished:
     remedy: str = "To begin anew: graft finetune RUN --force"
     largest_share: float = LARGEST_SHARE
     spent: Spent = field(default_factory=Spent)
-    writes: bool = True
+    processes: Processes = ALONE
 
     def keeper(self, name: str) -> Keeper:
         """Return the keeper of one training.
@@ -192,19 +204,27 @@ class FileKeeper:
             GraftError: What the unfinished training depends on has changed since.
         """
         self._identity = {**self.unfinished.identity, **identity}
-        if self.unfinished.folder.is_dir():
-            if self.unfinished.writes:
-                _sweep(self.unfinished.folder)
-            self._check_others()
-        outcome = self._read(self.folder / OUTCOME)
-        if outcome is not None:
+        found = _from_first(self.unfinished.processes, self._find)
+        if "outcome" in found:
             log.info("finetune: %s is finished already", self.name)
-            return None, outcome
-        return self._newest(), None
+            return None, found["outcome"]["state"]
+        if "now" not in found:
+            return None, None
+        return Resumed(found["now"]["state"], found["boundary"]["state"]), None
+
+    def _find(self) -> dict[str, Tree]:
+        """Return what is on the disk: an ``outcome``, or ``now`` and the ``boundary``, or nothing."""
+        if not self.unfinished.folder.is_dir():
+            return {}
+        _sweep(self.unfinished.folder)
+        self._check_others()
+        outcome = self._read(self.folder / OUTCOME)
+        return self._newest() if outcome is None else {"outcome": outcome}
 
     def is_due(self) -> bool:
         """Say whether the time since the last checkpoint asks for one within the epoch."""
-        return time.monotonic() - self.written_at >= self.unfinished.minutes * 60
+        late = time.monotonic() - self.written_at >= self.unfinished.minutes * 60
+        return late and self.unfinished.processes.is_first
 
     def save_step(self, state: Tree, boundary: Tree) -> None:
         """Write a checkpoint from within an epoch.
@@ -246,12 +266,12 @@ class FileKeeper:
 
     def discard(self) -> None:
         """Remove everything of the stage, since nothing can go on from there."""
-        if self.unfinished.writes:
+        if self.unfinished.processes.is_first:
             atomic.remove_folder(self.unfinished.folder)
 
     def _write(self, state: Tree, boundary: str | None, name: str | None = None) -> Path | None:
         """Write a state, and return its file; None where it could not be written, of which the log tells."""
-        if not self.unfinished.writes:
+        if not self.unfinished.processes.is_first:
             return None
         start, files = time.monotonic(), self._files()
         number = int(files[-1].stem) + 1 if files else 1
@@ -298,7 +318,7 @@ class FileKeeper:
         """Return the checkpoints, the oldest first."""
         return sorted(path for path in self.folder.glob(f"*{SUFFIX}") if path.stem.isdigit())
 
-    def _newest(self) -> Resumed | None:
+    def _newest(self) -> dict[str, Tree]:
         """Return the newest checkpoint that is whole; the log tells of those that are not."""
         for path in reversed(self._files()):
             stored = self._read(path)
@@ -309,8 +329,8 @@ class FileKeeper:
             if boundary is None:
                 continue
             self._boundary = path if name is None else self.folder / name
-            return Resumed(stored["state"], boundary["state"])
-        return None
+            return {"now": stored, "boundary": boundary}
+        return {}
 
     def _read(self, path: Path) -> Any:  # noqa: ANN401 - a tree, or None
         """Return a checkpoint's tree; None where there is none, or one that is damaged."""
@@ -339,6 +359,17 @@ class FileKeeper:
                 f" {'; '.join(changed)}. Going on would mix two trainings. To go on, put that back."
                 f" {self.unfinished.remedy}"
             )
+
+
+def _from_first(processes: Processes, find: Callable[[], dict[str, Tree]]) -> dict[str, Tree]:
+    """Return what the first process finds, packed on its way to the others."""
+    if processes.is_alone:
+        return find()
+
+    def packed() -> dict[str, NDArray[np.uint8]]:
+        return {name: np.frombuffer(pack(tree), np.uint8) for name, tree in find().items()}
+
+    return {name: unpack(data.tobytes()) for name, data in processes.from_first(packed).items()}
 
 
 def _boundary_of(path: Path) -> str | None:

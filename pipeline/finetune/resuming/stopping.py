@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -21,10 +22,16 @@ class Stops:
 
     A second signal has its usual effect at once. Outside the main thread, where Python gets no signals,
     nothing is held back.
+
+    Args:
+        patience_s: Seconds from the signal until the training may end, 0 by default. Of several processes
+            those that help the first one give it some time, since it cannot end a step without them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = 0.0) -> None:
         self.signal: int | None = None
+        self.came_at = 0.0
+        self.patience_s = patience_s
         self._previous: dict[int, Any] = {}
         self._at_once = False
 
@@ -34,7 +41,7 @@ class Stops:
         Raises:
             Stopped: One has.
         """
-        if self.signal is not None:
+        if self.signal is not None and time.monotonic() - self.came_at >= self.patience_s:
             raise Stopped
 
     @contextmanager
@@ -75,8 +82,8 @@ class Stops:
             self._give_back()
             signal.raise_signal(number)
             return
-        self.signal = number
-        if self._at_once:
+        self.signal, self.came_at = number, time.monotonic()
+        if self._at_once and not self.patience_s:
             raise Stopped
 
     def _give_back(self) -> None:

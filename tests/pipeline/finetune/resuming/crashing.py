@@ -1,25 +1,27 @@
 """Trainings in processes of their own that end themselves with SIGKILL at a chosen point, and begin again.
 
 As a script it imports everything once and forks a process for each attempt, which then costs no second:
-``crashing.py FOLDER STRATEGY KILL...`` prints the hash of an uninterrupted training, and that of one that was
-killed at each of the points. A point is ``step:N``, ``validation:N``, ``write:N``, ``rename:N`` or ``outcome:1``,
-the N-th of it in the life of the process.
+``crashing.py FOLDER STRATEGY POINT...`` prints the hash of an uninterrupted training, and of one that was
+killed at each of the points. A point is ``step``, ``validation``, ``write``, ``written`` or ``outcome``, with
+a number ``:N`` for the N-th time that a process comes there.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
+import random
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from pipeline.files import atomic
 from pipeline.finetune import loop
 from pipeline.finetune.head import LinearHead
 from pipeline.finetune.plan import Keeping, Objective, Plan, Rates
@@ -73,7 +75,7 @@ def split(count: int, seed: int) -> Split:
     rng = np.random.default_rng(seed)
     targets = np.arange(count) % 2
     pixels = rng.normal(80 + 90 * targets[:, None, None, None], 60, (count, 8, 8, 3))
-    choice = ImageAugment(horizontal_flip=True, crop_scale=(0.5, 1.0))
+    choice = ImageAugment(horizontal_flip=True, crop_scale=(0.5, 1.0), rotation=20, erasing=0.3)
     return Split(ImageExamples(np.clip(pixels, 0, 255).astype(np.uint8), choice), targets)
 
 
@@ -120,44 +122,39 @@ def hash_outcome(outcome: loop.Outcome) -> str:
 def die_at(point: str) -> None:
     """Patch this process so that SIGKILL ends it at the N-th time that it comes to a point."""
     what, _, number = point.partition(":")
-    left = [int(number)]
+    left = itertools.count(int(number) - 1, -1)
 
-    def count(wanted: bool = True) -> None:
-        left[0] -= wanted
-        if left[0] == 0 and wanted:
+    def count() -> None:
+        if next(left) == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if what == "step":
         step = Training._step
         Training._step = lambda self, indices: (step(self, indices), count())[0]
     elif what == "validation":
-        examples = ImageExamples.batch
-
-        def batch(self, indices, device, generator=None):
-            count(generator is None)
-            return examples(self, indices, device, generator)
-
-        ImageExamples.batch = batch
-    elif what in {"write", "outcome"}:
-        fsync = atomic.os.fsync
-
-        def half(descriptor: int) -> None:
-            path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-            wanted = path.suffix == ".partial" and (what == "write" or "outcome" in path.name)
-            if wanted and left[0] == 1:
-                os.truncate(path, path.stat().st_size // 2)  # what a crash leaves need not be whole
-            count(wanted)
-            fsync(descriptor)
-
-        atomic.os = replace_os(fsync=half)
-    else:
+        compute = Training.compute_validation_logits
+        Training.compute_validation_logits = lambda self: (count(), compute(self))[1]
+    elif what == "written":
         prune = keeping.FileKeeper._prune
         keeping.FileKeeper._prune = lambda self: (count(), prune(self))[1]
+    else:
+        die_in_write(count, "outcome" if what == "outcome" else "")
 
 
-def replace_os(**changes: object) -> object:
-    """The module ``os`` with some functions replaced."""
-    return type("os", (), {**vars(os), **{name: staticmethod(value) for name, value in changes.items()}})
+def die_in_write(count: Callable[[], None], name: str) -> None:
+    """Count the writes of files with a name, each in the middle: what a crash leaves need not be whole."""
+    fsync = os.fsync
+
+    def fsync_half(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.suffix == ".partial" and name in path.name:
+            whole = path.read_bytes()
+            os.ftruncate(descriptor, len(whole) // 2)
+            count()
+            path.write_bytes(whole)
+        fsync(descriptor)
+
+    os.fsync = fsync_half
 
 
 def attempt(folder: Path, mode: str, plan: Plan, point: str | None) -> str | None:
@@ -169,7 +166,7 @@ def attempt(folder: Path, mode: str, plan: Plan, point: str | None) -> str | Non
         try:
             if point is not None:
                 die_at(point)
-            np.random.seed(int.from_bytes(os.urandom(4)))  # the command's process has a chance of its own
+            random.seed(os.getpid())  # each process of a command has a chance of its own at first
             answer.write_text(hash_outcome(fit(folder, mode, plan)))
         finally:
             os._exit(0)
@@ -188,7 +185,7 @@ def main() -> None:
     whole = attempt(place / "whole" / "kept", mode, PLAN, None)
     killed = [attempt(place / "kept", mode, PLAN, point) for point in points]
     last = attempt(place / "kept", mode, PLAN, None)
-    print(json.dumps({"whole": whole, "last": last, "killed": killed.count(None)}))
+    sys.stdout.write(json.dumps({"whole": whole, "last": last, "killed": killed.count(None)}))
 
 
 if __name__ == "__main__":
