@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,7 +37,7 @@ OUTCOME = f"outcome{SUFFIX}"
 
 @dataclass
 class Spent:
-    """What the checkpoints of a command have cost.
+    """What the checkpoints of a training have cost, in this process.
 
     Attributes:
         writes: Number of checkpoints that were written.
@@ -73,7 +73,6 @@ class Unfinished:
         minutes: Minutes between two checkpoints in an epoch.
         remedy: The sentence that tells how to begin anew.
         largest_share: Largest share of the time that checkpoints after epochs may take.
-        spent: What the checkpoints have cost.
         processes: The processes that share the trainings, of which the first one reads and writes.
     """
 
@@ -82,7 +81,6 @@ class Unfinished:
     minutes: float = 5.0
     remedy: str = "To begin anew: graft finetune RUN --force"
     largest_share: float = LARGEST_SHARE
-    spent: Spent = field(default_factory=Spent)
     processes: Processes = ALONE
 
     def keeper(self, name: str) -> Keeper:
@@ -190,6 +188,7 @@ class FileKeeper:
         self.name = name
         self.written_at = time.monotonic()
         self.started_at = time.monotonic()
+        self.spent = Spent()
         self._identity: Identity = unfinished.identity
         self._boundary: Path | None = None  # the file of the start of the present epoch, once it is written
         self._failed = False
@@ -245,7 +244,7 @@ class FileKeeper:
             state: The state now.
         """
         self._boundary = None
-        spent, now = self.unfinished.spent, time.monotonic()
+        spent, now = self.spent, time.monotonic()
         usual = spent.seconds / spent.writes if spent.writes else 0.0
         if now - self.written_at >= usual / self.unfinished.largest_share:
             self._boundary = self._write(state, None)
@@ -263,6 +262,15 @@ class FileKeeper:
         if self._write(outcome, None, OUTCOME) is not None:
             for path in self._files():
                 path.unlink(missing_ok=True)
+        spent, seconds = self.spent, time.monotonic() - self.started_at
+        if spent.writes:
+            log.info(
+                "finetune: %d checkpoints took %.1f s, %.1f %% of the time; the last one has %.1f MB",
+                spent.writes,
+                spent.seconds,
+                100 * spent.seconds / max(seconds, 1e-9),
+                spent.size / 1e6,
+            )
 
     def discard(self) -> None:
         """Remove everything of the stage, since nothing can go on from there."""
@@ -285,7 +293,7 @@ class FileKeeper:
             self.written_at = time.monotonic()
         self._prune()
         self._failed = False
-        spent = self.unfinished.spent
+        spent = self.spent
         spent.writes, spent.seconds = spent.writes + 1, spent.seconds + self.written_at - start
         spent.size = path.stat().st_size
         return path
