@@ -189,7 +189,7 @@ def _is_list(module: nn.Module) -> bool:
 
 
 def _child_of(network: nn.Module, place: str, head: str) -> Unit | None:
-    """Return which of a network's modules a module is part of: of the first several there are besides its head.
+    """Return which of a network's modules a module is part of: of the first several besides its head.
 
     What follows one another in a chain of operations is several as well.
     """
