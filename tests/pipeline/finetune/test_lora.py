@@ -23,7 +23,7 @@ PLAN = Plan(epochs=2, batch_size=8, rates=Rates(3e-3, warmup=0.0))
 
 
 def with_lora(**changes: object) -> Plan:
-    return replace(PLAN, lora=Adapters(**changes))
+    return replace(PLAN, adapters=Adapters(**changes))
 
 
 def test_only_adapters_and_the_head_train_and_only_they_have_gradients_and_optimiser_states() -> None:
