@@ -15,28 +15,29 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
     from pipeline.files.samples import digest, read_samples
 
     trained_on = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
+    bare = without_places(recipe)
     return {
         "sections": [
-            section_json(section)
-            for section in (without_places(recipe).backbone, *recipe.own_sections(), recipe.finetune)
+            section_json(section) for section in (bare.backbone, *recipe.own_sections(), bare.finetune)
         ],
         "seed": recipe.seed,
         "samples": digest(trained_on),
-        "weights": _hash_weights(recipe.backbone.weights),
+        "weights": _hash_place(recipe.backbone.weights, "backbone.weights"),
+        **{key: _hash_place(place, key) for key, place in recipe.finetune.places().items()},
         "versions": versions_of(
             *TRAINING_PACKAGES, *find_modality(recipe.modality).packages, "onnxruntime-gpu", "onnxruntime"
         ),
     }
 
 
-def _hash_weights(weights: str) -> str | Absent:
-    """Return the hash of the pretrained weights; those of the hub go by the backbone's name."""
+def _hash_place(place: str, key: str) -> str | Absent:
+    """Return the hash of a file that the recipe names; weights of the hub go by the backbone's name."""
     from pipeline.files.sources import SourceMissingError, hash_source
 
-    if weights == "hub":
-        return weights
+    if place == "hub":
+        return place
     try:
-        return hash_source(weights, "backbone.weights")
+        return hash_source(place, key)
     except SourceMissingError as error:
         return Absent(error.what, error.remedy)
 

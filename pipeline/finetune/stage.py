@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_checkpoint
-from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord
+from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord, ViewsRecord
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
+from pipeline.finetune.adjustment import adjusted
 from pipeline.finetune.auto import Decision, decide, named
+from pipeline.finetune.distill import distill
+from pipeline.finetune.imbalance import choose_balance
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
-from pipeline.finetune.prepared import Prepared, Split, balance, prepare
+from pipeline.finetune.prepared import Prepared, Split, prepare
+from pipeline.finetune.reading_curves import remarks_of
+from pipeline.finetune.sheet import sheet_file
+from pipeline.finetune.soft import soft_of, weights_of
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.registry import modality_of
-from pipeline.modalities.training import Pretrained
+from pipeline.modalities.training import Pretrained, Views
 from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
@@ -40,16 +46,20 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     started = start(recipe, run)
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
     decision = carry_out(recipe.finetune, prepared, plan)
-    kept = decision.outcome.kept
+    remarks = remarks_of(recipe.finetune.mode, prepared, decision)
+    decision, views = with_views(decision, prepared, started.views)
+    kept = adjusted(decision.outcome.kept, prepared)
+    history = record(started.settings, prepared, decision, remarks, views)
     save_checkpoint(
         run.checkpoint,
         kept.state,
         CheckpointCard(pretrained.network, started.labels, pretrained.input, pretrained.weights_sha256),
-        pretrained.files,
+        {**pretrained.files, **sheet_file(prepared.train, started.labels, recipe.seed)},
         Validation(kept.logits, prepared.validation.targets),
-        record(started.settings, prepared, decision),
+        history,
     )
-    log.info("finetune: %s", decision.why)
+    for told in (decision.why, *history.remarks):
+        log.info("finetune: %s", told)
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class Started:
         settings: Device and precision of the training.
         prepared: The decoded samples, and the heads on the frozen backbone.
         plan: The plan of the training.
+        views: The views that the network is to be taught after training; None for none.
     """
 
     pretrained: Pretrained
@@ -69,6 +80,7 @@ class Started:
     settings: Settings
     prepared: Prepared
     plan: Plan
+    views: Views | None
 
 
 def start(recipe: Recipe, run: RunFolder) -> Started:
@@ -95,20 +107,24 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
         samples = [sample for sample in everything if sample.split == split]
         examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)
         targets = np.array([labels.index(sample.label) for sample in samples])
-        return Split(examples, targets, [sample.sha256 for sample in samples])
+        hashes = [sample.sha256 for sample in samples]
+        return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
 
-    training, validation = load("train", options.augment), load("validation")
+    trains = section.mode != "features"
+    training, validation = load("train", options.augment if trains else None), load("validation")
+    balance = choose_balance(section, training.sizes(len(labels)), labels)
+    log.info("finetune: %s", balance.why)
     prepared = prepare(
         pretrained,
         training,
         validation,
-        class_weights=balance(training.targets, len(labels), section.class_weights),
+        balance=balance,
         settings=settings,
         modality=modality,
         task=task_of(recipe),
     )
     plan = plan_of(section, options, settings, recipe.seed, len(training))
-    return Started(pretrained, labels, settings, prepared, plan)
+    return Started(pretrained, labels, settings, prepared, plan, options.views)
 
 
 def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
@@ -130,12 +146,29 @@ def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
     return named(section.mode, prepared, plan, outcome)
 
 
-def record(settings: Settings, prepared: Prepared, decision: Decision) -> History:
+def with_views(
+    decision: Decision, prepared: Prepared, views: Views | None
+) -> tuple[Decision, ViewsRecord | None]:
+    """Return a decision after its network was taught some views, if that is better, and their record."""
+    if views is None:
+        return decision, None
+    kept, views_record = distill(prepared, decision.plan, decision.outcome.kept, views)
+    return replace(decision, outcome=replace(decision.outcome, kept=kept)), views_record
+
+
+def record(
+    settings: Settings,
+    prepared: Prepared,
+    decision: Decision,
+    remarks: tuple[str, ...] = (),
+    views: ViewsRecord | None = None,
+) -> History:
     """Return what ``history.json`` says of a training."""
     weights, floor, plan = prepared.class_weights, prepared.floor.judged, decision.plan
     return History(
         settings=settings,
         class_weights=None if weights is None else tuple(weights.tolist()),
+        balance=prepared.balance.why,
         head=HeadRecord(
             penalty=prepared.best_head.penalty,
             validation_loss=floor.loss,
@@ -163,4 +196,6 @@ def record(settings: Settings, prepared: Prepared, decision: Decision) -> Histor
         best_epoch=decision.outcome.kept.epoch,
         kept=decision.outcome.kept.name,
         epochs=decision.outcome.epochs,
+        remarks=remarks,
+        views=views,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -120,6 +121,7 @@ class Finetune(Section):
 
     @model_validator(mode="after")
     def _balance_once(self) -> Finetune:
+        """Refuse several cures of one imbalance, which together turn it around."""
         asked = {
             "class_weights: balanced": self.class_weights == "balanced",
             "sampling: balanced": self.sampling == "balanced",
@@ -131,4 +133,16 @@ class Finetune(Section):
                 f"{' and '.join(chosen)} would each make up for classes of unequal size, and together too "
                 "much. Keep one of them"
             )
+        return self
+
+    def places(self) -> Mapping[str, str]:
+        """Return the places of the files that the section names, by their keys; none in this class."""
+        return {}
+
+    def with_places(self, change: Callable[[str], str]) -> Self:  # noqa: ARG002
+        """Return the section with the places of its files changed; as it is in this class.
+
+        Args:
+            change: From the place in the section to the one that takes its place.
+        """
         return self

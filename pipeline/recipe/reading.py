@@ -107,7 +107,8 @@ def without_places(recipe: Recipe) -> Recipe:
     splits = recipe.data.splits.model_copy(update={"keep": None})
     data = recipe.data.model_copy(update={"source": "", "root": None, "splits": splits})
     backbone = recipe.backbone.model_copy(update={"weights": ""})
-    return recipe.model_copy(update={"data": data, "backbone": backbone})
+    finetune = recipe.finetune.with_places(lambda _: "")
+    return recipe.model_copy(update={"data": data, "backbone": backbone, "finetune": finetune})
 
 
 def _absolute(recipe: Recipe, base: Path) -> Recipe:
@@ -124,7 +125,8 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     places = {"source": resolve(recipe.data.source), "root": root and resolve(root), "splits": splits}
     data = recipe.data.model_copy(update=places)
     backbone = recipe.backbone.model_copy(update={"weights": resolve(recipe.backbone.weights)})
-    return recipe.model_copy(update={"data": data, "backbone": backbone})
+    finetune = recipe.finetune.with_places(resolve)
+    return recipe.model_copy(update={"data": data, "backbone": backbone, "finetune": finetune})
 
 
 def _explain(error: ValidationError, kind: type[Recipe]) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.modalities.image.augment_recipe import ImageAugment as ImageAugment  # noqa: PLC0414
 from pipeline.recipe.sections import Backbone, Finetune, Recipe, Section
 
 
@@ -85,39 +87,42 @@ def canonical_colour(name: str) -> str:
     return f"#{bytes(channels).hex()}"
 
 
-class ImageAugment(Section):
-    """Random changes of the training pictures, none of which changes the label.
-
-    Attributes:
-        horizontal_flip: Whether half of the pictures, drawn by chance, are mirrored left to right.
-        vertical_flip: Whether half of the pictures, drawn by chance, are mirrored top to bottom.
-        crop_scale: Least and largest share of the area that a random crop keeps; ``[1.0, 1.0]`` for no crop.
-    """
-
-    horizontal_flip: bool = False
-    vertical_flip: bool = False
-    crop_scale: tuple[float, float] = (0.7, 1.0)
-
-    @model_validator(mode="after")
-    def _scales_are_shares(self) -> ImageAugment:
-        """Refuse scales that are no shares of an area, or not in order."""
-        low, high = self.crop_scale
-        if not 0 < low <= high <= 1:
-            raise ValueError("crop_scale must be two shares of the area, 0 < low <= high <= 1")
-        return self
-
-
 class ImageFinetune(Finetune):
     """The training of an image backbone.
 
     Attributes:
         batch_norm: ``train`` updates the batch statistics; ``frozen`` keeps the pretrained ones; ``auto``
             trains them where steps and batches are many enough for statistics of their own.
-        augment: Random changes of the training pictures.
+        augment: Random changes of the training pictures: the name of a level, a section, or a list of
+            transforms.
+        distill: Views of each picture whose answers are averaged after training (test-time augmentation), to
+            measure on validation whether that is better; if so, the average is taught to the network, so that
+            what is served still makes one pass. ``mirror`` is for pictures whose left and right may be
+            exchanged, ``symmetries``, all eight turns and mirror images, for those that also have no up.
     """
 
     batch_norm: Literal["auto", "train", "frozen"] = "auto"
     augment: ImageAugment = ImageAugment()
+    distill: Literal["none", "mirror", "symmetries"] = "none"
+
+    @model_validator(mode="after")
+    def _leave_something_to_teach(self) -> Self:
+        """Refuse to teach a network of which the recipe trains nothing but the head."""
+        if self.distill != "none" and self.mode == "features":
+            raise ValueError(
+                f"distill: {self.distill} goes on training the whole network, and mode: features leaves it as"
+                " it was pretrained; choose another mode, or distill: none"
+            )
+        return self
+
+    def places(self) -> Mapping[str, str]:
+        """Return the pipeline of Albumentations, where there is one."""
+        place = self.augment.albumentations
+        return {} if place is None else {"finetune.augment.albumentations": place}
+
+    def with_places(self, change: Callable[[str], str]) -> Self:
+        """Return the section with the place of the pipeline of Albumentations changed."""
+        return self.model_copy(update={"augment": self.augment.with_places(change)})
 
 
 class ImageRecipe(Recipe):

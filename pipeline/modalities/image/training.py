@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +21,8 @@ from pipeline.modalities.image.network import (
     describe_input,
 )
 from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune, ImageRecipe
+from pipeline.modalities.image.thumbnails import encode_thumbnail
+from pipeline.modalities.image.views import views_named
 from pipeline.modalities.image.window import extremes_of
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.modalities.training import NetworkDescription, Pretrained, Readable, Shown, TrainingOptions
@@ -117,17 +117,17 @@ def show(data: bytes) -> Shown:
         window=(window[0], max(window[1], window[0] + 1)) if window else None,
     )
     small = to_rgb(replace(picture, bands=0), shown).convert("RGB")
-    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return Shown(picture="data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode())
+    return Shown(picture=encode_thumbnail(small, THUMBNAIL_PX))
 
 
 def training_options(finetune: ImageFinetune) -> TrainingOptions:
     """Return what the section ``finetune`` asks of the training."""
     choices = {"auto": None, "train": False, "frozen": True}
     return TrainingOptions(
-        freeze_batch_norm=choices[finetune.batch_norm], augment=finetune.augment, mixing=("mixup", "cutmix")
+        freeze_batch_norm=choices[finetune.batch_norm],
+        augment=finetune.augment,
+        mixing=("mixup", "cutmix"),
+        views=views_named(finetune.distill),
     )
 
 

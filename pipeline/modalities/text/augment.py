@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import Final
+
 import numpy as np
 
 from pipeline.modalities.text.recipe import TextAugment
 from pipeline.modalities.text.wordnet import Synonyms, load_wordnet
 
+# A change is tried with its shares, then with half and a quarter of them; after that the text stays as it is.
+STRENGTHS: Final = (1.0, 0.5, 0.25)
+LEAST_KEPT: Final = 0.5
+"""Share of a text's words that a change leaves at least."""
+# Scripts that put no spaces between words: what stands between two spaces there is a clause or a sentence.
+UNSPACED: Final = re.compile(
+    "[\u0e00-\u0eff"  # Thai, Lao
+    "\u0f00-\u0fff"  # Tibetan
+    "\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff"  # Burmese
+    "\u1780-\u17ff\u19e0-\u19ff"  # Khmer
+    "\u1950-\u19df\u1a20-\u1aaf"  # Tai
+    "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Japanese
+    "\u3100-\u312f\u31a0-\u31bf\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"  # Chinese
+)
+
 
 class Augmenter:
     """A random change of texts that deletes, swaps and replaces words.
+
+    Words are what stands between spaces. Whatever holds letters of a script without spaces, such as Chinese,
+    Japanese or Thai, is a clause rather than a word, and stays in its place.
 
     Args:
         choice: The share of words that each change concerns.
@@ -21,29 +43,57 @@ class Augmenter:
         self.synonyms = synonyms
 
     def change(self, text: str, seed: int) -> str:
-        """Return a text with some of its words changed; one word always stays.
+        """Return a text with some of its words changed; half of them, and one at least, always stay.
+
+        A change that leaves less is tried again with fewer words, and at last not made.
 
         Args:
             text: The text.
             seed: Seed of the changes: the same seed gives the same changes.
         """
         rng = np.random.default_rng(seed)
-        words = text.split()
+        words, spaces = _split(text)
+        free = [place for place, word in enumerate(words) if not UNSPACED.search(word)]
+        wanted = _count_words(words) * LEAST_KEPT
+        if wanted == 0:
+            return text
+        for strength in STRENGTHS:
+            changed = self._change([words[place] for place in free], strength, rng)
+            after = dict(enumerate(words)) | dict(zip(free, changed, strict=True))
+            left = [(word, spaces[place]) for place, word in after.items() if word is not None]
+            if _count_words([word for word, _ in left]) >= wanted:
+                return "".join(word + space for word, space in left).rstrip()
+        return text
+
+    def _change(self, words: list[str], strength: float, rng: np.random.Generator) -> list[str | None]:
+        """Return words with some replaced and swapped, and None for those that are left out."""
+        choice = self.choice
         if self.synonyms is not None:
             words = [
-                self._replace(word, rng) if rng.random() < self.choice.synonym else word for word in words
+                self._replace(word, rng) if rng.random() < choice.synonym * strength else word
+                for word in words
             ]
-        for place in np.flatnonzero(rng.random(len(words)) < self.choice.swap):
+        for place in np.flatnonzero(rng.random(len(words)) < choice.swap * strength):
             other = int(rng.integers(len(words)))
             words[place], words[other] = words[other], words[place]
-        kept = [word for word in words if rng.random() >= self.choice.delete]
-        return " ".join(kept or words[:1])
+        return [word if rng.random() >= choice.delete * strength else None for word in words]
 
     def _replace(self, word: str, rng: np.random.Generator) -> str:
         """Return a synonym of a word; the word itself where it has none."""
         assert self.synonyms is not None
         others = self.synonyms(word.lower()) if word.isalpha() else ()
         return others[int(rng.integers(len(others)))] if others else word
+
+
+def _split(text: str) -> tuple[list[str], list[str]]:
+    """Return the words of a text, and the spaces after each."""
+    found = re.findall(r"(\S+)(\s*)", text)
+    return [word for word, _ in found], [space for _, space in found]
+
+
+def _count_words(words: Sequence[str]) -> int:
+    """Return the number of words that are more than punctuation."""
+    return sum(any(character.isalnum() for character in word) for word in words)
 
 
 def create_augmenter(choice: TextAugment) -> Augmenter | None:

@@ -14,10 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.modalities.text.augment import Augmenter
-from pipeline.modalities.training import Batch, Readable
+from pipeline.modalities.training import Batch, Readable, Shown
 from pipeline.reporting.progress import track
 from serving.model.errors import InputRefusedError
 from serving.model.inputs.text.tokens import TextPreprocessor
+
+SHOWN_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,20 @@ class TextExamples:
             for name, array in self.preprocessor.collate(arrays).items()
         }
 
+    def preview(
+        self, index: int, variants: int, generator: torch.Generator
+    ) -> tuple[Shown, list[Shown]] | None:
+        """Return a text and variants of it, each cut where it is long; None where no word changes."""
+        if self.augmenter is None:
+            return None
+        text, augmenter = self.texts[index], self.augmenter
+        changed = [augmenter.change(text, _draw_seed(generator)) for _ in range(variants)]
+        original, *others = (Shown(text=cut(each)) for each in (text, *changed))
+        return original, others
+
     def _changed(self, index: int, generator: torch.Generator, augmenter: Augmenter) -> NDArray[Any]:
         """Return the token ids of one text with some of its words changed."""
-        seed = int(torch.randint(2**31, (1,), generator=generator))
+        seed = _draw_seed(generator)
         try:
             return self.preprocessor.tokenize(augmenter.change(self.texts[index], seed)).array
         except InputRefusedError:  # nothing was left that the tokenizer knows
@@ -90,3 +103,12 @@ def tokenise(
         if augmenter is not None:
             texts.append(data.decode("utf-8-sig"))
     return TextExamples(ids, texts, preprocessor, augmenter)
+
+
+def cut(text: str) -> str:
+    """Return a text as the report shows it, cut after 400 characters."""
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+
+
+def _draw_seed(generator: torch.Generator) -> int:
+    return int(torch.randint(2**31, (1,), generator=generator))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -37,18 +38,44 @@ class Text(Section):
     max_characters: int = Field(default=20_000, ge=16, le=1_000_000)
 
 
+TEXT_LEVELS: Final[Mapping[str, Mapping[str, float]]] = {
+    "none": {"delete": 0.0, "swap": 0.0, "synonym": 0.0},
+    "light": {"delete": 0.05, "swap": 0.05, "synonym": 0.0},
+    "strong": {"delete": 0.15, "swap": 0.1, "synonym": 0.0},
+}
+"""The values of the keys that a recipe leaves out, by its level; synonyms need an extra, and so a key."""
+
+
 class TextAugment(Section):
     """Random changes of the words of training texts (EDA, arXiv:1901.11196); off by default.
 
+    Instead of the section a recipe may hold the name of a level alone. Half of a text's words, and one at
+    least, always stay; texts in scripts without spaces are not changed.
+
     Attributes:
+        level: Values of the keys that are left out: ``none``, ``light``, or ``strong``.
         delete: Share of the words that are left out.
         swap: Share of the words that change places with another.
-        synonym: Share of the words that WordNet's synonyms replace; needs the extra ``wordnet``.
+        synonym: Share of the words that WordNet's synonyms replace; needs the extra ``wordnet``. No level
+            replaces words.
     """
 
+    level: Literal["none", "light", "strong"] = "none"
     delete: Fraction = 0.0
     swap: Fraction = 0.0
     synonym: Fraction = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_the_level(cls, given: object) -> object:
+        """Take the name of a level for a section, and fill in the level's values."""
+        if isinstance(given, str):
+            given = {"level": given}
+        if not isinstance(given, Mapping):
+            return given
+        level = given.get("level", "none")
+        values = TEXT_LEVELS.get(level, {}) if isinstance(level, str) else {}
+        return {**values, **given}
 
     @property
     def changes(self) -> bool:
@@ -62,7 +89,7 @@ class TextFinetune(Finetune):
     Attributes:
         batching: ``buckets`` puts texts of similar length together, so that little is padded; ``random`` does
             not.
-        augment: Random changes of the training texts.
+        augment: Random changes of the training texts: the name of a level, or a section.
     """
 
     layer_decay: float = Field(default=0.9, gt=0, le=1)

@@ -15,7 +15,7 @@ from pipeline.errors import GraftError
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.modalities.text.augment import create_augmenter
 from pipeline.modalities.text.baseline import WordBaseline, fit_words
-from pipeline.modalities.text.examples import TextExamples, tokenise
+from pipeline.modalities.text.examples import TextExamples, cut, tokenise
 from pipeline.modalities.text.network import Pooling, TextClassifier, build_encoder
 from pipeline.modalities.text.pretrained import load_encoder
 from pipeline.modalities.text.recipe import TextAugment, TextFinetune, TextRecipe
@@ -32,7 +32,6 @@ DYNAMIC_AXES: Mapping[str, Sequence[str]] = {
     "attention_mask": ("batch", "sequence"),
 }
 TOKENIZER_FILE = "tokenizer.json"
-SHOWN_CHARACTERS = 400
 
 
 class TextNetwork(BaseModel):
@@ -118,8 +117,7 @@ def fit_baseline(samples: Sequence[Readable], targets: NDArray[np.int64], seed: 
 
 def show(data: bytes) -> Shown:
     """Return a text, cut after 400 characters."""
-    text = data.decode("utf-8-sig", errors="replace")
-    return Shown(text=text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…")
+    return Shown(text=cut(data.decode("utf-8-sig", errors="replace")))
 
 
 def training_options(finetune: TextFinetune) -> TrainingOptions:
