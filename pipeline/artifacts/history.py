@@ -12,22 +12,44 @@ HISTORY_FILE = "history.json"
 REMEDY = "Train again: graft finetune RUN --force"
 
 
+class LeadRecord(Record):
+    """By how much a model is better than another on the same samples.
+
+    Attributes:
+        nats: Mean difference of the calibrated losses; below 0 the model is worse.
+        low: Lower end of the 95 % interval.
+        high: Upper end of the 95 % interval.
+    """
+
+    nats: float
+    low: float
+    high: float
+
+
 class Epoch(Record):
     """The figures of one epoch; epoch 0 is the linear head on the frozen backbone.
 
     Attributes:
         epoch: Number of the epoch.
         train_loss: Mean training loss in nats, with smoothing and class weights; None for epoch 0.
+        seen_loss: Mean loss on some training samples, measured as that on validation is: without random
+            changes, after calibration, in nats, without class weights; None for epoch 0, and where it was not
+            measured.
         validation_loss: Mean loss on validation after calibration, in nats, without class weights.
         validation_accuracy: Share of right answers on validation, in [0, 1].
         samples_per_s: Speed of training, in samples a second; None for epoch 0.
+        over_head: Lead over epoch 0 on validation; None for epoch 0, and where it was not measured.
+        over_best: Lead over the best of the trained epochs before on validation; None where there is none.
     """
 
     epoch: int
     train_loss: float | None
+    seen_loss: float | None = None
     validation_loss: float
     validation_accuracy: float
     samples_per_s: float | None
+    over_head: LeadRecord | None = None
+    over_best: LeadRecord | None = None
 
 
 class HeadRecord(Record):
@@ -90,24 +112,28 @@ class History(VersionedRecord):
     Attributes:
         settings: Device, precision and threads of the training, and why they were chosen.
         class_weights: The weight of each class in the loss, in the order of the labels; None for equal ones.
+        balance: One sentence that says how unequal the classes are, and what was done about it.
         head: The best linear head.
         trained: How the weights that are kept were trained.
         trials: What was tried on the way.
         best_epoch: The epoch whose weights were kept; 0 for the head alone.
         kept: What people call the weights that were kept, such as ``epoch 3``.
         epochs: The figures of each epoch, from epoch 0 on.
+        remarks: What the figures say, and what could be changed, one or more whole sentences each.
     """
 
     schema_version: Literal[2] = 2  # type: ignore[assignment]
 
     settings: Settings
     class_weights: tuple[float, ...] | None
+    balance: str = ""
     head: HeadRecord
     trained: TrainedRecord
     trials: tuple[TrialRecord, ...] = ()
     best_epoch: int
     kept: str
     epochs: tuple[Epoch, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def write_history(folder: Path, history: History) -> None:

@@ -17,6 +17,7 @@ COMMANDS = {
         "Carry out a recipe: data, finetune, evaluate, export, verify, package.",
     ),
     "data": ("pipeline.cli.stage", "data", "Read, audit and split the samples."),
+    "rates": ("pipeline.cli.rates", "rates", "Look for a learning rate by a short training at rising ones."),
     "finetune": ("pipeline.cli.stage", "finetune", "Train the backbone on the samples."),
     "evaluate": (
         "pipeline.cli.evaluate",

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import islice
 
 from pipeline.data.labelled import Labelled
+from pipeline.data.soft import merged
 from pipeline.errors import DataError
 from pipeline.files.samples import Split
 from pipeline.modalities.content import Content, Facts, Review
@@ -198,7 +199,7 @@ def _without_copies(
         if item.identity in chosen and item is not chosen[item.identity]
     ]
     return Findings(
-        kept=[item for item in readable if chosen.get(item.identity) is item],
+        kept=[_merged(item, groups[item.identity]) for item in readable if chosen.get(item.identity) is item],
         found=found,
         unreadable=unreadable,
         repeats={copy.source: original.source for copy, original in copies},
@@ -216,6 +217,12 @@ def _agree(group: list[Audited]) -> bool:
 def _choose(group: list[Audited]) -> Audited:
     """Return the one of equal examples that is kept: of the first split, and of its examples the first."""
     return min(group, key=lambda item: KEPT_FIRST.index(item.example.split))
+
+
+def _merged(item: Audited, group: list[Audited]) -> Audited:
+    """Return the one of equal examples that is kept, with what all of them say of its probabilities."""
+    example = merged([each.example for each in group], item.example)
+    return item if example is item.example else replace(item, example=example)
 
 
 def _refuse_lost_labels(examples: Sequence[Labelled], findings: Findings) -> None:

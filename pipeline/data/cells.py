@@ -10,6 +10,7 @@ from pipeline.data.labelled import Intake, Labelled
 from pipeline.data.labels import LabelReader
 from pipeline.data.layouts.names import split_named
 from pipeline.data.paths import PathReader
+from pipeline.data.soft import SoftReader, merged
 from pipeline.data.tables.rows import Row, Rows
 from pipeline.data.watch import TextWatch
 from pipeline.errors import DataError
@@ -50,6 +51,8 @@ class Columns:
         strata: Places of the columns to stratify by.
         group: Place of the group; None where there are none.
         time: Place of the time; None where it is not asked for.
+        probabilities: Places of the probabilities, in the order of the recipe's classes.
+        weight: Place of the weight; None where there is none.
     """
 
     content: int
@@ -58,6 +61,8 @@ class Columns:
     strata: tuple[int, ...]
     group: int | None
     time: int | None
+    probabilities: tuple[int, ...] = ()
+    weight: int | None = None
 
 
 def read_cells(
@@ -77,7 +82,7 @@ def read_cells(
     """
     labels, splits = LabelReader(data.labels, data.table.classes), SplitReader(data)
     paths = None if are_texts else PathReader(data, root)
-    watch = TextWatch()
+    watch, soft = TextWatch(), SoftReader(data.table)
     examples: list[Labelled] = []
     for source in sources:
         columns = find_columns(source, data, are_texts=are_texts)
@@ -89,10 +94,13 @@ def read_cells(
                 split = splits.read(source.split, text_at(row, columns.split), place)
                 examples.append(_example(row, columns, source, label, split, paths))
                 watch.see(examples[-1].text or "", separator, place)
+                shares = [text_at(row, place_of) for place_of in columns.probabilities]
+                soft.read(shares, text_at(row, columns.weight), place)
     splits.finish()
+    examples, aims = soft.finish(examples)
     told = paths.finish() if paths else watch.finish()
     examples, again = _without_repeats(examples) if paths else (examples, [])
-    return Intake(examples, (*told, *again, *labels.finish(judge=judge)))
+    return Intake(examples, (*told, *again, *aims, *labels.finish(judge=judge)))
 
 
 def find_columns(source: Source, data: Data, *, are_texts: bool) -> Columns:
@@ -105,17 +113,23 @@ def find_columns(source: Source, data: Data, *, are_texts: bool) -> Columns:
     content = ("data.table.text", table.text) if are_texts else ("data.table.path", table.path)
     wanted = [content, ("data.table.label", table.label)]
     wanted += [(f"data.stratify_by[{index}]", name) for index, name in enumerate(data.stratify_by)]
+    classes = [*table.probabilities]
+    wanted += [(f"data.table.probabilities.{name}", table.probabilities[name]) for name in classes]
     optional = [
         ("data.table.split", None if source.split else table.split),
         ("data.group_by", data.group_by),
         ("data.split_by_time", data.split_by_time),
+        ("data.table.weight", table.weight),
     ]
     wanted += [(key, name) for key, name in optional if name is not None]
     for key, name in wanted:
         source.rows.index(name, key)
-    split, group, time = (None if name is None else names.index(name) for _, name in optional)
+    split, group, time, weight = (None if name is None else names.index(name) for _, name in optional)
     strata = tuple(names.index(name) for name in data.stratify_by)
-    return Columns(names.index(content[1]), names.index(table.label), split, strata, group, time)
+    shares = tuple(names.index(table.probabilities[name]) for name in classes)
+    return Columns(
+        names.index(content[1]), names.index(table.label), split, strata, group, time, shares, weight
+    )
 
 
 def text_at(row: Row, place: int | None) -> str | None:
@@ -196,10 +210,12 @@ def _without_repeats(examples: Sequence[Labelled]) -> tuple[list[Labelled], list
     Raises:
         DataError: One file stands under several labels or in several splits.
     """
-    first: dict[str, Labelled] = {}
+    rows: dict[str, list[Labelled]] = {}
     differing: dict[str, list[str]] = {}
     for example in examples:
-        known = first.setdefault(example.source, example)
+        of_file = rows.setdefault(example.source, [])
+        of_file.append(example)
+        known = of_file[0]
         if (known.label, known.split) != (example.label, example.split):
             differing.setdefault(example.source, [_said(known)]).append(_said(example))
     if differing:
@@ -210,8 +226,10 @@ def _without_repeats(examples: Sequence[Labelled]) -> tuple[list[Labelled], list
             f"{len(lines):,} file(s) stand in the table several times, and not the same each time:\n"
             f"{listing(lines)}\nKeep the right line of each."
         )
-    again = len(examples) - len(first)
-    return list(first.values()), [f"{again:,} line(s) name a file once more"] if again else []
+    again = len(examples) - len(rows)
+    return [merged(each, each[0]) for each in rows.values()], [
+        f"{again:,} line(s) name a file once more"
+    ] if again else []
 
 
 def _said(example: Labelled) -> str:

@@ -113,7 +113,7 @@ def _own_content(example: Labelled) -> str:
 
 def _line(example: Labelled, content: str) -> bytes:
     told = [example.source, example.label, example.split, example.strata, example.group, example.time]
-    return json.dumps([*told, content]).encode()
+    return json.dumps([*told, example.probabilities, example.weight, content]).encode()
 
 
 DATA = Stage(

@@ -124,6 +124,8 @@ def _refuse_columns(root: Path, data: Data) -> None:
         "data.stratify_by": data.stratify_by,
         "data.split_by_time": data.split_by_time,
         "data.table.split": data.table.split,
+        "data.table.probabilities": data.table.probabilities,
+        "data.table.weight": data.table.weight,
     }
     keys = [key for key, value in wrong.items() if value]
     if keys:

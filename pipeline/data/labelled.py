@@ -24,6 +24,9 @@ class Labelled:
         strata: The example's values in the columns to stratify by; none by default.
         group: Name of the group that stays in one split; None, the default, where there are no groups.
         time: The example's value in the column of times; None, the default, where there is none.
+        probabilities: The probability of each class of the data, in alphabetical order, where a table has
+            them; None, the default, otherwise.
+        weight: How much the example counts in training, 0 or more; None, the default, where no table says.
     """
 
     source: str
@@ -35,6 +38,8 @@ class Labelled:
     strata: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
+    probabilities: tuple[float, ...] | None = None
+    weight: float | None = None
 
     def read(self) -> bytes:
         """Return the bytes of the example.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.data.audit import Audited, Findings, audit, review
 from pipeline.data.intake import read_labelled
+from pipeline.data.soft import refuse_weightless
 from pipeline.data.splits.divide import divide
 from pipeline.data.splits.kept import read_kept
 from pipeline.data.splits.member import Member
@@ -45,9 +46,18 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
     _tell(describe_mix(members, division.splits).splitlines())
     reviewed = review(findings.kept, division.splits, content)
     samples = [
-        Sample(item.example.source, item.example.label, split, item.sha256, item.example.text)
+        Sample(
+            item.example.source,
+            item.example.label,
+            split,
+            item.sha256,
+            item.example.text,
+            probabilities=item.example.probabilities,
+            weight=item.example.weight,
+        )
         for item, split in zip(findings.kept, division.splits, strict=True)
     ]
+    refuse_weightless(samples)
     store_contents(
         run,
         ((item.sha256, item.example.load) for item in findings.kept if item.example.load is not None),

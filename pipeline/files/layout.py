@@ -79,6 +79,11 @@ class RunFolder:
         return self.root / "checkpoint"
 
     @property
+    def rates(self) -> Path:
+        """The folder of what ``graft rates`` found: the losses at rising learning rates, and their plot."""
+        return self.root / "rates"
+
+    @property
     def metrics(self) -> Path:
         """The metrics of the test split."""
         return self.root / "evaluate" / "metrics.json"

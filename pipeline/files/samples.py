@@ -34,6 +34,10 @@ class Sample:
         text: The text itself, if the sample is a text of a table; otherwise None.
         place: Where the run's samples are read. None, the default, for a sample that is of no run's table;
             its source then is a path.
+        probabilities: The probability of each class, in the order of :func:`labels_of`, where the data have
+            them; None, the default, otherwise.
+        weight: How much the sample counts in training, 0 or more; None, the default, where the data do not
+            say.
     """
 
     source: str
@@ -42,6 +46,8 @@ class Sample:
     sha256: str
     text: str | None = None
     place: Place | None = field(default=None, compare=False, repr=False)
+    probabilities: tuple[float, ...] | None = None
+    weight: float | None = None
 
     def read(self) -> bytes:
         """Return the sample's bytes.
@@ -68,7 +74,8 @@ class Sample:
 def write_samples(run: RunFolder, samples: Sequence[Sample]) -> None:
     """Write the samples, the hashes of their contents, and the texts of a table.
 
-    The texts are kept here, since no later stage reads the table that they came from.
+    The texts are kept here, since no later stage reads the table that they came from. Probabilities and
+    weights stand in further columns, such as ``p(defective)`` and ``weight``, where the samples have them.
     """
     header = (
         ("source", "sha256", "text")
@@ -78,9 +85,20 @@ def write_samples(run: RunFolder, samples: Sequence[Sample]) -> None:
     write_table(
         run.contents, header, lambda: ((s.source, s.sha256, s.text or "")[: len(header)] for s in samples)
     )
+    soft = any(sample.probabilities is not None for sample in samples)
+    weighted = any(sample.weight is not None for sample in samples)
+    names = [f"p({label})" for label in labels_of(samples)] if soft else []
     write_table(
-        run.samples, ("source", "label", "split"), lambda: ((s.source, s.label, s.split) for s in samples)
+        run.samples,
+        ("source", "label", "split", *names, *(["weight"] if weighted else [])),
+        lambda: ((s.source, s.label, s.split, *_numbers(s)) for s in samples),
     )
+
+
+def _numbers(sample: Sample) -> list[str]:
+    """Return a sample's probabilities and its weight as they stand in its row; nothing where it has none."""
+    weight = [] if sample.weight is None else [sample.weight]
+    return [repr(number) for number in (*(sample.probabilities or ()), *weight)]
 
 
 def read_samples(run: RunFolder) -> list[Sample]:
@@ -100,7 +118,9 @@ def read_samples(run: RunFolder) -> list[Sample]:
             raise _not_of_one(run)
         split = cast("Split", row["split"])
         sha256, text = content["sha256"], content.get("text")
-        samples.append(Sample(row["source"], row["label"], split, sha256, text, place))
+        shares = tuple(float(row[name]) for name in row if name.startswith("p(")) or None
+        weight = float(row["weight"]) if "weight" in row else None
+        samples.append(Sample(row["source"], row["label"], split, sha256, text, place, shares, weight))
     if next(contents, None) is not None:
         raise _not_of_one(run)
     return samples
@@ -119,13 +139,14 @@ def labels_of(samples: Iterable[Sample]) -> tuple[str, ...]:
 
 
 def digest(samples: Iterable[Sample]) -> str:
-    """Return the SHA-256, in hexadecimal, of the contents, labels and splits of samples.
+    """Return the SHA-256, in hexadecimal, of all that samples have but their sources.
 
     Training depends on these alone, wherever the files lie.
     """
     hashed = hashlib.sha256()
     for s in samples:
-        hashed.update(f"{s.sha256}\t{s.label}\t{s.split}\n".encode(errors="surrogateescape"))
+        line = "\t".join([s.sha256, s.label, s.split, *_numbers(s)])
+        hashed.update(f"{line}\n".encode(errors="surrogateescape"))
     return hashed.hexdigest()
 
 

@@ -26,6 +26,9 @@ FOLDS = 5
 GENTLE = 0.4
 Features = NDArray[np.float32]
 Targets = NDArray[np.int64]
+Masses = NDArray[np.float32]
+# What a sample whose weight or probability is 0 adds to its class in the heads, so that no class lacks rows.
+LEAST_MASS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class LinearHead:
 
 
 def fit_heads(
-    train: tuple[Features, Targets], validation: tuple[Features, Targets], *, balanced: bool
+    train: tuple[Features, Targets],
+    validation: tuple[Features, Targets],
+    masses: Masses | None = None,
 ) -> tuple[LinearHead, LinearHead]:
     """Return the best head, whose penalty is chosen, and the gentle one.
 
@@ -59,32 +64,36 @@ def fit_heads(
         train: Features of the training split, float32 of shape (samples, features), and its class indices,
             int64 of shape (samples,).
         validation: The same of the validation split.
-        balanced: Whether classes are weighted inversely to their size.
+        masses: What each training sample adds to each class, its probability times its weights, float32 of
+            shape (samples, classes); None, the default, for one label a sample, and equal weights.
     """
-    penalty = choose_penalty(train, validation, balanced=balanced)
-    best = fit_head(train, penalty, balanced=balanced)
-    gentle = best if penalty >= GENTLE else fit_head(train, GENTLE, balanced=balanced)
+    penalty = choose_penalty(train, validation, masses)
+    best = fit_head(train, penalty, masses)
+    gentle = best if penalty >= GENTLE else fit_head(train, GENTLE, masses)
     return best, gentle
 
 
 def choose_penalty(
-    train: tuple[Features, Targets], validation: tuple[Features, Targets], *, balanced: bool
+    train: tuple[Features, Targets],
+    validation: tuple[Features, Targets],
+    masses: Masses | None = None,
 ) -> float:
     """Return the penalty of the lowest loss: on validation, or cross-validated where that has few samples.
 
     Args:
         train: Features and class indices of the training split.
         validation: The same of the validation split.
-        balanced: Whether classes are weighted inversely to their size.
+        masses: What each training sample adds to each class; None, the default, for one label a sample.
     """
     folds = _folds(train[1]) if len(validation[1]) < ENOUGH_TO_CHOOSE else []
-    parts = [((train[0][a], train[1][a]), (train[0][b], train[1][b])) for a, b in folds]
+    whole = (np.arange(len(train[1])), validation)
+    parts = [(rows, (train[0][judged], train[1][judged])) for rows, judged in folds] or [whole]
     losses: dict[float, float] = {}
     for penalty in PENALTIES:
-        losses[penalty] = sum(
-            _loss(fit_head(fitted_on, penalty, balanced=balanced), judged_on)
-            for fitted_on, judged_on in parts or [(train, validation)]
-        )
+        losses[penalty] = 0.0
+        for rows, judged_on in parts:
+            some = None if masses is None else masses[rows]
+            losses[penalty] += _loss(fit_head((train[0][rows], train[1][rows]), penalty, some), judged_on)
         best = min(losses, key=lambda tried: losses[tried])
         if PENALTIES.index(penalty) >= PENALTIES.index(best) + 2:  # the loss has one minimum
             break
@@ -110,7 +119,7 @@ def _folds(targets: Targets) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]
     return list(StratifiedKFold(count, shuffle=True, random_state=0).split(targets, targets))
 
 
-def fit_head(train: tuple[Features, Targets], penalty: float, *, balanced: bool) -> LinearHead:
+def fit_head(train: tuple[Features, Targets], penalty: float, masses: Masses | None = None) -> LinearHead:
     """Fit a head by logistic regression.
 
     Features are scaled by one number, not each by its own: a feature that is almost never active on the data
@@ -120,21 +129,37 @@ def fit_head(train: tuple[Features, Targets], penalty: float, *, balanced: bool)
     Args:
         train: Features, float32 of shape (samples, features), and class indices, int64 of shape (samples,).
         penalty: The L2 penalty on the weights.
-        balanced: Whether classes are weighted inversely to their size.
+        masses: What each sample adds to each class, float32 of shape (samples, classes); None, the default,
+            for one label a sample.
     """
     from sklearn.linear_model import LogisticRegression
 
     scale, mean = 1 / max(float(train[0].std()), 1e-12), train[0].mean(axis=0)
-    model = LogisticRegression(
-        C=1 / (penalty * len(train[1])), max_iter=300, class_weight="balanced" if balanced else None
-    )
+    features, targets, weights = _weighted_rows(*train, masses)
+    total = len(targets) if weights is None else float(weights.sum())
+    model = LogisticRegression(C=1 / (penalty * total), max_iter=300)
     with warnings.catch_warnings():
         # With the lightest penalty it may not converge; the choice of the penalty then rejects that head.
         warnings.simplefilter("ignore")
-        model.fit((train[0] - mean) * scale, train[1])
+        model.fit((features - mean) * scale, targets, weights)
     coefficients = model.coef_ * scale
     weight, bias = _rows(coefficients, model.intercept_ - coefficients @ mean)
     return LinearHead(weight, bias, penalty=penalty)
+
+
+def _weighted_rows(
+    features: Features, targets: Targets, masses: Masses | None
+) -> tuple[Features, Targets, NDArray[np.float64] | None]:
+    """Return features, class indices and weights with one row for each class that a sample may be of.
+
+    Every sample has a row of its label, if of next to no weight, so that no class is without rows.
+    """
+    if masses is None:
+        return features, targets, None
+    own = np.eye(masses.shape[1])[targets]
+    whole = np.maximum(masses.astype(np.float64), own * LEAST_MASS)
+    samples, classes = np.nonzero(whole)
+    return features[samples], classes, whole[samples, classes]
 
 
 def _rows(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 
 from pipeline.artifacts.history import Epoch
 from pipeline.finetune.candidates import Candidate
+from pipeline.finetune.epochs import EpochRecorder, Trained
 from pipeline.finetune.judging import judge
 from pipeline.finetune.keeping import Kept
 from pipeline.finetune.plan import Plan
@@ -16,8 +16,6 @@ from pipeline.finetune.selection import select
 from pipeline.finetune.soup import cook
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.finetune.training import Training
-
-log = logging.getLogger("graft")
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,8 @@ def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
         GraftError: The training loss is no longer a number, or the backbone cannot be trained in this way.
     """
     kept = Kept(prepared, plan)
-    epochs = [_record(prepared, kept.best)]
+    recorder = EpochRecorder(prepared, plan.device)
+    epochs = [recorder.record_head()]
     training = Training(prepared, plan, strategy)
     if not training.groups:
         return Outcome(kept.best, tuple(epochs))
@@ -55,42 +54,14 @@ def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
         speed = len(prepared.train) / (time.perf_counter() - start)
         with training.judged_weights():
             logits, state = training.compute_validation_logits(), strategy.state(training.classifier)
+            seen_loss = recorder.measure_seen_loss(training.classifier)
         judged = judge(prepared.task, logits, prepared.validation.targets)
         candidate = Candidate(f"epoch {number}", number, state, logits, judged)
+        epochs.append(recorder.record(candidate, kept.epochs[:1], Trained(loss, seen_loss, speed)))
         kept.add(candidate)
-        epochs.append(_record(prepared, candidate, loss, speed))
         training.schedule.end_epoch(judged.loss)
         if kept.is_over(number):
             break
     if plan.keeping.soup:
         return Outcome(cook(prepared, plan, kept.epochs), tuple(epochs))
     return Outcome(select(prepared, plan, candidate, kept.epochs[0]), tuple(epochs))
-
-
-def _record(
-    prepared: Prepared, candidate: Candidate, loss: float | None = None, speed: float | None = None
-) -> Epoch:
-    """Return the figures of an epoch, and log them.
-
-    Args:
-        prepared: The samples.
-        candidate: The weights and their answers on validation.
-        loss: Mean training loss of the epoch, in nats; None, the default, for the head.
-        speed: Training samples in a second; None, the default, for the head.
-    """
-    epoch = Epoch(
-        epoch=candidate.epoch,
-        train_loss=loss,
-        validation_loss=candidate.judged.loss,
-        validation_accuracy=candidate.judged.accuracy,
-        samples_per_s=speed,
-    )
-    trained = "the head alone" if loss is None else f"training loss {loss:.3f}, {speed:.1f} {prepared.unit}/s"
-    log.info(
-        "epoch %d: %s; validation loss %.3f, accuracy %.3f",
-        epoch.epoch,
-        trained,
-        epoch.validation_loss,
-        epoch.validation_accuracy,
-    )
-    return epoch

@@ -70,11 +70,8 @@ def targets_of(split: Split, classes: int) -> torch.Tensor:
         Class indices, int64 of shape (samples,). Or, where samples have probabilities or weights, each
         class's probability times the sample's weight, float32 of shape (samples, classes).
     """
-    hard = torch.from_numpy(split.targets)
-    if split.soft is None and split.weights is None:
-        return hard
-    soft = as_soft(hard, classes) if split.soft is None else torch.from_numpy(split.soft)
-    return soft if split.weights is None else soft * torch.from_numpy(split.weights)[:, None]
+    masses = split.masses(classes)
+    return torch.from_numpy(split.targets if masses is None else masses)
 
 
 def as_soft(targets: torch.Tensor, classes: int) -> torch.Tensor:

@@ -77,6 +77,25 @@ class Keeping:
 
 
 @dataclass(frozen=True)
+class Adapters:
+    """The low-rank adapters of the strategy ``lora``.
+
+    Attributes:
+        rank: Rank of each; None for 8, or less where that would train over 2 % of the parameters.
+        alpha: Their products are multiplied by ``alpha / rank``; None for twice the rank.
+        dropout: Share of their inputs that are left out in training, in [0, 1).
+        layers: Share of the layers, from the top, that get one, in (0, 1].
+        targets: Last parts of the names of the layers that get one; None for all that can have one.
+    """
+
+    rank: int | None = None
+    alpha: float | None = None
+    dropout: float = 0.0
+    layers: float = 0.5
+    targets: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """The plain values that say how to train.
 
@@ -86,6 +105,7 @@ class Plan:
         rates: How large a step is.
         objective: What is minimised.
         keeping: What is kept.
+        lora: The adapters of the strategy ``lora``.
         balanced_sampling: Whether each class is drawn equally often.
         dropout: Share of the features before the head that are left out; None for the network's own.
         drop_path: Rate of stochastic depth; None for the network's own.
@@ -101,6 +121,7 @@ class Plan:
     rates: Rates
     objective: Objective = Objective()
     keeping: Keeping = Keeping()
+    lora: Adapters = Adapters()
     balanced_sampling: bool = False
     dropout: float | None = None
     drop_path: float | None = None
@@ -133,6 +154,13 @@ def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, see
     batch_size = section.batch_size or default_batch_size(samples)
     epochs = section.epochs or default_epochs(samples)
     frozen = options.freeze_batch_norm
+    if section.mode == "lora":
+        if frozen is False:
+            raise GraftError(
+                "finetune.batch_norm: train does not go with mode: lora, whose adapters stand beside weights"
+                " that stay, and so do the statistics of these. Leave it out."
+            )
+        frozen = True
     if frozen is None:
         frozen = few_for_statistics(samples, batch_size, epochs)
     return Plan(
@@ -141,6 +169,7 @@ def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, see
         rates=_rates_of(section, options),
         objective=Objective(section.label_smoothing, section.focal, section.mixup, section.cutmix),
         keeping=Keeping(section.ema, section.soup, section.patience),
+        lora=Adapters(**dict(section.lora)),
         balanced_sampling=section.sampling == "balanced",
         dropout=section.dropout,
         drop_path=section.drop_path,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.finetune.candidates import Candidate
 from pipeline.finetune.features import Extractor
 from pipeline.finetune.head import LinearHead, fit_heads
+from pipeline.finetune.imbalance import Balance
 from pipeline.finetune.judging import judge
 from pipeline.machine.settings import Settings
 from pipeline.modalities.inference import compute_logits
@@ -19,7 +20,6 @@ from pipeline.modalities.training import Classifier, Examples, Pretrained, Train
 from pipeline.tasks.task import Task
 
 log = logging.getLogger("graft")
-UNBALANCED = 1.5
 # Number of training samples that heads are fitted on, about and at most: more would change them little, and
 # cost a pass of the backbone over everything.
 HEAD_SAMPLES = 20_000
@@ -50,6 +50,31 @@ class Split:
         """Return the number of samples."""
         return len(self.targets)
 
+    def masses(self, classes: int) -> NDArray[np.float32] | None:
+        """Return what each sample adds to each class: its probability of it, times the sample's weight.
+
+        Args:
+            classes: Number of classes.
+
+        Returns:
+            float32 of shape (samples, classes); None where samples have neither probabilities nor weights.
+        """
+        if self.soft is None and self.weights is None:
+            return None
+        shares = np.eye(classes, dtype=np.float32)[self.targets] if self.soft is None else self.soft
+        return shares if self.weights is None else shares * self.weights[:, None]
+
+    def sizes(self, classes: int) -> NDArray[np.float64]:
+        """Return how much of the split is of each class: the sum of its samples, float64 of shape (classes,).
+
+        Args:
+            classes: Number of classes.
+        """
+        masses = self.masses(classes)
+        if masses is None:
+            return np.bincount(self.targets, minlength=classes).astype(np.float64)
+        return np.asarray(masses.sum(axis=0, dtype=np.float64))
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -65,6 +90,7 @@ class Prepared:
         class_weights: Weight of each class in the loss, float32 of shape (classes,); None for equal weights.
         task: The task, which says what the loss and the answers are.
         unit: What the progress bar and the log call several samples, such as ``pictures``.
+        balance: One sentence that says what is done about classes of unequal size; empty by default.
     """
 
     classifier: Classifier
@@ -76,6 +102,7 @@ class Prepared:
     class_weights: NDArray[np.float32] | None
     task: Task
     unit: str
+    balance: str = ""
 
 
 def prepare(
@@ -83,7 +110,7 @@ def prepare(
     train: Split,
     validation: Split,
     *,
-    class_weights: NDArray[np.float32] | None,
+    balance: Balance,
     settings: Settings,
     modality: Training,
     task: Task,
@@ -94,7 +121,7 @@ def prepare(
         pretrained: The backbone; its classifier gets the head.
         train: The training split, with content hashes.
         validation: The validation split, with content hashes.
-        class_weights: Weight of each class in the loss, float32 of shape (classes,), or None for equal ones.
+        balance: What is done about classes of unequal size.
         settings: Device and precision of the training.
         modality: The training side of the samples' kind of input.
         task: The task, which says what the loss and the answers are.
@@ -103,10 +130,11 @@ def prepare(
     judged = extractor.extract(validation.examples, np.arange(len(validation)), validation.sha256)
     chosen = spread(train.targets, HEAD_SAMPLES)
     fitted_on = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
+    masses = balance.masses_for_heads(train.targets, train.masses(len(balance.sizes)))
     best, gentle = fit_heads(
         (fitted_on, train.targets[chosen]),
         (judged, validation.targets),
-        balanced=class_weights is not None,
+        None if masses is None else masses[chosen],
     )
     log.info("head: on the features of %d %s, penalty %g", len(chosen), modality.UNIT, best.penalty)
     classifier = pretrained.classifier
@@ -124,9 +152,10 @@ def prepare(
         floor=floor_of(classifier, logits, validation.targets, task),
         best_head=best,
         gentle_head=gentle,
-        class_weights=class_weights,
+        class_weights=balance.weights,
         task=task,
         unit=modality.UNIT,
+        balance=balance.why,
     )
 
 
@@ -151,24 +180,6 @@ def _compute_start(classifier: Classifier, validation: Split, device: str, unit:
     logits = compute_logits(classifier, validation.examples, device, "validation", unit)
     module.to("cpu")
     return logits
-
-
-def balance(targets: NDArray[np.int64], classes: int, choice: str) -> NDArray[np.float32] | None:
-    """Return weights inverse to the classes' sizes, with a mean of 1 over the samples, or None.
-
-    Args:
-        targets: Class indices of the training split, int64 of shape (samples,).
-        classes: Number of classes.
-        choice: ``balanced``, ``none``, or ``auto``: balanced if the largest class has over 1.5 times the
-            samples of the smallest.
-
-    Returns:
-        float32 of shape (classes,), or None if no weights are wanted.
-    """
-    counts = np.bincount(targets, minlength=classes)
-    if choice == "none" or (choice == "auto" and counts.max() <= UNBALANCED * counts.min()):
-        return None
-    return (len(targets) / (classes * counts)).astype(np.float32)
 
 
 def spread(targets: NDArray[np.int64], limit: int) -> NDArray[np.int64]:

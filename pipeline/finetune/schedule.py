@@ -83,12 +83,21 @@ class Schedule:
         rates: The peak rate, the schedule's name and its warm-up.
         epochs: Number of epochs of the training.
         steps: Number of steps of the whole training.
+        factor: Another function from a step's number to its factor of the peak rate; None, the default, for
+            that of the schedule's name.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, rates: Rates, epochs: int, steps: int) -> None:
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        rates: Rates,
+        epochs: int,
+        steps: int,
+        factor: Factor | None = None,
+    ) -> None:
         self.optimizer = optimizer
         self.name = rates.schedule
-        self.factor = factors(rates.schedule, rates.warmup, steps)
+        self.factor = factor or factors(rates.schedule, rates.warmup, steps)
         self.wait = max(1, round(PLATEAU_WAIT * epochs))
         self.taken = 0
         self.scale = 1.0

@@ -11,11 +11,15 @@ from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_check
 from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
+from pipeline.finetune.adjustment import adjusted
 from pipeline.finetune.auto import Decision, decide, named
+from pipeline.finetune.imbalance import choose_balance
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
-from pipeline.finetune.prepared import Prepared, Split, balance, prepare
+from pipeline.finetune.prepared import Prepared, Split, prepare
+from pipeline.finetune.reading_curves import remarks_of
 from pipeline.finetune.sheet import sheet_file
+from pipeline.finetune.soft import soft_of, weights_of
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
@@ -41,16 +45,19 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     started = start(recipe, run)
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
     decision = carry_out(recipe.finetune, prepared, plan)
-    kept = decision.outcome.kept
+    kept = adjusted(decision.outcome.kept, prepared, recipe.finetune.logit_adjustment)
+    remarks = remarks_of(recipe.finetune.mode, prepared, decision)
+    history = record(started.settings, prepared, decision, remarks)
     save_checkpoint(
         run.checkpoint,
         kept.state,
         CheckpointCard(pretrained.network, started.labels, pretrained.input, pretrained.weights_sha256),
         {**pretrained.files, **sheet_file(prepared.train, started.labels, recipe.seed)},
         Validation(kept.logits, prepared.validation.targets),
-        record(started.settings, prepared, decision),
+        history,
     )
-    log.info("finetune: %s", decision.why)
+    for told in (decision.why, *history.remarks):
+        log.info("finetune: %s", told)
 
 
 @dataclass(frozen=True)
@@ -96,15 +103,18 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
         samples = [sample for sample in everything if sample.split == split]
         examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)
         targets = np.array([labels.index(sample.label) for sample in samples])
-        return Split(examples, targets, [sample.sha256 for sample in samples])
+        hashes = [sample.sha256 for sample in samples]
+        return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
 
     trains = section.mode != "features"
     training, validation = load("train", options.augment if trains else None), load("validation")
+    balance = choose_balance(section, training.sizes(len(labels)), labels)
+    log.info("finetune: %s", balance.why)
     prepared = prepare(
         pretrained,
         training,
         validation,
-        class_weights=balance(training.targets, len(labels), section.class_weights),
+        balance=balance,
         settings=settings,
         modality=modality,
         task=task_of(recipe),
@@ -132,12 +142,15 @@ def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
     return named(section.mode, prepared, plan, outcome)
 
 
-def record(settings: Settings, prepared: Prepared, decision: Decision) -> History:
+def record(
+    settings: Settings, prepared: Prepared, decision: Decision, remarks: tuple[str, ...] = ()
+) -> History:
     """Return what ``history.json`` says of a training."""
     weights, floor, plan = prepared.class_weights, prepared.floor.judged, decision.plan
     return History(
         settings=settings,
         class_weights=None if weights is None else tuple(weights.tolist()),
+        balance=prepared.balance,
         head=HeadRecord(
             penalty=prepared.best_head.penalty,
             validation_loss=floor.loss,
@@ -165,4 +178,5 @@ def record(settings: Settings, prepared: Prepared, decision: Decision) -> Histor
         best_epoch=decision.outcome.kept.epoch,
         kept=decision.outcome.kept.name,
         epochs=decision.outcome.epochs,
+        remarks=remarks,
     )

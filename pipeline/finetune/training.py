@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -92,6 +93,12 @@ class Training:
         prepared = self.prepared
         examples = prepared.validation.examples
         return compute_logits(self.classifier, examples, self.plan.device, "validation", prepared.unit)
+
+    def losses(self) -> Iterator[float]:
+        """Train on and on with all that trains in the last epoch, and yield each step's loss, in nats."""
+        while True:
+            self.strategy.start_epoch(self.classifier, self.plan, self.plan.epochs)
+            yield from (self._step(indices).item() for indices in self._batches())
 
     def judged_weights(self) -> AbstractContextManager[None]:
         """Return a block within which the classifier has the weights to judge and keep: their average."""

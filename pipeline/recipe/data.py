@@ -50,6 +50,10 @@ class Table(Section):
         label: Name of the column with the label.
         split: Name of the column with the split of each sample; none by default.
         classes: The range of values of each class, by its name, where the label is a number.
+        probabilities: The column with the probability of each class, by its name, such as
+            ``{defective: probability}``, which training aims at instead of the label; one class may be left
+            out and gets the rest. Metrics remain those of the label.
+        weight: Name of the column with how much each sample counts in training, 0 or more; none by default.
     """
 
     separator: str = "auto"
@@ -64,6 +68,8 @@ class Table(Section):
     label: str = "label"
     split: str | None = None
     classes: dict[str, Range] | None = None
+    probabilities: dict[str, str] = {}
+    weight: str | None = None
 
 
 class Labels(Section):

@@ -17,14 +17,21 @@ class Lora(Section):
     """Low-rank adapters (arXiv:2106.09685), which ``mode: lora`` trains and merges into the weights.
 
     Attributes:
-        rank: Number of rows of each adapter.
-        alpha: Scale of the adapters' contribution, which is ``alpha / rank``.
+        rank: Rank of each adapter's product; ``null`` for 8, or less where that would train over 2 % of the
+            parameters.
+        alpha: Scale of the adapters' contribution, which is ``alpha / rank``; ``null`` for twice the rank.
         dropout: Share of the adapters' inputs that are left out in training.
+        layers: Share of the layers, from the top, that get adapters; what lies below costs no memory for
+            gradients, and half the time.
+        targets: Last parts of the names of the layers that get adapters, such as ``[qkv, proj]``; ``null``
+            for all linear layers and 1 x 1 convolutions.
     """
 
-    rank: int = Field(default=8, ge=1, le=1024)
-    alpha: float = Field(default=16.0, gt=0)
+    rank: int | None = Field(default=None, ge=1, le=1024)
+    alpha: float | None = Field(default=None, gt=0)
     dropout: Fraction = 0.0
+    layers: float = Field(default=0.5, gt=0, le=1)
+    targets: tuple[str, ...] | None = Field(default=None, min_length=1)
 
 
 class Finetune(Section):
@@ -114,6 +121,7 @@ class Finetune(Section):
 
     @model_validator(mode="after")
     def _balance_once(self) -> Finetune:
+        """Refuse several cures of one imbalance, which together turn it around."""
         asked = {
             "class_weights: balanced": self.class_weights == "balanced",
             "sampling: balanced": self.sampling == "balanced",
@@ -130,6 +138,10 @@ class Finetune(Section):
     def places(self) -> Mapping[str, str]:
         """Return the places of the files that the section names, by their keys; none in this class."""
         return {}
+
+    def packages(self) -> tuple[str, ...]:
+        """Return the distributions whose versions the result depends on, besides those of every training."""
+        return ()
 
     def with_places(self, change: Callable[[str], str]) -> Self:  # noqa: ARG002
         """Return the section with the places of its files changed; as it is in this class.

@@ -12,6 +12,7 @@ from pipeline.finetune.candidates import copy_state
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
 from pipeline.finetune.strategies.modes import train_mode
+from pipeline.finetune.strategies.omission import set_omissions
 from pipeline.modalities.training import Classifier, ParameterGroup
 
 
@@ -26,13 +27,18 @@ class Full:
 
     head_first: bool
 
-    def begin(self, classifier: Classifier, prepared: Prepared, plan: Plan) -> None:  # noqa: ARG002
-        """Set the gentle head, or one whose every answer is equally probable."""
+    def begin(self, classifier: Classifier, prepared: Prepared, plan: Plan) -> None:
+        """Set the gentle head, or one whose every answer is equally probable, and what is left out by chance.
+
+        Raises:
+            GraftError: The plan asks for dropout or stochastic depth, and the network has none.
+        """
         head = prepared.gentle_head
         weight, bias = head.weight, head.bias
         if not self.head_first:
             weight, bias = np.zeros_like(weight), np.zeros_like(bias)
         classifier.set_head(weight, bias)
+        set_omissions(classifier, plan)
 
     def parameter_groups(self, classifier: Classifier, plan: Plan) -> list[ParameterGroup]:
         """Return all parameters in groups: one rate a layer, and weight decay on matrices only."""

@@ -1,6 +1,8 @@
-"""The modes of a network's modules while it trains."""
+"""The modes of a network's modules while it trains, and which of its parameters do."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from torch import nn
 
@@ -24,3 +26,36 @@ def has_running_statistics(module: nn.Module) -> bool:
     return (
         getattr(module, "running_mean", None) is not None and getattr(module, "running_var", None) is not None
     )
+
+
+def open_only(module: nn.Module, names: Collection[str]) -> None:
+    """Let some parameters train, and freeze the others with all that belongs to them.
+
+    What is frozen has no gradients, and is in evaluation mode: it leaves nothing out and keeps its
+    statistics. The modes of the rest are left as they are.
+
+    Args:
+        module: The network.
+        names: Names of the parameters that train.
+    """
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name in names)
+        if not parameter.requires_grad:
+            parameter.grad = None
+    _rest_where_frozen(module)
+
+
+def _rest_where_frozen(module: nn.Module) -> None:
+    """Put the parts that are frozen as a whole into evaluation mode, with the chance that follows each.
+
+    A module without parameters, such as dropout, belongs to what stands before it.
+    """
+    frozen = False
+    for part in module.children():
+        trains = [parameter.requires_grad for parameter in part.parameters()]
+        if trains:
+            frozen = not any(trains)
+        if frozen:
+            part.eval()
+        elif trains:
+            _rest_where_frozen(part)

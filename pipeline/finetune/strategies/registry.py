@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pipeline.errors import GraftError
 from pipeline.finetune.strategies.full import Full
+from pipeline.finetune.strategies.gradual import Gradual
 from pipeline.finetune.strategies.head_only import HeadOnly
+from pipeline.finetune.strategies.lora import Lora
 from pipeline.finetune.strategies.strategy import Strategy
 
 STRATEGIES: dict[str, Strategy] = {
     "features": HeadOnly(),
     "full": Full(head_first=False),
     "lp-ft": Full(head_first=True),
+    "gradual": Gradual(),
+    "lora": Lora(),
 }
 
 

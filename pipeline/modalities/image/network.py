@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,16 @@ import timm
 import torch
 from numpy.typing import NDArray
 from timm.data import resolve_data_config
-from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from timm.models._manipulate import group_with_matcher
 from torch import nn
 
 from pipeline.errors import GraftError
+from pipeline.modalities.image.omission import set_omission
 from pipeline.modalities.image.recipe import Image, ImageBackbone
 from pipeline.modalities.image.rules import decoding_rules
 from pipeline.modalities.image.weights import describe_hub_failure, fit_weights, read_weights
+from pipeline.modalities.layers import depths_by_structure, norm_names, rate_groups
+from pipeline.modalities.training import ParameterGroup
 from serving.model.inputs.image.spec import ImageInputSpec
 
 
@@ -185,15 +190,63 @@ class ImageClassifier(nn.Module):
         """Return the network, whose tensors have timm's names."""
         return self.network
 
+    def head_name(self) -> str:
+        """Return the name of the head's module within the network."""
+        head = self.network.get_classifier()  # type: ignore[operator]
+        names: dict[nn.Module, str] = {module: name for name, module in self.network.named_modules()}
+        return names[head]
+
+    def depths(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the group of each parameter that timm declares, as :meth:`Layered.depths` describes it.
+
+        A network of timm that declares none, or only one for all, is grouped by its own structure.
+        """
+        head = self.head_name()
+        declare: Any = getattr(self.network, "group_matcher", None)
+        if declare is not None:
+            matcher = declare(coarse=False)
+            depths: dict[str, int] = group_with_matcher(
+                ((name, name) for name in names), matcher, reverse=True
+            )
+            if len(set(depths.values())) > 1:
+                top = max(depths.values())
+                return {name: top if name.startswith(f"{head}.") else depth for name, depth in depths.items()}
+        return depths_by_structure(self.network, names, head, self._run_once)
+
+    def _run_once(self) -> None:
+        """Run the network on one black picture of the size that it was pretrained with."""
+        size = resolve_data_config({}, model=self.network)["input_size"]
+        self.network(torch.zeros(1, *size, device=next(self.network.parameters()).device))
+
     def parameter_groups(
         self, learning_rate: float, layer_decay: float, weight_decay: float
-    ) -> list[dict[str, Any]]:
-        """Return timm's groups of parameters, as :meth:`Classifier.parameter_groups` describes them."""
-        if layer_decay == 1:
-            groups = param_groups_weight_decay(self.network, weight_decay)
-        else:
-            groups = param_groups_layer_decay(self.network, weight_decay, layer_decay=layer_decay)
-        return [{**group, "lr": learning_rate * group.get("lr_scale", 1.0)} for group in groups]
+    ) -> list[ParameterGroup]:
+        """Return a group for each of timm's layers, as :meth:`Classifier.parameter_groups` describes it.
+
+        Besides biases and norms, timm's networks name parameters without weight decay: those of positions.
+        """
+        parameters = list(self.network.named_parameters())
+        depths = self.depths([name for name, _ in parameters])
+        return rate_groups(parameters, depths, (learning_rate, layer_decay, weight_decay), self.undecayed())
+
+    def undecayed(self) -> set[str]:
+        """Return the names of the parameters that are matrices and yet get no weight decay."""
+        declare: Any = getattr(self.network, "no_weight_decay", tuple)
+        patterns: Collection[str] = declare()
+        by_timm = {
+            name
+            for name, _ in self.network.named_parameters()
+            if any(fnmatch(name, pattern) or fnmatch(name, f"*.{pattern}") for pattern in patterns)
+        }
+        return by_timm | norm_names(self.network)
+
+    def set_dropout(self, share: float) -> None:
+        """Set timm's dropout before the head, as :meth:`Omitting.set_dropout` describes it."""
+        set_omission(self.network, "Dropout", share, "finetune.dropout")
+
+    def set_drop_path(self, rate: float) -> None:
+        """Set timm's stochastic depth, as :meth:`Omitting.set_drop_path` describes it."""
+        set_omission(self.network, "DropPath", rate, "finetune.drop_path")
 
     def prepare(self) -> None:
         """Hold weights and inputs in channels_last memory, and let activations leave their input as it is."""

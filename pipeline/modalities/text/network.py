@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.errors import GraftError
+from pipeline.modalities.layers import depths_by_structure, norm_names, rate_groups
+from pipeline.modalities.training import ParameterGroup
 
 Pooling = Literal["mean", "cls", "last"]
 HEAD_DROPOUT = 0.1
-LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
+# Number of tokens of the text that shows the order of the layers: some encoders shorten it by four.
+ORDER_TOKENS = 16
 
 
 class TextClassifier(nn.Module):
@@ -62,22 +65,51 @@ class TextClassifier(nn.Module):
         """Return the whole network: ``encoder.*`` under the encoder's own names, and ``head.*``."""
         return self
 
+    def head_name(self) -> str:
+        """Return the name of the head's module."""
+        return "head"
+
+    def depths(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the layer of each parameter, as :meth:`Layered.depths` describes it."""
+        return depths_by_structure(self, names, self.head_name(), self._run_once)
+
+    def _run_once(self) -> None:
+        """Run the encoder on one short text."""
+        ids = torch.ones(1, ORDER_TOKENS, dtype=torch.int64, device=self.head.weight.device)
+        self.encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
+
     def parameter_groups(
         self, learning_rate: float, layer_decay: float, weight_decay: float
-    ) -> list[dict[str, Any]]:
-        """Return a group for each layer, the head's rate the highest (arXiv:1801.06146).
+    ) -> list[ParameterGroup]:
+        """Return a group for each layer, as :meth:`Classifier.parameter_groups` describes it."""
+        parameters = list(self.named_parameters())
+        depths = self.depths([name for name, _ in parameters])
+        return rate_groups(parameters, depths, (learning_rate, layer_decay, weight_decay), self.undecayed())
 
-        That is discriminative fine-tuning, as :meth:`Classifier.parameter_groups` describes it.
+    def undecayed(self) -> set[str]:
+        """Return the names of the parameters that are matrices and yet get no weight decay."""
+        return norm_names(self)
+
+    def set_dropout(self, share: float) -> None:
+        """Set the dropout before the head, as :meth:`Omitting.set_dropout` describes it."""
+        self.dropout.p = share
+
+    def set_drop_path(self, rate: float) -> None:
+        """Set the share of runs in which a layer is left out, of encoders that have such a thing.
+
+        Raises:
+            GraftError: The encoder has none.
         """
-        depths = layer_depths([name for name, _ in self.named_parameters()])
-        top = max(depths)
-        groups: dict[tuple[int, bool], dict[str, Any]] = {}
-        for depth, parameter in zip(depths, self.parameters(), strict=True):
-            decays = parameter.ndim > 1
-            rate = learning_rate * layer_decay ** (top - depth)
-            group = {"params": [], "lr": rate, "weight_decay": weight_decay if decays else 0.0}
-            groups.setdefault((depth, decays), group)["params"].append(parameter)
-        return list(groups.values())
+        parts = [
+            part for part in self.encoder.modules() if isinstance(getattr(part, "layerdrop", None), float)
+        ]
+        if not parts:
+            raise GraftError(
+                f"finetune.drop_path: {type(self.encoder).__name__} has no stochastic depth to set."
+                " Leave it out."
+            )
+        for part in parts:
+            part.layerdrop = rate  # type: ignore[assignment]
 
     def prepare(self) -> None:
         """Do nothing: matrices have one layout."""
@@ -101,24 +133,6 @@ def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Te
         return states.gather(1, last)[:, 0]
     weights = mask[..., None].to(states.dtype)
     return (states * weights).sum(dim=1) / weights.sum(dim=1)
-
-
-def layer_depths(names: list[str]) -> list[int]:
-    """Return how far each parameter is from the input: 0 for embeddings, then the layers, then what follows.
-
-    Args:
-        names: Names of the parameters, in the network's order. Where no layers are numbered in them, all but
-            the head are at 0.
-    """
-    matches = [LAYER.search(name) for name in names]
-    layers = [int(match.group(1)) for match in matches if match]
-    if not layers:  # shared or named otherwise: the head alone is above the rest
-        return [int(name.startswith("head.")) for name in names]
-    last = max(index for index, match in enumerate(matches) if match)
-    return [
-        int(match.group(1)) + 1 if match else (max(layers) + 2 if index > last else 0)
-        for index, match in enumerate(matches)
-    ]
 
 
 def build_encoder(config: dict[str, Any]) -> nn.Module:

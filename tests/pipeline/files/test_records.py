@@ -127,15 +127,19 @@ def test_history_keeps_the_keys_that_programs_read() -> None:
         "best_epoch",
         "kept",
         "epochs",
+        "remarks",
     ]
     assert document["settings"] == {"device": "cpu", "precision": "fp32", "threads": 2, "why": "a test"}
     assert document["epochs"] == [
         {
             "epoch": 0,
             "train_loss": None,
+            "seen_loss": None,
             "validation_loss": 0.1 + 0.2,
             "validation_accuracy": 0.5,
             "samples_per_s": None,
+            "over_head": None,
+            "over_best": None,
         }
     ]
 

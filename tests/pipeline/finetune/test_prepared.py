@@ -1,35 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.finetune.prepared import balance, spread
-
-
-def test_balance_has_a_mean_of_one_over_the_samples() -> None:
-    targets = np.array([0] * 75 + [1] * 25)
-    weights = balance(targets, 2, "balanced")
-    assert weights is not None
-    assert weights[targets].mean() == pytest.approx(1)
-    assert weights[1] / weights[0] == pytest.approx(3)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "choice", "weighted"),
-    [
-        ((60, 40), "auto", False),
-        ((61, 40), "auto", True),
-        ((90, 10), "none", False),
-        ((50, 50), "balanced", True),
-    ],
-)
-def test_balance_gives_weights_when_unbalanced_or_asked_for(
-    sizes: tuple[int, int], choice: str, weighted: bool
-) -> None:
-    targets = np.repeat([0, 1], sizes)
-    assert (balance(targets, 2, choice) is not None) is weighted
+from pipeline.finetune.prepared import spread
 
 
 @settings(deadline=None)

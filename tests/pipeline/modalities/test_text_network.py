@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.modalities.text.network import Pooling, TextClassifier, build_encoder, layer_depths, pool
+from pipeline.modalities.text.network import Pooling, TextClassifier, build_encoder, pool
 from tests.encoders import _config
 
 
@@ -35,18 +35,6 @@ def test_parameter_groups_give_each_layer_its_rate_and_hold_every_parameter_once
     assert set(embeddings) == {1e-3 / 8}, "embeddings lie under two layers and the head"
     assert sorted(set(by_name.values())) == [1e-3 / 8, 1e-3 / 4, 1e-3 / 2, 1e-3]
     assert all(group["weight_decay"] == (0.1 if group["params"][0].ndim > 1 else 0) for group in groups)
-
-
-def test_layer_depths_count_from_the_embeddings_to_what_follows_the_layers() -> None:
-    names = [
-        "embeddings.word.weight",
-        "encoder.layer.0.a",
-        "encoder.layer.11.a",
-        "final_norm.weight",
-        "head.weight",
-    ]
-    assert layer_depths(names) == [0, 1, 12, 13, 13]
-    assert layer_depths(["a", "b", "head.weight"]) == [0, 0, 1]
 
 
 def test_set_head_gives_its_logits() -> None:

@@ -1,0 +1,87 @@
+"""Classes of unequal size: how unequal they are, what is done about it, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.recipe.finetune import Finetune
+from pipeline.reporting.printable import printable
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What is done about classes of unequal size.
+
+    Attributes:
+        sizes: How much of the training split is of each class, float64 of shape (classes,).
+        why: One sentence for people.
+        weights: Weight of each class in the loss, float32 of shape (classes,), with a mean of 1 over the
+            samples; None, the default, for equal weights.
+        head_weights: The same for the heads on frozen features, which have weights too where classes are
+            drawn equally often: otherwise head and epochs would answer by different shares of the classes,
+            and could not be compared.
+    """
+
+    sizes: NDArray[np.float64]
+    why: str
+    weights: NDArray[np.float32] | None = None
+    head_weights: NDArray[np.float32] | None = None
+
+    def masses_for_heads(
+        self, targets: NDArray[np.int64], masses: NDArray[np.float32] | None
+    ) -> NDArray[np.float32] | None:
+        """Return what each sample adds to each class in the heads, with the weights of the classes in it.
+
+        Args:
+            targets: Class indices of the samples, int64 of shape (samples,).
+            masses: What each sample adds to each class, float32 of shape (samples, classes); None for one
+                label a sample.
+
+        Returns:
+            float32 of shape (samples, classes); None where nothing is weighted.
+        """
+        if self.head_weights is None:
+            return masses
+        whole = np.eye(len(self.sizes), dtype=np.float32)[targets] if masses is None else masses
+        return np.asarray(whole * self.head_weights, np.float32)
+
+
+def choose_balance(section: Finetune, sizes: NDArray[np.float64], labels: Sequence[str]) -> Balance:
+    """Choose what is done about classes of unequal size, and say why.
+
+    Args:
+        section: The recipe's section ``finetune``.
+        sizes: How much of the training split is of each class, float64 of shape (classes,), all above 0.
+        labels: Names of the classes.
+    """
+    largest, smallest = int(sizes.argmax()), int(sizes.argmin())
+    ratio = sizes[largest] / sizes[smallest]
+    measured = (
+        f"classes: the largest, {printable(labels[largest])}, has {ratio:.1f} times the samples of the"
+        f" smallest, {printable(labels[smallest])} ({sizes[smallest]:.6g})"
+    )
+    if section.sampling == "balanced":
+        why = f"{measured}; each is drawn equally often, as the recipe says"
+        return Balance(sizes, why, head_weights=inverse(sizes))
+    if section.logit_adjustment > 0:
+        done = (
+            f"their shares are taken out of the answers after training ({section.logit_adjustment:g} times)"
+        )
+        return Balance(sizes, f"{measured}; {done}, as the recipe says")
+    if section.class_weights == "balanced":
+        weights = inverse(sizes)
+        return Balance(sizes, f"{measured}; each is weighted inversely to its size", weights, weights)
+    return Balance(sizes, f"{measured}; all samples count alike")
+
+
+def inverse(sizes: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return weights inverse to the classes' sizes, with a mean of 1 over the samples.
+
+    Args:
+        sizes: How much of the training split is of each class, float64 of shape (classes,), all above 0.
+    """
+    return np.asarray(sizes.sum() / (len(sizes) * sizes), np.float32)
