@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts.augmented import AUGMENTED_FILE, AugmentedSample, Seen, Sheet
 from pipeline.finetune.prepared import Split
-from pipeline.modalities.training import Previewable, Shown
+from pipeline.modalities.preview import Previewable
+from pipeline.modalities.training import Shown
 
 SAMPLES = 6
 VARIANTS = 5
