@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts.augmented import AUGMENTED_FILE, AugmentedSample, Seen, Sheet
 from pipeline.finetune.prepared import Split
-from pipeline.modalities.preview import Previewable
-from pipeline.modalities.training import Shown
+from pipeline.modalities.training import Previewable, Shown
 
 SAMPLES = 6
 VARIANTS = 5

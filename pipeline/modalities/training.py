@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -79,6 +79,102 @@ class Classifier(Protocol):
         ...
 
 
+class Examples(Protocol):
+    """Decoded samples of one split."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        """Return the decoded array of one sample."""
+        ...
+
+    def lengths(self) -> NDArray[np.int64] | None:
+        """Return the length of each array, int64 of shape (samples,); None where all are equally long."""
+        ...
+
+    def batch(
+        self, indices: NDArray[np.int64], device: str, generator: torch.Generator | None = None
+    ) -> Batch:
+        """Return the model's inputs for some samples.
+
+        Args:
+            indices: Indices of the samples, int64 of shape (batch,).
+            device: torch's name of the device that the tensors go to.
+            generator: Source of chance of the random changes; None, the default, for none of them.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A backbone as it was pretrained.
+
+    Attributes:
+        classifier: The network, with a head that is still to be set, in evaluation mode on the CPU.
+        network: JSON that the network is rebuilt from.
+        input: The spec of the network's input.
+        files: Contents of the files that the input spec names, by file name.
+        preprocessor: The preprocessor of the input spec.
+        weights_sha256: SHA-256, in hex, of the pretrained tensors.
+    """
+
+    classifier: Classifier
+    network: NetworkDescription
+    input: InputSpec
+    files: Mapping[str, bytes]
+    preprocessor: Preprocessor
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A sample as the report shows it.
+
+    Attributes:
+        picture: The picture as a data URI; None where the sample is none.
+        text: The text; None where the sample is none.
+    """
+
+    picture: str | None = None
+    text: str | None = None
+
+
+@runtime_checkable
+class Previewable(Protocol):
+    """Examples that can show what random changes make of a sample; not every kind's can."""
+
+    def preview(
+        self, index: int, variants: int, generator: torch.Generator
+    ) -> tuple[Shown, Sequence[Shown]] | None:
+        """Return a sample without changes, and variants of it; None where nothing changes by chance.
+
+        Args:
+            index: Index of the sample.
+            variants: Number of variants.
+            generator: The source of chance.
+        """
+        ...
+
+
+View = Callable[[Batch], Batch]
+"""A function from a batch of a model's inputs to the same samples, seen in another way."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Several views of samples that have the same label, and whose answers may be averaged.
+
+    Attributes:
+        what: What is averaged over, for people, such as ``each picture and its mirror image``.
+        takes: The views, the first of which is the sample as it is.
+    """
+
+    what: str
+    takes: tuple[View, ...]
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """The choices of a kind's own section of the recipe that a training heeds without knowing the kind.
@@ -94,6 +190,8 @@ class TrainingOptions:
         mixing: Those of ``mixup`` and ``cutmix`` that batches of this kind can undergo: mixup where its
             inputs are numbers that may be averaged, CutMix where it has one input of the shape (batch,
             height, width, channels). Neither by default.
+        views: The views whose average answers are measured and taught after training; None, the default, for
+            none.
     """
 
     learning_rate: float = 3e-4
@@ -101,6 +199,7 @@ class TrainingOptions:
     freeze_batch_norm: bool | None = None
     augment: Any = None
     mixing: tuple[Literal["mixup", "cutmix"], ...] = ()
+    views: Views | None = None
 
 
 class Training(Protocol):
