@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_checkpoint
-from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord
+from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord, ViewsRecord
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
 from pipeline.finetune.adjustment import adjusted
 from pipeline.finetune.auto import Decision, decide, named
+from pipeline.finetune.distill import distill
 from pipeline.finetune.imbalance import choose_balance
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
@@ -24,7 +25,7 @@ from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.registry import modality_of
-from pipeline.modalities.training import Pretrained
+from pipeline.modalities.training import Pretrained, Views
 from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
@@ -45,9 +46,10 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     started = start(recipe, run)
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
     decision = carry_out(recipe.finetune, prepared, plan)
-    kept = adjusted(decision.outcome.kept, prepared)
     remarks = remarks_of(recipe.finetune.mode, prepared, decision)
-    history = record(started.settings, prepared, decision, remarks)
+    decision, views = with_views(decision, prepared, started.views)
+    kept = adjusted(decision.outcome.kept, prepared)
+    history = record(started.settings, prepared, decision, remarks, views)
     save_checkpoint(
         run.checkpoint,
         kept.state,
@@ -70,6 +72,7 @@ class Started:
         settings: Device and precision of the training.
         prepared: The decoded samples, and the heads on the frozen backbone.
         plan: The plan of the training.
+        views: The views that the network is to be taught after training; None for none.
     """
 
     pretrained: Pretrained
@@ -77,6 +80,7 @@ class Started:
     settings: Settings
     prepared: Prepared
     plan: Plan
+    views: Views | None
 
 
 def start(recipe: Recipe, run: RunFolder) -> Started:
@@ -106,7 +110,8 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
         hashes = [sample.sha256 for sample in samples]
         return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
 
-    training, validation = load("train", options.augment), load("validation")
+    trains = section.mode != "features"
+    training, validation = load("train", options.augment if trains else None), load("validation")
     balance = choose_balance(section, training.sizes(len(labels)), labels)
     log.info("finetune: %s", balance.why)
     prepared = prepare(
@@ -119,7 +124,7 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
         task=task_of(recipe),
     )
     plan = plan_of(section, options, settings, recipe.seed, len(training))
-    return Started(pretrained, labels, settings, prepared, plan)
+    return Started(pretrained, labels, settings, prepared, plan, options.views)
 
 
 def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
@@ -141,8 +146,22 @@ def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
     return named(section.mode, prepared, plan, outcome)
 
 
+def with_views(
+    decision: Decision, prepared: Prepared, views: Views | None
+) -> tuple[Decision, ViewsRecord | None]:
+    """Return a decision after its network was taught some views, if that is better, and their record."""
+    if views is None:
+        return decision, None
+    kept, views_record = distill(prepared, decision.plan, decision.outcome.kept, views)
+    return replace(decision, outcome=replace(decision.outcome, kept=kept)), views_record
+
+
 def record(
-    settings: Settings, prepared: Prepared, decision: Decision, remarks: tuple[str, ...] = ()
+    settings: Settings,
+    prepared: Prepared,
+    decision: Decision,
+    remarks: tuple[str, ...] = (),
+    views: ViewsRecord | None = None,
 ) -> History:
     """Return what ``history.json`` says of a training."""
     weights, floor, plan = prepared.class_weights, prepared.floor.judged, decision.plan
@@ -178,4 +197,5 @@ def record(
         kept=decision.outcome.kept.name,
         epochs=decision.outcome.epochs,
         remarks=remarks,
+        views=views,
     )
