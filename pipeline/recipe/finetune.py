@@ -70,9 +70,11 @@ class Finetune(Section):
             backbone (arXiv:2109.01903); 0 for none.
         patience: Number of epochs without an improvement on validation after which training ends; ``null``
             for never.
-        class_weights: ``balanced`` weights each class inversely to its size; ``auto`` does so when the
-            largest class has over 1.5 times the samples of the smallest.
-        sampling: ``balanced`` draws each class equally often; ``natural`` passes over every sample once.
+        class_weights: ``balanced`` weights each class inversely to its size. ``auto`` leaves training as it
+            is, and from ten times as many samples of the largest class as of the smallest on takes half of
+            the classes' shares out of the answers, as ``logit_adjustment: 0.5`` does; the log says so.
+        sampling: ``balanced`` draws each class equally often, in epochs of as many samples; ``natural``
+            passes over every sample once.
         focal: Exponent of the focal loss (arXiv:1708.02002); 0 for cross-entropy.
         logit_adjustment: Strength by which the classes' shares are taken out of the answers after training
             (arXiv:2007.07314); 0 for none.
