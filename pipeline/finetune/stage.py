@@ -48,7 +48,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     decision = carry_out(recipe.finetune, prepared, plan)
     remarks = remarks_of(recipe.finetune.mode, prepared, decision)
     decision, views = with_views(decision, prepared, started.views)
-    kept = adjusted(decision.outcome.kept, prepared, recipe.finetune.logit_adjustment)
+    kept = adjusted(decision.outcome.kept, prepared)
     history = record(started.settings, prepared, decision, remarks, views)
     save_checkpoint(
         run.checkpoint,
@@ -110,7 +110,8 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
         hashes = [sample.sha256 for sample in samples]
         return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
 
-    training, validation = load("train", options.augment), load("validation")
+    trains = section.mode != "features"
+    training, validation = load("train", options.augment if trains else None), load("validation")
     balance = choose_balance(section, training.sizes(len(labels)), labels)
     log.info("finetune: %s", balance.why)
     prepared = prepare(
@@ -167,7 +168,7 @@ def record(
     return History(
         settings=settings,
         class_weights=None if weights is None else tuple(weights.tolist()),
-        balance=prepared.balance,
+        balance=prepared.balance.why,
         head=HeadRecord(
             penalty=prepared.best_head.penalty,
             validation_loss=floor.loss,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -76,57 +76,6 @@ class Classifier(Protocol):
 
     def prepare(self) -> None:
         """Take the fastest form for training and evaluation here; the results stay the same."""
-        ...
-
-
-@runtime_checkable
-class Layered(Protocol):
-    """What a classifier adds so that its layers can be trained in their turn, or through adapters.
-
-    A kind of input may do without it; then the strategies that need it are refused.
-    """
-
-    def head_name(self) -> str:
-        """Return the name of the head's module within :meth:`Classifier.saved`."""
-        ...
-
-    def depths(self, names: Sequence[str]) -> Mapping[str, int]:
-        """Return how far each parameter is from the input: 0 at the bottom, the greatest with the head.
-
-        Args:
-            names: Names of parameters as :meth:`Classifier.saved` has them before any change.
-        """
-        ...
-
-    def undecayed(self) -> Collection[str]:
-        """Return the names of the parameters that get no weight decay though they are matrices."""
-        ...
-
-
-@runtime_checkable
-class Omitting(Protocol):
-    """What a classifier adds if its training can leave out features and blocks by chance."""
-
-    def set_dropout(self, share: float) -> None:
-        """Set the share of the features before the head that training leaves out.
-
-        Args:
-            share: The share, in [0, 1).
-
-        Raises:
-            GraftError: The network has no dropout there.
-        """
-        ...
-
-    def set_drop_path(self, rate: float) -> None:
-        """Set the rate of stochastic depth: the greatest share of samples for which a block is left out.
-
-        Args:
-            rate: The rate, in [0, 1).
-
-        Raises:
-            GraftError: The network has no stochastic depth.
-        """
         ...
 
 
