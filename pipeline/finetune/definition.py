@@ -47,4 +47,5 @@ FINETUNE = Stage(
     work="pipeline.finetune.stage:finetune",
     inputs=_inputs,
     outputs=lambda run: sorted(run.checkpoint.iterdir()),
+    is_shared=True,
 )

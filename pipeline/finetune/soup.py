@@ -52,7 +52,8 @@ class Kitchen:
         if not self.plan.freeze_batch_norm and measure_statistics(self.classifier, prepared, self.plan):
             state = copy_state(module)
         examples = prepared.validation.examples
-        logits = compute_logits(self.classifier, examples, self.plan.device, name, prepared.unit)
+        unit, processes = prepared.unit, prepared.processes
+        logits = compute_logits(self.classifier, examples, self.plan.device, name, unit, processes)
         return Candidate(
             name, epoch, state, logits, judge(prepared.task, logits, prepared.validation.targets)
         )

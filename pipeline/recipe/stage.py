@@ -49,6 +49,8 @@ class Stage:
             do not show. The default is that it may.
         depends_on_kind: Whether the work handles the recipe's kind of input, by default True. The modules of
             that kind, which no import names, then count as the stage's code.
+        is_shared: Whether all processes that a launcher started do the work together, by default False: the
+            first one does it, and the others wait.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Stage:
     outputs: Callable[[RunFolder], list[Path]]
     still_valid: Callable[[RunFolder], bool] = lambda _: True
     depends_on_kind: bool = True
+    is_shared: bool = False
 
     @property
     def module(self) -> str:
