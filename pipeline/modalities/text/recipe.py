@@ -93,7 +93,6 @@ class TextFinetune(Finetune):
     """
 
     layer_decay: float = Field(default=0.9, gt=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0)
     batching: Literal["buckets", "random"] = "buckets"
     augment: TextAugment = TextAugment()
 
