@@ -125,7 +125,8 @@ class EpochRecorder:
         """
         prepared, train = self.prepared, self.prepared.train
         examples = Chosen(train.examples, self.chosen)
-        logits = compute_logits(classifier, examples, self.device, "training samples", prepared.unit)
+        unit, processes = prepared.unit, prepared.processes
+        logits = compute_logits(classifier, examples, self.device, "training samples", unit, processes)
         return judge(prepared.task, logits, train.targets[self.chosen]).loss
 
     def _record(self, candidate: Candidate, told: str) -> Epoch:

@@ -13,6 +13,7 @@ from pipeline.finetune.keeping import Kept
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
 from pipeline.finetune.selection import select
+from pipeline.finetune.sharing import check_weights
 from pipeline.finetune.soup import cook
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.finetune.training import Training
@@ -52,6 +53,7 @@ def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
         start = time.perf_counter()
         loss = training.run_epoch(number)
         speed = len(prepared.train) / (time.perf_counter() - start)
+        check_weights(training.classifier.saved(), prepared.processes)
         with training.judged_weights():
             logits, state = training.compute_validation_logits(), strategy.state(training.classifier)
             seen_loss = recorder.measure_seen_loss(training.classifier)

@@ -14,6 +14,8 @@ from pipeline.finetune.features import Extractor
 from pipeline.finetune.head import Features, LinearHead, Targets, fit_heads
 from pipeline.finetune.imbalance import Balance
 from pipeline.finetune.judging import judge
+from pipeline.finetune.sharing import heads_from_first
+from pipeline.machine.processes import ALONE, Processes
 from pipeline.machine.settings import Settings
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.training import Classifier, Examples, Pretrained, Training
@@ -91,6 +93,7 @@ class Prepared:
         task: The task, which says what the loss and the answers are.
         unit: What the progress bar and the log call several samples, such as ``pictures``.
         balance: What is done about classes of unequal size; by default nothing.
+        processes: The processes that share the training; by default this one is alone.
     """
 
     classifier: Classifier
@@ -103,6 +106,7 @@ class Prepared:
     task: Task
     unit: str
     balance: Balance = field(default_factory=Balance)
+    processes: Processes = ALONE
 
 
 def prepare(
@@ -114,6 +118,7 @@ def prepare(
     settings: Settings,
     modality: Training,
     task: Task,
+    processes: Processes = ALONE,
 ) -> Prepared:
     """Fit the best head and a gentle one on the frozen backbone's features, and set the best.
 
@@ -125,18 +130,16 @@ def prepare(
         settings: Device and precision of the training.
         modality: The training side of the samples' kind of input.
         task: The task, which says what the loss and the answers are.
+        processes: The processes that share the training; by default this one is alone.
     """
-    extractor = Extractor(pretrained, settings, modality)
+    extractor = Extractor(pretrained, settings, modality, processes)
     judged = extractor.extract(validation.examples, np.arange(len(validation)), validation.sha256)
     best, gentle = _fit_heads(extractor, train, (judged, validation.targets), balance)
     classifier = pretrained.classifier
     classifier.set_head(best.weight, best.bias)
-    # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to start
-    # from only.
-    if settings.device == "cpu":
-        logits = best.logits(judged)
-    else:
-        logits = _compute_start(classifier, validation, settings.device, modality.UNIT)
+    logits = best.logits(judged)
+    if settings.device != "cpu":  # there the features may be of half precision, good to start from only
+        logits = _compute_start(classifier, validation, settings.device, modality.UNIT, processes)
     return Prepared(
         classifier=classifier,
         train=train,
@@ -148,6 +151,7 @@ def prepare(
         task=task,
         unit=modality.UNIT,
         balance=balance,
+        processes=processes,
     )
 
 
@@ -165,9 +169,9 @@ def _fit_heads(
     chosen = spread(train.targets, HEAD_SAMPLES)
     features = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
     masses = balance.masses_for_heads(train.targets, train.masses(len(balance.sizes)))
-    heads = fit_heads(
-        (features, train.targets[chosen]), validation, None if masses is None else masses[chosen]
-    )
+    some = None if masses is None else masses[chosen]
+    given = (features, train.targets[chosen]), validation, some
+    heads = heads_from_first(extractor.processes, lambda: fit_heads(*given))
     log.info(
         "head: on the features of %d %s, penalty %g", len(chosen), extractor.modality.UNIT, heads[0].penalty
     )
@@ -189,10 +193,12 @@ def floor_of(
     return Candidate("the best head", 0, state, logits, judge(task, logits, targets))
 
 
-def _compute_start(classifier: Classifier, validation: Split, device: str, unit: str) -> NDArray[np.float32]:
+def _compute_start(
+    classifier: Classifier, validation: Split, device: str, unit: str, processes: Processes
+) -> NDArray[np.float32]:
     """Return the untouched classifier's logits on validation, computed on an accelerator in fp32."""
     module = classifier.saved().to(device)
-    logits = compute_logits(classifier, validation.examples, device, "validation", unit)
+    logits = compute_logits(classifier, validation.examples, device, "validation", unit, processes)
     module.to("cpu")
     return logits
 

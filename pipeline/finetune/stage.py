@@ -19,10 +19,12 @@ from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
 from pipeline.finetune.prepared import Prepared, Split, prepare
 from pipeline.finetune.reading_curves import remarks_of
+from pipeline.finetune.sharing import shared_plan
 from pipeline.finetune.sheet import sheet_file
 from pipeline.finetune.soft import soft_of, weights_of
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
+from pipeline.machine.processes import ALONE, Processes, join
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.registry import modality_of
 from pipeline.modalities.training import Pretrained, Views
@@ -43,11 +45,13 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     Raises:
         GraftError: The backbone cannot be had, or the training loss is no longer a number.
     """
-    started = start(recipe, run)
+    started = start(recipe, run, join(recipe.finetune.device))
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
     decision = carry_out(recipe.finetune, prepared, plan)
     remarks = remarks_of(recipe.finetune.mode, prepared, decision)
     decision, views = with_views(decision, prepared, started.views)
+    if not prepared.processes.is_first:
+        return
     kept = adjusted(decision.outcome.kept, prepared)
     history = record(started.settings, prepared, decision, remarks, views)
     save_checkpoint(
@@ -83,12 +87,13 @@ class Started:
     views: Views | None
 
 
-def start(recipe: Recipe, run: RunFolder) -> Started:
+def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Started:
     """Decode a run's samples, load its backbone and fit the heads; nothing is written but cached features.
 
     Args:
         recipe: The run's recipe.
         run: The run's folder, with the samples.
+        processes: The processes that share the training; by default this one is alone.
 
     Raises:
         GraftError: The backbone cannot be had.
@@ -105,7 +110,8 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
     def load(split: str, augment: object = None) -> Split:
         """Decode a split through the code that serves it; the training split alone is augmented."""
         samples = [sample for sample in everything if sample.split == split]
-        examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)
+        scratch = run.scratch(split if processes.is_alone else f"{split}-{processes.rank}")
+        examples = modality.decode_examples(samples, pretrained.preprocessor, scratch, augment)
         targets = np.array([labels.index(sample.label) for sample in samples])
         hashes = [sample.sha256 for sample in samples]
         return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
@@ -122,8 +128,10 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
         settings=settings,
         modality=modality,
         task=task_of(recipe),
+        processes=processes,
     )
     plan = plan_of(section, options, settings, recipe.seed, len(training))
+    plan = shared_plan(plan, len(training), processes)
     return Started(pretrained, labels, settings, prepared, plan, options.views)
 
 

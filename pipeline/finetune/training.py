@@ -18,6 +18,7 @@ from pipeline.finetune.objective import BatchLoss
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
 from pipeline.finetune.schedule import Schedule
+from pipeline.finetune.sharing import align, backpropagate
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.modalities.inference import compute_logits
 from pipeline.reporting.progress import track
@@ -44,6 +45,7 @@ class Training:
         strategy.begin(self.classifier, prepared, plan)
         module = self.classifier.saved().to(plan.device)
         self.classifier.prepare()
+        align(module, plan, prepared.processes)
         self.steps = math.ceil(len(prepared.train) / plan.batch_size)
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.loss = BatchLoss(prepared, self.classifier, plan, self.generator)
@@ -91,8 +93,8 @@ class Training:
     def compute_validation_logits(self) -> NDArray[np.float32]:
         """Return the logits on validation, in fp32: float32 of shape (samples, classes)."""
         prepared = self.prepared
-        examples = prepared.validation.examples
-        return compute_logits(self.classifier, examples, self.plan.device, "validation", prepared.unit)
+        examples, unit, processes = prepared.validation.examples, prepared.unit, prepared.processes
+        return compute_logits(self.classifier, examples, self.plan.device, "validation", unit, processes)
 
     def losses(self) -> Iterator[float]:
         """Train on and on with all that trains in the last epoch, and yield each step's loss, in nats."""
@@ -120,12 +122,12 @@ class Training:
     def _step(self, indices: NDArray[np.int64]) -> torch.Tensor:
         """Update the weights by one batch, and return its loss without the graph behind it."""
         self.optimizer.zero_grad()
-        loss = self.loss(indices).mean
-        loss.backward()  # type: ignore[no-untyped-call]
+        groups, processes = self.optimizer.param_groups, self.prepared.processes
+        loss = backpropagate(lambda: self.loss(indices), groups, self.generator, processes)
         if self.plan.rates.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.trained, self.plan.rates.clip_norm)
         self.optimizer.step()
         self.schedule.step()
         if self.average is not None:
             self.average.update()
-        return loss.detach()
+        return loss

@@ -90,7 +90,7 @@ class Finetune(Section):
     batch_size: int | None = Field(default=None, ge=2, le=4096)
     learning_rate: float | None = Field(default=None, gt=0)
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    weight_decay: float = Field(default=0.05, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
     schedule: Literal["cosine", "linear", "one-cycle", "step", "plateau", "constant"] = "cosine"
     warmup: Fraction = 0.1
     clip_norm: float | None = Field(default=1.0, gt=0)
@@ -140,6 +140,10 @@ class Finetune(Section):
     def places(self) -> Mapping[str, str]:
         """Return the places of the files that the section names, by their keys; none in this class."""
         return {}
+
+    def packages(self) -> tuple[str, ...]:
+        """Return the distributions whose versions the result depends on, besides those of every training."""
+        return ()
 
     def with_places(self, change: Callable[[str], str]) -> Self:  # noqa: ARG002
         """Return the section with the places of its files changed; as it is in this class.

@@ -25,7 +25,9 @@ def track(items: Iterable[T], *, total: int, what: str, unit: str, weight: int =
         unit: Name of the units, in the plural, such as ``"pictures"``.
         weight: Number of units in an item, such as the batch size.
     """
-    if sys.stderr.isatty():
+    if not log.isEnabledFor(logging.INFO):  # --quiet, or a process that helps another
+        yield from items
+    elif sys.stderr.isatty():
         yield from _bar(items, total, what, unit, weight)
     else:
         yield from _lines(items, total, what, unit, weight)

