@@ -89,7 +89,7 @@ class EpochRecorder:
 
     def record_head(self) -> Epoch:
         """Return the record of epoch 0, the head on the frozen backbone."""
-        return self._record(self.prepared.floor, "the head alone")
+        return self._record(self.prepared.floor, self.prepared.floor.name)
 
     def record(self, candidate: Candidate, best_before: Sequence[Candidate], trained: Trained) -> Epoch:
         """Return the record of a trained epoch.

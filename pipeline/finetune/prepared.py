@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.finetune.candidates import Candidate
 from pipeline.finetune.features import Extractor
-from pipeline.finetune.head import LinearHead, fit_heads
+from pipeline.finetune.head import Features, LinearHead, Targets, fit_heads
 from pipeline.finetune.imbalance import Balance
 from pipeline.finetune.judging import judge
 from pipeline.finetune.sharing import heads_from_first
@@ -92,7 +92,7 @@ class Prepared:
         class_weights: Weight of each class in the loss, float32 of shape (classes,); None for equal weights.
         task: The task, which says what the loss and the answers are.
         unit: What the progress bar and the log call several samples, such as ``pictures``.
-        balance: One sentence that says what is done about classes of unequal size; empty by default.
+        balance: What is done about classes of unequal size; by default nothing.
         processes: The processes that share the training; by default this one is alone.
     """
 
@@ -105,7 +105,7 @@ class Prepared:
     class_weights: NDArray[np.float32] | None
     task: Task
     unit: str
-    balance: str = ""
+    balance: Balance = field(default_factory=Balance)
     processes: Processes = ALONE
 
 
@@ -134,13 +134,7 @@ def prepare(
     """
     extractor = Extractor(pretrained, settings, modality, processes)
     judged = extractor.extract(validation.examples, np.arange(len(validation)), validation.sha256)
-    chosen = spread(train.targets, HEAD_SAMPLES)
-    fitted_on = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
-    masses = balance.masses_for_heads(train.targets, train.masses(len(balance.sizes)))
-    fitted = None if masses is None else masses[chosen]
-    given = (fitted_on, train.targets[chosen]), (judged, validation.targets), fitted
-    best, gentle = heads_from_first(processes, lambda: fit_heads(*given))
-    log.info("head: on the features of %d %s, penalty %g", len(chosen), modality.UNIT, best.penalty)
+    best, gentle = _fit_heads(extractor, train, (judged, validation.targets), balance)
     classifier = pretrained.classifier
     classifier.set_head(best.weight, best.bias)
     logits = best.logits(judged)
@@ -156,9 +150,32 @@ def prepare(
         class_weights=balance.weights,
         task=task,
         unit=modality.UNIT,
-        balance=balance.why,
+        balance=balance,
         processes=processes,
     )
+
+
+def _fit_heads(
+    extractor: Extractor, train: Split, validation: tuple[Features, Targets], balance: Balance
+) -> tuple[LinearHead, LinearHead]:
+    """Return the best head and the gentle one, fitted on the features of the training split.
+
+    Args:
+        extractor: The frozen backbone.
+        train: The training split, with content hashes.
+        validation: Features of the validation split, and its class indices.
+        balance: What is done about classes of unequal size.
+    """
+    chosen = spread(train.targets, HEAD_SAMPLES)
+    features = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
+    masses = balance.masses_for_heads(train.targets, train.masses(len(balance.sizes)))
+    some = None if masses is None else masses[chosen]
+    given = (features, train.targets[chosen]), validation, some
+    heads = heads_from_first(extractor.processes, lambda: fit_heads(*given))
+    log.info(
+        "head: on the features of %d %s, penalty %g", len(chosen), extractor.modality.UNIT, heads[0].penalty
+    )
+    return heads
 
 
 def floor_of(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_checkpoint
-from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord
+from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord, ViewsRecord
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
 from pipeline.finetune.adjustment import adjusted
 from pipeline.finetune.auto import Decision, decide, named
+from pipeline.finetune.distill import distill
 from pipeline.finetune.imbalance import choose_balance
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
@@ -26,7 +27,7 @@ from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.processes import ALONE, Processes, join
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.registry import modality_of
-from pipeline.modalities.training import Pretrained
+from pipeline.modalities.training import Pretrained, Views
 from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
@@ -47,11 +48,12 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     started = start(recipe, run, join(recipe.finetune.device))
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
     decision = carry_out(recipe.finetune, prepared, plan)
+    remarks = remarks_of(recipe.finetune.mode, prepared, decision)
+    decision, views = with_views(decision, prepared, started.views)
     if not prepared.processes.is_first:
         return
-    kept = adjusted(decision.outcome.kept, prepared, recipe.finetune.logit_adjustment)
-    remarks = remarks_of(recipe.finetune.mode, prepared, decision)
-    history = record(started.settings, prepared, decision, remarks)
+    kept = adjusted(decision.outcome.kept, prepared)
+    history = record(started.settings, prepared, decision, remarks, views)
     save_checkpoint(
         run.checkpoint,
         kept.state,
@@ -74,6 +76,7 @@ class Started:
         settings: Device and precision of the training.
         prepared: The decoded samples, and the heads on the frozen backbone.
         plan: The plan of the training.
+        views: The views that the network is to be taught after training; None for none.
     """
 
     pretrained: Pretrained
@@ -81,6 +84,7 @@ class Started:
     settings: Settings
     prepared: Prepared
     plan: Plan
+    views: Views | None
 
 
 def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Started:
@@ -112,7 +116,8 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
         hashes = [sample.sha256 for sample in samples]
         return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
 
-    training, validation = load("train", options.augment), load("validation")
+    trains = section.mode != "features"
+    training, validation = load("train", options.augment if trains else None), load("validation")
     balance = choose_balance(section, training.sizes(len(labels)), labels)
     log.info("finetune: %s", balance.why)
     prepared = prepare(
@@ -127,7 +132,7 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
     )
     plan = plan_of(section, options, settings, recipe.seed, len(training))
     plan = shared_plan(plan, len(training), processes)
-    return Started(pretrained, labels, settings, prepared, plan)
+    return Started(pretrained, labels, settings, prepared, plan, options.views)
 
 
 def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
@@ -149,15 +154,29 @@ def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
     return named(section.mode, prepared, plan, outcome)
 
 
+def with_views(
+    decision: Decision, prepared: Prepared, views: Views | None
+) -> tuple[Decision, ViewsRecord | None]:
+    """Return a decision after its network was taught some views, if that is better, and their record."""
+    if views is None:
+        return decision, None
+    kept, views_record = distill(prepared, decision.plan, decision.outcome.kept, views)
+    return replace(decision, outcome=replace(decision.outcome, kept=kept)), views_record
+
+
 def record(
-    settings: Settings, prepared: Prepared, decision: Decision, remarks: tuple[str, ...] = ()
+    settings: Settings,
+    prepared: Prepared,
+    decision: Decision,
+    remarks: tuple[str, ...] = (),
+    views: ViewsRecord | None = None,
 ) -> History:
     """Return what ``history.json`` says of a training."""
     weights, floor, plan = prepared.class_weights, prepared.floor.judged, decision.plan
     return History(
         settings=settings,
         class_weights=None if weights is None else tuple(weights.tolist()),
-        balance=prepared.balance,
+        balance=prepared.balance.why,
         head=HeadRecord(
             penalty=prepared.best_head.penalty,
             validation_loss=floor.loss,
@@ -186,4 +205,5 @@ def record(
         kept=decision.outcome.kept.name,
         epochs=decision.outcome.epochs,
         remarks=remarks,
+        views=views,
     )

@@ -22,6 +22,7 @@ from pipeline.modalities.image.network import (
 )
 from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune, ImageRecipe
 from pipeline.modalities.image.thumbnails import encode_thumbnail
+from pipeline.modalities.image.views import views_named
 from pipeline.modalities.image.window import extremes_of
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.modalities.training import NetworkDescription, Pretrained, Readable, Shown, TrainingOptions
@@ -123,7 +124,10 @@ def training_options(finetune: ImageFinetune) -> TrainingOptions:
     """Return what the section ``finetune`` asks of the training."""
     choices = {"auto": None, "train": False, "frozen": True}
     return TrainingOptions(
-        freeze_batch_norm=choices[finetune.batch_norm], augment=finetune.augment, mixing=("mixup", "cutmix")
+        freeze_batch_norm=choices[finetune.batch_norm],
+        augment=finetune.augment,
+        mixing=("mixup", "cutmix"),
+        views=views_named(finetune.distill),
     )
 
 

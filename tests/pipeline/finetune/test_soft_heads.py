@@ -37,7 +37,7 @@ def test_head_with_weights_of_classes_is_scikit_learns_balanced_one(classes: int
     features, targets = features[kept], targets[kept]
     sizes = np.bincount(targets).astype(np.float64)
     weights = inverse(sizes)
-    masses = Balance(sizes, "", weights, weights).masses_for_heads(targets, None)
+    masses = Balance(tuple(sizes), "", weights, weights).masses_for_heads(targets, None)
     head = fit_head((features, targets), 0.05, masses)
     scale = 1 / features.std()
     model = LogisticRegression(C=1 / (0.05 * len(targets)), class_weight="balanced", tol=1e-8)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import logging
 from dataclasses import replace
 
@@ -51,8 +52,9 @@ def test_cook_is_never_worse_than_the_best_ingredient_or_the_best_head(spread: f
     epochs = [noisy(number, spread) for number in range(1, 5)]
     best = cook(START, FROZEN, epochs)
     assert best.judged.loss <= min(one.judged.loss for one in (*epochs, START.floor))
-    START.classifier.saved().load_state_dict(best.state)
-    logits = compute_logits(START.classifier, START.validation.examples, "cpu", "again", "pictures")
+    classifier = copy.deepcopy(START.classifier)
+    classifier.saved().load_state_dict(best.state)
+    logits = compute_logits(classifier, START.validation.examples, "cpu", "again", "pictures")
     assert np.allclose(logits, best.logits, atol=1e-6)
     assert best.judged.loss == judge(START.task, best.logits, START.validation.targets).loss
 

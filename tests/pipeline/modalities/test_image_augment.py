@@ -236,13 +236,17 @@ class Sample:
 def test_crops_come_from_more_pixels_and_evaluation_keeps_its_own(tmp_path: Path) -> None:
     spec = ImageInputSpec(height=32, width=32, crop_pct=0.9)
     files = [png(pictures(1, 90, seed)[0]) for seed in range(3)]
-    found = decode_examples([Sample(data) for data in files], ImagePreprocessor(spec), tmp_path / "scratch")
+    samples, preprocessor = [Sample(data) for data in files], ImagePreprocessor(spec)
+    found = decode_examples(samples, preprocessor, tmp_path / "scratch", ImageAugment())
     assert found.larger is not None
     assert found.larger.shape == (3, 38, 38, 3), "1 / sqrt(0.7) times the side"
     plain = np.stack([decode_image(data, spec) for data in files])
     assert np.array_equal(found.batch(np.arange(3), "cpu")["image"].numpy(), plain)
     assert all(np.array_equal(found[index], plain[index]) for index in range(3))
     assert found.batch(np.arange(3), "cpu", torch.Generator())["image"].shape == (3, 32, 32, 3)
+    bare = decode_examples(samples, preprocessor, tmp_path / "scratch")
+    assert bare.larger is None
+    assert np.array_equal(bare.batch(np.arange(3), "cpu", torch.Generator())["image"].numpy(), plain)
 
 
 @pytest.mark.parametrize(("scale", "side"), [((1.0, 1.0), 100), ((0.7, 1.0), 120), ((0.1, 1.0), 130)])

@@ -1,0 +1,99 @@
+"""Exact resume: a training that is killed again and again ends in the weights of one that is not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from finetuning.commands import graft, start
+from finetuning.runs import Workplace
+from finetuning.strategies import backbones
+
+STRATEGIES = ("lp-ft", "gradual", "lora")
+CHECKPOINT_MINUTES = 0.02
+EPOCHS = 6
+
+
+def print_kills(place: Workplace, kills: int, seed: int = 0) -> None:
+    """Kill trainings of each strategy so many times, and print how many ended in the same weights.
+
+    Args:
+        place: Where to work.
+        kills: Number of kills of each strategy.
+        seed: Seed of the times of the kills.
+    """
+    print("| strategy | kills | trainings that were killed | equal to the one that was not |")
+    print("| --- | ---: | ---: | ---: |")
+    for strategy in STRATEGIES:
+        done, hashes, expected = _kill_trainings(place, strategy, kills, random.Random(seed))
+        equal = sum(each == expected for each in hashes)
+        print(f"| {strategy} | {done} | {len(hashes)} | {equal} |", flush=True)
+    print(f"\nWeights are compared by SHA-256; the times of the kills are drawn with seed {seed}.")
+
+
+def _kill_trainings(
+    place: Workplace, strategy: str, kills: int, chance: random.Random
+) -> tuple[int, list[str], str]:
+    """Return the number of kills, the hashes of the killed trainings, and that of the one that was not."""
+    data_set, backbone = backbones(place)["ResNet18" if strategy != "lora" else "MiniLM"]
+    changes = [
+        f"finetune.mode: {strategy}",
+        f"finetune.epochs: {EPOCHS}",
+        f"finetune.checkpoint_minutes: {CHECKPOINT_MINUTES}",
+    ]
+    run = place.start(data_set, 0, changes, backbone)
+    root = run.folder.root
+    recipe, log = place.folder / "recipes" / f"{root.name}.yaml", place.folder / "resume.log"
+    shutil.rmtree(root, ignore_errors=True)
+    _must(graft(["data", recipe, "--run", root], log))
+    before = root.with_name(f"{root.name}-data")
+    shutil.rmtree(before, ignore_errors=True)
+    shutil.copytree(root, before)
+    _must(graft(["finetune", recipe, "--run", root], log))  # fills the cache of features, which both then use
+    expected, seconds = _hash(root), 0.0
+    _restore(before, root)
+    again = _must(graft(["finetune", recipe, "--run", root], log))
+    seconds, hashes, done = again.seconds, [_hash(root)], 0
+    while done < kills:
+        _restore(before, root)
+        done += _train_under_kills(["finetune", recipe, "--run", root], log, seconds, chance)
+        hashes.append(_hash(root))
+    return done, hashes, expected
+
+
+def _train_under_kills(command: list[object], log: Path, seconds: float, chance: random.Random) -> int:
+    """Carry out a command that is killed at random and started again until it ends; return the kills."""
+    kills = 0
+    while True:
+        process = start(command, log)
+        deadline = time.monotonic() + chance.uniform(0.3, 1.1) * seconds
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if process.poll() is not None:
+            if process.returncode:
+                raise SystemExit(f"the resumed training failed:\n{log.read_text()[-2000:]}")
+            return kills
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+
+
+def _must(result):
+    if result.code:
+        raise subprocess.CalledProcessError(result.code, "graft", output=result.log[-2000:])
+    return result
+
+
+def _restore(before: Path, root: Path) -> None:
+    shutil.rmtree(root)
+    shutil.copytree(before, root)
+
+
+def _hash(root: Path) -> str:
+    return hashlib.sha256((root / "checkpoint" / "model.safetensors").read_bytes()).hexdigest()
