@@ -16,10 +16,10 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
 
     trained_on = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
     bare = without_places(recipe)
+    # How often a checkpoint is made changes nothing of the result.
+    finetune = bare.finetune.model_copy(update={"checkpoint_minutes": 0.0})
     return {
-        "sections": [
-            section_json(section) for section in (bare.backbone, *recipe.own_sections(), bare.finetune)
-        ],
+        "sections": [section_json(section) for section in (bare.backbone, *recipe.own_sections(), finetune)],
         "seed": recipe.seed,
         "samples": digest(trained_on),
         "weights": _hash_place(recipe.backbone.weights, "backbone.weights"),

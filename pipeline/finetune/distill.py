@@ -18,6 +18,7 @@ from pipeline.finetune.judging import judge, lead
 from pipeline.finetune.loop import train
 from pipeline.finetune.plan import Keeping, Objective, Plan
 from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.resuming.keeper import Keeper
 from pipeline.finetune.strategies.full import Full
 from pipeline.finetune.strategies.omission import set_omissions
 from pipeline.modalities.inference import compute_logits
@@ -82,7 +83,9 @@ class Continued:
         return EVERYTHING.state(classifier)
 
 
-def distill(prepared: Prepared, plan: Plan, kept: Candidate, views: Views) -> tuple[Candidate, ViewsRecord]:
+def distill(
+    prepared: Prepared, plan: Plan, kept: Candidate, views: Views, keeper: Keeper | None = None
+) -> tuple[Candidate, ViewsRecord]:
     """Measure the average over several views on validation, and teach it to the network if it is better.
 
     The network is trained on, for a fifth of the epochs at a tenth of the rate, towards the average answers
@@ -93,6 +96,7 @@ def distill(prepared: Prepared, plan: Plan, kept: Candidate, views: Views) -> tu
         plan: The plan of the training before.
         kept: What was kept of it.
         views: The views.
+        keeper: Keeps checkpoints of the teaching; None, the default, keeps none.
 
     Returns:
         The taught network if it is better on validation, else ``kept``; and the record of the measurement.
@@ -115,7 +119,7 @@ def distill(prepared: Prepared, plan: Plan, kept: Candidate, views: Views) -> tu
     log.info("views: %s", told(record))
     if gain.nats <= 0:
         return kept, record
-    taught = _teach(prepared, plan, kept, classifier, views)
+    taught = _teach(prepared, plan, kept, classifier, views, keeper)
     if taught.judged.loss >= kept.judged.loss:
         log.info("views: teaching them made the single pass no better, so that it stays as it was")
         return kept, record
@@ -155,7 +159,12 @@ def average_views(
 
 
 def _teach(
-    prepared: Prepared, plan: Plan, kept: Candidate, classifier: Classifier, views: Views
+    prepared: Prepared,
+    plan: Plan,
+    kept: Candidate,
+    classifier: Classifier,
+    views: Views,
+    keeper: Keeper | None,
 ) -> Candidate:
     """Return the network after it was trained on towards its own average answers."""
     soft = average_views(prepared, plan, classifier, prepared.train.examples, views)
@@ -166,7 +175,7 @@ def _teach(
         floor=replace(kept, name="the untaught network", epoch=0),
         class_weights=None,  # they are in the answers that are taught
     )
-    outcome = train(pupil, continued(plan), Continued())
+    outcome = train(pupil, continued(plan), Continued(), keeper)
     return replace(outcome.kept, name=f"{kept.name}, taught by {views.what}", epoch=kept.epoch)
 
 

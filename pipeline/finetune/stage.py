@@ -13,12 +13,16 @@ from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
 from pipeline.finetune.adjustment import adjusted
 from pipeline.finetune.auto import Decision, decide, named
+from pipeline.finetune.changes import decide_changes
 from pipeline.finetune.distill import distill
+from pipeline.finetune.features import Extractor
 from pipeline.finetune.imbalance import choose_balance
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
 from pipeline.finetune.prepared import Prepared, Split, prepare
 from pipeline.finetune.reading_curves import remarks_of
+from pipeline.finetune.resuming.keeper import Unfinished
+from pipeline.finetune.resuming.place import unfinished_of
 from pipeline.finetune.sharing import shared_plan
 from pipeline.finetune.sheet import sheet_file
 from pipeline.finetune.soft import soft_of, weights_of
@@ -47,9 +51,10 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     """
     started = start(recipe, run, join(recipe.finetune.device))
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
-    decision = carry_out(recipe.finetune, prepared, plan)
+    unfinished = unfinished_of(recipe, run, started.settings, pretrained.weights_sha256, prepared.processes)
+    decision = carry_out(recipe.finetune, prepared, plan, unfinished)
     remarks = remarks_of(recipe.finetune.mode, prepared, decision)
-    decision, views = with_views(decision, prepared, started.views)
+    decision, views = with_views(decision, prepared, started.views, unfinished)
     if not prepared.processes.is_first:
         return
     kept = adjusted(decision.outcome.kept, prepared)
@@ -130,23 +135,29 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
         task=task_of(recipe),
         processes=processes,
     )
+    if trains:
+        extractor = Extractor(pretrained, settings, modality, processes)
+        prepared = decide_changes(options.changes, labels, prepared, extractor)
     plan = plan_of(section, options, settings, recipe.seed, len(training))
     plan = shared_plan(plan, len(training), processes)
     return Started(pretrained, labels, settings, prepared, plan, options.views)
 
 
-def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
+def carry_out(
+    section: Finetune, prepared: Prepared, plan: Plan, unfinished: Unfinished | None = None
+) -> Decision:
     """Train as the recipe's mode says.
 
     Args:
         section: The recipe's section ``finetune``.
         prepared: What the training starts from.
         plan: The plan of the recipe.
+        unfinished: The place of the unfinished trainings, to go on with them; None, the default, keeps none.
     """
 
     def fit(name: str, plan: Plan, strategy: Strategy) -> Outcome:
         log.info("finetune: %s, %d epochs", name, plan.epochs)
-        return train(prepared, plan, strategy)
+        return train(prepared, plan, strategy, None if unfinished is None else unfinished.keeper(name))
 
     if section.mode == "auto":
         return decide(prepared, plan, fit, rate_is_given=section.learning_rate is not None)
@@ -155,12 +166,14 @@ def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
 
 
 def with_views(
-    decision: Decision, prepared: Prepared, views: Views | None
+    decision: Decision, prepared: Prepared, views: Views | None, unfinished: Unfinished
 ) -> tuple[Decision, ViewsRecord | None]:
     """Return a decision after its network was taught some views, if that is better, and their record."""
     if views is None:
         return decision, None
-    kept, views_record = distill(prepared, decision.plan, decision.outcome.kept, views)
+    kept, views_record = distill(
+        prepared, decision.plan, decision.outcome.kept, views, unfinished.keeper("views")
+    )
     return replace(decision, outcome=replace(decision.outcome, kept=kept)), views_record
 
 

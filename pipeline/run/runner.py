@@ -202,6 +202,8 @@ def _is_same(recipe: Recipe, other: Recipe) -> bool:
 def _carry_out(stage: Stage, run: Run, *, force: bool) -> StageResult:
     start = time.monotonic()
     current, done = find_out(stage, run.recipe, run.folder)
+    if force or done:
+        atomic.remove_folder(run.folder.unfinished(stage.name))
     if done and not force:
         log.info("%s: unchanged, skipped", stage.name)
         dismiss_helpers(stage, run.recipe)
@@ -214,6 +216,7 @@ def _carry_out(stage: Stage, run: Run, *, force: bool) -> StageResult:
         stage.execute(run.recipe, run.folder)
     seconds = round(time.monotonic() - start, 3)
     write_marker(stage, run.folder, current, seconds)
+    atomic.remove_folder(run.folder.unfinished(stage.name))
     log.info("%s: done in %.1f s", stage.name, seconds)
     return StageResult(stage.name, skipped=False, seconds=seconds)
 
