@@ -1,4 +1,4 @@
-"""Exact resume: a training that is killed at random, again and again, ends in the weights of one that is not."""
+"""Exact resume: a training that is killed at random, again and again, ends in the weights of one in peace."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def print_kills(place: Workplace, kills: int, seed: int = 0) -> None:
 def _kill_trainings(
     place: Workplace, strategy: str, kills: int, chance: random.Random
 ) -> tuple[int, list[str], str]:
-    """Return the number of kills, the hash of every training that was killed, and that of the one that was not."""
+    """Return the number of kills, the hash of every training under them, and that of one in peace."""
     data_set, backbone = backbones(place)["ResNet18" if strategy != "lora" else "MiniLM"]
     changes = [
         f"finetune.mode: {strategy}",
