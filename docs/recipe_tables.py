@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
 DOCS = Path(__file__).parent
@@ -22,6 +22,7 @@ NAMES: dict[object, tuple[str, str]] = {
     int: ("integer", "integers"),
     float: ("number", "numbers"),
     str: ("string", "strings"),
+    JsonValue: ("value", "values"),
 }
 MANY = 6  # choices of a mapping's names; more are listed where they are chosen, not once more
 COUNTS = {2: "two", 3: "three", 4: "four"}
@@ -136,12 +137,14 @@ def describe_type(
     if origin is Annotated:
         return describe_type(arguments[0], arguments[1:])
     if origin in {Union, types.UnionType}:
-        (chosen,) = (each for each in arguments if each is not type(None))
-        return describe_type(chosen, metadata)
+        chosen = [each for each in arguments if each is not type(None)]
+        return " or ".join(describe_type(each, metadata) for each in chosen)
     if origin is Literal:
         return join_words([f"`{each}`" for each in arguments])
     if origin is tuple and arguments[-1] is Ellipsis:
-        return f"list of {NAMES[arguments[0]][1] if arguments[0] in NAMES else describe_type(arguments[0])}"
+        if arguments[0] in NAMES:
+            return f"list of {NAMES[arguments[0]][1]}"
+        return f"list of {describe_type(arguments[0]).replace('mapping ', 'mappings ')}"
     if origin is tuple:
         return f"list of {COUNTS[len(arguments)]} {NAMES[arguments[0]][1]}"
     if origin is dict:

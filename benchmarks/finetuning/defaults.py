@@ -149,7 +149,7 @@ def print_table(results: Path) -> None:
     )
     print(
         "Figures are means over seeds ± their standard error over seeds. The lead is that of Graft's\n"
-        "accuracy over that of the better peer; its standard error is that of the differences of the single samples."
+        "accuracy over that of the better peer; its standard error is that of the samples' differences."
     )
 
 

@@ -1,7 +1,7 @@
-"""Training pictures a second: Graft's loop beside a plain one with a DataLoader and the same augmentation.
+"""Training pictures a second: Graft's loop beside a plain one with a DataLoader, augmented alike.
 
-The plain loop is what a tutorial shows: fp32, NCHW, torch at its defaults, a DataLoader with a worker for each
-CPU, torchvision's random crops on pictures that are decoded already. Graft's is that of
+The plain loop is what a tutorial shows: fp32, NCHW, torch at its defaults, a DataLoader with as many workers
+as there are CPUs, torchvision's random crops on pictures that are decoded already. Graft's is that of
 ``benchmarks/training.py``. Each round runs both, each in a process of its own, and gives one ratio.
 """
 
@@ -53,7 +53,7 @@ def train_plain() -> dict[str, float]:
     )
     model = timm.create_model(BACKBONE, num_classes=CLASSES).train()
     optimizer = torch.optim.AdamW(model.parameters())
-    for _ in range(2):
+    for _epoch in range(2):
         begin, count = time.perf_counter(), 0
         for pictures, targets in loader:
             loss = torch.nn.functional.cross_entropy(model(pictures), targets)

@@ -1,4 +1,4 @@
-"""Exact resume: a training that is killed at random, again and again, ends in the weights of one in peace."""
+"""Exact resume: a training that is killed again and again ends in the weights of one that is not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def print_kills(place: Workplace, kills: int, seed: int = 0) -> None:
 def _kill_trainings(
     place: Workplace, strategy: str, kills: int, chance: random.Random
 ) -> tuple[int, list[str], str]:
-    """Return the number of kills, the hash of every training under them, and that of one in peace."""
+    """Return the number of kills, the hashes of the killed trainings, and that of the one that was not."""
     data_set, backbone = backbones(place)["ResNet18" if strategy != "lora" else "MiniLM"]
     changes = [
         f"finetune.mode: {strategy}",

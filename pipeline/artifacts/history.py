@@ -106,6 +106,24 @@ class TrialRecord(Record):
     validation_accuracy: float
 
 
+class ViewsRecord(Record):
+    """The average of a network's answers over several views of each sample (test-time augmentation).
+
+    Attributes:
+        views: What was averaged over, such as ``each picture and its mirror image``.
+        gain: Lead of the average over the single pass on validation, before teaching.
+        validation_loss: Loss of the average on validation after calibration, in nats.
+        validation_accuracy: The average's share of right answers on validation, in [0, 1].
+        taught: Whether the network was taught the average, and is better on validation for it.
+    """
+
+    views: str
+    gain: LeadRecord
+    validation_loss: float
+    validation_accuracy: float
+    taught: bool
+
+
 class History(VersionedRecord):
     """How a checkpoint came to be.
 
@@ -120,6 +138,7 @@ class History(VersionedRecord):
         kept: What people call the weights that were kept, such as ``epoch 3``.
         epochs: The figures of each epoch, from epoch 0 on.
         remarks: What the figures say, and what could be changed, one or more whole sentences each.
+        views: What the average over several views was worth; None where the recipe asks for none.
     """
 
     schema_version: Literal[2] = 2  # type: ignore[assignment]
@@ -134,6 +153,7 @@ class History(VersionedRecord):
     kept: str
     epochs: tuple[Epoch, ...]
     remarks: tuple[str, ...] = ()
+    views: ViewsRecord | None = None
 
 
 def write_history(folder: Path, history: History) -> None:

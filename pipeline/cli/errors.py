@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import errno
 import shutil
+import time
 from typing import Any
 
 import click
 
 from pipeline.errors import EXIT_ERROR, GraftError
+from pipeline.machine.launch import launched
+
+# How much later than the first process another one tells an error, in seconds.
+SPEAKS_AFTER_S = 3.0
 
 
 class Failure(click.ClickException):
@@ -32,7 +37,20 @@ class FriendlyGroup(click.Group):
             failure = explain(error)
             if failure is None or (ctx.obj or {}).get("debug"):
                 raise
-            raise failure from error
+            raise _of_this_process(failure) from error
+
+
+def _of_this_process(failure: Failure) -> Failure:
+    """Return the failure as one of several processes tells it, and let the first one speak first.
+
+    What is wrong for all of them, such as a mistake in the recipe, is then said once: the launcher ends the
+    others when the first one ends.
+    """
+    launch = launched()
+    if not launch.is_helper:
+        return failure
+    time.sleep(SPEAKS_AFTER_S)
+    return Failure(f"{launch.title}: {failure.message}", failure.exit_code)
 
 
 def explain(error: Exception) -> Failure | None:

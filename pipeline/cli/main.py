@@ -8,6 +8,7 @@ import os
 import click
 
 from pipeline.cli.errors import FriendlyGroup
+from pipeline.machine.launch import launched
 
 COMMANDS = {
     "init": ("pipeline.cli.init", "init", "Look at labelled data and write a commented recipe."),
@@ -40,6 +41,11 @@ COMMANDS = {
     "serve": ("pipeline.cli.serve", "serve", "Start the prediction service."),
     "doctor": ("pipeline.cli.doctor", "doctor", "Say what this machine has, and what `auto` would choose."),
 }
+
+
+# Commands that several processes carry out together, where a launcher starts them. Of every other command the
+# first process does all, and the others have nothing to do.
+SHARED = frozenset({"run", "finetune"})
 
 
 class LazyGroup(FriendlyGroup):
@@ -79,4 +85,6 @@ def main(ctx: click.Context, *, debug: bool, quiet: bool) -> None:
     # packages nor the program that started this process.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     ctx.obj = {"debug": debug}
-    start_logging(quiet=quiet)
+    start_logging(quiet=quiet or launched().is_helper)
+    if launched().is_helper and ctx.invoked_subcommand not in SHARED:
+        ctx.exit()

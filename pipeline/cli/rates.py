@@ -23,11 +23,7 @@ def rates(target: Path, folder: Path | None, data_root: Path | None, *, as_json:
     first, if they are not yet. Nothing of it is left in a training after it; the plot is left in rates/ of
     the run.
     """
-    from pipeline.finetune.rates import find_rate
-    from pipeline.run.runner import open_run, run_stage, working_on
+    from pipeline.run.rates import find_learning_rate
 
-    opened = open_run(target, folder, data_root)
-    run_stage("data", opened)
-    with working_on(opened, after="data"):
-        found = find_rate(opened.recipe, opened.folder)
+    found = find_learning_rate(target, folder, data_root)
     emit(found.to_json(), found.to_text(), as_json=as_json)

@@ -22,10 +22,13 @@ def run(recipe: Path, folder: Path | None, data_root: Path | None, *, force: boo
 
     Stages whose inputs are unchanged are skipped. RECIPE may also be the folder of a run, to go on with it.
     """
+    from pipeline.machine.launch import launched
     from pipeline.run.runner import done_stages, open_run, run_all
     from pipeline.run.summary import summarise_run
 
     opened = open_run(recipe, folder, data_root)
     results = run_all(opened, force=force)
+    if launched().is_helper:
+        return
     summary = summarise_run(opened.folder, results, done_stages(opened))
     emit(summary, summary.to_text(), as_json=as_json)

@@ -31,11 +31,15 @@ def _command(name: str, description: str) -> click.Command:
     def command(
         target: Path, folder: Path | None, data_root: Path | None, *, force: bool, as_json: bool
     ) -> None:
+        from pipeline.machine.launch import launched
         from pipeline.run.runner import done_stages, open_run, run_stage
         from pipeline.run.summary import summarise_run
 
         opened = open_run(target, folder, data_root)
-        summary = summarise_run(opened.folder, [run_stage(name, opened, force=force)], done_stages(opened))
+        result = run_stage(name, opened, force=force)
+        if launched().is_helper:
+            return
+        summary = summarise_run(opened.folder, [result], done_stages(opened))
         emit(summary, summary.to_text(), as_json=as_json)
 
     return command

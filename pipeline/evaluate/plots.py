@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts.history import Epoch
 from pipeline.measures.calibration import reliability
 from pipeline.measures.figures import area_by_ranks, ranked_classes
-from pipeline.reporting.figure import BLUE, GREEN, GREY, ORANGE, make_figure, to_png
+from pipeline.reporting.figure import BLUE, GREY, ORANGE, make_figure, to_png
 
 SIZE_IN = (4.6, 3.8)
 CURVES_NAMED = 6
@@ -120,47 +119,5 @@ def plot_reliability(
     least = 1 / after.shape[1]
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(least - 0.02, 1.02), ylim=(0, 1.04))
     axes.legend(loc="lower right", fontsize="small")
-    axes.grid(alpha=0.2)
-    return to_png(figure)
-
-
-def plot_learning(epochs: Sequence[Epoch], best_epoch: int) -> bytes:
-    """Plot losses and validation accuracy by epoch.
-
-    Args:
-        epochs: Figures of all epochs; epoch 0 is the head on the frozen backbone.
-        best_epoch: Number of the epoch that was kept.
-    """
-    figure = make_figure(*SIZE_IN)
-    axes = figure.add_subplot()
-    numbers = [epoch.epoch for epoch in epochs]
-    trained = [(epoch.epoch, epoch.train_loss) for epoch in epochs if epoch.train_loss is not None]
-    if trained:
-        axes.plot(*zip(*trained, strict=True), color=ORANGE, marker="o", label="training loss")
-    axes.plot(
-        numbers,
-        [epoch.validation_loss for epoch in epochs],
-        color=BLUE,
-        marker="o",
-        label="validation loss",
-    )
-    axes.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1, label=f"kept: {best_epoch}")
-    axes.set(
-        xlabel="epoch",
-        ylabel="loss (nats)",
-        xticks=numbers if len(numbers) <= 12 else numbers[:: len(numbers) // 10],
-    )
-    right = axes.twinx()
-    right.plot(
-        numbers,
-        [epoch.validation_accuracy for epoch in epochs],
-        color=GREEN,
-        marker="s",
-        markersize=4,
-        linestyle="--",
-    )
-    right.set_ylabel("validation accuracy", color=GREEN)
-    axes.set_ylim(bottom=0)
-    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     axes.grid(alpha=0.2)
     return to_png(figure)

@@ -9,8 +9,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.artifacts.augmented import Sheet
 from pipeline.artifacts.history import History
-from pipeline.evaluate.plots import plot_confusion, plot_learning, plot_reliability, plot_roc_and_pr
+from pipeline.evaluate.learning import plot_learning
+from pipeline.evaluate.plots import plot_confusion, plot_reliability, plot_roc_and_pr
 from pipeline.files.audit import Audit
 from pipeline.measures.records import Metrics, Score
 from pipeline.modalities.registry import find_modality
@@ -21,7 +23,9 @@ from pipeline.tasks.task import Task
 
 MISTAKES_SHOWN = 24
 # Named here, since a stage's code is its modules and the files that these name.
-SHARED = {"style": "styled.html.jinja", "parts": "parts.html.jinja"}
+SHARED = {"style": "styled.html.jinja", "parts": "parts.html.jinja", "training": "training.html.jinja"}
+# What the page lists of the data; the record of the audit has all.
+LISTED = 10
 FIGURES = (
     ("accuracy", "Accuracy"),
     ("macro_f1", "Macro F1"),
@@ -71,11 +75,13 @@ class Records:
         metrics: Metrics of the test split.
         history: Record of the training.
         audit: Findings of the audit of the data.
+        sheet: Some training samples with their random changes; None, the default, where nothing was changed.
     """
 
     metrics: Metrics
     history: History
     audit: Audit
+    sheet: Sheet | None = None
 
 
 @dataclass(frozen=True)
@@ -126,8 +132,10 @@ def render_report(
         figures=FIGURES,
         history=history,
         audit=records.audit,
+        sheet=records.sheet,
+        listed=LISTED,
         **_plots(metrics, scored, labels),
-        learning=plot_learning(history.epochs, history.best_epoch),
+        learning=plot_learning(history),
         mistakes=find_mistakes(scored, labels, modality, task),
     )
 

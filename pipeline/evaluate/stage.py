@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.artifacts.augmented import read_sheet
 from pipeline.artifacts.checkpoint import Validation, load_checkpoint, read_validation
 from pipeline.artifacts.history import read_history
 from pipeline.evaluate.gate import require_better_than_guessing, require_lead, require_metrics
@@ -72,7 +73,9 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
         task.probabilities(reference.test.logits, reference.temperature),
     )
     metrics = _measure(recipe, reference, scored, _baseline(recipe, modality, train, scored))
-    records = Records(metrics, read_history(run.checkpoint), read_audit(run.audit))
+    records = Records(
+        metrics, read_history(run.checkpoint), read_audit(run.audit), read_sheet(run.checkpoint)
+    )
     page = render_report(recipe.name, reference.labels, scored, records, modality, task)
 
     write_reference(run.reference, reference)

@@ -119,7 +119,7 @@ def folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
     _put_in_place(path)
 
 
@@ -180,7 +180,7 @@ def _put_in_place(path: Path) -> None:
         if os.path.lexists(old):
             old.rename(path)
         raise
-    _sync(path.parent)
+    sync(path.parent)
     _remove(old)
 
 
@@ -200,12 +200,12 @@ def _flush(folder: Path) -> None:
     """Flush a folder's files to the disk, and the entries that name them."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(parent, name))
-        _sync(Path(parent))
+            sync(Path(parent, name))
+        sync(Path(parent))
 
 
-def _sync(path: Path) -> None:
-    """Flush one file to the disk, or a folder's list of names."""
+def sync(path: Path) -> None:
+    """Flush one file to the disk, or a folder's list of names, so that a loss of power does not undo it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

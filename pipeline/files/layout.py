@@ -165,6 +165,13 @@ class RunFolder:
         """Return the path of the decoded samples of a split that do not fit into memory."""
         return self.root / f".decoded-{split}.npy"
 
+    def unfinished(self, stage: str) -> Path:
+        """Return the folder of what a stage keeps of unfinished work, to go on with when it is repeated.
+
+        It is removed when the stage is done, or is to begin anew.
+        """
+        return self.root / f".unfinished-{stage}"
+
     @property
     def bento(self) -> Path:
         """The record of the tags of the Bento and its model."""

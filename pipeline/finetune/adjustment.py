@@ -15,20 +15,19 @@ from pipeline.finetune.prepared import Prepared
 from pipeline.modalities.training import Classifier
 
 
-def adjusted(kept: Candidate, prepared: Prepared, strength: float) -> Candidate:
+def adjusted(kept: Candidate, prepared: Prepared) -> Candidate:
     """Return what is kept of a training with the classes' shares taken out of its answers.
 
     The adjustment is in the head's bias, so that nothing after training knows of it.
 
     Args:
         kept: What is kept of the training.
-        prepared: What the training started from.
-        strength: What the logarithms of the shares are multiplied by, before they are subtracted; 0 for no
-            adjustment.
+        prepared: What the training started from, with the strength of the adjustment, which may be 0.
     """
-    if strength == 0:
+    balance = prepared.balance
+    if balance.adjustment == 0:
         return kept
-    shift = shift_of(prepared.train.sizes(kept.logits.shape[1]), strength)
+    shift = shift_of(np.array(balance.sizes), balance.adjustment)
     bias = bias_of(prepared.classifier, prepared.best_head.weight)
     state = {**kept.state, bias: kept.state[bias] + torch.from_numpy(shift).to(kept.state[bias].dtype)}
     logits = kept.logits + shift

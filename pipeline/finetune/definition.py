@@ -16,16 +16,20 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
 
     trained_on = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
     bare = without_places(recipe)
+    # How often a checkpoint is made changes nothing of the result.
+    finetune = bare.finetune.model_copy(update={"checkpoint_minutes": 0.0})
     return {
-        "sections": [
-            section_json(section) for section in (bare.backbone, *recipe.own_sections(), bare.finetune)
-        ],
+        "sections": [section_json(section) for section in (bare.backbone, *recipe.own_sections(), finetune)],
         "seed": recipe.seed,
         "samples": digest(trained_on),
         "weights": _hash_place(recipe.backbone.weights, "backbone.weights"),
         **{key: _hash_place(place, key) for key, place in recipe.finetune.places().items()},
         "versions": versions_of(
-            *TRAINING_PACKAGES, *find_modality(recipe.modality).packages, "onnxruntime-gpu", "onnxruntime"
+            *TRAINING_PACKAGES,
+            *find_modality(recipe.modality).packages,
+            *recipe.finetune.packages(),
+            "onnxruntime-gpu",
+            "onnxruntime",
         ),
     }
 
@@ -47,4 +51,5 @@ FINETUNE = Stage(
     work="pipeline.finetune.stage:finetune",
     inputs=_inputs,
     outputs=lambda run: sorted(run.checkpoint.iterdir()),
+    is_shared=True,
 )

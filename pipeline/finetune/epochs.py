@@ -89,7 +89,7 @@ class EpochRecorder:
 
     def record_head(self) -> Epoch:
         """Return the record of epoch 0, the head on the frozen backbone."""
-        return self._record(self.prepared.floor, "the head alone")
+        return self._record(self.prepared.floor, self.prepared.floor.name)
 
     def record(self, candidate: Candidate, best_before: Sequence[Candidate], trained: Trained) -> Epoch:
         """Return the record of a trained epoch.
@@ -125,7 +125,8 @@ class EpochRecorder:
         """
         prepared, train = self.prepared, self.prepared.train
         examples = Chosen(train.examples, self.chosen)
-        logits = compute_logits(classifier, examples, self.device, "training samples", prepared.unit)
+        unit, processes = prepared.unit, prepared.processes
+        logits = compute_logits(classifier, examples, self.device, "training samples", unit, processes)
         return judge(prepared.task, logits, train.targets[self.chosen]).loss
 
     def _record(self, candidate: Candidate, told: str) -> Epoch:

@@ -20,6 +20,7 @@ from torch import nn
 from pipeline.artifacts.onnx import create_session, to_onnx
 from pipeline.files import atomic
 from pipeline.files.layout import cache_folder
+from pipeline.machine.processes import ALONE, Processes
 from pipeline.machine.settings import Settings
 from pipeline.machine.versions import versions_of
 from pipeline.modalities.registry import find_modality
@@ -75,12 +76,17 @@ class Extractor:
         pretrained: The frozen backbone.
         settings: Device and precision of the computation.
         modality: The training side of the samples' kind of input.
+        processes: The processes that share the work; by default this one does all of it. The first of them
+            reads and writes the cache.
     """
 
-    def __init__(self, pretrained: Pretrained, settings: Settings, modality: Training) -> None:
+    def __init__(
+        self, pretrained: Pretrained, settings: Settings, modality: Training, processes: Processes = ALONE
+    ) -> None:
         self.pretrained = pretrained
         self.settings = settings
         self.modality = modality
+        self.processes = processes
         self.cache = cache_folder() / "features" / f"{features_key(pretrained, settings)}.npz"
 
     def extract(self, examples: Examples, indices: NDArray[np.int64], hashes: Sequence[str]) -> Features:
@@ -93,24 +99,36 @@ class Extractor:
             indices: Indices of the samples whose features are wanted, int64 of shape (samples,).
             hashes: The content hash of each of those samples, in hex.
         """
-        known, unit = _read_cache(self.cache), self.modality.UNIT
+        shared, unit = self.processes, self.modality.UNIT
+        known = _read_cache(self.cache) if shared.is_first else {}
         new = {
             sha256: int(index) for sha256, index in zip(hashes, indices, strict=True) if sha256 not in known
         }
-        if new:
-            log.info("features: %d of %d %s are new", len(new), len(hashes), unit)
+        missing = shared.from_first(lambda: {"indices": np.array(list(new.values()), np.int64)})["indices"]
+        if len(missing):
+            log.info("features: %d of %d %s are new", len(missing), len(hashes), unit)
             run = self._run_onnx if self.settings.device == "cpu" else self._run_torch
-            stream = track(run(examples, list(new.values())), total=len(new), what="features", unit=unit)
-            known |= zip(new, stream, strict=True)
-            try:
-                _write_cache(self.cache, known)
-            except OSError as error:
-                log.warning(
-                    "features: not kept for the next run, because %s (GRAFT_CACHE names another place)", error
-                )
+            own = shared.share(missing.tolist())
+            computed = shared.gather(
+                list(track(run(examples, own), total=len(own), what="features", unit=unit))
+            )
+            if shared.is_first:
+                known |= zip(new, computed, strict=True)
+                self._keep(known)
         else:
             log.info("features: all %d %s are in the cache", len(hashes), unit)
-        return np.stack([known[sha256] for sha256 in hashes])
+        return shared.from_first(lambda: {"features": np.stack([known[sha256] for sha256 in hashes])})[
+            "features"
+        ]
+
+    def _keep(self, known: dict[str, Features]) -> None:
+        """Write the cache; where it cannot be written, say so in the log."""
+        try:
+            _write_cache(self.cache, known)
+        except OSError as error:
+            log.warning(
+                "features: not kept for the next run, because %s (GRAFT_CACHE names another place)", error
+            )
 
     @cached_property
     def _session(self) -> Any:  # noqa: ANN401 - onnxruntime is untyped

@@ -11,25 +11,33 @@ from numpy.typing import NDArray
 from pipeline.recipe.finetune import Finetune
 from pipeline.reporting.printable import printable
 
+# ``auto`` makes up for classes of unequal size from this ratio of the largest to the smallest on, and half:
+# docs/adr/0049.
+UNBALANCED = 10.0
+HALF = 0.5
+
 
 @dataclass(frozen=True)
 class Balance:
     """What is done about classes of unequal size.
 
     Attributes:
-        sizes: How much of the training split is of each class, float64 of shape (classes,).
+        sizes: How much of the training split is of each class.
         why: One sentence for people.
         weights: Weight of each class in the loss, float32 of shape (classes,), with a mean of 1 over the
             samples; None, the default, for equal weights.
         head_weights: The same for the heads on frozen features, which have weights too where classes are
             drawn equally often: otherwise head and epochs would answer by different shares of the classes,
             and could not be compared.
+        adjustment: Strength by which the classes' shares are taken out of the answers after training; 0, the
+            default, for none.
     """
 
-    sizes: NDArray[np.float64]
-    why: str
+    sizes: tuple[float, ...] = ()
+    why: str = ""
     weights: NDArray[np.float32] | None = None
     head_weights: NDArray[np.float32] | None = None
+    adjustment: float = 0.0
 
     def masses_for_heads(
         self, targets: NDArray[np.int64], masses: NDArray[np.float32] | None
@@ -58,24 +66,28 @@ def choose_balance(section: Finetune, sizes: NDArray[np.float64], labels: Sequen
         sizes: How much of the training split is of each class, float64 of shape (classes,), all above 0.
         labels: Names of the classes.
     """
-    largest, smallest = int(sizes.argmax()), int(sizes.argmin())
-    ratio = sizes[largest] / sizes[smallest]
+    each, ratio, weights = tuple(sizes.tolist()), float(sizes.max() / sizes.min()), inverse(sizes)
+    largest, smallest = (printable(labels[each.index(size)]) for size in (max(each), min(each)))
     measured = (
-        f"classes: the largest, {printable(labels[largest])}, has {ratio:.1f} times the samples of the"
-        f" smallest, {printable(labels[smallest])} ({sizes[smallest]:.6g})"
+        f"classes: the largest, {largest}, has {ratio:.1f} times the samples of the smallest, {smallest}"
+        f" ({round(float(sizes.min()), 1):,g})"
     )
     if section.sampling == "balanced":
-        why = f"{measured}; each is drawn equally often, as the recipe says"
-        return Balance(sizes, why, head_weights=inverse(sizes))
-    if section.logit_adjustment > 0:
-        done = (
-            f"their shares are taken out of the answers after training ({section.logit_adjustment:g} times)"
-        )
-        return Balance(sizes, f"{measured}; {done}, as the recipe says")
+        return Balance(each, f"{measured}; each is drawn equally often", head_weights=weights)
     if section.class_weights == "balanced":
-        weights = inverse(sizes)
-        return Balance(sizes, f"{measured}; each is weighted inversely to its size", weights, weights)
-    return Balance(sizes, f"{measured}; all samples count alike")
+        return Balance(each, f"{measured}; each is weighted inversely to its size", weights, weights)
+    strength, because = section.logit_adjustment, ""
+    if section.class_weights == "auto" and strength == 0:
+        strength = HALF if ratio >= UNBALANCED else 0.0
+        because = (
+            f", since that is {UNBALANCED:g} times or more"
+            if strength
+            else f", since that is below {UNBALANCED:g} times"
+        )
+    if strength > 0:
+        done = f"after training, their shares are taken out of the answers with a strength of {strength:g}"
+        return Balance(each, f"{measured}; {done}{because}", adjustment=strength)
+    return Balance(each, f"{measured}; all samples count alike{because}")
 
 
 def inverse(sizes: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -93,6 +93,17 @@ def smoothed_losses(probabilities: NDArray[np.floating], targets: NDArray[np.int
     return np.asarray(-((1 - share) * logs[np.arange(count), targets] + share * others))
 
 
+def least_smoothed_loss(count: int, classes: int) -> float:
+    """Return the loss in nats, against targets that are smoothed by 1 / (n + 2), below which none can be.
+
+    Args:
+        count: Number of samples.
+        classes: Number of classes, two at least.
+    """
+    share = 1 / (count + 2)
+    return float(-(1 - share) * np.log(1 - share) - share * np.log(share / (classes - 1)))
+
+
 def lead(first: Judged, second: Judged) -> Lead:
     """Return by how much the first model is better than the second, over the samples that both answered."""
     differences = second.losses - first.losses

@@ -1,67 +1,95 @@
-"""The training loop: epoch by epoch, and what is kept of it."""
+"""The training loop: epoch by epoch, from where an unfinished training stopped, to what is kept of it."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+import logging
+from contextlib import nullcontext
 
-from pipeline.artifacts.history import Epoch
-from pipeline.finetune.candidates import Candidate
-from pipeline.finetune.epochs import EpochRecorder, Trained
-from pipeline.finetune.judging import judge
-from pipeline.finetune.keeping import Kept
+from pipeline.errors import GraftError
+from pipeline.finetune.course import Course
+from pipeline.finetune.course import Outcome as Outcome  # noqa: PLC0414 - the loop's result
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
-from pipeline.finetune.selection import select
-from pipeline.finetune.soup import cook
+from pipeline.finetune.resuming.chance import chance_state, restore_chance
+from pipeline.finetune.resuming.identity import training_identity
+from pipeline.finetune.resuming.keeper import Keeper, NoKeeper
+from pipeline.finetune.resuming.stopping import Stopped, Stops
+from pipeline.finetune.resuming.tree import Tree, copied
 from pipeline.finetune.strategies.strategy import Strategy
-from pipeline.finetune.training import Training
+from pipeline.finetune.training import DivergedError
+
+log = logging.getLogger("graft")
+# Seconds that the first process has for its checkpoint when all of those that train together are to end.
+HELPERS_WAIT_S = 5.0
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a training.
-
-    Attributes:
-        kept: What is kept: never worse on validation than the head on the frozen backbone.
-        epochs: The figures of all epochs, from epoch 0, the head, on.
-    """
-
-    kept: Candidate
-    epochs: tuple[Epoch, ...]
-
-
-def train(prepared: Prepared, plan: Plan, strategy: Strategy) -> Outcome:
+def train(prepared: Prepared, plan: Plan, strategy: Strategy, keeper: Keeper | None = None) -> Outcome:
     """Train a classifier, and keep the weights that validation does not speak against.
 
     Args:
         prepared: What the training starts from, which is not changed.
         plan: The plan of the training.
         strategy: The strategy, which says what trains, at which rate, and when.
+        keeper: Keeps checkpoints, and knows those of the same training in another process, which then goes
+            on from there, or its outcome, which is then not made again. None, the default, keeps nothing.
 
     Raises:
-        GraftError: The training loss is no longer a number, or the backbone cannot be trained in this way.
+        GraftError: The loss runs away even at a quarter of the learning rate, the backbone cannot be trained
+            in this way, or an unfinished training is another one.
     """
-    kept = Kept(prepared, plan)
-    recorder = EpochRecorder(prepared, plan.device)
-    epochs = [recorder.record_head()]
-    training = Training(prepared, plan, strategy)
-    if not training.groups:
-        return Outcome(kept.best, tuple(epochs))
-    for number in range(1, plan.epochs + 1):
-        start = time.perf_counter()
-        loss = training.run_epoch(number)
-        speed = len(prepared.train) / (time.perf_counter() - start)
-        with training.judged_weights():
-            logits, state = training.compute_validation_logits(), strategy.state(training.classifier)
-            seen_loss = recorder.measure_seen_loss(training.classifier)
-        judged = judge(prepared.task, logits, prepared.validation.targets)
-        candidate = Candidate(f"epoch {number}", number, state, logits, judged)
-        epochs.append(recorder.record(candidate, kept.epochs[:1], Trained(loss, seen_loss, speed)))
-        kept.add(candidate)
-        training.schedule.end_epoch(judged.loss)
-        if kept.is_over(number):
-            break
-    if plan.keeping.soup:
-        return Outcome(cook(prepared, plan, kept.epochs), tuple(epochs))
-    return Outcome(select(prepared, plan, candidate, kept.epochs[0]), tuple(epochs))
+    keeper = NoKeeper() if keeper is None else keeper
+    resumed, finished = keeper.find(training_identity(plan, strategy))
+    if finished is not None:
+        restore_chance(finished["chance"])
+        return Outcome.of(finished["outcome"], prepared)
+    course, boundary = Course(prepared, plan, strategy), None
+    if resumed is not None:
+        course.restore(resumed.now)
+        boundary = resumed.boundary
+        log.info("finetune: goes on in %s", course.where())
+    stops = Stops(0.0 if prepared.processes.is_first else HELPERS_WAIT_S)
+    with nullcontext() if isinstance(keeper, NoKeeper) else stops.held():
+        while not course.is_over:
+            start, boundary = copied(course.state()) if boundary is None else boundary, None
+            _run_epoch(course, keeper, stops, start)
+        outcome = course.result()
+        keeper.finish({"outcome": outcome.state(prepared), "chance": chance_state()})
+    return outcome
+
+
+def _run_epoch(course: Course, keeper: Keeper, stops: Stops, start: Tree) -> None:
+    """Run an epoch, or what is left of it, or go back to its start if the loss runs away.
+
+    Args:
+        course: The training.
+        keeper: Keeps checkpoints.
+        stops: The signals that are held back.
+        start: The state at the start of the epoch.
+
+    Raises:
+        Stopped: A signal came, and a checkpoint is made.
+        GraftError: The loss runs away even at a quarter of the learning rate. No checkpoint is kept then, so
+            that another recipe can begin.
+    """
+
+    def after_step() -> None:
+        if keeper.is_due():
+            keeper.save_step(course.state(), start)
+        stops.check()
+
+    try:
+        course.run_epoch(stops, after_step)
+    except DivergedError as reason:
+        try:
+            course.go_back(start, reason)
+        except GraftError:
+            keeper.discard()
+            raise
+        keeper.go_back()
+    except Stopped:
+        keeper.save_step(course.state(), start)
+        log.warning("finetune: stopped in %s; the same command goes on from there", course.where())
+        raise
+    else:
+        if not course.is_over:
+            keeper.save_epoch(course.state())

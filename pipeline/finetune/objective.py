@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline.finetune.mixing import mix
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared, Split
+from pipeline.finetune.sharing import no_loss, own_rows
 from pipeline.modalities.training import Classifier
 from pipeline.tasks.task import WeightedLoss
 
@@ -37,7 +38,7 @@ class BatchLoss:
         self.mixes = chosen.mixup > 0 or chosen.cutmix > 0
 
     def __call__(self, indices: NDArray[np.int64]) -> WeightedLoss:
-        """Return the loss of one batch, with the batch's weight.
+        """Return the loss of this process's rows of one batch, with their weight.
 
         Args:
             indices: Indices of the batch's samples in the training split.
@@ -48,6 +49,9 @@ class BatchLoss:
         if self.mixes:
             soft = as_soft(targets, len(self.prepared.best_head.bias))
             batch, targets = mix(batch, soft, chosen.mixup, chosen.cutmix, self.generator)
+        batch, targets = own_rows(batch, targets, self.prepared.processes)
+        if not len(targets):
+            return no_loss(plan.device)
         with torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16"):
             logits = self.classifier(**batch)
         return self.prepared.task.loss(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.finetune.candidates import Candidate
 from pipeline.finetune.features import Extractor
-from pipeline.finetune.head import LinearHead, fit_heads
+from pipeline.finetune.head import Features, LinearHead, Targets, fit_heads
 from pipeline.finetune.imbalance import Balance
 from pipeline.finetune.judging import judge
+from pipeline.finetune.sharing import heads_from_first
+from pipeline.machine.processes import ALONE, Processes
 from pipeline.machine.settings import Settings
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.training import Classifier, Examples, Pretrained, Training
@@ -90,7 +92,9 @@ class Prepared:
         class_weights: Weight of each class in the loss, float32 of shape (classes,); None for equal weights.
         task: The task, which says what the loss and the answers are.
         unit: What the progress bar and the log call several samples, such as ``pictures``.
-        balance: One sentence that says what is done about classes of unequal size; empty by default.
+        balance: What is done about classes of unequal size; by default nothing.
+        processes: The processes that share the training; by default this one is alone.
+        remarks: What was decided of random changes, and why, a sentence each; nothing by default.
     """
 
     classifier: Classifier
@@ -102,7 +106,9 @@ class Prepared:
     class_weights: NDArray[np.float32] | None
     task: Task
     unit: str
-    balance: str = ""
+    balance: Balance = field(default_factory=Balance)
+    processes: Processes = ALONE
+    remarks: tuple[str, ...] = ()
 
 
 def prepare(
@@ -114,6 +120,7 @@ def prepare(
     settings: Settings,
     modality: Training,
     task: Task,
+    processes: Processes = ALONE,
 ) -> Prepared:
     """Fit the best head and a gentle one on the frozen backbone's features, and set the best.
 
@@ -125,26 +132,16 @@ def prepare(
         settings: Device and precision of the training.
         modality: The training side of the samples' kind of input.
         task: The task, which says what the loss and the answers are.
+        processes: The processes that share the training; by default this one is alone.
     """
-    extractor = Extractor(pretrained, settings, modality)
+    extractor = Extractor(pretrained, settings, modality, processes)
     judged = extractor.extract(validation.examples, np.arange(len(validation)), validation.sha256)
-    chosen = spread(train.targets, HEAD_SAMPLES)
-    fitted_on = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
-    masses = balance.masses_for_heads(train.targets, train.masses(len(balance.sizes)))
-    best, gentle = fit_heads(
-        (fitted_on, train.targets[chosen]),
-        (judged, validation.targets),
-        None if masses is None else masses[chosen],
-    )
-    log.info("head: on the features of %d %s, penalty %g", len(chosen), modality.UNIT, best.penalty)
+    best, gentle = _fit_heads(extractor, train, (judged, validation.targets), balance)
     classifier = pretrained.classifier
     classifier.set_head(best.weight, best.bias)
-    # On a CPU the cached features are exact; on an accelerator they may be of half precision, good to start
-    # from only.
-    if settings.device == "cpu":
-        logits = best.logits(judged)
-    else:
-        logits = _compute_start(classifier, validation, settings.device, modality.UNIT)
+    logits = best.logits(judged)
+    if settings.device != "cpu":  # there the features may be of half precision, good to start from only
+        logits = _compute_start(classifier, validation, settings.device, modality.UNIT, processes)
     return Prepared(
         classifier=classifier,
         train=train,
@@ -155,8 +152,32 @@ def prepare(
         class_weights=balance.weights,
         task=task,
         unit=modality.UNIT,
-        balance=balance.why,
+        balance=balance,
+        processes=processes,
     )
+
+
+def _fit_heads(
+    extractor: Extractor, train: Split, validation: tuple[Features, Targets], balance: Balance
+) -> tuple[LinearHead, LinearHead]:
+    """Return the best head and the gentle one, fitted on the features of the training split.
+
+    Args:
+        extractor: The frozen backbone.
+        train: The training split, with content hashes.
+        validation: Features of the validation split, and its class indices.
+        balance: What is done about classes of unequal size.
+    """
+    chosen = spread(train.targets, HEAD_SAMPLES)
+    features = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
+    masses = balance.masses_for_heads(train.targets, train.masses(len(balance.sizes)))
+    some = None if masses is None else masses[chosen]
+    given = (features, train.targets[chosen]), validation, some
+    heads = heads_from_first(extractor.processes, lambda: fit_heads(*given))
+    log.info(
+        "head: on the features of %d %s, penalty %g", len(chosen), extractor.modality.UNIT, heads[0].penalty
+    )
+    return heads
 
 
 def floor_of(
@@ -174,10 +195,12 @@ def floor_of(
     return Candidate("the best head", 0, state, logits, judge(task, logits, targets))
 
 
-def _compute_start(classifier: Classifier, validation: Split, device: str, unit: str) -> NDArray[np.float32]:
+def _compute_start(
+    classifier: Classifier, validation: Split, device: str, unit: str, processes: Processes
+) -> NDArray[np.float32]:
     """Return the untouched classifier's logits on validation, computed on an accelerator in fp32."""
     module = classifier.saved().to(device)
-    logits = compute_logits(classifier, validation.examples, device, "validation", unit)
+    logits = compute_logits(classifier, validation.examples, device, "validation", unit, processes)
     module.to("cpu")
     return logits
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.artifacts.history import Epoch, LeadRecord
 from pipeline.finetune.auto import Decision
+from pipeline.finetune.judging import least_smoothed_loss
 from pipeline.finetune.prepared import Prepared
 from pipeline.measures.intervals import proportion_interval
 
@@ -17,7 +18,8 @@ from pipeline.measures.intervals import proportion_interval
 NOTHING_LEARNT = 0.97
 # A share of the validation loss that the last third of the epochs has to gain for more epochs to be advised.
 STILL_GAINED = 0.05
-# A share of the loss on validation; where that on seen samples is below it, they were learned by heart.
+# A share of the loss on validation, both without what smoothed targets cost the surest model; where that on
+# seen samples is below it, they were learned by heart.
 BY_HEART = 0.5
 # Width of the accuracy's 95 % interval above which validation says little: about 100 samples at 0.85.
 WIDE = 0.15
@@ -51,7 +53,7 @@ class Circumstances:
 
 
 def remarks_of(mode: str, prepared: Prepared, decision: Decision) -> tuple[str, ...]:
-    """Return what the curves of the training that is kept say.
+    """Return what was decided of random changes, and what the curves of the training that is kept say.
 
     Args:
         mode: The mode that the recipe asks for.
@@ -71,7 +73,7 @@ def remarks_of(mode: str, prepared: Prepared, decision: Decision) -> tuple[str, 
         kept_epoch=0 if kept is prepared.floor else kept.epoch,
         kept_accuracy=kept.judged.accuracy,
     )
-    return read_curves(decision.outcome.epochs, circumstances)
+    return (*prepared.remarks, *read_curves(decision.outcome.epochs, circumstances))
 
 
 def read_curves(epochs: Sequence[Epoch], known: Circumstances) -> tuple[str, ...]:
@@ -126,7 +128,8 @@ def _behind(best: Epoch, known: Circumstances) -> str:
 def _remedy_below_head(trained: Sequence[Epoch], best: Epoch, known: Circumstances) -> str:
     """Return what could make training better than the head."""
     lower = f"a lower finetune.learning_rate (a third of {known.learning_rate:.2g})"
-    if best.seen_loss is not None and best.seen_loss < BY_HEART * best.validation_loss:
+    least = least_smoothed_loss(known.validation_samples, known.classes)
+    if best.seen_loss is not None and best.seen_loss - least < BY_HEART * (best.validation_loss - least):
         return (
             f"Training learned its {known.train_samples} {known.unit} ({best.seen_loss:.3f} nats) without"
             f" getting better on others ({best.validation_loss:.3f}): what can help is mode: lora, {lower},"
@@ -139,13 +142,13 @@ def _remedy_below_head(trained: Sequence[Epoch], best: Epoch, known: Circumstanc
 
 def _nothing_learnt(head: Epoch, trained: Sequence[Epoch], known: Circumstances) -> str | None:
     """Say that the loss on the training samples never left that of guessing."""
-    losses = [_seen_loss(epoch) for epoch in trained]
-    if min(losses) < NOTHING_LEARNT * known.guessing_loss:
+    loss = _seen_loss(trained[-1])
+    if min(loss, _best(trained).validation_loss) < NOTHING_LEARNT * known.guessing_loss:
         return None
     count = len(trained)
     epochs = f"{count} epochs" if count > 1 else "1 epoch"
     stuck = (
-        f"After {epochs} the loss on the training {known.unit} is still {losses[-1]:.3f} nats, and guessing"
+        f"After {epochs} the loss on the training {known.unit} is still {loss:.3f} nats, and guessing"
         f" between {known.classes} classes has {known.guessing_loss:.3f}: nothing was learned."
     )
     if head.validation_loss < NOTHING_LEARNT * known.guessing_loss:
@@ -173,6 +176,9 @@ def _turn(trained: Sequence[Epoch], known: Circumstances) -> str | None:
         f" epoch {last.epoch}"
     )
     if end >= start:
+        # A model that is right everywhere may lose a little to smoothed targets while it still learns.
+        if (last.train_loss or 0) <= (best.train_loss or 0):
+            return None
         return (
             f"{turned}, and so did the loss on the training {known.unit} ({start:.3f} to {end:.3f}): the"
             f" steps are too large. Lower finetune.learning_rate (now {known.learning_rate:.2g})."

@@ -52,7 +52,8 @@ class Kitchen:
         if not self.plan.freeze_batch_norm and measure_statistics(self.classifier, prepared, self.plan):
             state = copy_state(module)
         examples = prepared.validation.examples
-        logits = compute_logits(self.classifier, examples, self.plan.device, name, prepared.unit)
+        unit, processes = prepared.unit, prepared.processes
+        logits = compute_logits(self.classifier, examples, self.plan.device, name, unit, processes)
         return Candidate(
             name, epoch, state, logits, judge(prepared.task, logits, prepared.validation.targets)
         )
@@ -106,7 +107,7 @@ def _mix_with_frozen(kitchen: Kitchen, soup: Candidate, floor: Candidate) -> Can
     """Return the best mixture of a soup with the head on the frozen backbone, or the soup."""
     best = soup
     for share in FROZEN_SHARES:
-        name = f"{soup.name}, mixed with {share:.0%} of {floor.name}"
+        name = f"{soup.name}, mixed with {share:.0%} of the frozen backbone"
         tried = kitchen.judge(name, soup.epoch, mix(soup.state, floor.state, share))
         best = better(best, tried)
     return best

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_checkpoint
-from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord
+from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord, ViewsRecord
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
 from pipeline.finetune.adjustment import adjusted
 from pipeline.finetune.auto import Decision, decide, named
+from pipeline.finetune.changes import decide_changes
+from pipeline.finetune.distill import distill
+from pipeline.finetune.features import Extractor
 from pipeline.finetune.imbalance import choose_balance
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
 from pipeline.finetune.prepared import Prepared, Split, prepare
 from pipeline.finetune.reading_curves import remarks_of
+from pipeline.finetune.resuming.keeper import Unfinished
+from pipeline.finetune.resuming.place import unfinished_of
+from pipeline.finetune.sharing import shared_plan
 from pipeline.finetune.sheet import sheet_file
 from pipeline.finetune.soft import soft_of, weights_of
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
+from pipeline.machine.processes import ALONE, Processes, join
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.registry import modality_of
-from pipeline.modalities.training import Pretrained
+from pipeline.modalities.training import Pretrained, Views
 from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
@@ -42,12 +49,16 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     Raises:
         GraftError: The backbone cannot be had, or the training loss is no longer a number.
     """
-    started = start(recipe, run)
+    started = start(recipe, run, join(recipe.finetune.device))
     prepared, plan, pretrained = started.prepared, started.plan, started.pretrained
-    decision = carry_out(recipe.finetune, prepared, plan)
-    kept = adjusted(decision.outcome.kept, prepared, recipe.finetune.logit_adjustment)
+    unfinished = unfinished_of(recipe, run, started.settings, pretrained.weights_sha256, prepared.processes)
+    decision = carry_out(recipe.finetune, prepared, plan, unfinished)
     remarks = remarks_of(recipe.finetune.mode, prepared, decision)
-    history = record(started.settings, prepared, decision, remarks)
+    decision, views = with_views(decision, prepared, started.views, unfinished)
+    if not prepared.processes.is_first:
+        return
+    kept = adjusted(decision.outcome.kept, prepared)
+    history = record(started.settings, prepared, decision, remarks, views)
     save_checkpoint(
         run.checkpoint,
         kept.state,
@@ -70,6 +81,7 @@ class Started:
         settings: Device and precision of the training.
         prepared: The decoded samples, and the heads on the frozen backbone.
         plan: The plan of the training.
+        views: The views that the network is to be taught after training; None for none.
     """
 
     pretrained: Pretrained
@@ -77,14 +89,16 @@ class Started:
     settings: Settings
     prepared: Prepared
     plan: Plan
+    views: Views | None
 
 
-def start(recipe: Recipe, run: RunFolder) -> Started:
+def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Started:
     """Decode a run's samples, load its backbone and fit the heads; nothing is written but cached features.
 
     Args:
         recipe: The run's recipe.
         run: The run's folder, with the samples.
+        processes: The processes that share the training; by default this one is alone.
 
     Raises:
         GraftError: The backbone cannot be had.
@@ -101,12 +115,14 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
     def load(split: str, augment: object = None) -> Split:
         """Decode a split through the code that serves it; the training split alone is augmented."""
         samples = [sample for sample in everything if sample.split == split]
-        examples = modality.decode_examples(samples, pretrained.preprocessor, run.scratch(split), augment)
+        scratch = run.scratch(split if processes.is_alone else f"{split}-{processes.rank}")
+        examples = modality.decode_examples(samples, pretrained.preprocessor, scratch, augment)
         targets = np.array([labels.index(sample.label) for sample in samples])
         hashes = [sample.sha256 for sample in samples]
         return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
 
-    training, validation = load("train", options.augment), load("validation")
+    trains = section.mode != "features"
+    training, validation = load("train", options.augment if trains else None), load("validation")
     balance = choose_balance(section, training.sizes(len(labels)), labels)
     log.info("finetune: %s", balance.why)
     prepared = prepare(
@@ -117,23 +133,31 @@ def start(recipe: Recipe, run: RunFolder) -> Started:
         settings=settings,
         modality=modality,
         task=task_of(recipe),
+        processes=processes,
     )
+    if trains:
+        extractor = Extractor(pretrained, settings, modality, processes)
+        prepared = decide_changes(options.changes, labels, prepared, extractor)
     plan = plan_of(section, options, settings, recipe.seed, len(training))
-    return Started(pretrained, labels, settings, prepared, plan)
+    plan = shared_plan(plan, len(training), processes)
+    return Started(pretrained, labels, settings, prepared, plan, options.views)
 
 
-def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
+def carry_out(
+    section: Finetune, prepared: Prepared, plan: Plan, unfinished: Unfinished | None = None
+) -> Decision:
     """Train as the recipe's mode says.
 
     Args:
         section: The recipe's section ``finetune``.
         prepared: What the training starts from.
         plan: The plan of the recipe.
+        unfinished: The place of the unfinished trainings, to go on with them; None, the default, keeps none.
     """
 
     def fit(name: str, plan: Plan, strategy: Strategy) -> Outcome:
         log.info("finetune: %s, %d epochs", name, plan.epochs)
-        return train(prepared, plan, strategy)
+        return train(prepared, plan, strategy, None if unfinished is None else unfinished.keeper(name))
 
     if section.mode == "auto":
         return decide(prepared, plan, fit, rate_is_given=section.learning_rate is not None)
@@ -141,15 +165,31 @@ def carry_out(section: Finetune, prepared: Prepared, plan: Plan) -> Decision:
     return named(section.mode, prepared, plan, outcome)
 
 
+def with_views(
+    decision: Decision, prepared: Prepared, views: Views | None, unfinished: Unfinished
+) -> tuple[Decision, ViewsRecord | None]:
+    """Return a decision after its network was taught some views, if that is better, and their record."""
+    if views is None:
+        return decision, None
+    kept, views_record = distill(
+        prepared, decision.plan, decision.outcome.kept, views, unfinished.keeper("views")
+    )
+    return replace(decision, outcome=replace(decision.outcome, kept=kept)), views_record
+
+
 def record(
-    settings: Settings, prepared: Prepared, decision: Decision, remarks: tuple[str, ...] = ()
+    settings: Settings,
+    prepared: Prepared,
+    decision: Decision,
+    remarks: tuple[str, ...] = (),
+    views: ViewsRecord | None = None,
 ) -> History:
     """Return what ``history.json`` says of a training."""
     weights, floor, plan = prepared.class_weights, prepared.floor.judged, decision.plan
     return History(
         settings=settings,
         class_weights=None if weights is None else tuple(weights.tolist()),
-        balance=prepared.balance,
+        balance=prepared.balance.why,
         head=HeadRecord(
             penalty=prepared.best_head.penalty,
             validation_loss=floor.loss,
@@ -178,4 +218,5 @@ def record(
         kept=decision.outcome.kept.name,
         epochs=decision.outcome.epochs,
         remarks=remarks,
+        views=views,
     )

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.errors import GraftError
 from pipeline.finetune.averaging import WeightAverage
 from pipeline.finetune.batches import Batches, balanced, bucketed, shuffled
 from pipeline.finetune.objective import BatchLoss
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.resuming.chance import chance_state, restore_chance
+from pipeline.finetune.resuming.optimizer import optimizer_state, restore_optimizer
 from pipeline.finetune.schedule import Schedule
+from pipeline.finetune.sharing import align, backpropagate
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.modalities.inference import compute_logits
 from pipeline.reporting.progress import track
@@ -25,6 +28,14 @@ from pipeline.reporting.progress import track
 # Parameters from which the fused optimiser pays: on 22 million a step takes 17 ms instead of 70 to 140, on 4
 # million it saves next to nothing.
 FUSED_FROM = 10_000_000
+# The loss is looked at every so many steps: on an accelerator each look waits for all that is under way.
+CHECK_EVERY = 20
+# Surely wrong answers cost some times as much as guessing; above that the weights have run away.
+DIVERGED_FACTOR = 10.0
+
+
+class DivergedError(Exception):
+    """A training whose loss has run away; the message says how."""
 
 
 class Training:
@@ -44,6 +55,7 @@ class Training:
         strategy.begin(self.classifier, prepared, plan)
         module = self.classifier.saved().to(plan.device)
         self.classifier.prepare()
+        align(module, plan, prepared.processes)
         self.steps = math.ceil(len(prepared.train) / plan.batch_size)
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.loss = BatchLoss(prepared, self.classifier, plan, self.generator)
@@ -56,43 +68,125 @@ class Training:
         self.average = (
             WeightAverage(module, self.trained, self.steps * plan.epochs) if plan.keeping.ema else None
         )
+        self.epoch_losses: list[torch.Tensor] = []
+        self.first_loss: float | None = None
+        self.epoch_start = self.generator.get_state()
 
-    def run_epoch(self, number: int) -> float:
+    def run_epoch(
+        self, number: int, *, after_step: Callable[[], None] = lambda: None, title: str | None = None
+    ) -> float:
         """Pass over the training split once, and return the mean loss of its batches, in nats.
+
+        An epoch that :meth:`restore` went back into goes on after the steps that are done.
 
         Args:
             number: Number of the epoch, from 1.
+            after_step: Called after each step; what it raises ends the epoch there.
+            title: What the progress says; None, the default, for the epoch's number.
 
         Raises:
-            GraftError: The loss is no longer a number.
+            DivergedError: The loss is no longer a number, or far above what it was at the start.
         """
-        plan, title = self.plan, f"epoch {number} of {self.plan.epochs}"
-        self.strategy.start_epoch(self.classifier, plan, number)
-        batches = self._batches()
-        losses = [
-            self._step(indices)
-            for indices in track(
-                batches,
-                total=len(self.prepared.train),
-                what=title,
-                unit=self.prepared.unit,
-                weight=plan.batch_size,
-            )
-        ]
-        mean = torch.stack(losses).mean().item()
+        self.strategy.start_epoch(self.classifier, self.plan, number)
+        title = title or f"epoch {number} of {self.plan.epochs}"
+        for indices in self._tracked(self._remaining(), title, number):
+            self.epoch_losses.append(self._step(indices))
+            self.first_loss = self.epoch_losses[0].item() if self.first_loss is None else self.first_loss
+            if len(self.epoch_losses) % CHECK_EVERY == 0:
+                self.check()
+            after_step()
+        self.check()
+        return torch.stack(self.epoch_losses).mean().item()
+
+    def end_epoch(self) -> None:
+        """Take note that an epoch is over, and its validation too."""
+        self.epoch_losses = []
+
+    def check(self) -> None:
+        """Look at the losses since the last look.
+
+        Raises:
+            DivergedError: Their mean is no number, or many times the loss of the first step, or of guessing
+                where that is higher.
+        """
+        recent = self.epoch_losses[(len(self.epoch_losses) - 1) // CHECK_EVERY * CHECK_EVERY :]
+        mean, guessing = torch.stack(recent).mean().item(), math.log(len(self.prepared.best_head.bias))
         if not math.isfinite(mean):
-            raise GraftError(
-                f"{title}: the training loss is no longer a number."
-                f" Lower finetune.learning_rate (now {plan.rates.learning_rate:g});"
-                " `graft rates` finds one that suits."
-            )
-        return mean
+            raise DivergedError("the training loss is no longer a number")
+        if mean > DIVERGED_FACTOR * max(self.first_loss or 0.0, guessing):
+            raise DivergedError(f"the training loss has risen from {self.first_loss:.3g} to {mean:.3g}")
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next steps depend on; its tensors are the training's own, not copies.
+
+        What does not train is left out: it is the same in every training that begins alike.
+        """
+        return {
+            "weights": self._weights(),
+            "optimizer": optimizer_state(self.optimizer),
+            "schedule": self.schedule.state(),
+            "average": None if self.average is None else self.average.state(),
+            "epoch_start": self.epoch_start,
+            "generator": self.generator.get_state(),
+            "chance": chance_state(),
+            "losses": torch.stack(self.epoch_losses) if self.epoch_losses else torch.zeros(0),
+            "first_loss": self.first_loss,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that :meth:`state` returned, of a training that began in the same way."""
+        with torch.no_grad():
+            for name, value in self._weights().items():
+                value.copy_(state["weights"][name])
+        restore_optimizer(self.optimizer, state["optimizer"])
+        self.schedule.restore(state["schedule"])
+        if self.average is not None:
+            self.average.restore(state["average"])
+        self.epoch_start = state["epoch_start"]
+        self.generator.set_state(state["generator"])
+        self.epoch_losses = list(state["losses"].to(self.plan.device).unbind())
+        self.first_loss = state["first_loss"]
+        restore_chance(state["chance"])
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """Return the parameters that train at some time and all buffers, by their names."""
+        module, chosen = self.classifier.saved(), {id(parameter) for parameter in self.trained}
+        parameters = {name: value for name, value in module.named_parameters() if id(value) in chosen}
+        return parameters | dict(module.named_buffers())
+
+    def _remaining(self) -> Batches:
+        """Return the batches of the epoch that are still to come.
+
+        The batches of an epoch that was interrupted are drawn again from the state that chance had at its
+        start; those that are done are left out without drawing what their steps drew, and then chance is
+        what it was after the last step.
+        """
+        if not self.epoch_losses:
+            self.epoch_start = self.generator.get_state()
+            return self._batches()
+        now = self.generator.get_state()
+        self.generator.set_state(self.epoch_start)
+        batches = self._batches()
+        self.generator.set_state(now)
+        return batches[len(self.epoch_losses) :]
+
+    def _tracked(self, batches: Batches, title: str, number: int) -> Iterator[NDArray[np.int64]]:
+        """Yield batches, and show how far the epoch and the whole training are."""
+        left, size = sum(map(len, batches)), len(self.prepared.train)
+        return track(
+            batches,
+            total=left,
+            what=title,
+            unit=self.prepared.unit,
+            weight=self.plan.batch_size,
+            later=size * (self.plan.epochs - number),
+        )
 
     def compute_validation_logits(self) -> NDArray[np.float32]:
         """Return the logits on validation, in fp32: float32 of shape (samples, classes)."""
         prepared = self.prepared
-        examples = prepared.validation.examples
-        return compute_logits(self.classifier, examples, self.plan.device, "validation", prepared.unit)
+        examples, unit, processes = prepared.validation.examples, prepared.unit, prepared.processes
+        return compute_logits(self.classifier, examples, self.plan.device, "validation", unit, processes)
 
     def losses(self) -> Iterator[float]:
         """Train on and on with all that trains in the last epoch, and yield each step's loss, in nats."""
@@ -120,12 +214,12 @@ class Training:
     def _step(self, indices: NDArray[np.int64]) -> torch.Tensor:
         """Update the weights by one batch, and return its loss without the graph behind it."""
         self.optimizer.zero_grad()
-        loss = self.loss(indices).mean
-        loss.backward()  # type: ignore[no-untyped-call]
+        groups, processes = self.optimizer.param_groups, self.prepared.processes
+        loss = backpropagate(lambda: self.loss(indices), groups, self.generator, processes)
         if self.plan.rates.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.trained, self.plan.rates.clip_norm)
         self.optimizer.step()
         self.schedule.step()
         if self.average is not None:
             self.average.update()
-        return loss.detach()
+        return loss

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import GraftError
+from pipeline.machine.launch import launched
 from serving.model.runtimes.machine import cpu_limit
 
 log = logging.getLogger("graft")
@@ -32,12 +33,14 @@ class Settings:
         precision: The precision: ``fp32``, or ``bf16`` under autocast.
         threads: Number of threads that torch uses.
         why: Why the precision was chosen, for the log and the run's record.
+        processes: Number of processes that train together; 1 by default.
     """
 
     device: Literal["cpu", "cuda"]
     precision: Literal["fp32", "bf16"]
     threads: int
     why: str
+    processes: int = 1
 
 
 def choose_settings(device: DeviceChoice = "auto", precision: PrecisionChoice = "auto") -> Settings:
@@ -64,7 +67,9 @@ def choose_settings(device: DeviceChoice = "auto", precision: PrecisionChoice = 
         )
     chosen: Literal["cpu", "cuda"] = "cuda" if cuda and device != "cpu" else "cpu"
     arithmetic, reason = _precision(precision, chosen)
-    return Settings(chosen, arithmetic, threads=cpu_limit(), why=reason)
+    launch = launched()
+    threads = launch.share_of_threads(cpu_limit())
+    return Settings(chosen, arithmetic, threads=threads, why=reason, processes=launch.count)
 
 
 def _precision(choice: str, device: str) -> tuple[Literal["fp32", "bf16"], str]:

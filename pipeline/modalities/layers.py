@@ -82,7 +82,7 @@ def depths_by_structure(
     order = _order_of(network, run)
     units = {name: _layer_of(network, place) for name, place in places.items()}
     if not any(units.values()):
-        units = {name: _child_of(network, place) for name, place in places.items()}
+        units = {name: _child_of(network, place, head) for name, place in places.items()}
     starts: dict[Unit, int] = {}
     for name, unit in units.items():
         if unit and not name.startswith(f"{head}."):
@@ -140,10 +140,12 @@ def _order_of(network: nn.Module, run: Callable[[], object]) -> _Order:
     calls: dict[str, int] = {}
     modes = {module: module.training for module in network.modules()}
     network.eval()
-    hooks = [
-        module.register_forward_pre_hook(lambda _, __, name=name: calls.setdefault(name, len(calls)) and None)
-        for name, module in network.named_modules()
-    ]
+    names = {module: name for name, module in network.named_modules()}
+
+    def note(module: nn.Module, _: object) -> None:
+        calls.setdefault(names[module], len(calls))
+
+    hooks = [module.register_forward_pre_hook(note) for module in names]
     try:
         # Some networks draw by chance even in evaluation mode (Reformer's buckets).
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -186,18 +188,22 @@ def _is_list(module: nn.Module) -> bool:
     return isinstance(module, nn.ModuleList)
 
 
-def _child_of(network: nn.Module, place: str) -> Unit | None:
-    """Return which of a network's modules a module is part of: of those where it first has several.
+def _child_of(network: nn.Module, place: str, head: str) -> Unit | None:
+    """Return which of a network's modules a module is part of: of the first several besides its head.
 
     What follows one another in a chain of operations is several as well.
     """
     path = ""
     module = network
     for part in place.split(".") if place else []:
-        path = f"{path}.{part}" if path else part
-        several = sum(next(child.parameters(), None) is not None for child in module.children()) > 1
+        siblings = [
+            name
+            for name, child in module.named_children()
+            if f"{path}.{name}".strip(".") != head and next(child.parameters(), None) is not None
+        ]
+        path = f"{path}.{part}".strip(".")
         module = module.get_submodule(part)
-        if several and not isinstance(module, nn.Sequential):
+        if len(siblings) > 1 and not isinstance(module, nn.Sequential):
             return (path,)
     return (place,) if place else None
 

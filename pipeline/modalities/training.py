@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from pipeline.modalities.changes import Change
 from serving.model.inputs.item import Preprocessor
 from serving.model.inputs.kind import InputSpec
 
@@ -76,57 +77,6 @@ class Classifier(Protocol):
 
     def prepare(self) -> None:
         """Take the fastest form for training and evaluation here; the results stay the same."""
-        ...
-
-
-@runtime_checkable
-class Layered(Protocol):
-    """What a classifier adds so that its layers can be trained in their turn, or through adapters.
-
-    A kind of input may do without it; then the strategies that need it are refused.
-    """
-
-    def head_name(self) -> str:
-        """Return the name of the head's module within :meth:`Classifier.saved`."""
-        ...
-
-    def depths(self, names: Sequence[str]) -> Mapping[str, int]:
-        """Return how far each parameter is from the input: 0 at the bottom, the greatest with the head.
-
-        Args:
-            names: Names of parameters as :meth:`Classifier.saved` has them before any change.
-        """
-        ...
-
-    def undecayed(self) -> Collection[str]:
-        """Return the names of the parameters that get no weight decay though they are matrices."""
-        ...
-
-
-@runtime_checkable
-class Omitting(Protocol):
-    """What a classifier adds if its training can leave out features and blocks by chance."""
-
-    def set_dropout(self, share: float) -> None:
-        """Set the share of the features before the head that training leaves out.
-
-        Args:
-            share: The share, in [0, 1).
-
-        Raises:
-            GraftError: The network has no dropout there.
-        """
-        ...
-
-    def set_drop_path(self, rate: float) -> None:
-        """Set the rate of stochastic depth: the greatest share of samples for which a block is left out.
-
-        Args:
-            rate: The rate, in [0, 1).
-
-        Raises:
-            GraftError: The network has no stochastic depth.
-        """
         ...
 
 
@@ -209,6 +159,23 @@ class Previewable(Protocol):
         ...
 
 
+View = Callable[[Batch], Batch]
+"""A function from a batch of a model's inputs to the same samples, seen in another way."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Several views of samples that have the same label, and whose answers may be averaged.
+
+    Attributes:
+        what: What is averaged over, for people, such as ``each picture and its mirror image``.
+        takes: The views, the first of which is the sample as it is.
+    """
+
+    what: str
+    takes: tuple[View, ...]
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """The choices of a kind's own section of the recipe that a training heeds without knowing the kind.
@@ -224,6 +191,10 @@ class TrainingOptions:
         mixing: Those of ``mixup`` and ``cutmix`` that batches of this kind can undergo: mixup where its
             inputs are numbers that may be averaged, CutMix where it has one input of the shape (batch,
             height, width, channels). Neither by default.
+        changes: Random changes of which the labels and a trial say whether samples survive them; none by
+            default.
+        views: The views whose average answers are measured and taught after training; None, the default, for
+            none.
     """
 
     learning_rate: float = 3e-4
@@ -231,6 +202,8 @@ class TrainingOptions:
     freeze_batch_norm: bool | None = None
     augment: Any = None
     mixing: tuple[Literal["mixup", "cutmix"], ...] = ()
+    changes: tuple[Change, ...] = ()
+    views: Views | None = None
 
 
 class Training(Protocol):

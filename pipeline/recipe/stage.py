@@ -6,9 +6,12 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.files.layout import RunFolder
 from pipeline.recipe.sections import Recipe
+
+if TYPE_CHECKING:
+    from pipeline.files.layout import RunFolder
 
 Inputs = Mapping[str, object]
 """Whatever a stage's result depends on besides its code. It is only ever written as JSON and hashed.
@@ -49,6 +52,8 @@ class Stage:
             do not show. The default is that it may.
         depends_on_kind: Whether the work handles the recipe's kind of input, by default True. The modules of
             that kind, which no import names, then count as the stage's code.
+        is_shared: Whether all processes that a launcher started do the work together, by default False: the
+            first one does it, and the others wait.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Stage:
     outputs: Callable[[RunFolder], list[Path]]
     still_valid: Callable[[RunFolder], bool] = lambda _: True
     depends_on_kind: bool = True
+    is_shared: bool = False
 
     @property
     def module(self) -> str:

@@ -17,12 +17,15 @@ from pathlib import Path
 from pipeline.errors import GraftError
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
+from pipeline.machine.launch import launched
+from pipeline.machine.processes import join
 from pipeline.recipe.reading import check_recipe, dump_recipe, load_recipe, without_places
 from pipeline.recipe.sections import Recipe
 from pipeline.recipe.stage import Stage
 from pipeline.run.markers import find_out, is_done, write_marker
 from pipeline.run.places import keep_root, with_data_root
 from pipeline.run.stages import STAGES
+from pipeline.run.together import dismiss_helpers, help_with, with_helpers
 
 log = logging.getLogger("graft")
 MODELS = Path("models")
@@ -126,6 +129,9 @@ def run_all(run: Run, *, force: bool = False) -> list[StageResult]:
         run: The run.
         force: Whether stages that are done are redone.
     """
+    if launched().is_helper:
+        return [_help(stage, run) for stage in STAGES if stage.is_shared]
+    join(run.recipe.finetune.device)
     with _held(run.folder):
         _keep_recipe(run)
         return [_carry_out(stage, run, force=force) for stage in STAGES]
@@ -143,6 +149,8 @@ def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
         GraftError: A stage before it is not done.
     """
     before = list(takewhile(lambda stage: stage.name != name, STAGES))
+    if launched().is_helper:
+        return _help(STAGES[len(before)], run)
     missing = next((stage.name for stage in before if not is_done(stage, run.recipe, run.folder)), None)
     if missing:
         raise GraftError(
@@ -194,18 +202,29 @@ def _is_same(recipe: Recipe, other: Recipe) -> bool:
 def _carry_out(stage: Stage, run: Run, *, force: bool) -> StageResult:
     start = time.monotonic()
     current, done = find_out(stage, run.recipe, run.folder)
+    if force or done:
+        atomic.remove_folder(run.folder.unfinished(stage.name))
     if done and not force:
         log.info("%s: unchanged, skipped", stage.name)
+        dismiss_helpers(stage, run.recipe)
         return StageResult(stage.name, skipped=True, seconds=round(time.monotonic() - start, 3))
     for absent in current.absent.values():  # what the stage left before stays, since nothing can replace it
         raise GraftError(f"{absent.what}. {absent.remedy}")
     log.info("%s: started", stage.name)
     run.folder.marker(stage.name).unlink(missing_ok=True)
-    stage.execute(run.recipe, run.folder)
+    with with_helpers(stage, run.recipe):
+        stage.execute(run.recipe, run.folder)
     seconds = round(time.monotonic() - start, 3)
     write_marker(stage, run.folder, current, seconds)
+    atomic.remove_folder(run.folder.unfinished(stage.name))
     log.info("%s: done in %.1f s", stage.name, seconds)
     return StageResult(stage.name, skipped=False, seconds=seconds)
+
+
+def _help(stage: Stage, run: Run) -> StageResult:
+    """Help the first process with a stage that is shared; it alone writes the run."""
+    seconds = help_with(stage, run.recipe, run.folder)
+    return StageResult(stage.name, skipped=seconds is None, seconds=seconds or 0.0)
 
 
 def _keep_recipe(run: Run) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.recipe.sections import Recipe
+from typing import TYPE_CHECKING
+
 from pipeline.tasks.classification import CLASSIFICATION
 from pipeline.tasks.task import Task
+
+if TYPE_CHECKING:
+    from pipeline.recipe.sections import Recipe
 
 
 def task_of(recipe: Recipe) -> Task:  # noqa: ARG001 - a recipe that can choose its task is asked here

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pipeline.errors import GraftError
-from pipeline.modalities.training import Classifier, Layered
+from pipeline.modalities.abilities import Layered
+from pipeline.modalities.training import Classifier
 
 
 def require_layers(classifier: Classifier, mode: str) -> Layered:

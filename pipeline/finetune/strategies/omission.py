@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pipeline.errors import GraftError
 from pipeline.finetune.plan import Plan
-from pipeline.modalities.training import Classifier, Omitting
+from pipeline.modalities.abilities import Omitting
+from pipeline.modalities.training import Classifier
 
 
 def set_omissions(classifier: Classifier, plan: Plan) -> None:

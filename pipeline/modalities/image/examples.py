@@ -120,20 +120,20 @@ def decode_examples(
         preprocessor: The preprocessor of the network's input.
         scratch: Path of a file for the pixels, which is used when they would take over a quarter of the free
             memory. It is removed when they are closed.
-        choice: The random changes of a training batch; None, the default, for those of an empty section.
+        choice: The random changes of a training batch; None, the default, for none.
 
     Raises:
         DataError: A picture cannot be decoded; the message names it.
         GraftError: A transform of the random changes cannot be used; the message names it.
     """
-    choice = choice or ImageAugment()
+    choice = choice or ImageAugment(level="none")
     spec = preprocessor.spec
     pixels = _allocate((len(samples), spec.height, spec.width, 3), scratch)
     larger_spec = enlarge(spec, choice)
     larger = None
     if larger_spec != spec:
         shape = (len(samples), larger_spec.height, larger_spec.width, 3)
-        larger = _allocate(shape, scratch.with_name(f"{scratch.name}.larger"))
+        larger = _allocate(shape, scratch.with_name(f"{scratch.name}.larger"), pixels.nbytes)
     examples = ImageExamples(pixels, choice, larger)
     if choice.has_pipeline:
         _ = examples.augmenter  # what cannot be used is told before minutes are spent on decoding
@@ -172,9 +172,15 @@ def enlarge(spec: ImageInputSpec, choice: ImageAugment) -> ImageInputSpec:
     return spec.model_copy(update=sides)
 
 
-def _allocate(shape: tuple[int, ...], scratch: Path) -> NDArray[np.uint8]:
-    """Return an uninitialised array: in memory where it takes a quarter of it at most, else in a file."""
-    if np.prod(shape, dtype=np.int64) <= MEMORY_SHARE * _free_memory_bytes():
+def _allocate(shape: tuple[int, ...], scratch: Path, taken: int = 0) -> NDArray[np.uint8]:
+    """Return an uninitialised array: in memory where it takes a quarter of it at most, else in a file.
+
+    Args:
+        shape: Shape of the array.
+        scratch: Path of the file, which is unlinked at once.
+        taken: Number of bytes that other arrays of the same samples take; 0 by default.
+    """
+    if taken + np.prod(shape, dtype=np.int64) <= MEMORY_SHARE * _free_memory_bytes():
         return np.empty(shape, np.uint8)
     with scratch.open("wb") as file:
         # Claim the space now: a disk that fills up under a mapping kills the process without a word.

@@ -95,15 +95,34 @@ class ImageFinetune(Finetune):
             trains them where steps and batches are many enough for statistics of their own.
         augment: Random changes of the training pictures: the name of a level, a section, or a list of
             transforms.
+        distill: Views of each picture whose answers are averaged after training (test-time augmentation), to
+            measure on validation whether that is better; if so, the average is taught to the network, so that
+            what is served still makes one pass. ``mirror`` is for pictures whose left and right may be
+            exchanged, ``symmetries``, all eight turns and mirror images, for those that also have no up.
     """
 
     batch_norm: Literal["auto", "train", "frozen"] = "auto"
     augment: ImageAugment = ImageAugment()
+    distill: Literal["none", "mirror", "symmetries"] = "none"
+
+    @model_validator(mode="after")
+    def _leave_something_to_teach(self) -> Self:
+        """Refuse to teach a network of which the recipe trains nothing but the head."""
+        if self.distill != "none" and self.mode == "features":
+            raise ValueError(
+                f"distill: {self.distill} goes on training the whole network, and mode: features leaves it as"
+                " it was pretrained; choose another mode, or distill: none"
+            )
+        return self
 
     def places(self) -> Mapping[str, str]:
         """Return the pipeline of Albumentations, where there is one."""
         place = self.augment.albumentations
         return {} if place is None else {"finetune.augment.albumentations": place}
+
+    def packages(self) -> tuple[str, ...]:
+        """Return Albumentations and what it computes with, where a pipeline of it is given."""
+        return ("albumentations", "albucore", "opencv-python-headless") if self.augment.albumentations else ()
 
     def with_places(self, change: Callable[[str], str]) -> Self:
         """Return the section with the place of the pipeline of Albumentations changed."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.examples import decode_examples as decode_pictures
+from pipeline.modalities.image.mirroring import mirrorings_of
 from pipeline.modalities.image.network import (
     ImageClassifier,
     Normalisation,
@@ -22,6 +23,7 @@ from pipeline.modalities.image.network import (
 )
 from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune, ImageRecipe
 from pipeline.modalities.image.thumbnails import encode_thumbnail
+from pipeline.modalities.image.views import views_named
 from pipeline.modalities.image.window import extremes_of
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.modalities.training import NetworkDescription, Pretrained, Readable, Shown, TrainingOptions
@@ -123,7 +125,11 @@ def training_options(finetune: ImageFinetune) -> TrainingOptions:
     """Return what the section ``finetune`` asks of the training."""
     choices = {"auto": None, "train": False, "frozen": True}
     return TrainingOptions(
-        freeze_batch_norm=choices[finetune.batch_norm], augment=finetune.augment, mixing=("mixup", "cutmix")
+        freeze_batch_norm=choices[finetune.batch_norm],
+        augment=finetune.augment,
+        mixing=("mixup", "cutmix"),
+        changes=mirrorings_of(finetune.augment),
+        views=views_named(finetune.distill),
     )
 
 

@@ -121,6 +121,7 @@ def test_history_keeps_the_keys_that_programs_read() -> None:
     assert list(document)[1:] == [
         "settings",
         "class_weights",
+        "balance",
         "head",
         "trained",
         "trials",

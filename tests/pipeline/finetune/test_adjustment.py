@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from pipeline.finetune.adjustment import adjusted, bias_of, shift_of
+from pipeline.finetune.imbalance import Balance
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.tensors import hash_tensors
-from tests.pipeline.finetune.test_loop import prepared, split
+from tests.pipeline.finetune.test_loop import prepared
 
 
 def test_adjusted_moves_the_bias_so_that_a_checkpoint_answers_with_the_adjusted_logits() -> None:
-    start = prepared()
-    start = replace(start, train=replace(start.train, targets=np.repeat([0, 1], [48, 16])))
+    start = replace(prepared(), balance=Balance((48.0, 16.0), adjustment=1.0))
     before = hash_tensors(start.floor.state)
-    kept = adjusted(start.floor, start, 1.0)
+    kept = adjusted(start.floor, start)
     assert hash_tensors(start.floor.state) == before, "what was kept is not changed in place"
     difference = (kept.logits - start.floor.logits).astype(np.float64)
     assert difference[:, 1] - difference[:, 0] == pytest.approx(np.log(3), abs=1e-5)
@@ -24,7 +24,8 @@ def test_adjusted_moves_the_bias_so_that_a_checkpoint_answers_with_the_adjusted_
     examples = start.validation.examples
     answered = compute_logits(start.classifier, examples, "cpu", "again", "pictures")
     assert np.allclose(answered, kept.logits, atol=1e-6)
-    assert adjusted(start.floor, start, 0.0) is start.floor
+    unchanged = replace(start, balance=Balance((48.0, 16.0)))
+    assert adjusted(start.floor, unchanged) is start.floor
 
 
 def test_shift_turns_answers_by_the_classes_shares_into_even_ones() -> None:
@@ -44,9 +45,8 @@ def test_bias_of_finds_the_name_in_the_checkpoint_and_leaves_the_classifier() ->
 
 
 def test_adjusted_judges_what_it_returns() -> None:
-    start = prepared(split(32, 2))
-    start = replace(start, train=replace(start.train, targets=np.repeat([0, 1], [60, 4])))
-    kept = adjusted(start.floor, start, 4.0)
+    start = replace(prepared(), balance=Balance((60.0, 4.0), adjustment=4.0))
+    kept = adjusted(start.floor, start)
     assert kept.judged.accuracy == pytest.approx(
         (kept.logits.argmax(axis=1) == start.validation.targets).mean()
     )

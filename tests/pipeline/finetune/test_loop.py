@@ -105,7 +105,7 @@ def test_train_keeps_the_start_when_training_makes_it_worse() -> None:
     # The better it learns, the worse it is on targets that are turned around.
     start = prepared(Split(split(32, 2).examples, 1 - split(32, 2).targets))
     before = hash_tensors(start.classifier.saved().state_dict())
-    outcome = fit(start, Rates(50.0, warmup=0.0))
+    outcome = fit(start)
     assert outcome.kept is start.floor
     assert hash_tensors(outcome.kept.state) == before
 

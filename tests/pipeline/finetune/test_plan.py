@@ -25,7 +25,7 @@ def test_plan_of_holds_the_numbers_of_the_recipe_and_the_settings_of_the_machine
     plan = plan_of(section, TrainingOptions(), cuda, seed=5, samples=100)
     assert (plan.device, plan.precision, plan.seed) == ("cuda", "bf16", 5)
     for part in (plan, plan.rates, plan.objective, plan.keeping):
-        shared = {field.name for field in fields(part)} & set(ImageFinetune.model_fields)
+        shared = {field.name for field in fields(part)} & set(ImageFinetune.model_fields) - {"lora"}
         asked = {name: getattr(section, name) for name in shared - {"device", "precision"}}
         assert {name: getattr(part, name) for name in asked} == asked
 
@@ -36,7 +36,7 @@ def test_plan_of_open_choices_sees_enough_samples_and_not_more_of_many_than_they
     assert plan.batch_size == (16 if samples < 250 else 32)
     assert 1 <= plan.epochs <= 40
     seen = plan.epochs * samples
-    assert plan.epochs == 40 or seen >= 7600
+    assert plan.epochs == 40 or seen >= 7400
     assert plan.epochs == 1 or seen <= 60_000
 
 

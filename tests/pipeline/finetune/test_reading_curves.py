@@ -7,11 +7,13 @@ import pytest
 
 from pipeline.artifacts.history import Epoch, LeadRecord
 from pipeline.finetune.auto import named
+from pipeline.finetune.judging import judge, least_smoothed_loss
 from pipeline.finetune.loop import train
 from pipeline.finetune.plan import Rates
 from pipeline.finetune.prepared import Prepared, Split
 from pipeline.finetune.reading_curves import Circumstances, read_curves, remarks_of
 from pipeline.finetune.strategies.full import Full
+from pipeline.tasks.classification import CLASSIFICATION
 from tests.pipeline.finetune.test_loop import PLAN, prepared, split
 
 KNOWN = Circumstances(
@@ -72,6 +74,17 @@ def test_losses_that_rise_together_are_told_as_steps_too_large() -> None:
     (told,) = read_curves(epochs_of([0.4, 0.9, 0.55], [0.3, 0.8, 0.5]), KNOWN)
     assert "so did the loss on the training pictures" in told
     assert "Lower finetune.learning_rate (now 0.001)" in told
+
+
+def test_losses_that_rise_together_while_training_learns_are_no_fault() -> None:
+    *before, last = epochs_of([0.4, 0.45], [0.3, 0.32])
+    assert read_curves([*before, last.model_copy(update={"train_loss": 0.1})], KNOWN) == ()
+
+
+def test_no_model_has_less_than_the_least_smoothed_loss() -> None:
+    sure, targets = np.array([[60.0, 0.0, 0.0], [0.0, 60.0, 0.0]] * 5), np.array([0, 1] * 5)
+    least = least_smoothed_loss(10, 3)
+    assert least <= judge(CLASSIFICATION, sure, targets).loss < least + 1e-3
 
 
 @pytest.mark.parametrize(("head", "blamed"), [(0.3, "the training is at fault"), (0.69, "Look at the label")])

@@ -37,7 +37,7 @@ def test_head_with_weights_of_classes_is_scikit_learns_balanced_one(classes: int
     features, targets = features[kept], targets[kept]
     sizes = np.bincount(targets).astype(np.float64)
     weights = inverse(sizes)
-    masses = Balance(sizes, "", weights, weights).masses_for_heads(targets, None)
+    masses = Balance(tuple(sizes), "", weights, weights).masses_for_heads(targets, None)
     head = fit_head((features, targets), 0.05, masses)
     scale = 1 / features.std()
     model = LogisticRegression(C=1 / (0.05 * len(targets)), class_weight="balanced", tol=1e-8)
@@ -97,3 +97,14 @@ def test_soft_of_and_weights_of_samples_are_arrays_of_a_mean_weight_of_one() -> 
     assert weights_of(samples).tolist() == [0.5, 1.5]  # type: ignore[union-attr]
     assert soft_of([Sample("s", "a", "train", "0")]) is None
     assert weights_of([Sample("s", "a", "train", "0")]) is None
+
+
+def test_heads_fit_when_a_class_has_one_sample() -> None:
+    features, targets = cloud(41, 2)
+    targets[:] = 0
+    targets[0] = 1
+    weights = inverse(np.bincount(targets).astype(np.float64))
+    for masses in (None, np.eye(2, dtype=np.float32)[targets] * weights):
+        best, gentle = fit_heads((features, targets), (features, targets), masses)
+        assert np.isfinite(best.weight).all()
+        assert gentle.weight.shape == (2, 6)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import logging
 from dataclasses import replace
 
@@ -51,8 +52,9 @@ def test_cook_is_never_worse_than_the_best_ingredient_or_the_best_head(spread: f
     epochs = [noisy(number, spread) for number in range(1, 5)]
     best = cook(START, FROZEN, epochs)
     assert best.judged.loss <= min(one.judged.loss for one in (*epochs, START.floor))
-    START.classifier.saved().load_state_dict(best.state)
-    logits = compute_logits(START.classifier, START.validation.examples, "cpu", "again", "pictures")
+    classifier = copy.deepcopy(START.classifier)
+    classifier.saved().load_state_dict(best.state)
+    logits = compute_logits(classifier, START.validation.examples, "cpu", "again", "pictures")
     assert np.allclose(logits, best.logits, atol=1e-6)
     assert best.judged.loss == judge(START.task, best.logits, START.validation.targets).loss
 
@@ -80,7 +82,7 @@ def test_cook_mixes_with_the_frozen_head_where_the_way_between_is_better() -> No
 
     start = replace(START, floor=leaning("the best head", 0, 3.0))
     best = cook(start, FROZEN, [leaning("epoch 6", 6, -3.0)])
-    assert best.name == "epoch 6, mixed with 50% of the best head"
+    assert best.name == "epoch 6, mixed with 50% of the frozen backbone"
     assert best.judged.loss == pytest.approx(good.judged.loss, rel=1e-3)
 
 

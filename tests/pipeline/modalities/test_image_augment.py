@@ -206,6 +206,7 @@ def test_recipe_refuses_what_cannot_be_a_change(given: object, words: str) -> No
         ([{"Resize": {"size": 10}}], r"shape \(10, 10, 3\), and the network takes .* RandomResizedCrop"),
         ([{"RandomCrop": {"size": 99}}], "a transform fails on pictures of 24 x 24 pixels"),
         ([{"RandomZoomOut": {"p": 1.0}}], "and the network takes"),
+        ([{"RandomApply": {"transforms": [{"CenterCrop": {"size": 8}}], "p": 0.2}}], r"shape \(8, 8, 3\)"),
     ],
 )
 def test_decoding_refuses_transforms_that_give_another_size_before_it_begins(
@@ -236,13 +237,17 @@ class Sample:
 def test_crops_come_from_more_pixels_and_evaluation_keeps_its_own(tmp_path: Path) -> None:
     spec = ImageInputSpec(height=32, width=32, crop_pct=0.9)
     files = [png(pictures(1, 90, seed)[0]) for seed in range(3)]
-    found = decode_examples([Sample(data) for data in files], ImagePreprocessor(spec), tmp_path / "scratch")
+    samples, preprocessor = [Sample(data) for data in files], ImagePreprocessor(spec)
+    found = decode_examples(samples, preprocessor, tmp_path / "scratch", ImageAugment())
     assert found.larger is not None
     assert found.larger.shape == (3, 38, 38, 3), "1 / sqrt(0.7) times the side"
     plain = np.stack([decode_image(data, spec) for data in files])
     assert np.array_equal(found.batch(np.arange(3), "cpu")["image"].numpy(), plain)
     assert all(np.array_equal(found[index], plain[index]) for index in range(3))
     assert found.batch(np.arange(3), "cpu", torch.Generator())["image"].shape == (3, 32, 32, 3)
+    bare = decode_examples(samples, preprocessor, tmp_path / "scratch")
+    assert bare.larger is None
+    assert np.array_equal(bare.batch(np.arange(3), "cpu", torch.Generator())["image"].numpy(), plain)
 
 
 @pytest.mark.parametrize(("scale", "side"), [((1.0, 1.0), 100), ((0.7, 1.0), 120), ((0.1, 1.0), 130)])
@@ -306,6 +311,7 @@ def test_albumentations_pipeline_is_read_from_what_the_library_saves(tmp_path: P
             lambda path: saved(path, "albumentations.pytorch.transforms.ToTensorV2"),
             "has albumentations.*ToTensorV2",
         ),
+        (lambda path: saved(path, "BBoxSafeRandomCrop"), "needs more than the picture"),
         (lambda path: saved(path, "NoSuchThing"), "is no pipeline of Albumentations"),
         (lambda path: saved(path, "Resize", height=8, width=8), r"shape \(8, 8, 3\), and the network"),
         (lambda path: path.write_text("{"), "cannot be read as JSON or YAML"),
@@ -340,6 +346,8 @@ def test_recipe_finds_its_pipeline_from_its_folder_and_the_place_is_no_choice(tm
     assert read.finetune.places() == {"finetune.augment.albumentations": str(tmp_path / "pipeline.json")}
     moved = read.model_copy(update={"finetune": read.finetune.with_places(lambda place: "elsewhere" + place)})
     assert without_places(moved) == without_places(read)
+    assert read.finetune.packages() == ("albumentations", "albucore", "opencv-python-headless")
+    assert ImageFinetune().packages() == ()
     recipe["finetune"]["augment"] = ["Lambda"]  # type: ignore[index]
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
     with pytest.raises(RecipeError, match=r"finetune\.augment\.transforms: transform 1 `Lambda`"):

@@ -81,6 +81,7 @@ def test_run_all_redoes_nothing_when_a_file_is_touched(run_folder: Path, picture
 def test_run_all_keeps_its_result_when_forced(run_folder: Path) -> None:
     names = [
         "checkpoint/model.safetensors",
+        "checkpoint/augmented.json",
         "evaluate/metrics.json",
         "bundle/model.onnx",
         "bundle/manifest.json",

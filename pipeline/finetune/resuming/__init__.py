@@ -1,0 +1,1 @@
+"""What is kept of an unfinished training, so that the same command goes on from there, bit by bit."""
