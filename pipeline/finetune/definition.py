@@ -25,7 +25,11 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "weights": _hash_place(recipe.backbone.weights, "backbone.weights"),
         **{key: _hash_place(place, key) for key, place in recipe.finetune.places().items()},
         "versions": versions_of(
-            *TRAINING_PACKAGES, *find_modality(recipe.modality).packages, "onnxruntime-gpu", "onnxruntime"
+            *TRAINING_PACKAGES,
+            *find_modality(recipe.modality).packages,
+            *recipe.finetune.packages(),
+            "onnxruntime-gpu",
+            "onnxruntime",
         ),
     }
 

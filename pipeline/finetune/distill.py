@@ -33,7 +33,7 @@ EPOCHS_SHARE, RATE_SHARE = 0.2, 0.1
 
 @dataclass(frozen=True)
 class Viewed:
-    """Samples of a split in one view; the views of a random change are not meant, and it gets none.
+    """Samples of a split in one view.
 
     Attributes:
         examples: The samples.
@@ -148,9 +148,9 @@ def average_views(
         examples: The samples.
         views: The views.
     """
-    module = classifier.saved().to(plan.device)
+    module, unit, processes = classifier.saved().to(plan.device), prepared.unit, prepared.processes
     passes = [
-        compute_logits(classifier, Viewed(examples, view), plan.device, f"view {number}", prepared.unit)
+        compute_logits(classifier, Viewed(examples, view), plan.device, f"view {number}", unit, processes)
         for number, view in enumerate(views.takes, 1)
     ]
     module.to("cpu")

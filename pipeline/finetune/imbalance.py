@@ -70,19 +70,24 @@ def choose_balance(section: Finetune, sizes: NDArray[np.float64], labels: Sequen
     largest, smallest = (printable(labels[each.index(size)]) for size in (max(each), min(each)))
     measured = (
         f"classes: the largest, {largest}, has {ratio:.1f} times the samples of the smallest, {smallest}"
-        f" ({sizes.min():.6g})"
+        f" ({round(float(sizes.min()), 1):,g})"
     )
     if section.sampling == "balanced":
         return Balance(each, f"{measured}; each is drawn equally often", head_weights=weights)
     if section.class_weights == "balanced":
         return Balance(each, f"{measured}; each is weighted inversely to its size", weights, weights)
     strength, because = section.logit_adjustment, ""
-    if section.class_weights == "auto" and strength == 0 and ratio >= UNBALANCED:
-        strength, because = HALF, f", since that is {UNBALANCED:g} times or more"
+    if section.class_weights == "auto" and strength == 0:
+        strength = HALF if ratio >= UNBALANCED else 0.0
+        because = (
+            f", since that is {UNBALANCED:g} times or more"
+            if strength
+            else f", since that is below {UNBALANCED:g} times"
+        )
     if strength > 0:
-        done = f"their shares are taken out of the answers, {strength:g} times, after training"
+        done = f"after training, their shares are taken out of the answers with a strength of {strength:g}"
         return Balance(each, f"{measured}; {done}{because}", adjustment=strength)
-    return Balance(each, f"{measured}; all samples count alike")
+    return Balance(each, f"{measured}; all samples count alike{because}")
 
 
 def inverse(sizes: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -105,7 +105,7 @@ class Plan:
         rates: How large a step is.
         objective: What is minimised.
         keeping: What is kept.
-        lora: The adapters of the strategy ``lora``.
+        adapters: The adapters of the strategy ``lora``.
         balanced_sampling: Whether each class is drawn equally often.
         dropout: Share of the features before the head that are left out; None for the network's own.
         drop_path: Rate of stochastic depth; None for the network's own.
@@ -121,7 +121,7 @@ class Plan:
     rates: Rates
     objective: Objective = Objective()
     keeping: Keeping = Keeping()
-    lora: Adapters = Adapters()
+    adapters: Adapters = Adapters()
     balanced_sampling: bool = False
     dropout: float | None = None
     drop_path: float | None = None
@@ -169,7 +169,7 @@ def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, see
         rates=_rates_of(section, options),
         objective=Objective(section.label_smoothing, section.focal, section.mixup, section.cutmix),
         keeping=Keeping(section.ema, section.soup, section.patience),
-        lora=Adapters(**dict(section.lora)),
+        adapters=Adapters(**dict(section.lora)),
         balanced_sampling=section.sampling == "balanced",
         dropout=section.dropout,
         drop_path=section.drop_path,

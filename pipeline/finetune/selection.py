@@ -2,8 +2,8 @@
 
 With some dozens of validation samples the lowest loss is a matter of luck: among the epochs of one schedule
 it often takes one from the middle, whose rate was still high, or the head, and is then worse on new samples
-(docs/adr/0019). So the end of the schedule has the benefit of the doubt, within one standard error, but
-never below the best head on the frozen backbone.
+(docs/adr/0019). So the end of the schedule has the benefit of the doubt, but never below the best head on
+the frozen backbone.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def select(prepared: Prepared, plan: Plan, last: Candidate, best: Candidate) -> 
         best: The epoch with the lowest calibrated loss on validation.
 
     Returns:
-        The first of these that is not worse than the head, and within one standard error of the best of
-        them: the end, the end mixed with the frozen backbone, and the best epoch. The head if all are worse.
+        The first of these that is not worse than the head, and not clearly worse than another of them: the
+        end, the end mixed with the frozen backbone, and the best epoch. The head if all are worse.
     """
     floor = prepared.floor
     if last.judged.loss <= floor.judged.loss and is_as_good(last, [best]):
@@ -42,10 +42,9 @@ def select(prepared: Prepared, plan: Plan, last: Candidate, best: Candidate) -> 
 
 
 def is_as_good(candidate: Candidate, others: Sequence[Candidate]) -> bool:
-    """Say whether none of the others is better by more than one standard error of the difference."""
-    return all(
-        ahead.nats <= ahead.standard_error
-        for ahead in (lead(other.judged, candidate.judged) for other in others if other is not candidate)
+    """Say whether none of the others is clearly better: the 95 % interval of the difference includes 0."""
+    return not any(
+        lead(other.judged, candidate.judged).is_clear for other in others if other is not candidate
     )
 
 

@@ -185,11 +185,12 @@ def join(device: DeviceChoice) -> Processes:
         device: The device that the recipe names.
 
     Raises:
-        GraftError: ``accelerate`` is not installed, there is no such device, or there are fewer GPUs than
-            processes.
+        GraftError: ``accelerate`` is not installed or started fewer processes than it was asked for, there is
+            no such device, or there are fewer GPUs than processes.
     """
     launch = launched()
     if launch.count == 1:
+        _check_alone(os.environ)
         return ALONE
     require("accelerate")
     chosen = choose_settings(device).device
@@ -211,6 +212,20 @@ def leave() -> None:
 
     if distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def _check_alone(environment: Mapping[str, str]) -> None:
+    """Make sure that a process which trains alone was not meant to be one of several.
+
+    With ``--cpu`` accelerate's launcher starts one process, however many it is asked for, and says nothing.
+    It tells that one of a meeting point, though, which only several need.
+    """
+    if "ACCELERATE_USE_CPU" in environment and "MASTER_ADDR" in environment and "RANK" not in environment:
+        raise GraftError(
+            "accelerate launch was asked for several processes, and with --cpu it starts only one."
+            " Start them with torchrun --nproc-per-node N, or with accelerate launch --multi_gpu, which"
+            " does the same and serves CPUs as well (finetune.device: cpu)."
+        )
 
 
 def _check_devices(device: str, processes: int) -> None:

@@ -70,9 +70,11 @@ class Finetune(Section):
             backbone (arXiv:2109.01903); 0 for none.
         patience: Number of epochs without an improvement on validation after which training ends; ``null``
             for never.
-        class_weights: ``balanced`` weights each class inversely to its size; ``auto`` does so when the
-            largest class has over 1.5 times the samples of the smallest.
-        sampling: ``balanced`` draws each class equally often; ``natural`` passes over every sample once.
+        class_weights: ``balanced`` weights each class inversely to its size. ``auto`` leaves training as it
+            is, and from ten times as many samples of the largest class as of the smallest on takes half of
+            the classes' shares out of the answers, as ``logit_adjustment: 0.5`` does; the log says so.
+        sampling: ``balanced`` draws each class equally often, in epochs of as many samples; ``natural``
+            passes over every sample once.
         focal: Exponent of the focal loss (arXiv:1708.02002); 0 for cross-entropy.
         logit_adjustment: Strength by which the classes' shares are taken out of the answers after training
             (arXiv:2007.07314); 0 for none.
@@ -89,7 +91,7 @@ class Finetune(Section):
     batch_size: int | None = Field(default=None, ge=2, le=4096)
     learning_rate: float | None = Field(default=None, gt=0)
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    weight_decay: float = Field(default=0.05, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
     schedule: Literal["cosine", "linear", "one-cycle", "step", "plateau", "constant"] = "cosine"
     warmup: Fraction = 0.1
     clip_norm: float | None = Field(default=1.0, gt=0)
@@ -139,6 +141,10 @@ class Finetune(Section):
     def places(self) -> Mapping[str, str]:
         """Return the places of the files that the section names, by their keys; none in this class."""
         return {}
+
+    def packages(self) -> tuple[str, ...]:
+        """Return the distributions whose versions the result depends on, besides those of every training."""
+        return ()
 
     def with_places(self, change: Callable[[str], str]) -> Self:  # noqa: ARG002
         """Return the section with the places of its files changed; as it is in this class.

@@ -6,9 +6,12 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.files.layout import RunFolder
 from pipeline.recipe.sections import Recipe
+
+if TYPE_CHECKING:
+    from pipeline.files.layout import RunFolder
 
 Inputs = Mapping[str, object]
 """Whatever a stage's result depends on besides its code. It is only ever written as JSON and hashed.

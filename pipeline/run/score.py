@@ -134,7 +134,9 @@ def _section_of(run: Path, place: str, split: str | None) -> Data:
     if not own.is_file():
         return Data(source=place, labels=Labels(on_twins="keep"))
     data = load_recipe(own).data
-    table = data.table if split else data.table.model_copy(update={"split": None})
+    # What only trains need not be among the columns of what is scored.
+    unused: dict[str, object] = {"probabilities": {}, "weight": None} | ({} if split else {"split": None})
+    table = data.table.model_copy(update=unused)
     return Data(
         source=place,
         encoding=data.encoding,

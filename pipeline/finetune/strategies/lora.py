@@ -49,7 +49,7 @@ class Lora:
         """
         require("peft")
         HEAD_FIRST.begin(classifier, prepared, plan)
-        layered, network, lora = require_layers(classifier, "lora"), classifier.saved(), plan.lora
+        layered, network, lora = require_layers(classifier, "lora"), classifier.saved(), plan.adapters
         head = network.get_submodule(layered.head_name())
         layers = choose_layers(classifier, lora.targets, lora.layers)
         ranks = choose_ranks(network, head, layers, lora.rank)

@@ -175,7 +175,8 @@ class ImageClassifier(nn.Module):
         Raises:
             GraftError: The network's head has another form, such as the two heads of a distilled network.
         """
-        self.network.reset_classifier(len(bias))  # type: ignore[operator]
+        with torch.random.fork_rng(devices=[]):  # the new head's first weights, which do not stay
+            self.network.reset_classifier(len(bias))  # type: ignore[operator]
         head = self.network.get_classifier()  # type: ignore[operator]
         if not isinstance(head, nn.Linear):
             raise GraftError(

@@ -39,9 +39,10 @@ def set_omission(network: nn.Module, kind: Kind, rate: float, key: str) -> None:
             continue
         if kind == "Dropout" and hasattr(own[path], "drop_rate"):
             own[path].drop_rate = getattr(module, "drop_rate", rate)
-        for name, child in module.named_children():
-            there = getattr(own[path], name, None)
-            if _is(child, kind) or (_is(there, kind) and isinstance(child, nn.Identity)):
+        names = dict.fromkeys([*dict(module.named_children()), *dict(own[path].named_children())])
+        for name in names:
+            child, there = getattr(module, name, None), getattr(own[path], name, None)
+            if _is(child, kind) or _is(there, kind):
                 setattr(own[path], name, child)
 
 

@@ -27,14 +27,21 @@ ALBUMENTATIONS_KEY = f"{KEY}.albumentations"
 # They read more than the picture itself, or give back something that is no uint8 picture.
 IMPURE = frozenset(
     {
+        "AtLeastOneBBoxRandomCrop",
+        "BBoxSafeRandomCrop",
+        "ConstrainedCoarseDropout",
+        "CropNonEmptyMaskIfExists",
         "FDA",
         "FromFloat",
         "HistogramMatching",
         "Lambda",
+        "MaskDropout",
         "Mosaic",
         "Normalize",
         "OverlayElements",
         "PixelDistributionAdaptation",
+        "RandomCropNearBBox",
+        "RandomSizedBBoxSafeCrop",
         "ReplayCompose",
         "TemplateTransform",
         "TextImage",

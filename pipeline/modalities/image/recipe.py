@@ -120,6 +120,10 @@ class ImageFinetune(Finetune):
         place = self.augment.albumentations
         return {} if place is None else {"finetune.augment.albumentations": place}
 
+    def packages(self) -> tuple[str, ...]:
+        """Return Albumentations and what it computes with, where a pipeline of it is given."""
+        return ("albumentations", "albucore", "opencv-python-headless") if self.augment.albumentations else ()
+
     def with_places(self, change: Callable[[str], str]) -> Self:
         """Return the section with the place of the pipeline of Albumentations changed."""
         return self.model_copy(update={"augment": self.augment.with_places(change)})

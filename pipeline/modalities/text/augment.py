@@ -15,6 +15,10 @@ from pipeline.modalities.text.wordnet import Synonyms, load_wordnet
 STRENGTHS: Final = (1.0, 0.5, 0.25)
 LEAST_KEPT: Final = 0.5
 """Share of a text's words that a change leaves at least."""
+LEAST_WORDS: Final = 3
+"""Number of words that it leaves at least: of "not good" each word alone says something else."""
+SHORTEST_REPLACED: Final = 3
+"""Number of letters from which a word is replaced: to WordNet, "I" is iodine and "in" an inch."""
 # Scripts that put no spaces between words: what stands between two spaces there is a clause or a sentence.
 UNSPACED: Final = re.compile(
     "[\u0e00-\u0eff"  # Thai, Lao
@@ -43,7 +47,7 @@ class Augmenter:
         self.synonyms = synonyms
 
     def change(self, text: str, seed: int) -> str:
-        """Return a text with some of its words changed; half of them, and one at least, always stay.
+        """Return a text with some of its words changed; half of them, and three at least, always stay.
 
         A change that leaves less is tried again with fewer words, and at last not made.
 
@@ -54,7 +58,8 @@ class Augmenter:
         rng = np.random.default_rng(seed)
         words, spaces = _split(text)
         free = [place for place, word in enumerate(words) if not UNSPACED.search(word)]
-        wanted = _count_words(words) * LEAST_KEPT
+        count = _count_words(words)
+        wanted = max(count * LEAST_KEPT, min(count, LEAST_WORDS))
         if wanted == 0:
             return text
         for strength in STRENGTHS:
@@ -81,7 +86,8 @@ class Augmenter:
     def _replace(self, word: str, rng: np.random.Generator) -> str:
         """Return a synonym of a word; the word itself where it has none."""
         assert self.synonyms is not None
-        others = self.synonyms(word.lower()) if word.isalpha() else ()
+        is_word = word.isalpha() and len(word) >= SHORTEST_REPLACED
+        others = self.synonyms(word.lower()) if is_word else ()
         return others[int(rng.integers(len(others)))] if others else word
 
 

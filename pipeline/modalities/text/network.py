@@ -56,7 +56,8 @@ class TextClassifier(nn.Module):
             weight: The head's matrix, float32 of shape (classes, features).
             bias: The head's bias, float32 of shape (classes,).
         """
-        self.head = nn.Linear(weight.shape[1], weight.shape[0])
+        with torch.random.fork_rng(devices=[]):  # the new head's first weights, which do not stay
+            self.head = nn.Linear(weight.shape[1], weight.shape[0])
         with torch.no_grad():
             self.head.weight.copy_(torch.from_numpy(weight))
             self.head.bias.copy_(torch.from_numpy(bias))

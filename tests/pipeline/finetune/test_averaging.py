@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +12,13 @@ from torch import nn
 
 from pipeline.finetune.averaging import WeightAverage, decay_at
 from pipeline.finetune.loop import train
-from pipeline.finetune.plan import Keeping, Rates
+from pipeline.finetune.plan import Keeping, Plan, Rates
 from pipeline.finetune.strategies.full import Full
+from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.training import Training
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.tensors import hash_tensors
+from tests.families import builder_of, prepared_of
 from tests.pipeline.finetune.test_loop import PLAN, prepared
 
 AVERAGED = replace(PLAN, keeping=Keeping(ema=True))
@@ -97,3 +100,39 @@ def test_train_judges_and_keeps_the_average_and_trains_as_if_there_were_none() -
     start.classifier.saved().load_state_dict(averaged.kept.state)
     logits = compute_logits(start.classifier, start.validation.examples, "cpu", "again", "pictures")
     assert np.allclose(logits, averaged.kept.logits, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "mode"), [("test_resnet", "full"), ("test_vit", "lora"), ("bert", "gradual"), ("gpt2", "lora")]
+)
+def test_average_is_of_all_that_trains_whatever_the_strategy(family: str, mode: str) -> None:
+    plan = Plan(epochs=2, batch_size=4, rates=Rates(3e-3, warmup=0.0), keeping=Keeping(ema=True))
+    training = Training(prepared_of(family), plan, strategy_named(mode))
+    assert training.average is not None
+    module, chosen = training.classifier.saved(), {id(value) for value in training.trained}
+    trained = {name for name, value in module.named_parameters() if id(value) in chosen}
+    assert trained <= set(training.average.average)
+    seen: dict[str, list[torch.Tensor]] = {name: [] for name in trained}
+    steps = itertools.islice(training.losses(), 6)
+    for _ in steps:
+        for name, value in module.named_parameters():
+            if name in seen:
+                seen[name].append(value.detach().clone())
+    # Ten steps or less are no horizon: the average is the last step's weights.
+    assert all(torch.equal(training.average.average[name], values[-1]) for name, values in seen.items())
+    training.average.taken = 1000
+    training.average.steps = 1000
+    before = {name: values[-1] for name, values in seen.items()}
+    next(training.losses())
+    with training.judged_weights():
+        state = training.strategy.state(training.classifier)
+        logits = training.compute_validation_logits()
+    for name, value in module.named_parameters():
+        if name in before:
+            expected = 0.99 * before[name] + 0.01 * value.detach()
+            assert torch.allclose(training.average.average[name], expected, atol=1e-6)
+    rebuilt = builder_of(family)()
+    rebuilt.saved().load_state_dict(state)
+    examples = training.prepared.validation.examples
+    again = compute_logits(rebuilt, examples, "cpu", "again", "samples")
+    assert np.allclose(again, logits, atol=1e-5)

@@ -31,7 +31,7 @@ def test_inverse_weighs_all_classes_alike_with_a_mean_of_one(sizes: np.ndarray) 
             False,
             False,
             0.0,
-            "1.0 times the samples .* c .39.; all samples count",
+            "1.0 times the samples .* c .39.; all samples count alike, since .* below 10",
         ),
         (
             Finetune(),
@@ -39,12 +39,12 @@ def test_inverse_weighs_all_classes_alike_with_a_mean_of_one(sizes: np.ndarray) 
             False,
             False,
             HALF,
-            "20.0 times .* c .20.; .* 0.5 times, .* since",
+            "20.0 times .* c .20.; .* strength of 0.5, since .* 10 times or more",
         ),
-        (Finetune(class_weights="none"), UNEQUAL, False, False, 0.0, "all samples count alike"),
+        (Finetune(class_weights="none"), UNEQUAL, False, False, 0.0, "all samples count alike$"),
         (Finetune(class_weights="balanced"), EQUAL, True, True, 0.0, "weighted inversely to its size"),
         (Finetune(sampling="balanced"), UNEQUAL, False, True, 0.0, "drawn equally often"),
-        (Finetune(logit_adjustment=1.0), EQUAL, False, False, 1.0, "1 times, after training$"),
+        (Finetune(logit_adjustment=1.0), EQUAL, False, False, 1.0, "with a strength of 1$"),
     ],
 )
 def test_choose_balance_does_what_the_recipe_says_or_what_the_sizes_ask_for(

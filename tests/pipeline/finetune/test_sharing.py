@@ -7,14 +7,17 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
+from pipeline.finetune.sharing import shared_plan
+from pipeline.machine.processes import ALONE, Processes
 from tests.conftest import ROOT, free_port
-from tests.pipeline.finetune.together import CASES, SAMPLES, carry_out
+from tests.pipeline.finetune.together import CASES, PLAN, SAMPLES, carry_out
 
 pytestmark = pytest.mark.slow
 Found = dict[str, Any]
@@ -41,12 +44,9 @@ def cpus() -> list[int]:
     return (2 * sorted(os.sched_getaffinity(0)))[:2]
 
 
-def results(folder: Path, *agents: subprocess.Popen[str]) -> list[Found]:
-    """What each process has seen."""
-    for agent in agents:
-        output = agent.communicate(timeout=240)[0]
-        assert agent.returncode == 0, output
-    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(2)]
+def result(folder: Path, rank: int) -> Found:
+    """What a process has seen."""
+    return json.loads((folder / f"rank-{rank}.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(folder: Path) -> list[Found]:
     """Two processes of one agent."""
     options = ("--nproc-per-node", 2, "--master-port", free_port())
-    return results(folder, start(folder, *CASES, options=options, cpus=set(cpus())))
+    agent = start(folder, *CASES, options=options, cpus=set(cpus()))
+    output = agent.communicate(timeout=300)[0]
+    assert agent.returncode == 0, output
+    return [result(folder, rank) for rank in range(2)]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -98,13 +101,38 @@ def test_weights_that_differ_end_the_training(two: list[Found]) -> None:
     assert all("The weights of rank 1 differ from those of rank 0" in found["unlike"] for found in two)
 
 
-def test_two_agents_train_what_one_trains(two: list[Found], folder: Path) -> None:
+@pytest.fixture(scope="module")
+def hosts(folder: Path) -> tuple[Found, list[int]]:
+    """Two agents whose second process is killed in the end: what the first has seen, and the exit codes."""
     port = free_port()
     meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "--rdzv-id", port)
-    hosts = [
-        start(folder.with_name("hosts"), "still", options=("--nnodes", 2, *meeting), cpus={cpu})
+    agents = [
+        start(folder.with_name("hosts"), "still", "lost", options=("--nnodes", 2, *meeting), cpus={cpu})
         for cpu in cpus()
     ]
-    found = results(folder.with_name("hosts"), *hosts)
-    assert [each["settings"]["threads"] for each in (*found, *two)] == [1, 1, 1, 1]
-    assert {each["still"]["hashes"][0] for each in found} == {two[0]["still"]["hashes"][0]}
+    outputs = [agent.communicate(timeout=300)[0] for agent in agents]
+    assert (folder.with_name("hosts") / "rank-0.json").exists(), outputs
+    return result(folder.with_name("hosts"), 0), [agent.returncode for agent in agents]
+
+
+def test_two_agents_train_what_one_trains(two: list[Found], hosts: tuple[Found, list[int]]) -> None:
+    assert [found["settings"]["threads"] for found in (hosts[0], *two)] == [1, 1, 1]
+    assert hosts[0]["still"]["hashes"] == two[0]["still"]["hashes"]
+
+
+def test_a_process_whose_peer_on_another_host_is_killed_says_so(hosts: tuple[Found, list[int]]) -> None:
+    assert hosts[0]["lost"].startswith("another process of this training has ended or does not answer")
+    assert 1 in hosts[1]
+
+
+def test_batch_norms_are_frozen_on_a_cpu_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="graft"):
+        assert shared_plan(PLAN, SAMPLES, Processes(0, 2)).freeze_batch_norm
+    assert "batch norms keep their pretrained statistics" in caplog.text
+    assert shared_plan(PLAN, SAMPLES, ALONE) is PLAN
+
+
+def test_batch_norms_see_whole_batches_on_gpus_where_none_gets_no_rows() -> None:
+    plan = replace(PLAN, device="cuda")
+    assert not shared_plan(plan, SAMPLES, Processes(0, 7)).freeze_batch_norm  # batches of 7 and 8
+    assert shared_plan(plan, SAMPLES, Processes(0, 8)).freeze_batch_norm

@@ -97,3 +97,14 @@ def test_soft_of_and_weights_of_samples_are_arrays_of_a_mean_weight_of_one() -> 
     assert weights_of(samples).tolist() == [0.5, 1.5]  # type: ignore[union-attr]
     assert soft_of([Sample("s", "a", "train", "0")]) is None
     assert weights_of([Sample("s", "a", "train", "0")]) is None
+
+
+def test_heads_fit_when_a_class_has_one_sample() -> None:
+    features, targets = cloud(41, 2)
+    targets[:] = 0
+    targets[0] = 1
+    weights = inverse(np.bincount(targets).astype(np.float64))
+    for masses in (None, np.eye(2, dtype=np.float32)[targets] * weights):
+        best, gentle = fit_heads((features, targets), (features, targets), masses)
+        assert np.isfinite(best.weight).all()
+        assert gentle.weight.shape == (2, 6)

@@ -206,6 +206,7 @@ def test_recipe_refuses_what_cannot_be_a_change(given: object, words: str) -> No
         ([{"Resize": {"size": 10}}], r"shape \(10, 10, 3\), and the network takes .* RandomResizedCrop"),
         ([{"RandomCrop": {"size": 99}}], "a transform fails on pictures of 24 x 24 pixels"),
         ([{"RandomZoomOut": {"p": 1.0}}], "and the network takes"),
+        ([{"RandomApply": {"transforms": [{"CenterCrop": {"size": 8}}], "p": 0.2}}], r"shape \(8, 8, 3\)"),
     ],
 )
 def test_decoding_refuses_transforms_that_give_another_size_before_it_begins(
@@ -310,6 +311,7 @@ def test_albumentations_pipeline_is_read_from_what_the_library_saves(tmp_path: P
             lambda path: saved(path, "albumentations.pytorch.transforms.ToTensorV2"),
             "has albumentations.*ToTensorV2",
         ),
+        (lambda path: saved(path, "BBoxSafeRandomCrop"), "needs more than the picture"),
         (lambda path: saved(path, "NoSuchThing"), "is no pipeline of Albumentations"),
         (lambda path: saved(path, "Resize", height=8, width=8), r"shape \(8, 8, 3\), and the network"),
         (lambda path: path.write_text("{"), "cannot be read as JSON or YAML"),
@@ -344,6 +346,8 @@ def test_recipe_finds_its_pipeline_from_its_folder_and_the_place_is_no_choice(tm
     assert read.finetune.places() == {"finetune.augment.albumentations": str(tmp_path / "pipeline.json")}
     moved = read.model_copy(update={"finetune": read.finetune.with_places(lambda place: "elsewhere" + place)})
     assert without_places(moved) == without_places(read)
+    assert read.finetune.packages() == ("albumentations", "albucore", "opencv-python-headless")
+    assert ImageFinetune().packages() == ()
     recipe["finetune"]["augment"] = ["Lambda"]  # type: ignore[index]
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
     with pytest.raises(RecipeError, match=r"finetune\.augment\.transforms: transform 1 `Lambda`"):

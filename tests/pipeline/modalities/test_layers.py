@@ -57,7 +57,7 @@ def check_rates(classifier: Classifier, count: int, lowest: str, highest: str) -
     distinct = sorted(set(by_name.values()))
     for rate in distinct:
         names = [name for name, of_name in by_name.items() if of_name == rate]
-        print(f"  {rate:.2e}  {len(names):3d} parameters, from {names[0]} to {names[-1]}")  # noqa: T201 - with -s
+        print(f"  {rate:.2e}  {len(names):3d}, from {names[0]} to {names[-1]}")  # noqa: T201 - with -s
     assert distinct == pytest.approx([RATE * DECAY**depth for depth in reversed(range(count))])
     for name, rate in by_name.items():
         if name.startswith(lowest):

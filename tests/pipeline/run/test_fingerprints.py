@@ -25,6 +25,7 @@ TEMPLATES = {
     "pipeline/evaluate/report.html.jinja": {"evaluate"},
     "pipeline/evaluate/score.html.jinja": {"evaluate"},
     "pipeline/evaluate/styled.html.jinja": {"evaluate"},
+    "pipeline/evaluate/training.html.jinja": {"evaluate"},
     "pipeline/modalities/image/recipe.yaml.jinja": set(),
     "pipeline/modalities/text/recipe.yaml.jinja": set(),
     "pipeline/package/README.md.jinja": {"package"},

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from pipeline.cli.main import main
@@ -105,6 +106,14 @@ def test_score_place_takes_one_split_when_it_is_named(text_run: Path, tmp_path: 
     assert score_place(text_run, place, Wanted(split="test")).score.samples == 2
     with pytest.raises(DataError, match="names no split validation; it names test, train"):
         score_place(text_run, place, Wanted(split="validation"))
+
+
+def test_score_place_needs_no_columns_that_only_train(text_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(text_run, tmp_path / "run"))
+    document = yaml.safe_load((run / "recipe.yaml").read_text())
+    document["data"]["table"] = {"probabilities": {"good": "p"}, "weight": "w"}
+    (run / "recipe.yaml").write_text(yaml.safe_dump(document))
+    assert score_place(run, table(tmp_path / "new.csv", ROWS)).score.samples == len(ROWS)
 
 
 def test_score_place_reads_as_a_recipe_says(text_run: Path, tmp_path: Path) -> None:
