@@ -44,6 +44,9 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
     division = divide(members, recipe.data, recipe.seed, _earlier(recipe.data.splits.keep, findings))
     _tell(division.remarks)
     _tell(describe_mix(members, division.splits).splitlines())
+    warning = modality.warn_of_labels(sorted(findings.found))
+    of_labels = [warning] if warning else []
+    _tell(of_labels)
     reviewed = review(findings.kept, division.splits, content)
     samples = [
         Sample(
@@ -63,7 +66,9 @@ def prepare_data(recipe: Recipe, run: RunFolder) -> None:
         ((item.sha256, item.example.load) for item in findings.kept if item.example.load is not None),
     )
     write_samples(run, samples)
-    write_audit(run.audit, summarise(findings, reviewed, samples, (*intake.remarks, *division.remarks)))
+    write_audit(
+        run.audit, summarise(findings, reviewed, samples, (*intake.remarks, *division.remarks, *of_labels))
+    )
     _report(findings, reviewed, samples)
 
 

@@ -94,6 +94,7 @@ class Prepared:
         unit: What the progress bar and the log call several samples, such as ``pictures``.
         balance: What is done about classes of unequal size; by default nothing.
         processes: The processes that share the training; by default this one is alone.
+        remarks: What was decided of random changes, and why, a sentence each; nothing by default.
     """
 
     classifier: Classifier
@@ -107,6 +108,7 @@ class Prepared:
     unit: str
     balance: Balance = field(default_factory=Balance)
     processes: Processes = ALONE
+    remarks: tuple[str, ...] = ()
 
 
 def prepare(

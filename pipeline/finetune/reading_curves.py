@@ -53,7 +53,7 @@ class Circumstances:
 
 
 def remarks_of(mode: str, prepared: Prepared, decision: Decision) -> tuple[str, ...]:
-    """Return what the curves of the training that is kept say.
+    """Return what was decided of random changes, and what the curves of the training that is kept say.
 
     Args:
         mode: The mode that the recipe asks for.
@@ -73,7 +73,7 @@ def remarks_of(mode: str, prepared: Prepared, decision: Decision) -> tuple[str, 
         kept_epoch=0 if kept is prepared.floor else kept.epoch,
         kept_accuracy=kept.judged.accuracy,
     )
-    return read_curves(decision.outcome.epochs, circumstances)
+    return (*prepared.remarks, *read_curves(decision.outcome.epochs, circumstances))
 
 
 def read_curves(epochs: Sequence[Epoch], known: Circumstances) -> tuple[str, ...]:
@@ -142,13 +142,13 @@ def _remedy_below_head(trained: Sequence[Epoch], best: Epoch, known: Circumstanc
 
 def _nothing_learnt(head: Epoch, trained: Sequence[Epoch], known: Circumstances) -> str | None:
     """Say that the loss on the training samples never left that of guessing."""
-    losses = [_seen_loss(epoch) for epoch in trained]
-    if min(losses) < NOTHING_LEARNT * known.guessing_loss:
+    loss = _seen_loss(trained[-1])
+    if min(loss, _best(trained).validation_loss) < NOTHING_LEARNT * known.guessing_loss:
         return None
     count = len(trained)
     epochs = f"{count} epochs" if count > 1 else "1 epoch"
     stuck = (
-        f"After {epochs} the loss on the training {known.unit} is still {losses[-1]:.3f} nats, and guessing"
+        f"After {epochs} the loss on the training {known.unit} is still {loss:.3f} nats, and guessing"
         f" between {known.classes} classes has {known.guessing_loss:.3f}: nothing was learned."
     )
     if head.validation_loss < NOTHING_LEARNT * known.guessing_loss:

@@ -13,7 +13,9 @@ from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
 from pipeline.finetune.adjustment import adjusted
 from pipeline.finetune.auto import Decision, decide, named
+from pipeline.finetune.changes import decide_changes
 from pipeline.finetune.distill import distill
+from pipeline.finetune.features import Extractor
 from pipeline.finetune.imbalance import choose_balance
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
@@ -133,6 +135,9 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
         task=task_of(recipe),
         processes=processes,
     )
+    if trains:
+        extractor = Extractor(pretrained, settings, modality, processes)
+        prepared = decide_changes(options.changes, labels, prepared, extractor)
     plan = plan_of(section, options, settings, recipe.seed, len(training))
     plan = shared_plan(plan, len(training), processes)
     return Started(pretrained, labels, settings, prepared, plan, options.views)

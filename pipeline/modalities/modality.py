@@ -145,6 +145,8 @@ class Modality:
         takes: Says whether a file in a folder may be a sample, by its suffix (in lower case, with its dot)
             and a function that gives its first 4,096 bytes; others are left out and counted. Any file may by
             default.
+        warn_of_labels: Returns what has to be heeded of samples with these labels, a sentence that ``graft
+            init`` writes into the recipe and the audit into its record; None, also by default, for nothing.
         calibration_samples: Number of samples that int8 is calibrated on at most; 512 by default.
         packages: Names of the distributions that decode the kind's inputs and build its networks. A run is
             redone when the version of one of them changes, and a bundle names the versions. None by default.
@@ -158,6 +160,7 @@ class Modality:
     content: Callable[[Any], Content]
     propose: Callable[[Look], Proposal | None]
     takes: Callable[[str, Callable[[], bytes]], bool] = lambda _suffix, _head: True
+    warn_of_labels: Callable[[Sequence[str]], str | None] = lambda _labels: None
     calibration_samples: int = 512
     packages: tuple[str, ...] = ()
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from pipeline.modalities.changes import Change
 from serving.model.inputs.item import Preprocessor
 from serving.model.inputs.kind import InputSpec
 
@@ -190,6 +191,8 @@ class TrainingOptions:
         mixing: Those of ``mixup`` and ``cutmix`` that batches of this kind can undergo: mixup where its
             inputs are numbers that may be averaged, CutMix where it has one input of the shape (batch,
             height, width, channels). Neither by default.
+        changes: Random changes of which the labels and a trial say whether samples survive them; none by
+            default.
         views: The views whose average answers are measured and taught after training; None, the default, for
             none.
     """
@@ -199,6 +202,7 @@ class TrainingOptions:
     freeze_batch_norm: bool | None = None
     augment: Any = None
     mixing: tuple[Literal["mixup", "cutmix"], ...] = ()
+    changes: tuple[Change, ...] = ()
     views: Views | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -89,6 +89,8 @@ def write_recipe(source: str, output: Path, wishes: Wishes, *, force: bool) -> F
             f"{source}: holds one label only ({', '.join(map(printable, counts))}); a classifier needs two. "
             "A folder needs one subfolder a class; for a table, --label names the column."
         )
+    if warning := modality.warn_of_labels(sorted(counts)):
+        understood = replace(understood, remarks=(*understood.remarks, warning))
     draft = Draft(
         name=_name(source),
         source=located if source.startswith(HUB) else _relative(located, output),

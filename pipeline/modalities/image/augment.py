@@ -95,7 +95,7 @@ def change(
 
 def _mirrored(choice: ImageAugment, numbers: torch.Tensor) -> list[torch.Tensor]:
     """Return which pictures are mirrored left to right, and which top to bottom, each bool (batch,)."""
-    asked = (choice.horizontal_flip, choice.vertical_flip)
+    asked = (choice.horizontal_flip is True, choice.vertical_flip is True)
     return [
         (numbers[:, column] < 0.5) & wanted
         for wanted, column in zip(asked, (Draw.MIRROR, Draw.TURN_OVER), strict=True)

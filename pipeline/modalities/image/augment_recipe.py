@@ -11,6 +11,7 @@ from pipeline.modalities.image.transforms import name_transforms
 from pipeline.recipe.data import Section
 
 Level = Literal["none", "crop", "light", "strong"]
+Flip = bool | Literal["auto"]
 Share = Annotated[float, Field(ge=0, le=1)]
 NONE: Final[Mapping[str, JsonValue]] = {
     "crop_scale": [1.0, 1.0],
@@ -63,8 +64,9 @@ class ImageAugment(Section):
             blur, erasing and RandAugment. No level mirrors. ``none`` where ``transforms`` or
             ``albumentations`` is given.
         horizontal_flip: Whether half of the pictures, drawn by chance, are mirrored left to right. Classes
-            such as left and right, digits or letters do not survive it.
-        vertical_flip: Whether half of the pictures, drawn by chance, are mirrored top to bottom.
+            such as left and right, digits or letters do not survive it. ``auto`` does so where neither the
+            labels nor a trial on frozen features speak against it; ``true`` warns where they do.
+        vertical_flip: The same from top to bottom.
         crop_scale: Least and largest share of the area that a random crop keeps; ``[1.0, 1.0]`` for no crop.
             Crops are cut from pictures that are kept larger than the network's input.
         rotation: Largest angle, in degrees, by which a picture is turned either way.
@@ -83,8 +85,8 @@ class ImageAugment(Section):
     """
 
     level: Level = "crop"
-    horizontal_flip: bool = False
-    vertical_flip: bool = False
+    horizontal_flip: Flip = "auto"
+    vertical_flip: Flip = False
     crop_scale: tuple[float, float] = (0.7, 1.0)
     rotation: float = Field(default=0.0, ge=0, le=180)
     brightness: Share = 0.0
@@ -133,8 +135,8 @@ class ImageAugment(Section):
 
     @property
     def flips(self) -> bool:
-        """Whether a picture may be mirrored."""
-        return self.horizontal_flip or self.vertical_flip
+        """Whether a picture may be mirrored; not as long as that is undecided."""
+        return self.horizontal_flip is True or self.vertical_flip is True
 
     @property
     def recolours(self) -> bool:

@@ -39,6 +39,14 @@ def judge_content(recipe: ImageRecipe) -> Content:
     return create_content(rules, json.dumps(rules))
 
 
+def warn_of_labels(labels: Sequence[str]) -> str | None:
+    """Return why pictures with these labels must not be mirrored; None where the labels say nothing."""
+    from pipeline.modalities.image.sides import why_not_mirror
+
+    why = why_not_mirror(labels, "horizontal")
+    return why and f"pictures are not mirrored in training, since {why} (finetune.augment.horizontal_flip)"
+
+
 def propose(look: Look) -> Proposal | None:
     """Claim folders of pictures, and tables that name or hold them; of deep greys the window is proposed."""
     if not look.is_table:
@@ -72,5 +80,6 @@ IMAGE: Final = Modality(
     content=judge_content,
     propose=propose,
     takes=takes,
+    warn_of_labels=warn_of_labels,
     packages=("timm", "torchvision", "pillow"),
 )

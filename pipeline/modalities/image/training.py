@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.examples import decode_examples as decode_pictures
+from pipeline.modalities.image.mirroring import mirrorings_of
 from pipeline.modalities.image.network import (
     ImageClassifier,
     Normalisation,
@@ -127,6 +128,7 @@ def training_options(finetune: ImageFinetune) -> TrainingOptions:
         freeze_batch_norm=choices[finetune.batch_norm],
         augment=finetune.augment,
         mixing=("mixup", "cutmix"),
+        changes=mirrorings_of(finetune.augment),
         views=views_named(finetune.distill),
     )
 
