@@ -140,7 +140,7 @@ def test_little_validation_is_told_with_the_interval_of_its_accuracy() -> None:
 def test_remarks_of_a_training_that_learns_the_wrong_way_name_the_head_that_is_kept() -> None:
     # The better it learns, the worse it is on targets that are turned around.
     start = prepared(Split(split(32, 2).examples, 1 - split(32, 2).targets))
-    plan = replace(PLAN, rates=Rates(50.0, warmup=0.0))
+    plan = replace(PLAN, rates=Rates(0.05, warmup=0.0))
     outcome = train(start, plan, Full(head_first=True))
     told = remarks_of("lp-ft", start, named("lp-ft", start, plan, outcome))
     assert told[0].startswith("Kept epoch 0")
