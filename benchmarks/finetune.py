@@ -1,7 +1,7 @@
 """Measure fine-tuning: the defaults on unseen data, speed, resume, LoRA, and every strategy.
 
     python benchmarks/finetune.py defaults --packages FOLDER [--seeds 3] [--sets cells-200 books-140]
-    python benchmarks/finetune.py rate|resume|lora|strategies
+    python benchmarks/finetune.py cells|rate|resume|lora|strategies
 
 Each prints its row of the table of docs/benchmarks.md. Data and weights come from packages, which are looked
 for in the folders of --packages and in Python's own; what is missing is named with the command that gets it.
@@ -48,7 +48,20 @@ def strategies(place: Workplace, options: argparse.Namespace) -> None:
     print_matrix(place, options.backbones)
 
 
-PARTS = {"defaults": defaults, "rate": rate, "resume": resume, "lora": lora, "strategies": strategies}
+def cells(place: Workplace, options: argparse.Namespace) -> None:
+    from finetuning.cells import print_figures
+
+    print_figures(place, range(options.seeds), options.change)
+
+
+PARTS = {
+    "defaults": defaults,
+    "cells": cells,
+    "rate": rate,
+    "resume": resume,
+    "lora": lora,
+    "strategies": strategies,
+}
 
 
 def main() -> None:

@@ -137,8 +137,8 @@ def describe_type(
     if origin is Annotated:
         return describe_type(arguments[0], arguments[1:])
     if origin in {Union, types.UnionType}:
-        (chosen,) = (each for each in arguments if each is not type(None))
-        return describe_type(chosen, metadata)
+        chosen = [each for each in arguments if each is not type(None)]
+        return " or ".join(describe_type(each, metadata) for each in chosen)
     if origin is Literal:
         return join_words([f"`{each}`" for each in arguments])
     if origin is tuple and arguments[-1] is Ellipsis:

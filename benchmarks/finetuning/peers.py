@@ -54,6 +54,7 @@ class Peers:
         modality, self.epochs, self.seed = modality_of(run.recipe), epochs, run.recipe.seed
         self.modality = run.recipe.modality
         self.settings = choose_settings()
+        torch.use_deterministic_algorithms(mode=False)
         self.pretrained = modality.load_pretrained(run.recipe)
         samples = read_samples(run.folder)
         self.labels = labels_of(samples)
@@ -116,6 +117,7 @@ class Peers:
 
     def _on_device(self, classifier):
         classifier.saved().to(self.settings.device).eval()
+        classifier.prepare()
         return classifier
 
     def _train(self, rate: float):

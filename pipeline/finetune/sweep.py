@@ -29,6 +29,8 @@ SMOOTHING = 0.98
 DIVERGED = 4.0
 # A valley is one if it lowers the smoothed loss by this share at least, and has so many steps.
 LEAST_FALL, LEAST_VALLEY = 0.01, 5
+# The smoothed loss of the first steps is that of a few batches: as many steps are passed over.
+FIRST_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def suggest(rates: Sequence[float], smoothed: Sequence[float]) -> tuple[float | 
     Returns:
         The two rates; None for both where the loss falls nowhere.
     """
-    valley = longest_fall(smoothed)
+    first = min(FIRST_STEPS, len(smoothed) // 2)
+    valley = [first + index for index in longest_fall(smoothed[first:])]
     if len(valley) < LEAST_VALLEY or smoothed[valley[-1]] > (1 - LEAST_FALL) * smoothed[valley[0]]:
         return None, None
     middle = valley[len(valley) // 2]

@@ -25,7 +25,11 @@ def trained(family: str, mode: str) -> tuple[Training, list[float]]:
     prepared = prepared_of(family)
     training = Training(prepared, PLAN, strategy_named(mode))
     torch.manual_seed(0)  # the networks' own dropout draws from torch's source
-    return training, [training.run_epoch(epoch) for epoch in range(1, EPOCHS + 1)]
+    losses = []
+    for epoch in range(1, EPOCHS + 1):
+        losses.append(training.run_epoch(epoch))
+        training.end_epoch()
+    return training, losses
 
 
 def rebuilt(family: str, state: dict[str, torch.Tensor]) -> Classifier:

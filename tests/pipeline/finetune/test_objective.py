@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch.nn.functional import cross_entropy, one_hot
 from pipeline.finetune.objective import BatchLoss
 from pipeline.finetune.plan import Objective, Plan
 from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.strategies.full import Full
+from pipeline.finetune.training import Training
 from pipeline.modalities.tensors import hash_tensors
 from tests.chance import global_chance
 from tests.pipeline.finetune.test_loop import PLAN, fit, prepared
@@ -77,6 +80,24 @@ def test_mixed_training_repeats_itself_and_draws_from_its_generator_alone(mixing
     assert hashes[0] == hashes[1]
     assert losses[0].mean.item() != losses[1].mean.item()
     assert losses[0].weight.item() == pytest.approx(len(INDICES))
+
+
+def test_mixed_and_balanced_training_goes_on_exactly_after_an_interruption() -> None:
+    start = with_train(prepared(), weights=np.linspace(0.1, 2, 64, dtype=np.float32))
+    plan = replace(PLAN, objective=Objective(0.1, 2.0, 0.4, 1.0), balanced_sampling=True, epochs=1)
+    whole, broken, resumed = (Training(start, plan, Full(head_first=True)) for _ in range(3))
+    whole.run_epoch(1)
+
+    def stop() -> None:
+        if len(broken.epoch_losses) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        broken.run_epoch(1, after_step=stop)
+    resumed.restore(copy.deepcopy(broken.state()))
+    resumed.run_epoch(1)
+    hashes = [hash_tensors(each.classifier.saved().state_dict()) for each in (whole, resumed, broken)]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_mixed_training_learns() -> None:

@@ -113,6 +113,10 @@ def test_suggest_finds_the_valley_and_its_steepest_fall() -> None:
     assert steepest is not None
     assert steepest == pytest.approx(10**-2.5, rel=0.2)
     assert 1e-5 < suggested < 1e-2
+    # What the first few batches happen to be is no fall.
+    start = smoothed.copy()
+    start[:10] += np.linspace(3, 0, 10)
+    assert suggest(rates.tolist(), start.tolist()) == (suggested, steepest)
     assert suggest(rates.tolist(), np.linspace(1, 2, 100).tolist()) == (None, None)
     assert suggest(rates.tolist(), np.linspace(1, 0.995, 100).tolist()) == (None, None)
 
