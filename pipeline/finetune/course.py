@@ -20,6 +20,7 @@ from pipeline.finetune.keeping import Kept
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
 from pipeline.finetune.resuming.stopping import Stops
+from pipeline.finetune.resuming.tree import copied
 from pipeline.finetune.selection import select
 from pipeline.finetune.sharing import check_weights
 from pipeline.finetune.soup import cook
@@ -177,6 +178,11 @@ class Course:
             "slowed": self.slowed,
             "seconds": self.seconds,
         }
+
+    def copied_state(self) -> dict[str, Any]:
+        """Return the same, with copies on the CPU of what further steps change."""
+        state = self.state()
+        return {**state, "training": copied(state["training"])}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that :meth:`state` returned."""

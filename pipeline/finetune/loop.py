@@ -14,7 +14,7 @@ from pipeline.finetune.resuming.chance import chance_state, restore_chance
 from pipeline.finetune.resuming.identity import training_identity
 from pipeline.finetune.resuming.keeper import Keeper, NoKeeper
 from pipeline.finetune.resuming.stopping import Stopped, Stops
-from pipeline.finetune.resuming.tree import Tree, copied
+from pipeline.finetune.resuming.tree import Tree
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.finetune.training import DivergedError
 
@@ -50,7 +50,7 @@ def train(prepared: Prepared, plan: Plan, strategy: Strategy, keeper: Keeper | N
     stops = Stops(0.0 if prepared.processes.is_first else HELPERS_WAIT_S)
     with nullcontext() if isinstance(keeper, NoKeeper) else stops.held():
         while not course.is_over:
-            start, boundary = copied(course.state()) if boundary is None else boundary, None
+            start, boundary = course.copied_state() if boundary is None else boundary, None
             _run_epoch(course, keeper, stops, start)
         outcome = course.result()
         keeper.finish({"outcome": outcome.state(prepared), "chance": chance_state()})

@@ -79,8 +79,9 @@ class Finetune(Section):
         logit_adjustment: Strength by which the classes' shares are taken out of the answers after training
             (arXiv:2007.07314); 0 for none.
         lora: The adapters of ``mode: lora``.
-        checkpoint_minutes: Minutes between two checkpoints of an unfinished training, of which it also makes
-            one after each epoch.
+        checkpoint_minutes: Minutes between two checkpoints of an unfinished training, from which the same
+            command goes on. One more is made after each epoch, but where that would take over 2 % of the
+            time.
         device: The device that trains; ``auto`` is CUDA where torch finds it.
         precision: Number format of training; ``auto`` follows a fixed rule (docs/adr/0001).
     """

@@ -26,6 +26,17 @@ Identity = Mapping[str, Any]
 WITHOUT_EFFECT = frozenset({"finetune.checkpoint_minutes"})
 # Rooms whose code a training runs through; the kind of input's own room is one more where it is a plug-in.
 ROOMS = ("finetune", "modalities", "tasks")
+PACKAGES = (
+    "graft-ml",
+    "numpy",
+    "scipy",
+    "torchvision",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "peft",
+    "accelerate",
+    "albumentations",
+)
 # Prefixes of the instruction sets that numeric libraries choose their kernels by.
 VECTOR_FLAGS = ("avx", "fma", "amx", "sse4", "asimd", "sve")
 
@@ -42,7 +53,7 @@ def identity_of(
         weights_sha256: SHA-256, in hex, of the pretrained tensors.
         processes: Number of processes that share the trainings.
     """
-    packages = (*TRAINING_PACKAGES, "graft-ml", "numpy", "scipy", "torchvision", "peft", "accelerate")
+    packages = (*PACKAGES, *TRAINING_PACKAGES, *find_modality(recipe.modality).packages)
     bare = without_places(recipe)
     sections = {name: getattr(bare, name) for name in ("backbone", *recipe.own_keys(), "finetune")}
     files = {key: hash_source(place, key) for key, place in recipe.finetune.places().items()}
@@ -56,8 +67,7 @@ def identity_of(
         "precision": settings.precision,
         "threads": settings.threads,
         "processes": processes,
-        "versions": versions_of(*packages, *find_modality(recipe.modality).packages)
-        | {"python": platform.python_version()},
+        "versions": versions_of(*packages) | {"python": platform.python_version()},
         **machine(),
         "Graft's code": hash_code(),
     }
@@ -66,12 +76,15 @@ def identity_of(
 def machine() -> dict[str, Any]:
     """Return what the last bit of a computation depends on besides its inputs and the libraries."""
     import torch
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
+    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     flags = sorted(flag for flag in cpu_flags() if flag.startswith(VECTOR_FLAGS))
     gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
     return {
         "CPU capability": torch.backends.cpu.get_cpu_capability(),
         "CPU instruction sets": " ".join(flags),
+        "threads of BLAS": max(pools, default=1),
         **({"GPU": gpu[0]} if gpu else {}),
     }
 

@@ -25,13 +25,15 @@ from pipeline.finetune.resuming.files import (
     write_tree,
 )
 from pipeline.finetune.resuming.identity import Identity, differences
-from pipeline.finetune.resuming.tree import Tree
+from pipeline.finetune.resuming.tree import Tree, size_of
 from pipeline.machine.processes import ALONE, Processes
 
 log = logging.getLogger("graft")
 KEPT = 2
 # Checkpoints after epochs may take a fiftieth of the time: after short epochs of a large network only some.
 LARGEST_SHARE = 0.02
+# What is hashed and written in a second, for the first one.
+USUAL_BYTES_PER_S = 200e6
 OUTCOME = f"outcome{SUFFIX}"
 
 
@@ -245,7 +247,7 @@ class FileKeeper:
         """
         self._boundary = None
         spent, now = self.spent, time.monotonic()
-        usual = spent.seconds / spent.writes if spent.writes else 0.0
+        usual = spent.seconds / spent.writes if spent.writes else size_of(state) / USUAL_BYTES_PER_S
         if now - self.written_at >= usual / self.unfinished.largest_share:
             self._boundary = self._write(state, None)
 

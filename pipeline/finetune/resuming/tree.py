@@ -71,11 +71,19 @@ def rebuild(document: Any, tensors: Mapping[str, torch.Tensor]) -> Any:  # noqa:
 
 
 def copied(tree: Any) -> Any:  # noqa: ANN401 - any value of a tree
-    """Return a tree whose tensors and arrays are copies, which later changes in place do not reach."""
+    """Return a tree whose tensors, on the CPU, and arrays are copies that later changes do not reach."""
     if isinstance(tree, torch.Tensor):
-        return tree.detach().clone()
+        return tree.detach().to("cpu", copy=True)
     if isinstance(tree, np.ndarray):
         return tree.copy()
     if isinstance(tree, Mapping):
         return {key: copied(each) for key, each in tree.items()}
     return [copied(each) for each in tree] if isinstance(tree, list | tuple) else tree
+
+
+def size_of(tree: Any) -> int:  # noqa: ANN401 - any value of a tree
+    """Return the number of bytes of a tree's tensors and arrays."""
+    if isinstance(tree, torch.Tensor | np.ndarray):
+        return tree.nbytes
+    parts = tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list | tuple) else ()
+    return sum(map(size_of, parts))

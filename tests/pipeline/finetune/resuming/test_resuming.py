@@ -18,12 +18,16 @@ import torch
 
 from pipeline.errors import GraftError
 from pipeline.files import atomic
+from pipeline.finetune.course import Course
 from pipeline.finetune.loop import train
 from pipeline.finetune.objective import BatchLoss
 from pipeline.finetune.plan import Rates
 from pipeline.finetune.resuming import files as resuming_files
+from pipeline.finetune.resuming.stopping import Stops
+from pipeline.finetune.resuming.tree import flatten, size_of
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.training import Training
+from pipeline.modalities.tensors import hash_tensors
 from tests.pipeline.finetune.resuming import crashing
 from tests.pipeline.finetune.resuming.crashing import PLAN, fit, hash_outcome, prepared, unfinished
 
@@ -201,6 +205,17 @@ def test_another_plan_is_refused_and_more_or_fewer_checkpoints_are_not(
     train(prepared(), PLAN, strategy_named("lp-ft"), unfinished(place, **kept).keeper("lp-ft"))
 
 
+def test_what_changes_in_place_after_the_epochs_start_was_kept_does_not_reach_it() -> None:
+    course = Course(prepared(), PLAN, strategy_named("lp-ft"))
+    start = course.copied_state()
+    document, tensors = flatten(start)
+    before = document, hash_tensors(tensors)
+    course.run_epoch(Stops())
+    document, tensors = flatten(start)
+    assert (document, hash_tensors(tensors)) == before
+    assert size_of(start) == sum(value.nbytes for value in tensors.values())
+
+
 def fail_above(monkeypatch: pytest.MonkeyPatch, scale: float, value: float) -> None:
     """Let losses of the second epoch run away while the rate is above a share of its peak."""
     loss, taken = BatchLoss.__call__, Training.__init__
@@ -319,5 +334,5 @@ def test_checkpoints_after_epochs_are_left_out_where_they_would_take_too_much_of
         lambda *each: (written.append(each[0].name), write(*each)),
     )
     rare = replace(unfinished(place, NEVER), largest_share=1e-9)
-    train(prepared(), replace(PLAN, epochs=4), strategy_named("lp-ft"), rare.keeper("lp-ft"))
-    assert written == ["000001.safetensors", "outcome.safetensors"]
+    train(prepared(), replace(PLAN, epochs=2), strategy_named("lp-ft"), rare.keeper("lp-ft"))
+    assert written == ["outcome.safetensors"]
