@@ -131,18 +131,8 @@ def test_history_keeps_the_keys_that_programs_read() -> None:
         "remarks",
         "views",
     ]
-<<<<<<< HEAD
     settings = {"device": "cpu", "precision": "fp32", "threads": 2, "why": "a test", "processes": 1}
     assert document["settings"] == settings
-=======
-    assert document["settings"] == {
-        "device": "cpu",
-        "precision": "fp32",
-        "threads": 2,
-        "why": "a test",
-        "processes": 1,
-    }
->>>>>>> seen
     assert document["epochs"] == [
         {
             "epoch": 0,
