@@ -58,7 +58,7 @@ def mnist(packages: Packages, folder: Path, count: int) -> None:
 
 
 def icons(packages: Packages, folder: Path, theme: str, package: str, contexts: str) -> None:
-    """Write the icons of a desktop's theme under what they stand for; each picture once, where it is first."""
+    """Write the icons of a desktop's theme under what they stand for; each picture once."""
     how = f"apt-get download {package} && dpkg -x {package}*.deb FOLDER"
     root = packages.find(f"usr/share/icons/{theme}", how)
     seen = set()
