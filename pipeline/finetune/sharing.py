@@ -95,9 +95,13 @@ def align(module: nn.Module, plan: Plan, processes: Processes) -> None:
         module: The network, on the plan's device. Its modules may be replaced, but not its parameters.
         plan: The plan of the training.
         processes: The processes.
+
+    Raises:
+        GraftError: The processes have come to different plans.
     """
     if processes.is_alone:
         return
+    processes.check_equal("The plans", repr(plan))
     if plan.device == "cuda" and not plan.freeze_batch_norm:
         from timm.layers import convert_sync_batchnorm
 
