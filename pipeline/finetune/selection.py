@@ -14,10 +14,7 @@ from pipeline.finetune.candidates import Candidate
 from pipeline.finetune.judging import lead
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
-from pipeline.finetune.soup import Kitchen, mix
-
-# Shares of the frozen backbone and its best head in a mixture, smallest first (WiSE-FT, arXiv:2109.01903).
-FROZEN_SHARES = (0.25, 0.5, 0.75)
+from pipeline.finetune.soup import FROZEN_SHARES, Kitchen, mix
 
 
 def select(prepared: Prepared, plan: Plan, last: Candidate, best: Candidate) -> Candidate:

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Sequence
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.finetune.batches import shuffled
 from pipeline.finetune.candidates import Candidate, State, better, copy_state
 from pipeline.finetune.judging import judge
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
-from pipeline.finetune.strategies.modes import has_running_statistics
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.training import Classifier
 
@@ -49,7 +49,7 @@ class Kitchen:
         """
         prepared, module = self.prepared, self.classifier.saved()
         module.load_state_dict(state)
-        if not self.plan.freeze_batch_norm and measure_statistics(self.classifier, prepared, self.plan):
+        if measure_statistics(self.classifier, prepared, self.plan):
             state = copy_state(module)
         examples = prepared.validation.examples
         unit, processes = prepared.unit, prepared.processes
@@ -129,29 +129,31 @@ def mix(first: State, second: State, share: float) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def measure_statistics(classifier: Classifier, prepared: Prepared, plan: Plan) -> bool:
-    """Measure the statistics of batch norms anew, on training samples without random changes.
+    """Measure those statistics of batch norms anew that training changed, without random changes of samples.
 
     The average of two networks has other activations than either, so that averaged statistics are not its
-    own.
+    own. Norms of other kinds, which cannot average over batches, keep the averaged ones.
 
     Args:
         classifier: The classifier with averaged weights, on the plan's device.
-        prepared: The training samples.
+        prepared: The training samples, and the untouched statistics.
         plan: The plan of the training.
 
     Returns:
-        Whether the network has such statistics; without them nothing is done.
+        Whether there were any; without them nothing is done.
     """
-    train, module = prepared.train, classifier.saved().eval()
+    train, module, untouched = prepared.train, classifier.saved().eval(), prepared.floor.state
     norms = [
         part
-        for part in module.modules()
-        if has_running_statistics(part) and hasattr(part, "reset_running_stats")
+        for name, part in module.named_modules()
+        if isinstance(part, _BatchNorm)
+        and part.running_mean is not None
+        and not torch.equal(part.running_mean.cpu(), untouched[f"{name}.running_mean"])
     ]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.reset_running_stats()  # type: ignore[operator]
-        norm.momentum = None  # type: ignore[assignment] # a plain mean over the batches
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
         norm.train()
     order = shuffled(len(train), plan.batch_size, torch.Generator().manual_seed(plan.seed))
     for indices in order[:STATISTICS_BATCHES] if norms else []:

@@ -21,8 +21,9 @@ from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Plan, plan_of
 from pipeline.finetune.prepared import Prepared, Split, prepare
 from pipeline.finetune.reading_curves import remarks_of
-from pipeline.finetune.resuming.keeper import Unfinished
+from pipeline.finetune.resuming.file_keeper import FileKeeper
 from pipeline.finetune.resuming.place import unfinished_of
+from pipeline.finetune.resuming.unfinished import Unfinished
 from pipeline.finetune.sharing import shared_plan
 from pipeline.finetune.sheet import sheet_file
 from pipeline.finetune.soft import soft_of, weights_of
@@ -158,7 +159,7 @@ def carry_out(
 
     def fit(name: str, plan: Plan, strategy: Strategy) -> Outcome:
         log.info("finetune: %s, %d epochs", name, plan.epochs)
-        return train(prepared, plan, strategy, None if unfinished is None else unfinished.keeper(name))
+        return train(prepared, plan, strategy, None if unfinished is None else FileKeeper(unfinished, name))
 
     if section.mode == "auto":
         return decide(prepared, plan, fit, rate_is_given=section.learning_rate is not None)
@@ -173,7 +174,7 @@ def with_views(
     if views is None:
         return decision, None
     kept, views_record = distill(
-        prepared, decision.plan, decision.outcome.kept, views, unfinished.keeper("views")
+        prepared, decision.plan, decision.outcome.kept, views, FileKeeper(unfinished, "views")
     )
     return replace(decision, outcome=replace(decision.outcome, kept=kept)), views_record
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
 from pipeline.finetune.resuming.identity import identity_of
-from pipeline.finetune.resuming.keeper import Unfinished
+from pipeline.finetune.resuming.unfinished import Unfinished
 from pipeline.machine.processes import Processes
 from pipeline.machine.settings import Settings
 from pipeline.recipe.sections import Recipe

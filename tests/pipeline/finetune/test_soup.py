@@ -9,16 +9,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from timm.layers import BatchNormAct2d, EvoNorm2dB0
+from torch import nn
 
-from pipeline.finetune.candidates import Candidate
+from pipeline.finetune.candidates import Candidate, copy_state
 from pipeline.finetune.judging import judge
 from pipeline.finetune.loop import train
 from pipeline.finetune.plan import Keeping, Rates
 from pipeline.finetune.soup import Kitchen, cook, mix
 from pipeline.finetune.strategies.full import Full
+from pipeline.modalities.image.network import ImageClassifier
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.tensors import hash_tensors
-from tests.pipeline.finetune.test_loop import PLAN, prepared
+from tests.pipeline.finetune.test_loop import HALF, PLAN, prepared
 
 FROZEN = replace(PLAN, freeze_batch_norm=True)
 START = prepared()
@@ -91,7 +94,7 @@ def test_cook_leaves_the_best_head_where_nothing_trained() -> None:
 
 
 def test_averaged_weights_get_batch_statistics_of_their_own() -> None:
-    state = dict(START.floor.state)
+    state = {**START.floor.state, "body.1.running_mean": torch.ones(4)}
     kitchen = Kitchen(START, PLAN)
     judged = kitchen.judge("the average", 1, state)
     assert not torch.equal(judged.state["body.1.running_mean"], state["body.1.running_mean"])
@@ -101,6 +104,20 @@ def test_averaged_weights_get_batch_statistics_of_their_own() -> None:
     exact = activations.mean(dim=(0, 2, 3))
     assert torch.allclose(judged.state["body.1.running_mean"], exact, atol=1e-4)
     assert all(part.momentum == 0.1 for part in kitchen.classifier.network.body if hasattr(part, "momentum"))
+
+
+def test_statistics_that_training_left_alone_stay_and_norms_of_other_kinds_keep_their_average() -> None:
+    assert Kitchen(START, PLAN).judge("the average", 1, START.floor.state).state is START.floor.state
+
+    network = nn.Sequential(EvoNorm2dB0(3), BatchNormAct2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network.add_module("head", nn.Linear(3, 2))
+    start = replace(START, classifier=ImageClassifier(network, HALF))
+    start = replace(start, floor=replace(START.floor, state=copy_state(network)))
+    state = {name: value + 1 for name, value in start.floor.state.items()}
+    judged = Kitchen(start, PLAN).judge("the average", 1, state).state
+    assert torch.equal(judged["0.running_var"], state["0.running_var"])
+    assert not torch.allclose(judged["1.running_var"], state["1.running_var"])
+    assert not torch.allclose(judged["1.running_var"], start.floor.state["1.running_var"])
 
 
 def test_train_cooks_a_soup_that_is_as_good_as_its_best_epoch(caplog: pytest.LogCaptureFixture) -> None:

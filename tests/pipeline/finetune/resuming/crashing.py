@@ -27,9 +27,9 @@ from pipeline.finetune import loop
 from pipeline.finetune.head import LinearHead
 from pipeline.finetune.plan import Keeping, Objective, Plan, Rates
 from pipeline.finetune.prepared import Prepared, Split, floor_of
-from pipeline.finetune.resuming import keeper as keeping
+from pipeline.finetune.resuming.file_keeper import FileKeeper
 from pipeline.finetune.resuming.identity import machine
-from pipeline.finetune.resuming.keeper import Unfinished
+from pipeline.finetune.resuming.unfinished import Unfinished
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.training import Training
 from pipeline.modalities.image.examples import ImageExamples
@@ -108,7 +108,7 @@ def unfinished(folder: Path, minutes: float = 0.0, **changes: object) -> Unfinis
 def fit(
     folder: Path | None = None, mode: str = "lp-ft", plan: Plan = PLAN, minutes: float = 0.0
 ) -> loop.Outcome:
-    place = None if folder is None else unfinished(folder, minutes).keeper(mode)
+    place = None if folder is None else FileKeeper(unfinished(folder, minutes), mode)
     return loop.train(prepared(), plan, strategy_named(mode), place)
 
 
@@ -136,8 +136,8 @@ def die_at(point: str) -> None:
         compute = Training.compute_validation_logits
         Training.compute_validation_logits = lambda self: (count(), compute(self))[1]
     elif what == "written":
-        prune = keeping.FileKeeper._prune
-        keeping.FileKeeper._prune = lambda self: (count(), prune(self))[1]
+        prune = FileKeeper._prune
+        FileKeeper._prune = lambda self: (count(), prune(self))[1]
     else:
         die_in_write(count, "outcome" if what == "outcome" else "")
 

@@ -23,6 +23,7 @@ from pipeline.finetune.loop import train
 from pipeline.finetune.objective import BatchLoss
 from pipeline.finetune.plan import Rates
 from pipeline.finetune.resuming import files as resuming_files
+from pipeline.finetune.resuming.file_keeper import FileKeeper
 from pipeline.finetune.resuming.stopping import Stops
 from pipeline.finetune.resuming.tree import flatten, size_of
 from pipeline.finetune.strategies.registry import strategy_named
@@ -189,7 +190,7 @@ def test_what_has_changed_is_refused_by_name_with_the_remedy(
 ) -> None:
     crash_at(monkeypatch, 3, folder=place)
     for name in ("lp-ft", "another"):  # whichever training of the stage comes first
-        keeper = unfinished(place, **change).keeper(name)
+        keeper = FileKeeper(unfinished(place, **change), name)
         with pytest.raises(GraftError, match=told) as caught:
             train(prepared(), PLAN, strategy_named("lp-ft"), keeper)
         assert "To begin anew: graft finetune RUN --force" in str(caught.value)
@@ -202,7 +203,7 @@ def test_another_plan_is_refused_and_more_or_fewer_checkpoints_are_not(
     with pytest.raises(GraftError, match=r"plan\.rates\.learning_rate \(0\.02 before, 0\.01 now\)"):
         fit(place, plan=replace(PLAN, rates=replace(PLAN.rates, learning_rate=0.01)))
     kept = {"finetune": {"epochs": 3, "checkpoint_minutes": 1.0}}
-    train(prepared(), PLAN, strategy_named("lp-ft"), unfinished(place, **kept).keeper("lp-ft"))
+    train(prepared(), PLAN, strategy_named("lp-ft"), FileKeeper(unfinished(place, **kept), "lp-ft"))
 
 
 def test_what_changes_in_place_after_the_epochs_start_was_kept_does_not_reach_it() -> None:
@@ -330,9 +331,9 @@ def test_checkpoints_after_epochs_are_left_out_where_they_would_take_too_much_of
     written = []
     write = resuming_files.write_tree
     monkeypatch.setattr(
-        "pipeline.finetune.resuming.keeper.write_tree",
+        "pipeline.finetune.resuming.file_keeper.write_tree",
         lambda *each: (written.append(each[0].name), write(*each)),
     )
     rare = replace(unfinished(place, NEVER), largest_share=1e-9)
-    train(prepared(), replace(PLAN, epochs=2), strategy_named("lp-ft"), rare.keeper("lp-ft"))
+    train(prepared(), replace(PLAN, epochs=2), strategy_named("lp-ft"), FileKeeper(rare, "lp-ft"))
     assert written == ["outcome.safetensors"]
