@@ -46,7 +46,10 @@ def measure(
     done = {(row["set"], row["seed"]) for row in _read(results)}
     wanted = [(name, seed) for seed in seeds for name in names if (name, seed) not in done]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_settle, initargs=(jobs,)) as pool:
+    # A process for each: one that ran out of memory must not take the next data sets, and fail them too.
+    with ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_settle, initargs=(jobs,), max_tasks_per_child=1
+    ) as pool:
         futures = {pool.submit(measure_one, place, *pair, changes): pair for pair in wanted}
         for future in as_completed(futures):
             name, seed = futures[future]

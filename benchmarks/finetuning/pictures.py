@@ -58,13 +58,17 @@ def mnist(packages: Packages, folder: Path, count: int) -> None:
 
 
 def icons(packages: Packages, folder: Path, theme: str, package: str, contexts: str) -> None:
-    """Write the icons of a desktop's theme under what they stand for."""
+    """Write the icons of a desktop's theme under what they stand for; each picture once."""
     how = f"apt-get download {package} && dpkg -x {package}*.deb FOLDER"
     root = packages.find(f"usr/share/icons/{theme}", how)
+    seen = set()
     for context in contexts.split():
         (folder / context).mkdir(parents=True)
         for path in sorted((root / context).glob("*.png")):
-            if not path.is_symlink():
+            with Image.open(path) as opened:
+                pixels = opened.convert("RGBA").tobytes()
+            if pixels not in seen:
+                seen.add(pixels)
                 shutil.copyfile(path, folder / context / path.name)
 
 

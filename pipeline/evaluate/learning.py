@@ -73,4 +73,4 @@ def _draw_losses(axes: Axes, head: Epoch, trained: Sequence[Epoch]) -> None:
         color=BLUE,
         fontsize="small",
     )
-    axes.set(ylabel="loss (nats)", ylim=(0, None))
+    axes.set(ylabel="loss (nats)", ylim=(0, 1.1 * max(*validation, *training, head.validation_loss)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -95,9 +95,13 @@ def align(module: nn.Module, plan: Plan, processes: Processes) -> None:
         module: The network, on the plan's device. Its modules may be replaced, but not its parameters.
         plan: The plan of the training.
         processes: The processes.
+
+    Raises:
+        GraftError: The processes have come to different plans.
     """
     if processes.is_alone:
         return
+    processes.check_equal("The plans", repr(plan))
     if plan.device == "cuda" and not plan.freeze_batch_norm:
         from timm.layers import convert_sync_batchnorm
 
@@ -130,7 +134,7 @@ def no_loss(device: str) -> WeightedLoss:
 def backpropagate(
     compute: Callable[[], WeightedLoss],
     groups: Sequence[Mapping[str, Sequence[torch.Tensor]]],
-    generator: torch.Generator,
+    chance: AbstractContextManager[None],
     processes: Processes,
 ) -> torch.Tensor:
     """Compute the gradients of a whole batch, and return its loss without the graph behind it.
@@ -138,14 +142,14 @@ def backpropagate(
     Args:
         compute: Computes the loss of this process's rows.
         groups: The optimiser's groups of parameters, whose gradients are set.
-        generator: The source of chance of the training.
+        chance: The block within which the network draws, as :func:`own_chance` returns it.
         processes: The processes.
     """
     if processes.is_alone:
         mean = compute().mean
         mean.backward()  # type: ignore[no-untyped-call]
         return mean.detach()
-    with _own_chance(generator, processes):
+    with chance:
         loss = compute()
         if loss.mean.requires_grad:
             loss.total.backward()  # type: ignore[no-untyped-call]
@@ -163,17 +167,26 @@ def check_weights(module: nn.Module, processes: Processes) -> None:
 
 
 @contextmanager
-def _own_chance(generator: torch.Generator, processes: Processes) -> Iterator[None]:
-    """Let the network draw by chance what no other process draws within the block.
+def own_chance(generator: torch.Generator, step: int, device: str, processes: Processes) -> Iterator[None]:
+    """Let the network draw by chance what no other process draws within the block; one alone draws as ever.
 
-    What it draws follows from the state of ``generator``, which is not changed, and the process's number; so
-    it is the same when a training is repeated, or goes on from that state.
+    What it draws follows from the state of ``generator``, which is not changed, the step and the process's
+    number. So it is the same when a training is repeated, or goes on from there.
+
+    Args:
+        generator: The source of chance of the training. It may be in one state for a whole epoch.
+        step: Number of the step in its epoch.
+        device: torch's name of the device.
+        processes: The processes.
     """
+    if processes.is_alone:
+        yield
+        return
     peek = torch.Generator()
     peek.set_state(generator.get_state())
-    seed = int(torch.randint(2**62, (), generator=peek)) + processes.rank
-    cuda = torch.distributed.get_backend() == "nccl"
-    devices = [torch.cuda.current_device()] if cuda else []
+    drawn = int(torch.randint(2**62, (), generator=peek))
+    seed = int(np.random.SeedSequence([drawn, step, processes.rank]).generate_state(1, np.uint64)[0] >> 1)
+    devices = [torch.cuda.current_device()] if device == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield

@@ -143,7 +143,11 @@ def measure_statistics(classifier: Classifier, prepared: Prepared, plan: Plan) -
         Whether the network has such statistics; without them nothing is done.
     """
     train, module = prepared.train, classifier.saved().eval()
-    norms = [part for part in module.modules() if has_running_statistics(part)]
+    norms = [
+        part
+        for part in module.modules()
+        if has_running_statistics(part) and hasattr(part, "reset_running_stats")
+    ]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()  # type: ignore[operator]

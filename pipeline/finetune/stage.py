@@ -124,6 +124,8 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
 
     trains = section.mode != "features"
     training, validation = load("train", options.augment if trains else None), load("validation")
+    plan = plan_of(section, options, settings, recipe.seed, len(training))
+    plan = shared_plan(plan, len(training), processes)
     balance = choose_balance(section, training.sizes(len(labels)), labels)
     log.info("finetune: %s", balance.why)
     prepared = prepare(
@@ -139,8 +141,7 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
     if trains:
         extractor = Extractor(pretrained, settings, modality, processes)
         prepared = decide_changes(options.changes, labels, prepared, extractor)
-    plan = plan_of(section, options, settings, recipe.seed, len(training))
-    plan = shared_plan(plan, len(training), processes)
+    processes.check_equal("The choices", repr(prepared.remarks))
     return Started(pretrained, labels, settings, prepared, plan, options.views)
 
 

@@ -20,7 +20,7 @@ from pipeline.finetune.prepared import Prepared
 from pipeline.finetune.resuming.chance import chance_state, restore_chance
 from pipeline.finetune.resuming.optimizer import optimizer_state, restore_optimizer
 from pipeline.finetune.schedule import Schedule
-from pipeline.finetune.sharing import align, backpropagate
+from pipeline.finetune.sharing import align, backpropagate, own_chance
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.modalities.inference import compute_logits
 from pipeline.reporting.progress import track
@@ -215,7 +215,8 @@ class Training:
         """Update the weights by one batch, and return its loss without the graph behind it."""
         self.optimizer.zero_grad()
         groups, processes = self.optimizer.param_groups, self.prepared.processes
-        loss = backpropagate(lambda: self.loss(indices), groups, self.generator, processes)
+        chance = own_chance(self.generator, len(self.epoch_losses), self.plan.device, processes)
+        loss = backpropagate(lambda: self.loss(indices), groups, chance, processes)
         if self.plan.rates.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.trained, self.plan.rates.clip_norm)
         self.optimizer.step()

@@ -170,7 +170,8 @@ class Processes:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise ProcessLostError(
                 "another process of this training has ended or does not answer, so that this one ends too"
-                f" ({reason}). Its own message, if it left one, says why. The same command begins again."
+                f" ({reason}). Its own message, if it left one, says why. The same command goes on from the"
+                " last checkpoint."
             ) from error
 
 

@@ -123,6 +123,15 @@ class Finetune(Section):
         return self
 
     @model_validator(mode="after")
+    def _have_adapters_to_choose(self) -> Finetune:
+        """Refuse choices of adapters where none are trained."""
+        if self.lora != Lora() and self.mode != "lora":
+            raise ValueError(
+                f"lora: chooses adapters, and mode: {self.mode} trains none. Set mode: lora, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _balance_once(self) -> Finetune:
         """Refuse several cures of one imbalance, which together turn it around."""
         asked = {

@@ -92,11 +92,19 @@ def test_a_killed_process_ends_the_other_within_the_deadline(
 
 
 @pytest.mark.usefixtures("killed")
-def test_the_same_work_by_another_launcher_is_told_and_written_once(run: Path) -> None:
+def test_one_process_does_not_go_on_with_what_two_began(run: Path) -> None:
+    refused = run_graft("finetune", run, check=1)
+    assert "processes (2 before, 1 now)" in refused.stderr
+    assert "To go on, put that back." in refused.stderr
+
+
+@pytest.mark.usefixtures("killed")
+def test_another_launcher_goes_on_and_work_is_told_and_written_once(run: Path) -> None:
     launcher = start(ACCELERATE, "finetune", run, "--json")
     output, log = launcher.communicate(timeout=300)
     assert launcher.returncode == 0, log
     assert [stage["stage"] for stage in json.loads(output)["stages"]] == ["finetune"]
+    assert log.count("finetune: goes on in epoch") == 1
     assert log.count("finetune: started") == log.count("finetune: done") == 1
     settings = json.loads((run / "checkpoint" / "history.json").read_text())["settings"]
     assert settings["processes"] == 2

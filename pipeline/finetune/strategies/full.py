@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import torch
 from pipeline.finetune.candidates import copy_state
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.prepared import Prepared
-from pipeline.finetune.strategies.modes import train_mode
+from pipeline.finetune.strategies.modes import keep_statistics_up, train_mode
 from pipeline.finetune.strategies.omission import set_omissions
 from pipeline.modalities.training import Classifier, ParameterGroup
 
@@ -39,6 +40,8 @@ class Full:
             weight, bias = np.zeros_like(weight), np.zeros_like(bias)
         classifier.set_head(weight, bias)
         set_omissions(classifier, plan)
+        steps = plan.epochs * math.ceil(len(prepared.train) / plan.batch_size)
+        keep_statistics_up(classifier.saved(), steps)
 
     def parameter_groups(self, classifier: Classifier, plan: Plan) -> list[ParameterGroup]:
         """Return all parameters in groups: one rate a layer, and weight decay on matrices only."""

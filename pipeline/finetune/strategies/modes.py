@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from torch import nn
+
+# Share of all steps over which running statistics are averaged at most.
+LOOKING_BACK = 0.1
 
 
 def train_mode(module: nn.Module, *, freeze_batch_norm: bool) -> None:
@@ -23,9 +27,26 @@ def train_mode(module: nn.Module, *, freeze_batch_norm: bool) -> None:
 
 def has_running_statistics(module: nn.Module) -> bool:
     """Say whether a layer normalises by the batch in training and by running statistics otherwise."""
-    return (
-        getattr(module, "running_mean", None) is not None and getattr(module, "running_var", None) is not None
-    )
+    # Either is enough: timm's EvoNorm has a variance only.
+    return any(getattr(module, name, None) is not None for name in ("running_mean", "running_var"))
+
+
+def keep_statistics_up(module: nn.Module, steps: int) -> None:
+    """Let running statistics look back over the last tenth of the steps at most.
+
+    Networks that were pretrained for long average over long: over 100 steps as TensorFlow's EfficientNets, or
+    over all that there ever were. In a short training such averages still are those of the pretrained weights
+    when it ends, and evaluation, which goes by them, is wrong.
+
+    Args:
+        module: The network.
+        steps: Number of steps of the whole training.
+    """
+    least = min(1.0, 1 / max(1.0, LOOKING_BACK * steps))
+    for part in module.modules():
+        if has_running_statistics(part) and hasattr(part, "momentum"):
+            usual: Any = part.momentum  # None for the mean over all steps
+            part.momentum = max(usual or 0.0, least)  # type: ignore[assignment]
 
 
 def open_only(module: nn.Module, names: Collection[str]) -> None:

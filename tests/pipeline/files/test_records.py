@@ -129,8 +129,10 @@ def test_history_keeps_the_keys_that_programs_read() -> None:
         "kept",
         "epochs",
         "remarks",
+        "views",
     ]
-    assert document["settings"] == {"device": "cpu", "precision": "fp32", "threads": 2, "why": "a test"}
+    settings = {"device": "cpu", "precision": "fp32", "threads": 2, "why": "a test", "processes": 1}
+    assert document["settings"] == settings
     assert document["epochs"] == [
         {
             "epoch": 0,

@@ -77,9 +77,10 @@ def test_average_holds_nothing_of_what_does_not_train() -> None:
 def test_training_goes_on_from_a_stored_average_as_if_nothing_had_been() -> None:
     plan = replace(AVERAGED, rates=Rates(0.02, schedule="constant"))
     whole = Training(prepared(), plan, Full(head_first=True))
-    whole.run_epoch(1)
     halves = Training(prepared(), plan, Full(head_first=True))
-    halves.run_epoch(1)
+    for training in (whole, halves):
+        training.run_epoch(1)
+        training.end_epoch()
     assert whole.average is not None
     assert halves.average is not None
     stored = halves.average.state()

@@ -56,6 +56,7 @@ def test_every_strategy_trains_and_its_state_is_the_network_that_trained(family:
     assert hash_tensors(repeated.strategy.state(repeated.classifier)) == hash_tensors(state)
 
 
+@pytest.mark.slow
 def test_a_merged_lora_is_exported_like_any_other_network() -> None:
     training, _ = trained("gpt2", "lora")
     classifier = rebuilt("gpt2", dict(training.strategy.state(training.classifier)))

@@ -10,12 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.finetune.candidates import Candidate
+from pipeline.finetune.course import Course
 from pipeline.finetune.judging import Judged, judge
 from pipeline.finetune.keeping import Kept
 from pipeline.finetune.loop import train
 from pipeline.finetune.plan import Keeping, Rates
 from pipeline.finetune.prepared import Split
+from pipeline.finetune.resuming.stopping import Stops
+from pipeline.finetune.resuming.tree import copied
 from pipeline.finetune.strategies.full import Full
+from pipeline.modalities.tensors import hash_tensors
 from pipeline.tasks.classification import CLASSIFICATION
 from tests.pipeline.finetune.test_loop import PLAN, fit, prepared, split
 
@@ -95,3 +99,27 @@ def test_plateau_and_clipping_change_the_training() -> None:
 
     assert last_loss() == last_loss(clip_norm=1e9)
     assert len({last_loss(), last_loss(schedule="plateau"), last_loss(clip_norm=1e-6)}) == 3
+
+
+@pytest.mark.parametrize("stopped_after", [1, 3, 6])
+def test_a_training_with_average_soup_plateau_and_patience_goes_on_exactly(stopped_after: int) -> None:
+    start = prepared()
+    plan = replace(
+        PLAN,
+        epochs=8,
+        rates=Rates(0.05, schedule="plateau", clip_norm=0.5),
+        keeping=Keeping(ema=True, soup=3, patience=4),
+    )
+    whole, halves = (Course(start, plan, Full(head_first=True)) for _ in range(2))
+    stops = Stops(0.0)
+    while whole.epoch <= stopped_after:
+        whole.run_epoch(stops)
+    halves.restore(copied(whole.state()))
+    for course in (whole, halves):
+        while not course.is_over:
+            course.run_epoch(stops)
+    first, second = whole.result(), halves.result()
+    assert second.kept.name == first.kept.name
+    assert hash_tensors(second.kept.state) == hash_tensors(first.kept.state)
+    assert [held.validation_loss for held in second.epochs] == [held.validation_loss for held in first.epochs]
+    assert halves.training.schedule.state() == whole.training.schedule.state()

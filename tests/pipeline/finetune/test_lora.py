@@ -16,6 +16,7 @@ from pipeline.finetune.strategies.lora import Lora, choose_layers, choose_ranks
 from pipeline.finetune.training import Training
 from pipeline.machine import extras
 from pipeline.modalities.image.network import ImageClassifier, Normalisation
+from pipeline.recipe.finetune import Finetune
 from tests.chance import global_chance
 from tests.families import prepared_of
 
@@ -109,6 +110,12 @@ def test_targets_that_take_no_adapter_or_do_not_exist_are_refused_with_those_tha
 ) -> None:
     with pytest.raises(GraftError, match=message):
         Training(prepared_of("test_efficientnet"), with_lora(targets=targets), Lora())
+
+
+def test_choices_of_adapters_are_refused_where_none_are_trained() -> None:
+    assert Finetune(mode="lora", lora={"rank": 4}).lora.rank == 4
+    with pytest.raises(ValueError, match=r"mode: lp-ft trains none\. Set mode: lora, or leave it out"):
+        Finetune(mode="lp-ft", lora={"rank": 4})
 
 
 def test_targets_are_the_only_layers_that_get_adapters() -> None:

@@ -44,13 +44,26 @@ def test_cutmix_gives_each_target_the_share_of_its_pixels(seed: int, count: int,
 
 
 @given(seeds)
-def test_boxes_cover_one_rectangle_of_the_asked_share_at_most(seed: int) -> None:
+def test_boxes_lie_in_the_picture_and_cover_the_asked_share_at_most(seed: int) -> None:
     draws = np.random.default_rng(seed)
     shares = draws.random(8)
-    for share, mask in zip(shares, boxes(shares, 32, 32, draws), strict=True):
-        rows, columns = mask.any(axis=1), mask.any(axis=0)
-        assert np.array_equal(mask, rows[:, None] & columns[None])
-        assert mask.mean() <= (np.sqrt(1 - share) + 1 / 32) ** 2
+    for share, (top, bottom, left, right) in zip(shares, boxes(shares, 32, 24, draws), strict=True):
+        assert 0 <= top <= bottom <= 32
+        assert 0 <= left <= right <= 24
+        side = np.sqrt(1 - share)
+        assert bottom - top <= side * 32 + 1
+        assert right - left <= side * 24 + 1
+
+
+def test_boxes_cover_what_is_asked_for_where_nothing_is_cut_off() -> None:
+    sizes = [boxes(np.array([0.75]), 100, 100, np.random.default_rng(seed))[0] for seed in range(60)]
+    whole = [
+        (bottom - top, right - left)
+        for top, bottom, left, right in sizes
+        if min(top, left) > 0 and max(bottom, right) < 100
+    ]
+    assert whole
+    assert all(abs(side - 50) <= 1 for sides in whole for side in sides)
 
 
 @pytest.mark.parametrize("strengths", [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)])

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
-from pipeline.finetune.sharing import shared_plan
+from pipeline.finetune.sharing import own_chance, shared_plan
 from pipeline.machine.processes import ALONE, Processes
 from tests.conftest import ROOT, free_port
 from tests.pipeline.finetune.together import CASES, PLAN, SAMPLES, carry_out
@@ -70,13 +71,19 @@ def test_processes_have_equal_weights_and_repeat_them_to_the_bit(two: list[Found
     assert len({digest for found in two for digest in found[name]["hashes"]}) == 1
 
 
-@pytest.mark.parametrize("name", ["still", "moving", "single"])
+@pytest.mark.parametrize("name", ["still", "moving", "gradual", "single"])
 def test_processes_train_what_one_trains(two: list[Found], folder: Path, name: str) -> None:
     alone = carry_out(CASES[name])
     for key, value in load_file(folder / f"{name}.safetensors").items():
         assert (value - alone.kept.state[key]).abs().max() <= 1e-5, key
     losses = [epoch.train_loss for epoch in alone.epochs]
     assert two[0][name]["losses"][1:] == pytest.approx(losses[1:], abs=1e-5)
+
+
+def test_processes_go_on_from_within_an_epoch(two: list[Found]) -> None:
+    assert len(two[0]["dropout"]["hashes"]) == 3  # the last is of the one that was stopped
+    rest = sum(found["dropout"]["seen again"] for found in two)
+    assert SAMPLES < rest < (PLAN.epochs - 1) * SAMPLES
 
 
 def test_processes_draw_dropout_each_for_itself(two: list[Found]) -> None:
@@ -123,6 +130,20 @@ def test_two_agents_train_what_one_trains(two: list[Found], hosts: tuple[Found, 
 def test_a_process_whose_peer_on_another_host_is_killed_says_so(hosts: tuple[Found, list[int]]) -> None:
     assert hosts[0]["lost"].startswith("another process of this training has ended or does not answer")
     assert 1 in hosts[1]
+
+
+def test_own_chance_differs_by_step_and_process_and_leaves_the_rest_alone() -> None:
+    generator, before = torch.Generator().manual_seed(0), torch.random.get_rng_state()
+    state = generator.get_state()
+
+    def draw(step: int, rank: int) -> float:
+        with own_chance(generator, step, "cpu", Processes(rank, 2)):
+            return torch.rand(()).item()
+
+    assert len({draw(step, rank) for step in range(3) for rank in range(2)}) == 6
+    assert draw(1, 1) == draw(1, 1)
+    assert torch.equal(generator.get_state(), state)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_batch_norms_are_frozen_on_a_cpu_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:

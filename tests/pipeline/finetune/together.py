@@ -9,8 +9,10 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +24,10 @@ from pipeline.finetune.head import LinearHead
 from pipeline.finetune.loop import Outcome, train
 from pipeline.finetune.plan import Keeping, Objective, Plan, Rates
 from pipeline.finetune.prepared import Prepared, Split, floor_of
+from pipeline.finetune.resuming.keeper import FileKeeper, Keeper, Unfinished
+from pipeline.finetune.resuming.tree import Tree
 from pipeline.finetune.sharing import check_weights, shared_plan
-from pipeline.finetune.strategies.full import Full
+from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.machine.processes import ALONE, Processes, join, leave
 from pipeline.machine.settings import apply_settings, choose_settings
 from pipeline.modalities.image.examples import ImageExamples
@@ -79,13 +83,15 @@ class Watched(ImageClassifier):
 
 @dataclass(frozen=True)
 class Case:
-    """A training, and how often it is repeated."""
+    """A training, how often it is repeated, and whether it is also stopped and gone on with."""
 
     plan: Plan
     augment: ImageAugment = STILL
     dropout: float = 0.0
     samples: int = SAMPLES
     times: int = 1
+    mode: str = "lp-ft"
+    stops: bool = False
 
 
 CASES = {
@@ -94,7 +100,8 @@ CASES = {
         replace(PLAN, objective=Objective(mixup=0.3, label_smoothing=0.1), keeping=Keeping(ema=True, soup=2)),
         augment=MOVING,
     ),
-    "dropout": Case(PLAN, dropout=0.5, times=2),
+    "dropout": Case(PLAN, dropout=0.5, times=2, stops=True),
+    "gradual": Case(replace(PLAN, epochs=4), mode="gradual"),
     "single": Case(replace(PLAN, batch_size=1, epochs=2), samples=7),
 }
 
@@ -129,10 +136,39 @@ def prepare(case: Case, processes: Processes) -> Prepared:
     )
 
 
-def carry_out(case: Case, processes: Processes = ALONE) -> Outcome:
+def carry_out(case: Case, processes: Processes = ALONE, keeper: Keeper | None = None) -> Outcome:
     """Train, batch norms frozen, as several processes on a CPU have to."""
     plan = replace(case.plan, freeze_batch_norm=processes.is_alone)
-    return train(prepare(case, processes), shared_plan(plan, case.samples, processes), Full(head_first=True))
+    shared = shared_plan(plan, case.samples, processes)
+    return train(prepare(case, processes), shared, strategy_named(case.mode), keeper)
+
+
+class StoppedError(Exception):
+    """A training that ends in the middle."""
+
+
+class Stopping(FileKeeper):
+    """Ends a training in its second epoch, in all processes, when the checkpoint is written."""
+
+    steps = 0
+
+    def is_due(self) -> bool:
+        self.steps += 1
+        return self.steps == 9
+
+    def save_step(self, state: Tree, boundary: Tree) -> None:
+        super().save_step(state, boundary)
+        raise StoppedError
+
+
+def go_on(case: Case, processes: Processes, folder: Path) -> str:
+    """The hash of a training that was stopped and gone on with."""
+    unfinished = Unfinished(folder / "unfinished", {"processes": processes.count}, processes=processes)
+    with suppress(StoppedError):
+        carry_out(case, processes, Stopping(unfinished, folder / "unfinished" / "a", "a training"))
+    torch.manual_seed(99)  # a new process has not drawn what this one has
+    Watched.seen.clear()
+    return hash_tensors(carry_out(case, processes, unfinished.keeper("a")).kept.state)
 
 
 def refusal(action: object, *arguments: object) -> str:
@@ -155,7 +191,7 @@ def main(folder: Path, names: list[str]) -> None:
     settings = choose_settings("cpu", "fp32")
     apply_settings(settings, seed=0)
     processes = join("cpu")
-    found: dict[str, object] = {"settings": asdict(settings)}
+    found: dict[str, Any] = {"settings": asdict(settings)}
     for name in [name for name in names if name in CASES]:
         case = CASES[name]
         Watched.seen.clear()
@@ -165,6 +201,9 @@ def main(folder: Path, names: list[str]) -> None:
             "losses": [epoch.train_loss for epoch in outcomes[0].epochs],
             "seen": list(Watched.seen),
         }
+        if case.stops:
+            found[name]["hashes"].append(go_on(case, processes, folder))
+            found[name]["seen again"] = len(Watched.seen)
         if processes.is_first:
             save_file(dict(outcomes[0].kept.state), folder / f"{name}.safetensors")
     found["too few"] = refusal(shared_plan, PLAN, processes.count - 1, processes)
