@@ -33,7 +33,7 @@ def rate(place: Workplace, options: argparse.Namespace) -> None:  # noqa: ARG001
 def resume(place: Workplace, options: argparse.Namespace) -> None:
     from finetuning.resume import print_kills
 
-    print_kills(place, options.kills)
+    print_kills(place, options.kills, *options.backbones[:1])
 
 
 def lora(place: Workplace, options: argparse.Namespace) -> None:
@@ -80,9 +80,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", choices=SETS, help="data sets; by default all")
     parser.add_argument("--results", type=Path, help="folder of the results; by default that of --work")
     parser.add_argument("--change", action="append", default=[], help="such as finetune.epochs:1")
-    parser.add_argument(
-        "--backbones", nargs="*", default=[], help="backbones of `strategies`; by default all"
-    )
+    parser.add_argument("--backbones", nargs="*", default=[], help="of `strategies` (all) or `resume`")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of `rate`")
     parser.add_argument("--kills", type=int, default=20, help="kills of each strategy of `resume`")
     parser.add_argument("--epochs", type=int, help="epochs of `lora`; by default those of the recipe")

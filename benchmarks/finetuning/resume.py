@@ -15,33 +15,36 @@ from finetuning.commands import graft, start
 from finetuning.runs import Workplace
 from finetuning.strategies import backbones
 
-STRATEGIES = ("lp-ft", "gradual", "lora")
+# Each strategy with the backbone that it is tried on: one with batch statistics, and one with dropout.
+STRATEGIES = {"lp-ft": "ResNet18", "gradual": "ResNet18", "lora": "GPT-2"}
 CHECKPOINT_MINUTES = 0.02
 EPOCHS = 6
 
 
-def print_kills(place: Workplace, kills: int, seed: int = 0) -> None:
+def print_kills(place: Workplace, kills: int, backbone: str | None = None, seed: int = 0) -> None:
     """Kill trainings of each strategy so many times, and print how many ended in the same weights.
 
     Args:
         place: Where to work.
         kills: Number of kills of each strategy.
+        backbone: Name of the backbone of all strategies; None, the default, for that of each.
         seed: Seed of the times of the kills.
     """
     print("| strategy | kills | trainings that were killed | equal to the one that was not |")
     print("| --- | ---: | ---: | ---: |")
-    for strategy in STRATEGIES:
-        done, hashes, expected = _kill_trainings(place, strategy, kills, random.Random(seed))
+    for strategy, usual in STRATEGIES.items():
+        chance = random.Random(f"{strategy} {seed}")
+        done, hashes, expected = _kill_trainings(place, strategy, backbone or usual, kills, chance)
         equal = sum(each == expected for each in hashes)
         print(f"| {strategy} | {done} | {len(hashes)} | {equal} |", flush=True)
     print(f"\nWeights are compared by SHA-256; the times of the kills are drawn with seed {seed}.")
 
 
 def _kill_trainings(
-    place: Workplace, strategy: str, kills: int, chance: random.Random
+    place: Workplace, strategy: str, name: str, kills: int, chance: random.Random
 ) -> tuple[int, list[str], str]:
     """Return the number of kills, the hashes of the killed trainings, and that of the one that was not."""
-    data_set, backbone = backbones(place)["ResNet18" if strategy != "lora" else "MiniLM"]
+    data_set, backbone = backbones(place)[name]
     changes = [
         f"finetune.mode: {strategy}",
         f"finetune.epochs: {EPOCHS}",
