@@ -30,7 +30,7 @@ def print_kills(place: Workplace, kills: int, backbone: str | None = None, seed:
         backbone: Name of the backbone of all strategies; None, the default, for that of each.
         seed: Seed of the times of the kills.
     """
-    print("| strategy | kills | trainings that were killed | equal to the one that was not |")
+    print("| strategy | kills | trainings compared | equal to the first, in peace |")
     print("| --- | ---: | ---: | ---: |")
     for strategy, usual in STRATEGIES.items():
         chance = random.Random(f"{strategy} {seed}")
