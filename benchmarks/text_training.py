@@ -72,7 +72,7 @@ def train_plain(count: int, pad_to: int = 0) -> dict[str, Any]:
     """Train as a tutorial writes it: shuffle, pad each batch, and step by AdamW at its defaults."""
     import torch
 
-    from pipeline.finetune.schedule import factors
+    from pipeline.finetune.steps.schedule import factors
     from pipeline.machine.settings import choose_settings
 
     pretrained, (examples, targets), judged = load(count)
@@ -104,10 +104,10 @@ def train_random(count: int) -> dict[str, Any]:
 
 def train_graft(count: int, batching: str = "buckets") -> dict[str, Any]:
     """Train by Graft's loop with the defaults of a recipe."""
-    from pipeline.finetune.head import LinearHead
-    from pipeline.finetune.loop import train
+    from pipeline.finetune.course.loop import train
     from pipeline.finetune.plan import plan_of
-    from pipeline.finetune.prepared import Prepared, Split, floor_of
+    from pipeline.finetune.start.heads import LinearHead
+    from pipeline.finetune.start.prepared import Prepared, Split, floor_of
     from pipeline.finetune.strategies.full import Full
     from pipeline.machine.settings import apply_settings, choose_settings
     from pipeline.modalities.text.recipe import TextFinetune

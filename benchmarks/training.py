@@ -89,7 +89,7 @@ def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, A
     from concurrent.futures import ThreadPoolExecutor
 
     from pipeline.artifacts.onnx import to_onnx
-    from pipeline.finetune.features import FeatureExtractor
+    from pipeline.finetune.start.features import FeatureExtractor
     from pipeline.modalities.image.network import ImageClassifier, Normalisation
     from serving.model.runtimes.machine import cpu_limit
     from serving.model.runtimes.ort import load_onnxruntime
@@ -148,10 +148,10 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
     """Train one epoch by Graft's own loop, augmentation included, after a short one to warm up."""
     import timm
 
-    from pipeline.finetune.head import LinearHead
-    from pipeline.finetune.loop import train
+    from pipeline.finetune.course.loop import train
     from pipeline.finetune.plan import plan_of
-    from pipeline.finetune.prepared import Prepared, Split, floor_of
+    from pipeline.finetune.start.heads import LinearHead
+    from pipeline.finetune.start.prepared import Prepared, Split, floor_of
     from pipeline.finetune.strategies.full import Full
     from pipeline.machine.settings import apply_settings, choose_settings
     from pipeline.modalities.image.examples import ImageExamples

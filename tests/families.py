@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.finetune.head import LinearHead
-from pipeline.finetune.prepared import Prepared, Split, floor_of
+from pipeline.finetune.start.heads import LinearHead
+from pipeline.finetune.start.prepared import Prepared, Split, floor_of
 from pipeline.modalities.image import training as image
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.text import training as text

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.finetune.judging import lead
-from pipeline.finetune.loop import Outcome
+from pipeline.finetune.course.loop import Outcome
+from pipeline.finetune.keep.judging import lead
+from pipeline.finetune.keep.selection import is_as_good
 from pipeline.finetune.plan import Plan
-from pipeline.finetune.prepared import Prepared
-from pipeline.finetune.selection import is_as_good
+from pipeline.finetune.start.prepared import Prepared
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.artifacts.augmented import AUGMENTED_FILE, AugmentedSample, Seen, Sheet
-from pipeline.finetune.prepared import Split
+from pipeline.finetune.start.prepared import Split
 from pipeline.modalities.training import Previewable, Shown
 
 SAMPLES = 6

@@ -11,22 +11,22 @@ from pipeline.artifacts.checkpoint import CheckpointCard, Validation, save_check
 from pipeline.artifacts.history import HeadRecord, History, TrainedRecord, TrialRecord, ViewsRecord
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
-from pipeline.finetune.adjustment import adjusted
 from pipeline.finetune.auto import Decision, decide, named
-from pipeline.finetune.changes import decide_changes
-from pipeline.finetune.distill import distill
-from pipeline.finetune.features import Extractor
-from pipeline.finetune.imbalance import choose_balance
-from pipeline.finetune.loop import Outcome, train
+from pipeline.finetune.course.curves import remarks_of
+from pipeline.finetune.course.loop import Outcome, train
+from pipeline.finetune.keep.distill import distill
 from pipeline.finetune.plan import Plan, plan_of
-from pipeline.finetune.prepared import Prepared, Split, prepare
-from pipeline.finetune.reading_curves import remarks_of
 from pipeline.finetune.resuming.file_keeper import FileKeeper
 from pipeline.finetune.resuming.place import unfinished_of
 from pipeline.finetune.resuming.unfinished import Unfinished
-from pipeline.finetune.sharing import shared_plan
 from pipeline.finetune.sheet import sheet_file
-from pipeline.finetune.soft import soft_of, weights_of
+from pipeline.finetune.start.adjustment import adjusted
+from pipeline.finetune.start.changes import decide_changes
+from pipeline.finetune.start.features import Extractor
+from pipeline.finetune.start.imbalance import choose_balance
+from pipeline.finetune.start.prepared import Prepared, Split, prepare
+from pipeline.finetune.start.soft import soft_of, weights_of
+from pipeline.finetune.steps.sharing import shared_plan
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.processes import ALONE, Processes, join

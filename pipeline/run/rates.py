@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.finetune.rates import Found
+    from pipeline.finetune.rates.find import Found
 
 
 def find_learning_rate(target: Path, folder: Path | None, data_root: Path | None) -> Found:
@@ -20,7 +20,7 @@ def find_learning_rate(target: Path, folder: Path | None, data_root: Path | None
     Raises:
         GraftError: The run, its data or its backbone cannot be had, or no rate trains it.
     """
-    from pipeline.finetune.rates import find_rate
+    from pipeline.finetune.rates.find import find_rate
     from pipeline.run.runner import open_run, run_stage, working_on
 
     opened = open_run(target, folder, data_root)

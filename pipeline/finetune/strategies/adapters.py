@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from pipeline.finetune.candidates import State
+from pipeline.finetune.keep.candidates import State
 
 ADAPTER = "default"
 # What peft adds to the names of what it wraps, and of what it puts beside it.

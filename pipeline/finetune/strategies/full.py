@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipeline.finetune.candidates import copy_state
+from pipeline.finetune.keep.candidates import copy_state
 from pipeline.finetune.plan import Plan
-from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.start.prepared import Prepared
 from pipeline.finetune.strategies.modes import keep_statistics_up, train_mode
 from pipeline.finetune.strategies.omission import set_omissions
 from pipeline.modalities.training import Classifier, ParameterGroup

@@ -10,7 +10,7 @@ import torch
 
 from pipeline.errors import GraftError
 from pipeline.finetune.plan import Plan
-from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.start.prepared import Prepared
 from pipeline.finetune.strategies.full import Full
 from pipeline.finetune.strategies.layered import require_layers
 from pipeline.finetune.strategies.modes import open_only

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.finetune.candidates import copy_state
+from pipeline.finetune.keep.candidates import copy_state
 from pipeline.finetune.plan import Plan
-from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.start.prepared import Prepared
 from pipeline.modalities.training import Classifier, ParameterGroup
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.finetune.plan import Plan
-from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.start.prepared import Prepared
 from pipeline.finetune.strategies.adapters import (
     add_adapters,
     matrix_shape,

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from pipeline.finetune.plan import Plan
-from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.start.prepared import Prepared
 from pipeline.modalities.training import Classifier, ParameterGroup
 
 

@@ -11,7 +11,7 @@ from pipeline.artifacts.augmented import AugmentedSample, Seen, Sheet
 from pipeline.evaluate.learning import plot_learning
 from pipeline.evaluate.report import LISTED, SHARED
 from tests.pipeline.files.test_records import AUDIT, HISTORY
-from tests.pipeline.finetune.test_reading_curves import epochs_of
+from tests.pipeline.finetune.course.test_curves import epochs_of
 
 CURVES = HISTORY.model_copy(
     update={"epochs": tuple(epochs_of([0.5, 0.4, 0.5], [0.4, 0.2, 0.05])), "best_epoch": 2, "kept": "epoch 2"}

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from pipeline.finetune.auto import SECOND_FACTOR, decide
-from pipeline.finetune.loop import Outcome, train
+from pipeline.finetune.course.loop import Outcome, train
 from pipeline.finetune.plan import Plan, Rates
-from pipeline.finetune.prepared import Prepared, Split
+from pipeline.finetune.start.prepared import Prepared, Split
 from pipeline.finetune.strategies.strategy import Strategy
-from tests.pipeline.finetune.test_loop import PLAN, prepared, split
+from tests.pipeline.finetune.course.test_loop import PLAN, prepared, split
 
 
 class Fits:

@@ -6,8 +6,8 @@ import torch
 
 from pipeline.artifacts.onnx import answer, to_onnx
 from pipeline.finetune.plan import Plan, Rates
+from pipeline.finetune.steps.training import Training
 from pipeline.finetune.strategies.registry import strategy_named
-from pipeline.finetune.training import Training
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.modalities.text.training import DYNAMIC_AXES

@@ -8,12 +8,12 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.finetune.plan import Plan, Rates
+from pipeline.finetune.steps.training import Training
 from pipeline.finetune.strategies.gradual import Gradual, open_groups
-from pipeline.finetune.training import Training
 from tests.families import prepared_of
 from tests.kinds.rows.training import RowClassifier
-from tests.pipeline.finetune.test_loop import PLAN as SMALL_PLAN
-from tests.pipeline.finetune.test_loop import prepared as small_prepared
+from tests.pipeline.finetune.course.test_loop import PLAN as SMALL_PLAN
+from tests.pipeline.finetune.course.test_loop import prepared as small_prepared
 
 PLAN = Plan(epochs=6, batch_size=8, rates=Rates(3e-3, layer_decay=0.9, warmup=0.0))
 

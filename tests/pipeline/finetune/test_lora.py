@@ -11,9 +11,9 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.finetune.plan import Adapters, Plan, Rates
+from pipeline.finetune.steps.training import Training
 from pipeline.finetune.strategies.adapters import adapted_layers, takes_adapter
 from pipeline.finetune.strategies.lora import Lora, choose_layers, choose_ranks
-from pipeline.finetune.training import Training
 from pipeline.machine import extras
 from pipeline.modalities.image.network import ImageClassifier, Normalisation
 from pipeline.recipe.finetune import Finetune

@@ -9,9 +9,9 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.finetune.plan import Plan, Rates, few_for_statistics, plan_of
+from pipeline.finetune.steps.training import Training
 from pipeline.finetune.strategies.full import Full
 from pipeline.finetune.strategies.modes import has_running_statistics, keep_statistics_up, train_mode
-from pipeline.finetune.training import Training
 from pipeline.machine.settings import Settings
 from pipeline.modalities.image.recipe import ImageFinetune
 from pipeline.modalities.image.training import training_options

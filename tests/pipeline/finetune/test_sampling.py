@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.finetune.batches import balanced
+from pipeline.finetune.steps.batches import balanced
 
 classes = st.lists(st.integers(0, 4), min_size=1, max_size=200).map(np.array)
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from pipeline.artifacts.augmented import AUGMENTED_FILE, read_sheet
 from pipeline.errors import GraftError
-from pipeline.finetune.prepared import Split
 from pipeline.finetune.sheet import SAMPLES, VARIANTS, choose_samples, make_sheet, sheet_file
+from pipeline.finetune.start.prepared import Split
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.recipe import ImageAugment
 from pipeline.modalities.text.augment import Augmenter

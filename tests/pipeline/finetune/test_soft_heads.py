@@ -7,12 +7,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from pipeline.files.samples import Sample
-from pipeline.finetune.head import fit_head, fit_heads
-from pipeline.finetune.imbalance import Balance, inverse
-from pipeline.finetune.prepared import Split
-from pipeline.finetune.soft import soft_of, weights_of
+from pipeline.finetune.start.heads import fit_head, fit_heads
+from pipeline.finetune.start.imbalance import Balance, inverse
+from pipeline.finetune.start.prepared import Split
+from pipeline.finetune.start.soft import soft_of, weights_of
 from pipeline.tasks.classification import CLASSIFICATION
-from tests.pipeline.finetune.test_loop import split
+from tests.pipeline.finetune.course.test_loop import split
 
 
 def cloud(count: int, classes: int, spread: float = 3.0) -> tuple[np.ndarray, np.ndarray]:

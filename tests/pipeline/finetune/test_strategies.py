@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from pipeline.errors import GraftError
-from pipeline.finetune.candidates import copy_state
-from pipeline.finetune.loop import Outcome, train
+from pipeline.finetune.course.loop import Outcome, train
+from pipeline.finetune.keep.candidates import copy_state
 from pipeline.finetune.plan import Plan, Rates
-from pipeline.finetune.prepared import Prepared
+from pipeline.finetune.start.prepared import Prepared
 from pipeline.finetune.strategies.full import Full
 from pipeline.finetune.strategies.head_only import HeadOnly
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.modalities.training import Classifier, ParameterGroup
-from tests.pipeline.finetune.test_loop import PLAN, prepared
+from tests.pipeline.finetune.course.test_loop import PLAN, prepared
 
 
 def test_strategy_named_refuses_what_it_does_not_know() -> None:

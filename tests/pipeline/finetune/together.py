@@ -20,15 +20,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.errors import GraftError
-from pipeline.finetune.head import LinearHead
-from pipeline.finetune.loop import Outcome, train
+from pipeline.finetune.course.loop import Outcome, train
 from pipeline.finetune.plan import Keeping, Objective, Plan, Rates
-from pipeline.finetune.prepared import Prepared, Split, floor_of
 from pipeline.finetune.resuming.file_keeper import FileKeeper
 from pipeline.finetune.resuming.keeper import Keeper
 from pipeline.finetune.resuming.tree import Tree
 from pipeline.finetune.resuming.unfinished import Unfinished
-from pipeline.finetune.sharing import check_weights, shared_plan
+from pipeline.finetune.start.heads import LinearHead
+from pipeline.finetune.start.prepared import Prepared, Split, floor_of
+from pipeline.finetune.steps.sharing import check_weights, shared_plan
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.machine.processes import ALONE, Processes, join, leave
 from pipeline.machine.settings import apply_settings, choose_settings

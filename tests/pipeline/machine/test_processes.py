@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -43,6 +44,7 @@ def test_rows_are_in_one_share_each(total: int, sizes: list[int]) -> None:
 
 def test_join_is_alone_without_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")  # by itself, somebody else's
+    monkeypatch.setitem(sys.modules, "accelerate", None)  # which is not to be imported
     assert join("cpu") is ALONE
 
 

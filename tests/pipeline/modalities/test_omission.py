@@ -10,10 +10,10 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.finetune.plan import Plan, Rates
+from pipeline.finetune.steps.training import Training
 from pipeline.finetune.strategies.full import Full
 from pipeline.finetune.strategies.modes import train_mode
 from pipeline.finetune.strategies.omission import set_omissions
-from pipeline.finetune.training import Training
 from pipeline.modalities.image.network import ImageClassifier, Normalisation
 from tests.chance import global_chance
 from tests.families import build_encoder, builder_of, feeds_of, prepared_of

@@ -142,7 +142,7 @@ def test_a_change_of_a_file_outdates_the_stages_that_use_it_and_no_others(tmp_pa
         (["serving/requirements.txt"], ["bento"]),
         (["bentofile.yaml"], ["bento"]),
         (["pipeline/files/samples.py"], ["data", *training]),
-        (["pipeline/finetune/loop.py"], ["finetune"]),
+        (["pipeline/finetune/course/loop.py"], ["finetune"]),
         (["pipeline/measures/metrics.py"], ["evaluate", "verify"]),
         (["pipeline/reporting/page.html.jinja"], ["evaluate", "verify"]),
         (["pipeline/verify/receipt.py"], ["verify"]),

@@ -11,7 +11,7 @@ NAMES = {"softmax", "log_softmax", "argmax", "cross_entropy", "nll_loss"}
 SEAM = {"pipeline/tasks/classification.py", "pipeline/tasks/losses.py", "serving/model/decision.py"}
 # Other files that call something of that name, each with its reason.
 EXCEPTIONS: dict[str, str] = {
-    "pipeline/finetune/sweep.py": "the rate at which the loss falls fastest",
+    "pipeline/finetune/rates/sweep.py": "the rate at which the loss falls fastest",
     "pipeline/data/splits/cut.py": "the bound that is furthest above what there is",
     "pipeline/data/splits/hashed.py": "the split that lacks most",
 }

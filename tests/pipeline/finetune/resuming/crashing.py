@@ -23,15 +23,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.finetune import loop
-from pipeline.finetune.head import LinearHead
+from pipeline.finetune.course import loop
 from pipeline.finetune.plan import Keeping, Objective, Plan, Rates
-from pipeline.finetune.prepared import Prepared, Split, floor_of
 from pipeline.finetune.resuming.file_keeper import FileKeeper
 from pipeline.finetune.resuming.identity import machine
 from pipeline.finetune.resuming.unfinished import Unfinished
+from pipeline.finetune.start.heads import LinearHead
+from pipeline.finetune.start.prepared import Prepared, Split, floor_of
+from pipeline.finetune.steps.training import Training
 from pipeline.finetune.strategies.registry import strategy_named
-from pipeline.finetune.training import Training
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.network import ImageClassifier, Normalisation
 from pipeline.modalities.image.recipe import ImageAugment

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from pipeline.finetune.course import Course
+from pipeline.finetune.course.course import Course
 from pipeline.finetune.resuming.stopping import Stops
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.reporting import progress

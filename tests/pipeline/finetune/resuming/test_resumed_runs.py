@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipeline.errors import GraftError
-from pipeline.finetune.training import Training
+from pipeline.finetune.steps.training import Training
 from pipeline.run.runner import open_run, run_all, run_stage
 from serving.model.files import hash_file
 from tests.pipeline.finetune.resuming.test_resuming import Crash, crash, do_at

@@ -18,16 +18,16 @@ import torch
 
 from pipeline.errors import GraftError
 from pipeline.files import atomic
-from pipeline.finetune.course import Course
-from pipeline.finetune.loop import train
-from pipeline.finetune.objective import BatchLoss
+from pipeline.finetune.course.course import Course
+from pipeline.finetune.course.loop import train
 from pipeline.finetune.plan import Rates
 from pipeline.finetune.resuming import files as resuming_files
 from pipeline.finetune.resuming.file_keeper import FileKeeper
 from pipeline.finetune.resuming.stopping import Stops
 from pipeline.finetune.resuming.tree import flatten, size_of
+from pipeline.finetune.steps.objective import BatchLoss
+from pipeline.finetune.steps.training import Training
 from pipeline.finetune.strategies.registry import strategy_named
-from pipeline.finetune.training import Training
 from pipeline.modalities.tensors import hash_tensors
 from tests.pipeline.finetune.resuming import crashing
 from tests.pipeline.finetune.resuming.crashing import PLAN, fit, hash_outcome, prepared, unfinished
