@@ -27,10 +27,11 @@ from pipeline.finetune.start.imbalance import choose_balance
 from pipeline.finetune.start.prepared import Prepared, Split, prepare
 from pipeline.finetune.start.soft import soft_of, weights_of
 from pipeline.finetune.steps.sharing import shared_plan
+from pipeline.finetune.strategies.modes import has_grouped_convolutions
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.processes import ALONE, Processes, join
-from pipeline.machine.settings import Settings, apply_settings, choose_settings
+from pipeline.machine.settings import Settings, apply_settings, choose_settings, suit_network
 from pipeline.modalities.registry import modality_of
 from pipeline.modalities.training import Pretrained, Views
 from pipeline.recipe.finetune import Finetune
@@ -110,6 +111,8 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
     modality = modality_of(recipe)
     options = modality.training_options(section)
     pretrained = modality.load_pretrained(recipe)
+    grouped = has_grouped_convolutions(pretrained.classifier.saved())
+    settings = suit_network(settings, section.precision, has_grouped_convolutions=grouped)
     everything = read_samples(run)
     labels = labels_of(everything)
 
