@@ -27,12 +27,13 @@ from pipeline.finetune.start.imbalance import choose_balance
 from pipeline.finetune.start.prepared import Prepared, Split, prepare
 from pipeline.finetune.start.soft import soft_of, weights_of
 from pipeline.finetune.steps.sharing import shared_plan
+from pipeline.finetune.strategies.modes import has_grouped_convolutions
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.processes import ALONE, Processes, join
-from pipeline.machine.settings import Settings, apply_settings, choose_settings
+from pipeline.machine.settings import Settings, apply_settings, choose_settings, suit_network
 from pipeline.modalities.registry import modality_of
-from pipeline.modalities.training import Pretrained, Views
+from pipeline.modalities.training import Pretrained, Training, Views
 from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
@@ -110,20 +111,10 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
     modality = modality_of(recipe)
     options = modality.training_options(section)
     pretrained = modality.load_pretrained(recipe)
-    everything = read_samples(run)
-    labels = labels_of(everything)
-
-    def load(split: str, augment: object = None) -> Split:
-        """Decode a split through the code that serves it; the training split alone is augmented."""
-        samples = [sample for sample in everything if sample.split == split]
-        scratch = run.scratch(split if processes.is_alone else f"{split}-{processes.rank}")
-        examples = modality.decode_examples(samples, pretrained.preprocessor, scratch, augment)
-        targets = np.array([labels.index(sample.label) for sample in samples])
-        hashes = [sample.sha256 for sample in samples]
-        return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
-
-    trains = section.mode != "features"
-    training, validation = load("train", options.augment if trains else None), load("validation")
+    grouped = has_grouped_convolutions(pretrained.classifier.saved())
+    settings = suit_network(settings, section.precision, has_grouped_convolutions=grouped)
+    augment = None if section.mode == "features" else options.augment
+    training, validation, labels = _load_splits(run, modality, pretrained, augment, processes)
     plan = plan_of(section, options, settings, recipe.seed, len(training))
     plan = shared_plan(plan, len(training), processes)
     balance = choose_balance(section, training.sizes(len(labels)), labels)
@@ -138,11 +129,40 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
         task=task_of(recipe),
         processes=processes,
     )
-    if trains:
+    if section.mode != "features":
         extractor = Extractor(pretrained, settings, modality, processes)
         prepared = decide_changes(options.changes, labels, prepared, extractor)
     processes.check_equal("The choices", repr(prepared.remarks))
     return Started(pretrained, labels, settings, prepared, plan, options.views)
+
+
+def _load_splits(
+    run: RunFolder, modality: Training, pretrained: Pretrained, augment: object, processes: Processes
+) -> tuple[Split, Split, tuple[str, ...]]:
+    """Decode the training and the validation split through the code that serves them.
+
+    Args:
+        run: The run's folder, with the samples.
+        modality: The training side of the samples' kind of input.
+        pretrained: The backbone, with its preprocessor.
+        augment: The random changes of training samples; None for none.
+        processes: The processes that share the training.
+
+    Returns:
+        Both splits, and the names of the classes.
+    """
+    everything = read_samples(run)
+    labels = labels_of(everything)
+
+    def load(split: str, augment: object = None) -> Split:
+        samples = [sample for sample in everything if sample.split == split]
+        scratch = run.scratch(split if processes.is_alone else f"{split}-{processes.rank}")
+        examples = modality.decode_examples(samples, pretrained.preprocessor, scratch, augment)
+        targets = np.array([labels.index(sample.label) for sample in samples])
+        hashes = [sample.sha256 for sample in samples]
+        return Split(examples, targets, hashes, soft_of(samples), weights_of(samples))
+
+    return load("train", augment), load("validation"), labels
 
 
 def carry_out(

@@ -25,6 +25,11 @@ def train_mode(module: nn.Module, *, freeze_batch_norm: bool) -> None:
                 part.eval()
 
 
+def has_grouped_convolutions(module: nn.Module) -> bool:
+    """Say whether some of a network's convolutions are grouped, such as depthwise ones."""
+    return any(getattr(part, "groups", 1) > 1 for part in module.modules() if isinstance(part, nn.Conv2d))
+
+
 def has_running_statistics(module: nn.Module) -> bool:
     """Say whether a layer normalises by the batch in training and by running statistics otherwise."""
     # Either is enough: timm's EvoNorm has a variance only.

@@ -22,8 +22,10 @@ from torch import nn
 from pipeline.errors import GraftError
 from pipeline.finetune.course.loop import Outcome, train
 from pipeline.finetune.plan import Keeping, Objective, Plan, Rates
-from pipeline.finetune.resuming.keeper import FileKeeper, Keeper, Unfinished
+from pipeline.finetune.resuming.file_keeper import FileKeeper
+from pipeline.finetune.resuming.keeper import Keeper
 from pipeline.finetune.resuming.tree import Tree
+from pipeline.finetune.resuming.unfinished import Unfinished
 from pipeline.finetune.start.heads import LinearHead
 from pipeline.finetune.start.prepared import Prepared, Split, floor_of
 from pipeline.finetune.steps.sharing import check_weights, shared_plan
@@ -165,10 +167,10 @@ def go_on(case: Case, processes: Processes, folder: Path) -> str:
     """The hash of a training that was stopped and gone on with."""
     unfinished = Unfinished(folder / "unfinished", {"processes": processes.count}, processes=processes)
     with suppress(StoppedError):
-        carry_out(case, processes, Stopping(unfinished, folder / "unfinished" / "a", "a training"))
+        carry_out(case, processes, Stopping(unfinished, "a"))
     torch.manual_seed(99)  # a new process has not drawn what this one has
     Watched.seen.clear()
-    return hash_tensors(carry_out(case, processes, unfinished.keeper("a")).kept.state)
+    return hash_tensors(carry_out(case, processes, FileKeeper(unfinished, "a")).kept.state)
 
 
 def refusal(action: object, *arguments: object) -> str:
