@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.finetune.course.loop import Outcome
-from pipeline.finetune.keep.judging import lead
+from pipeline.finetune.keep.judging import lead, least_smoothed_loss
 from pipeline.finetune.keep.selection import is_as_good
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.start.prepared import Prepared
@@ -21,6 +21,8 @@ from pipeline.finetune.strategies.strategy import Strategy
 MODE = "lp-ft"
 # What the learning rate is multiplied by in a second training.
 SECOND_FACTOR = 0.3
+# A head whose loss is so near the least that so few samples allow, in nats, cannot be told from a better one.
+NOTHING_TO_GAIN = 0.01
 
 Fit = Callable[[str, Plan, Strategy], Outcome]
 """A training by its name, which is the same whenever the command is repeated."""
@@ -76,7 +78,7 @@ def decide(prepared: Prepared, plan: Plan, fit: Fit, *, rate_is_given: bool) -> 
     strategy = strategy_named(MODE)
     plans = [plan]
     outcomes = [fit(_name(plan), plan, strategy)]
-    if not rate_is_given and not _is_clearly_better(outcomes[0], prepared):
+    if not rate_is_given and _could_be_better(outcomes[0], prepared):
         plans.append(at_rate(plan, SECOND_FACTOR))
         outcomes.append(fit(_name(plans[1]), plans[1], strategy))
     best = _choose(prepared, outcomes)
@@ -85,9 +87,11 @@ def decide(prepared: Prepared, plan: Plan, fit: Fit, *, rate_is_given: bool) -> 
     return Decision(mode, plans[best], outcomes[best], _why(prepared, outcomes[best], trials), trials)
 
 
-def _is_clearly_better(outcome: Outcome, prepared: Prepared) -> bool:
-    """Say whether what is kept of a training is clearly better than the best head."""
-    return lead(outcome.kept.judged, prepared.floor.judged).is_clear
+def _could_be_better(outcome: Outcome, prepared: Prepared) -> bool:
+    """Say whether a training is not clearly better than the head, which leaves something to gain."""
+    floor = prepared.floor.judged
+    least = least_smoothed_loss(len(prepared.validation), len(prepared.best_head.bias))
+    return floor.loss - least > NOTHING_TO_GAIN and not lead(outcome.kept.judged, floor).is_clear
 
 
 def _choose(prepared: Prepared, outcomes: Sequence[Outcome]) -> int:
@@ -102,7 +106,8 @@ def _choose(prepared: Prepared, outcomes: Sequence[Outcome]) -> int:
 
 def at_rate(plan: Plan, factor: float) -> Plan:
     """Return a plan with a learning rate that is so many times as high."""
-    return replace(plan, rates=replace(plan.rates, learning_rate=plan.rates.learning_rate * factor))
+    rate = float(f"{plan.rates.learning_rate * factor:.3g}")  # 9e-05, and not 8.999999999999999e-05
+    return replace(plan, rates=replace(plan.rates, learning_rate=rate))
 
 
 def named(mode: str, prepared: Prepared, plan: Plan, outcome: Outcome) -> Decision:

@@ -165,6 +165,11 @@ def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, see
                 " that stay, and so do the statistics of these. Leave it out."
             )
         frozen = True
+    if frozen is False and samples // math.ceil(samples / batch_size) == 1:
+        raise GraftError(
+            f"finetune.batch_norm: train, but a batch_size of {batch_size} makes a batch of one sample of"
+            f" {samples}, which has no statistics. Raise finetune.batch_size, or set batch_norm: frozen."
+        )
     if frozen is None:
         frozen = few_for_statistics(samples, batch_size, epochs)
     return Plan(

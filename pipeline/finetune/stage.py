@@ -14,6 +14,7 @@ from pipeline.files.samples import labels_of, read_samples
 from pipeline.finetune.auto import Decision, decide, named
 from pipeline.finetune.course.curves import remarks_of
 from pipeline.finetune.course.loop import Outcome, train
+from pipeline.finetune.keep.candidates import Candidate
 from pipeline.finetune.keep.distill import distill
 from pipeline.finetune.plan import Plan, plan_of
 from pipeline.finetune.resuming.file_keeper import FileKeeper
@@ -59,7 +60,7 @@ def finetune(recipe: Recipe, run: RunFolder) -> None:
     decision, views = with_views(decision, prepared, started.views, unfinished)
     if not prepared.processes.is_first:
         return
-    kept = adjusted(decision.outcome.kept, prepared)
+    decision, kept = with_adjustment(decision, prepared)
     history = record(started.settings, prepared, decision, remarks, views)
     save_checkpoint(
         run.checkpoint,
@@ -196,7 +197,28 @@ def with_views(
     kept, views_record = distill(
         prepared, decision.plan, decision.outcome.kept, views, FileKeeper(unfinished, "views")
     )
-    return replace(decision, outcome=replace(decision.outcome, kept=kept)), views_record
+    why = decision.why
+    if views_record.taught:
+        why += f"; then {views_record.views} were taught to it (loss {kept.judged.loss:.3f})"
+    outcome = replace(decision.outcome, kept=kept)
+    return replace(decision, outcome=outcome, why=why), views_record
+
+
+def with_adjustment(decision: Decision, prepared: Prepared) -> tuple[Decision, Candidate]:
+    """Return a decision that tells of the classes' shares, if they are taken out, and what is shipped.
+
+    What is compared with the head is compared before that, since both would be changed alike.
+    """
+    kept = adjusted(decision.outcome.kept, prepared)
+    if kept is decision.outcome.kept:
+        return decision, kept
+    judged = kept.judged
+    why = (
+        f"{decision.why}; then the classes' shares were taken out of its answers with a strength of"
+        f" {prepared.balance.adjustment:g}, after which loss and accuracy on validation are {judged.loss:.3f}"
+        f" and {judged.accuracy:.3f}"
+    )
+    return replace(decision, why=why), kept
 
 
 def record(

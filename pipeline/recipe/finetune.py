@@ -41,9 +41,9 @@ class Finetune(Section):
         mode: What trains, and when. ``features``: the best linear head on the frozen backbone. ``full``:
             everything at once, from a new head. ``lp-ft``: everything, from a head that was fitted first
             (arXiv:2202.10054). ``gradual``: from the head down, one group of layers after the other.
-            ``lora``: low-rank adapters beside the frozen weights. ``auto`` chooses by the number of samples
-            and by trials on validation. Whatever the mode, the result is never worse on validation than the
-            best head, which is always fitted.
+            ``lora``: low-rank adapters beside the frozen weights. ``auto`` is ``lp-ft``, once more at a lower
+            rate where the first is not clearly better than the head. Whatever the mode, what is kept is never
+            worse on validation than the best head, which is always fitted.
         epochs: Number of passes over the training split; ``null`` for as many as make enough steps.
         batch_size: Number of samples in a step; ``null`` for 32, or fewer where the samples are few.
         learning_rate: Peak of the head's learning rate; the optimiser is AdamW. ``null`` for the mode's own.

@@ -32,6 +32,10 @@ log = logging.getLogger("graft")
 # What is left of the learning rate after the loss has run away, and how often that is tried.
 SLOWER = 0.5
 MOST_SLOWED = 2
+# Number of training samples that show whether the last steps of an epoch have ruined the weights.
+LOOKED_AT = 32
+# Schedules that end at a rate of next to nothing, so that their last epoch is the one to keep.
+ANNEALED = frozenset({"cosine", "linear", "one-cycle", "step"})
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ class Course:
         share = (len(training.epoch_losses) - before) / len(training.epoch_losses)
         speed = share * len(self.prepared.train) / (time.perf_counter() - start)
         check_weights(training.classifier.saved(), self.prepared.processes)
+        with stops.at_once():
+            training.check_weights(self.recorder.measure_seen_loss(training.classifier, LOOKED_AT))
         with training.judged_weights():
             with stops.at_once():
                 logits = training.compute_validation_logits()
@@ -166,8 +172,13 @@ class Course:
         if self.plan.keeping.soup:
             kept = cook(self.prepared, self.plan, self.kept.epochs)
         else:
-            kept = select(self.prepared, self.plan, self.last, self.kept.epochs[0])
+            best = self.kept.epochs[0]
+            kept = select(self.prepared, self.plan, self.last if self._ends_calmly() else best, best)
         return Outcome(kept, tuple(self.records))
+
+    def _ends_calmly(self) -> bool:
+        """Say whether the schedule has run down, and not been cut short, so that its end deserves trust."""
+        return self.plan.rates.schedule in ANNEALED and len(self.records) > self.plan.epochs
 
     def state(self) -> dict[str, Any]:
         """Return all that the rest of the training depends on, as JSON values and tensors, not copied."""

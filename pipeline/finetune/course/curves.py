@@ -120,13 +120,15 @@ def _behind(best: Epoch, known: Circumstances) -> str:
     if short.low > 0:
         return f"the best trained epoch, {best.epoch}, was worse by {figures}"
     return (
-        f"the best trained epoch, {best.epoch}, was behind it by {figures}, which so few {known.unit} cannot"
-        " tell from none, and without a reason for more the head is kept"
+        f"the best trained epoch, {best.epoch}, was behind it by {figures}: so few {known.unit}"
+        " cannot tell the two apart, and then the head is kept"
     )
 
 
 def _remedy_below_head(trained: Sequence[Epoch], best: Epoch, known: Circumstances) -> str:
     """Return what could make training better than the head."""
+    if min(_seen_loss(trained[-1]), best.validation_loss) >= NOTHING_LEARNT * known.guessing_loss:
+        return f"What can help is more finetune.epochs (now {len(trained)}), or mode: lp-ft."
     lower = f"a lower finetune.learning_rate (a third of {known.learning_rate:.2g})"
     least = least_smoothed_loss(known.validation_samples, known.classes)
     if best.seen_loss is not None and best.seen_loss - least < BY_HEART * (best.validation_loss - least):

@@ -114,7 +114,7 @@ class EpochRecorder:
             }
         )
 
-    def measure_seen_loss(self, classifier: Classifier) -> float:
+    def measure_seen_loss(self, classifier: Classifier, most: int | None = None) -> float:
         """Return the loss on some training samples in nats, measured as that on validation is.
 
         The loss of the batches cannot stand beside that on validation: smoothing, mixup and random changes
@@ -122,12 +122,14 @@ class EpochRecorder:
 
         Args:
             classifier: The classifier, with the weights that are judged.
+            most: Number of samples at most; None, the default, for all that were chosen.
         """
+        chosen = self.chosen[:most]
         prepared, train = self.prepared, self.prepared.train
-        examples = Chosen(train.examples, self.chosen)
+        examples = Chosen(train.examples, chosen)
         unit, processes = prepared.unit, prepared.processes
         logits = compute_logits(classifier, examples, self.device, "training samples", unit, processes)
-        return judge(prepared.task, logits, train.targets[self.chosen]).loss
+        return judge(prepared.task, logits, train.targets[chosen], len(prepared.validation)).loss
 
     def _record(self, candidate: Candidate, told: str) -> Epoch:
         """Log and return the figures of validation."""

@@ -129,10 +129,11 @@ def distill(
 
 def told(record: ViewsRecord) -> str:
     """Return one sentence on what the average over several views is worth."""
-    gain = record.gain
+    gain, is_better = record.gain, record.gain.nats > 0
+    low, high = (gain.low, gain.high) if is_better else (-gain.high, -gain.low)
     return (
         f"averaged over {record.views}, answers on validation are {abs(gain.nats):.3f} nats"
-        f" {'better' if gain.nats > 0 else 'worse'} (95 % interval {gain.low:+.3f} to {gain.high:+.3f})"
+        f" {'better' if is_better else 'worse'} (95 % interval {low:+.3f} to {high:+.3f})"
     )
 
 

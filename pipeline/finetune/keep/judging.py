@@ -12,7 +12,10 @@ from pipeline.tasks.task import Task
 # Temperatures from 0.05 to 20, evenly spaced in their logarithm: fine enough that the loss is within 0.001
 # nats of the best one's.
 TEMPERATURES = np.geomspace(0.05, 20.0, 121)
-NORMAL_95 = 1.959964
+# What the loss of a sample is at most: probabilities below 1e-12 count as that.
+MOST_NATS = -float(np.log(1e-12))
+# Differences that are all alike say nothing of their spread where they are fewer.
+FEW = 5
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,22 @@ class Lead:
     Attributes:
         nats: Mean difference of the losses; above 0 the first is better.
         standard_error: Standard error of that mean.
+        quantile: How many of them the 95 % interval reaches to either side: Student's t for so few samples.
     """
 
     nats: float
     standard_error: float
+    quantile: float
 
     @property
     def low(self) -> float:
         """Lower end of the 95 % interval."""
-        return self.nats - NORMAL_95 * self.standard_error
+        return self.nats - self.quantile * self.standard_error
 
     @property
     def high(self) -> float:
         """Upper end of the 95 % interval."""
-        return self.nats + NORMAL_95 * self.standard_error
+        return self.nats + self.quantile * self.standard_error
 
     @property
     def is_clear(self) -> bool:
@@ -60,7 +65,9 @@ class Lead:
         return self.low > 0
 
 
-def judge(task: Task, logits: NDArray[np.floating], targets: NDArray[np.int64]) -> Judged:
+def judge(
+    task: Task, logits: NDArray[np.floating], targets: NDArray[np.int64], smoothed_as: int | None = None
+) -> Judged:
     """Judge a model by its logits on validation, at the temperature that suits it.
 
     What is served is calibrated, so that a model which is right but too sure, or not sure enough (as label
@@ -72,10 +79,12 @@ def judge(task: Task, logits: NDArray[np.floating], targets: NDArray[np.int64]) 
         task: The task, which turns logits into probabilities.
         logits: Logits on validation, of shape (samples, classes).
         targets: Class indices, int64 of shape (samples,).
+        smoothed_as: Number of samples that the targets are smoothed for, to compare with a judgement of so
+            many; None, the default, for their own.
     """
     best: tuple[float, NDArray[np.float64], float] | None = None
     for temperature in TEMPERATURES:
-        losses = smoothed_losses(task.probabilities(logits, float(temperature)), targets)
+        losses = smoothed_losses(task.probabilities(logits, float(temperature)), targets, smoothed_as)
         loss = float(losses.mean())
         if best is None or loss < best[0]:
             best = loss, losses, float(temperature)
@@ -84,11 +93,13 @@ def judge(task: Task, logits: NDArray[np.floating], targets: NDArray[np.int64]) 
     return Judged(loss=best[0], losses=best[1], accuracy=float(right.mean()), temperature=best[2])
 
 
-def smoothed_losses(probabilities: NDArray[np.floating], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+def smoothed_losses(
+    probabilities: NDArray[np.floating], targets: NDArray[np.int64], smoothed_as: int | None = None
+) -> NDArray[np.float64]:
     """Return the cross-entropy of each sample in nats, against targets that are smoothed by 1 / (n + 2)."""
     count, classes = probabilities.shape
     logs = np.log(np.clip(probabilities.astype(np.float64), 1e-12, None))
-    share = 1 / (count + 2)
+    share = 1 / ((smoothed_as or count) + 2)
     others = (logs.sum(axis=1) - logs[np.arange(count), targets]) / max(1, classes - 1)
     return np.asarray(-((1 - share) * logs[np.arange(count), targets] + share * others))
 
@@ -106,7 +117,13 @@ def least_smoothed_loss(count: int, classes: int) -> float:
 
 def lead(first: Judged, second: Judged) -> Lead:
     """Return by how much the first model is better than the second, over the samples that both answered."""
+    from scipy.stats import t as student
+
     differences = second.losses - first.losses
     mean, count = float(differences.mean()), len(differences)
-    error = float(differences.std(ddof=1)) / count**0.5 if count > 1 else float("inf")
-    return Lead(mean, error)
+    if count == 1:  # one sample gives no interval: any difference of losses is possible
+        return Lead(mean, MOST_NATS, 1.0)
+    error = float(differences.std(ddof=1)) / count**0.5
+    if count < FEW:
+        error = max(error, abs(mean))
+    return Lead(mean, error, float(student.ppf(0.975, count - 1)))

@@ -50,9 +50,9 @@ def _mixed(prepared: Prepared, plan: Plan, last: Candidate) -> Iterator[Candidat
 
     Batch statistics that were trained fit neither, so that nothing is mixed then.
     """
-    if not plan.freeze_batch_norm:
+    if not plan.freeze_batch_norm and any(name.endswith("running_mean") for name in last.state):
         return
     kitchen = Kitchen(prepared, plan)
     for share in FROZEN_SHARES:
-        name = f"{last.name}, mixed with {share:.0%} of the frozen backbone"
+        name = f"{last.name}, mixed with {100 * share:.0f} % of the frozen backbone"
         yield kitchen.judge(name, last.epoch, mix(last.state, prepared.floor.state, share))

@@ -107,7 +107,7 @@ def _mix_with_frozen(kitchen: Kitchen, soup: Candidate, floor: Candidate) -> Can
     """Return the best mixture of a soup with the head on the frozen backbone, or the soup."""
     best = soup
     for share in FROZEN_SHARES:
-        name = f"{soup.name}, mixed with {share:.0%} of the frozen backbone"
+        name = f"{soup.name}, mixed with {100 * share:.0f} % of the frozen backbone"
         tried = kitchen.judge(name, soup.epoch, mix(soup.state, floor.state, share))
         best = better(best, tried)
     return best

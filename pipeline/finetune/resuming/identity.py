@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
+import serving.model.inputs
 from pipeline.files.samples import Sample, digest
 from pipeline.files.sources import hash_source
 from pipeline.finetune.plan import Plan
@@ -25,7 +26,7 @@ Identity = Mapping[str, Any]
 # Keys that change neither the weights nor what is kept of them.
 WITHOUT_EFFECT = frozenset({"finetune.checkpoint_minutes"})
 # Rooms whose code a training runs through; the kind of input's own room is one more where it is a plug-in.
-ROOMS = ("finetune", "modalities", "tasks")
+ROOMS = ("finetune", "modalities", "tasks", "machine", "artifacts")
 PACKAGES = (
     "graft-ml",
     "numpy",
@@ -97,10 +98,11 @@ def training_identity(plan: Plan, strategy: Strategy) -> dict[str, Any]:
 
 def hash_code() -> str:
     """Return the SHA-256, in hex, of the sources of the rooms that a training runs through."""
-    root = Path(pipeline.__file__).parent
+    root, inputs = Path(pipeline.__file__).parent, Path(serving.model.inputs.__file__).parent
     digested = hashlib.sha256()
-    for path in sorted(path for room in ROOMS for path in (root / room).rglob("*.py")):
-        digested.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    for folder in (*(root / room for room in ROOMS), inputs):
+        for path in sorted(folder.rglob("*.py")):
+            digested.update(f"{path.relative_to(folder.parent)}\0".encode() + path.read_bytes())
     return digested.hexdigest()
 
 

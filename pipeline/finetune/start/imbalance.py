@@ -12,7 +12,7 @@ from pipeline.recipe.finetune import Finetune
 from pipeline.reporting.printable import printable
 
 # ``auto`` makes up for classes of unequal size from this ratio of the largest to the smallest on, and half:
-# docs/adr/0049.
+# docs/adr/0020.
 UNBALANCED = 10.0
 HALF = 0.5
 
@@ -69,7 +69,9 @@ def choose_balance(section: Finetune, sizes: NDArray[np.float64], labels: Sequen
     each, ratio, weights = tuple(sizes.tolist()), float(sizes.max() / sizes.min()), inverse(sizes)
     largest, smallest = (printable(labels[each.index(size)]) for size in (max(each), min(each)))
     measured = (
-        f"classes: the largest, {largest}, has {ratio:.1f} times the samples of the smallest, {smallest}"
+        f"classes: all have {round(each[0], 1):,g} samples"
+        if ratio == 1
+        else f"classes: the largest, {largest}, has {ratio:.1f} times the samples of the smallest, {smallest}"
         f" ({round(float(sizes.min()), 1):,g})"
     )
     if section.sampling == "balanced":

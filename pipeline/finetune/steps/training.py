@@ -32,6 +32,8 @@ FUSED_FROM = 10_000_000
 CHECK_EVERY = 20
 # Surely wrong answers cost some times as much as guessing; above that the weights have run away.
 DIVERGED_FACTOR = 10.0
+# The same of a loss after calibration, which makes up for all but the largest errors.
+RUINED_FACTOR = 3.0
 
 
 class DivergedError(Exception):
@@ -115,6 +117,19 @@ class Training:
             raise DivergedError("the training loss is no longer a number")
         if mean > DIVERGED_FACTOR * max(self.first_loss or 0.0, guessing):
             raise DivergedError(f"the training loss has risen from {self.first_loss:.3g} to {mean:.3g}")
+
+    def check_weights(self, loss: float) -> None:
+        """Look at a loss that the weights have after the last step, whose own is from before it.
+
+        Args:
+            loss: Calibrated loss on some training samples, in nats.
+
+        Raises:
+            DivergedError: It is no number, or far above that of guessing.
+        """
+        guessing = math.log(len(self.prepared.best_head.bias))
+        if not loss <= RUINED_FACTOR * guessing:
+            raise DivergedError(f"the training loss has risen to {loss:.3g}, and guessing has {guessing:.3g}")
 
     def state(self) -> dict[str, Any]:
         """Return all that the next steps depend on; its tensors are the training's own, not copies.

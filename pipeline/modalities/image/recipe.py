@@ -108,10 +108,10 @@ class ImageFinetune(Finetune):
     @model_validator(mode="after")
     def _leave_something_to_teach(self) -> Self:
         """Refuse to teach a network of which the recipe trains nothing but the head."""
-        if self.distill != "none" and self.mode == "features":
+        if self.distill != "none" and self.mode in {"features", "lora"}:
             raise ValueError(
-                f"distill: {self.distill} goes on training the whole network, and mode: features leaves it as"
-                " it was pretrained; choose another mode, or distill: none"
+                f"distill: {self.distill} goes on training the whole network, and mode: {self.mode} does not;"
+                " choose another mode, or distill: none"
             )
         return self
 

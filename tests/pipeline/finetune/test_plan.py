@@ -82,3 +82,10 @@ def test_recipe_refuses_mixing_of_texts_and_two_cures_of_imbalance() -> None:
     with pytest.raises(ValidationError, match="sampling: balanced and logit_adjustment"):
         Finetune(logit_adjustment=1.0, sampling="balanced")
     assert Finetune(class_weights="auto", sampling="balanced").sampling == "balanced"
+
+
+def test_a_batch_of_one_has_no_statistics_to_train() -> None:
+    section, options = ImageFinetune(batch_size=2), TrainingOptions(freeze_batch_norm=False)
+    with pytest.raises(GraftError, match=r"finetune\.batch_norm: train, but a batch_size of 2"):
+        plan_of(section, options, CPU, seed=0, samples=9)
+    assert plan_of(section, options, CPU, seed=0, samples=10).freeze_batch_norm is False

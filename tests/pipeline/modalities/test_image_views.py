@@ -49,7 +49,5 @@ def test_recipe_names_the_views_and_refuses_them_where_nothing_trains() -> None:
     views = training_options(ImageFinetune(distill="symmetries")).views
     assert views is not None
     assert len(views.takes) == 8
-    with pytest.raises(
-        ValidationError, match=r"mode: features leaves it as it was pretrained; choose another"
-    ):
+    with pytest.raises(ValidationError, match=r"and mode: features does not; choose another mode"):
         ImageFinetune(distill="mirror", mode="features")

@@ -112,7 +112,7 @@ def test_curves_that_still_fall_ask_for_more_epochs() -> None:
         ([0.8, 0.7, 0.7], [0.3, 0.1, 0.1], "2, was worse by 0.100 nats on 400 pictures", "mode: lora"),
         ([0.9, 0.8, 0.7], [0.7, 0.6, 0.65], "3, was worse by 0.100 nats", "more finetune.epochs (now 3)"),
         ([0.7, 0.7, 0.7], [0.6, 0.5, 0.5], "1, was worse by 0.100 nats", "a third of 0.001"),
-        ([0.605, 0.61, 0.61], [0.6, 0.5, 0.5], "cannot tell from none", "more pictures"),
+        ([0.605, 0.61, 0.61], [0.6, 0.5, 0.5], "cannot tell the two apart", "more pictures"),
     ],
 )
 def test_a_kept_head_has_its_reason_and_a_remedy(

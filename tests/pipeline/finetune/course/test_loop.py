@@ -9,9 +9,10 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.finetune.course.loop import Outcome, train
-from pipeline.finetune.plan import Objective, Plan, Rates
+from pipeline.finetune.plan import Keeping, Objective, Plan, Rates
 from pipeline.finetune.start.heads import LinearHead
 from pipeline.finetune.start.prepared import Prepared, Split, floor_of
+from pipeline.finetune.steps.training import DivergedError, Training
 from pipeline.finetune.strategies.full import Full
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.network import ImageClassifier, Normalisation
@@ -144,3 +145,18 @@ def test_train_heeds_class_weights() -> None:
 
 def test_train_shuffles_when_samples_have_no_lengths_to_batch_by() -> None:
     assert hash_tensors(fit(batch_by_length=True).kept.state) == hash_tensors(fit().kept.state)
+
+
+def test_weights_that_the_last_step_of_an_epoch_ruined_are_told_before_the_next_begins() -> None:
+    training = Training(prepared(), PLAN, Full(head_first=True))
+    training.check_weights(1.0)
+    for loss in (21.3, float("nan")):
+        with pytest.raises(DivergedError, match=f"the training loss has risen to {loss:.3g}"):
+            training.check_weights(loss)
+
+
+def test_train_keeps_the_best_epoch_where_patience_cuts_the_schedule_short() -> None:
+    outcome = fit(rates=Rates(0.3, warmup=0.0), epochs=40, keeping=Keeping(patience=2))
+    losses = [epoch.validation_loss for epoch in outcome.epochs[1:]]
+    assert len(losses) < 40
+    assert outcome.kept.epoch == 1 + int(np.argmin(losses))

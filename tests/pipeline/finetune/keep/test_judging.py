@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.finetune.keep.judging import judge, lead
+from pipeline.finetune.keep.judging import Judged, judge, lead
 from pipeline.measures.calibration import fit_temperature, negative_log_likelihood
 from pipeline.tasks.classification import CLASSIFICATION
 
@@ -58,3 +58,21 @@ def test_lead_is_not_clear_on_few_samples_and_is_on_many() -> None:
 
     assert not leads(12)
     assert leads(5000)
+
+
+def test_one_or_two_samples_are_never_enough_to_tell_two_models_apart() -> None:
+    for count in (1, 2):
+        targets = np.zeros(count, np.int64)
+        right, wrong = (np.tile([[sign, -sign]], (count, 1)) for sign in (5.0, -5.0))
+        ahead = lead(judge(CLASSIFICATION, right, targets), judge(CLASSIFICATION, wrong, targets))
+        assert ahead.nats > 0
+        assert not ahead.is_clear
+        assert np.isfinite([ahead.low, ahead.high]).all()
+
+
+@pytest.mark.parametrize("count", [3, 5, 10])
+def test_intervals_of_few_samples_hold_what_they_promise(count: int) -> None:
+    rng = np.random.default_rng(0)
+    found = [Judged(0.0, rng.normal(0, 1, count), 0.5, 1.0) for _ in range(4000)]
+    clear = [lead(first, second).is_clear for first, second in zip(found[::2], found[1::2], strict=True)]
+    assert np.mean(clear) < 0.035  # 2.5 %, and three standard errors of 2,000 draws

@@ -85,7 +85,7 @@ def test_cook_mixes_with_the_frozen_head_where_the_way_between_is_better() -> No
 
     start = replace(START, floor=leaning("the best head", 0, 3.0))
     best = cook(start, FROZEN, [leaning("epoch 6", 6, -3.0)])
-    assert best.name == "epoch 6, mixed with 50% of the frozen backbone"
+    assert best.name == "epoch 6, mixed with 50 % of the frozen backbone"
     assert best.judged.loss == pytest.approx(good.judged.loss, rel=1e-3)
 
 
