@@ -157,21 +157,6 @@ def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, see
             )
     batch_size = section.batch_size or default_batch_size(samples)
     epochs = section.epochs or default_epochs(samples)
-    frozen = options.freeze_batch_norm
-    if section.mode == "lora":
-        if frozen is False:
-            raise GraftError(
-                "finetune.batch_norm: train does not go with mode: lora, whose adapters stand beside weights"
-                " that stay, and so do the statistics of these. Leave it out."
-            )
-        frozen = True
-    if frozen is False and samples // math.ceil(samples / batch_size) == 1:
-        raise GraftError(
-            f"finetune.batch_norm: train, but a batch_size of {batch_size} makes a batch of one sample of"
-            f" {samples}, which has no statistics. Raise finetune.batch_size, or set batch_norm: frozen."
-        )
-    if frozen is None:
-        frozen = few_for_statistics(samples, batch_size, epochs)
     return Plan(
         epochs=epochs,
         batch_size=batch_size,
@@ -182,12 +167,36 @@ def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, see
         balanced_sampling=section.sampling == "balanced",
         dropout=section.dropout,
         drop_path=section.drop_path,
-        freeze_batch_norm=frozen,
+        freeze_batch_norm=_freezes(section, options, samples, batch_size, epochs),
         batch_by_length=options.by_length,
         device=settings.device,
         precision=settings.precision,
         seed=seed,
     )
+
+
+def _freezes(section: Finetune, options: TrainingOptions, samples: int, batch_size: int, epochs: int) -> bool:
+    """Return whether batch norms keep the pretrained statistics.
+
+    Raises:
+        GraftError: The recipe asks for trained ones, and they cannot be.
+    """
+    frozen = options.freeze_batch_norm
+    if frozen is None:
+        return section.mode == "lora" or few_for_statistics(samples, batch_size, epochs)
+    if frozen:
+        return True
+    if section.mode == "lora":
+        raise GraftError(
+            "finetune.batch_norm: train does not go with mode: lora, whose adapters stand beside weights"
+            " that stay, and so do the statistics of these. Leave it out."
+        )
+    if samples // math.ceil(samples / batch_size) == 1:
+        raise GraftError(
+            f"finetune.batch_norm: train, but a batch_size of {batch_size} makes a batch of one sample of"
+            f" {samples}, which has no statistics. Raise finetune.batch_size, or set batch_norm: frozen."
+        )
+    return False
 
 
 def _rates_of(section: Finetune, options: TrainingOptions) -> Rates:
