@@ -108,7 +108,7 @@ def test_a_training_with_average_soup_plateau_and_patience_goes_on_exactly(stopp
         PLAN,
         epochs=8,
         rates=Rates(0.05, schedule="plateau", clip_norm=0.5),
-        keeping=Keeping(ema=True, soup=3, patience=4),
+        keeping=Keeping(ema=True, soup=3, patience=6),
     )
     whole, halves = (Course(start, plan, Full(head_first=True)) for _ in range(2))
     stops = Stops(0.0)
