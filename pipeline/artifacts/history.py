@@ -72,7 +72,7 @@ class TrainedRecord(Record):
     Attributes:
         mode: The strategy whose result is kept, ``features`` for the head alone.
         why: One sentence that says what was chosen, and why.
-        epochs: Number of epochs that were planned.
+        epochs: Number of epochs that were planned; 0 where nothing trains but the head.
         batch_size: Number of samples in a step.
         learning_rate: Peak of the head's learning rate.
         layer_decay: Factor of the learning rate from each layer to the one below it.

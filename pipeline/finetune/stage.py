@@ -179,7 +179,8 @@ def carry_out(
     """
 
     def fit(name: str, plan: Plan, strategy: Strategy) -> Outcome:
-        log.info("finetune: %s, %d epochs", name, plan.epochs)
+        if section.mode != "features":
+            log.info("finetune: %s, epochs: %d", name, plan.epochs)
         return train(prepared, plan, strategy, None if unfinished is None else FileKeeper(unfinished, name))
 
     if section.mode == "auto":
@@ -242,7 +243,7 @@ def record(
         trained=TrainedRecord(
             mode=decision.mode,
             why=decision.why,
-            epochs=plan.epochs,
+            epochs=plan.epochs if decision.outcome.epochs[1:] else 0,
             batch_size=plan.batch_size,
             learning_rate=plan.rates.learning_rate,
             layer_decay=plan.rates.layer_decay,

@@ -143,7 +143,7 @@ class FileKeeper:
         spent, seconds = self.spent, time.monotonic() - self.started_at
         if spent.writes:
             log.info(
-                "finetune: %d checkpoints took %.1f s, %.1f %% of the time; the last one has %.1f MB",
+                "finetune: checkpoints: %d, in %.1f s, %.1f %% of the time; the last one has %.1f MB",
                 spent.writes,
                 spent.seconds,
                 100 * spent.seconds / max(seconds, 1e-9),
