@@ -90,7 +90,10 @@ def change(
         pixels = _mirror(pixels, choice, numbers)
     if choice.recolours:
         pixels = _recolour(pixels, choice, numbers)
-    return _blur(pixels, choice, numbers) if choice.blur > 0 else pixels
+    if choice.blur > 0:
+        pixels = _blur(pixels, choice, numbers)
+    # The weights of an interpolation or a blur may add up to a little more than 1.
+    return pixels.clamp_(0, 255) if pixels.is_floating_point() else pixels
 
 
 def _mirrored(choice: ImageAugment, numbers: torch.Tensor) -> list[torch.Tensor]:
