@@ -153,7 +153,8 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
     from pipeline.finetune.start.heads import LinearHead
     from pipeline.finetune.start.prepared import Prepared, Split, floor_of
     from pipeline.finetune.strategies.full import Full
-    from pipeline.machine.settings import apply_settings, choose_settings
+    from pipeline.finetune.strategies.modes import has_grouped_convolutions
+    from pipeline.machine.settings import apply_settings, choose_settings, suit_network
     from pipeline.modalities.image.examples import ImageExamples
     from pipeline.modalities.image.network import ImageClassifier, Normalisation
     from pipeline.modalities.image.recipe import ImageFinetune
@@ -163,9 +164,11 @@ def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
     section = ImageFinetune(batch_size=batch, epochs=1)
     settings = choose_settings(section.device, section.precision)
     apply_settings(settings, 0)
-    classifier = ImageClassifier(
-        timm.create_model(backbone, num_classes=CLASSES), Normalisation((0.5,) * 3, (0.5,) * 3)
+    network = timm.create_model(backbone, num_classes=CLASSES)
+    settings = suit_network(
+        settings, section.precision, has_grouped_convolutions=has_grouped_convolutions(network)
     )
+    classifier = ImageClassifier(network, Normalisation((0.5,) * 3, (0.5,) * 3))
 
     linear = classifier.network.get_classifier()
     head = LinearHead(linear.weight.detach().numpy(), linear.bias.detach().numpy(), penalty=0.0)
