@@ -145,63 +145,52 @@ def train_torch(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]
 
 
 def train_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, Any]:
-    """Train one epoch by Graft's own loop, augmentation included, after a short one to warm up."""
-    import timm
-
+    """Train two epochs by Graft's own loop, augmentation included; the second one counts."""
     from pipeline.finetune.course.loop import train
     from pipeline.finetune.plan import plan_of
-    from pipeline.finetune.start.heads import LinearHead
-    from pipeline.finetune.start.prepared import Prepared, Split, floor_of
     from pipeline.finetune.strategies.full import Full
     from pipeline.finetune.strategies.modes import has_grouped_convolutions
     from pipeline.machine.settings import apply_settings, choose_settings, suit_network
-    from pipeline.modalities.image.examples import ImageExamples
-    from pipeline.modalities.image.network import ImageClassifier, Normalisation
     from pipeline.modalities.image.recipe import ImageFinetune
     from pipeline.modalities.image.training import training_options
-    from pipeline.tasks.classification import CLASSIFICATION
 
-    section = ImageFinetune(batch_size=batch, epochs=1)
+    section = ImageFinetune(batch_size=batch, epochs=2)
     settings = choose_settings(section.device, section.precision)
     apply_settings(settings, 0)
+    prepared = prepare_graft(backbone, pixels, section)
+    grouped = has_grouped_convolutions(prepared.classifier.saved())
+    settings = suit_network(settings, section.precision, has_grouped_convolutions=grouped)
+    plan = plan_of(section, training_options(section), settings, 0, len(pixels))
+    outcome = train(prepared, plan, Full(head_first=True))
+    return {"per_s": outcome.epochs[-1].samples_per_s, "why": settings.why}
+
+
+def prepare_graft(backbone: str, pixels: np.ndarray, section):
+    """Return what Graft's loop starts from: pictures of two classes, and a network with random weights."""
+    import timm
+
+    from pipeline.finetune.start.heads import LinearHead
+    from pipeline.finetune.start.prepared import Prepared, Split, floor_of
+    from pipeline.modalities.image.examples import ImageExamples
+    from pipeline.modalities.image.network import ImageClassifier, Normalisation
+    from pipeline.tasks.classification import CLASSIFICATION
+
     network = timm.create_model(backbone, num_classes=CLASSES)
-    settings = suit_network(
-        settings, section.precision, has_grouped_convolutions=has_grouped_convolutions(network)
-    )
     classifier = ImageClassifier(network, Normalisation((0.5,) * 3, (0.5,) * 3))
-
-    linear = classifier.network.get_classifier()
+    linear = network.get_classifier()
     head = LinearHead(linear.weight.detach().numpy(), linear.bias.detach().numpy(), penalty=0.0)
-
-    def split(count: int) -> Split:
-        return Split(ImageExamples(pixels[:count], section.augment), np.arange(count) % CLASSES)
-
-    def speed(count: int) -> float | None:
-        prepared = Prepared(
-            classifier=classifier,
-            train=split(count),
-            validation=split(CLASSES),
-            floor=floor_of(
-                classifier, np.zeros((CLASSES, CLASSES), np.float32), np.arange(CLASSES), CLASSIFICATION
-            ),
-            best_head=head,
-            gentle_head=head,
-            class_weights=None,
-            task=CLASSIFICATION,
-            unit="pictures",
-        )
-        return (
-            train(
-                prepared,
-                plan_of(section, training_options(section), settings, 0, count),
-                Full(head_first=True),
-            )
-            .epochs[-1]
-            .samples_per_s
-        )
-
-    speed(2 * batch)
-    return {"per_s": speed(len(pixels)), "why": settings.why}
+    classes = np.arange(CLASSES)
+    return Prepared(
+        classifier=classifier,
+        train=Split(ImageExamples(pixels, section.augment), np.arange(len(pixels)) % CLASSES),
+        validation=Split(ImageExamples(pixels[:CLASSES], section.augment), classes),
+        floor=floor_of(classifier, np.zeros((CLASSES, CLASSES), np.float32), classes, CLASSIFICATION),
+        best_head=head,
+        gentle_head=head,
+        class_weights=None,
+        task=CLASSIFICATION,
+        unit="pictures",
+    )
 
 
 def _timed_steps(step: Callable[[int], None], count: int, batch: int) -> dict[str, Any]:
