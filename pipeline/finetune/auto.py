@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.finetune.course.epochs import best_of
 from pipeline.finetune.course.loop import Outcome
 from pipeline.finetune.keep.judging import lead, least_smoothed_loss
 from pipeline.finetune.keep.selection import is_as_good
@@ -131,12 +132,12 @@ def _name(plan: Plan) -> str:
 
 def _trained_loss(outcome: Outcome) -> float:
     """Return the calibrated loss of a training's best epoch, the head on the untouched backbone left out."""
-    return min(epoch.validation_loss for epoch in outcome.epochs[1:])
+    return best_of(outcome.epochs[1:]).validation_loss
 
 
 def _trial_of(plan: Plan, outcome: Outcome) -> Trial:
     """Return the figures of a trial."""
-    best = min(outcome.epochs[1:], key=lambda epoch: epoch.validation_loss)
+    best = best_of(outcome.epochs[1:])
     return Trial(
         name=_name(plan),
         learning_rate=plan.rates.learning_rate,

@@ -135,6 +135,14 @@ class Plan:
     precision: str = "fp32"
     seed: int = 0
 
+    def steps_an_epoch(self, samples: int) -> int:
+        """Return the number of batches in which an epoch passes over so many training samples."""
+        return batches_of(samples, self.batch_size)
+
+    def steps(self, samples: int) -> int:
+        """Return the number of steps of the whole training on so many samples."""
+        return self.epochs * self.steps_an_epoch(samples)
+
 
 def plan_of(section: Finetune, options: TrainingOptions, settings: Settings, seed: int, samples: int) -> Plan:
     """Make the plan of a recipe; what the recipe leaves open follows from the number of samples.
@@ -191,7 +199,7 @@ def _freezes(section: Finetune, options: TrainingOptions, samples: int, batch_si
             "finetune.batch_norm: train does not go with mode: lora, whose adapters stand beside weights"
             " that stay, and so do the statistics of these. Leave it out."
         )
-    if samples // math.ceil(samples / batch_size) == 1:
+    if samples // batches_of(samples, batch_size) == 1:
         raise GraftError(
             f"finetune.batch_norm: train, but a batch_size of {batch_size} makes a batch of one sample of"
             f" {samples}, which has no statistics. Raise finetune.batch_size, or set batch_norm: frozen."
@@ -212,6 +220,11 @@ def _rates_of(section: Finetune, options: TrainingOptions) -> Rates:
     )
 
 
+def batches_of(samples: int, batch_size: int) -> int:
+    """Return the least number of batches that hold so many samples; their sizes differ by one at most."""
+    return math.ceil(samples / batch_size)
+
+
 def default_batch_size(samples: int) -> int:
     """Return 32, or 16 for fewer than 250 samples."""
     return LARGE_BATCH if samples >= FEW_SAMPLES else SMALL_BATCH
@@ -225,5 +238,5 @@ def default_epochs(samples: int) -> int:
 
 def few_for_statistics(samples: int, batch_size: int, epochs: int) -> bool:
     """Say whether steps or batches are too few for batch norms to learn statistics of their own."""
-    steps = epochs * math.ceil(samples / batch_size)
+    steps = epochs * batches_of(samples, batch_size)
     return min(batch_size, samples) < LEAST_BATCH_FOR_STATISTICS or steps < LEAST_STEPS_FOR_STATISTICS

@@ -88,7 +88,7 @@ def suit_network(
     chosen_here = precision == "auto" and settings.device == "cpu" and settings.precision == "bf16"
     if not (chosen_here and has_grouped_convolutions):
         return settings
-    why = "fp32, because grouped convolutions gain nothing from bf16, which this cpu has matrix units for (AMX)"
+    why = "fp32, because grouped convolutions gain nothing from this cpu's matrix units for bf16 (AMX)"
     log.info("training in %s", why)
     return replace(settings, precision="fp32", why=why)
 

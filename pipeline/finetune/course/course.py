@@ -16,7 +16,7 @@ from pipeline.errors import GraftError
 from pipeline.finetune.course.epochs import EpochRecorder, Trained
 from pipeline.finetune.keep.candidates import Candidate
 from pipeline.finetune.keep.judging import judge
-from pipeline.finetune.keep.keeping import Kept
+from pipeline.finetune.keep.keeping import Kept, candidate_of, candidate_state
 from pipeline.finetune.keep.selection import select
 from pipeline.finetune.keep.soup import cook
 from pipeline.finetune.plan import Plan
@@ -56,14 +56,14 @@ class Outcome:
         Args:
             prepared: What the training started from.
         """
-        kept = None if self.kept is prepared.floor else _candidate_state(self.kept)
+        kept = None if self.kept is prepared.floor else candidate_state(self.kept)
         return {"kept": kept, "epochs": [epoch.model_dump(mode="json") for epoch in self.epochs]}
 
     @classmethod
     def of(cls, state: Mapping[str, Any], prepared: Prepared) -> Outcome:
         """Return the outcome of a state that :meth:`state` returned."""
         kept = state["kept"]
-        candidate = prepared.floor if kept is None else _candidate(kept, prepared)
+        candidate = prepared.floor if kept is None else candidate_of(kept, prepared)
         return cls(candidate, tuple(Epoch.model_validate(epoch) for epoch in state["epochs"]))
 
 
@@ -229,19 +229,3 @@ class Course:
             best.judged.accuracy,
             "" if self.is_over else f"; about {in_words(left)} left",
         )
-
-
-def _candidate_state(candidate: Candidate) -> dict[str, Any]:
-    """Return a candidate as JSON values and tensors; how good it is follows from them."""
-    return {
-        "name": candidate.name,
-        "epoch": candidate.epoch,
-        "state": dict(candidate.state),
-        "logits": candidate.logits,
-    }
-
-
-def _candidate(state: Mapping[str, Any], prepared: Prepared) -> Candidate:
-    """Return the candidate of a state."""
-    judged = judge(prepared.task, state["logits"], prepared.validation.targets)
-    return Candidate(**state, judged=judged)

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.artifacts.history import Epoch, LeadRecord
 from pipeline.finetune.auto import Decision
+from pipeline.finetune.course.epochs import best_of
 from pipeline.finetune.keep.judging import least_smoothed_loss
 from pipeline.finetune.start.prepared import Prepared
 from pipeline.measures.intervals import proportion_interval
@@ -103,7 +104,7 @@ def _kept_head(trained: Sequence[Epoch], known: Circumstances) -> str | None:
     """Return why the head on the frozen backbone is kept, and what could make training better than it."""
     if known.kept_epoch != 0:
         return None
-    best = _best(trained)
+    best = best_of(trained)
     return (
         f"Kept epoch 0, the best head on the frozen backbone: {_behind(best, known)}."
         f" {_remedy_below_head(trained, best, known)}"
@@ -130,22 +131,23 @@ def _remedy_below_head(trained: Sequence[Epoch], best: Epoch, known: Circumstanc
     if min(_seen_loss(trained[-1]), best.validation_loss) >= NOTHING_LEARNT * known.guessing_loss:
         return f"What can help is more finetune.epochs (now {len(trained)}), or mode: lp-ft."
     lower = f"a lower finetune.learning_rate (a third of {known.learning_rate:.2g})"
+    gentler = lower if known.mode == "lora" else f"mode: lora, {lower}"
     least = least_smoothed_loss(known.validation_samples, known.classes)
     if best.seen_loss is not None and best.seen_loss - least < BY_HEART * (best.validation_loss - least):
         return (
             f"Training learned its {known.train_samples} {known.unit} ({best.seen_loss:.3f} nats) without"
-            f" getting better on others ({best.validation_loss:.3f}): what can help is mode: lora, {lower},"
+            f" getting better on others ({best.validation_loss:.3f}): what can help is {gentler},"
             f" stronger finetune.augment, or more {known.unit}."
         )
     if best.epoch == trained[-1].epoch and len(trained) > 1:
         return f"It was still getting better when it ended: try more finetune.epochs (now {len(trained)})."
-    return f"What can help is {lower}, mode: lora, or more {known.unit} ({known.train_samples} train)."
+    return f"What can help is {gentler}, or more {known.unit} ({known.train_samples} train)."
 
 
 def _nothing_learnt(head: Epoch, trained: Sequence[Epoch], known: Circumstances) -> str | None:
     """Say that the loss on the training samples never left that of guessing."""
     loss = _seen_loss(trained[-1])
-    if min(loss, _best(trained).validation_loss) < NOTHING_LEARNT * known.guessing_loss:
+    if min(loss, best_of(trained).validation_loss) < NOTHING_LEARNT * known.guessing_loss:
         return None
     count = len(trained)
     epochs = f"{count} epochs" if count > 1 else "1 epoch"
@@ -169,7 +171,7 @@ def _nothing_learnt(head: Epoch, trained: Sequence[Epoch], known: Circumstances)
 
 def _turn(trained: Sequence[Epoch], known: Circumstances) -> str | None:
     """Say that validation got worse after its best epoch, and name the gap to the training samples."""
-    best, last = _best(trained), trained[-1]
+    best, last = best_of(trained), trained[-1]
     if best is last or last.over_best is None or last.over_best.high >= 0:
         return None
     start, end = _seen_loss(best), _seen_loss(last)
@@ -185,17 +187,18 @@ def _turn(trained: Sequence[Epoch], known: Circumstances) -> str | None:
             f"{turned}, and so did the loss on the training {known.unit} ({start:.3f} to {end:.3f}): the"
             f" steps are too large. Lower finetune.learning_rate (now {known.learning_rate:.2g})."
         )
+    fewer = "mode: features" if known.mode == "lora" else "mode: lora or features"
     return (
         f"{turned}, while the loss on the training {known.unit} fell from {start:.3f} to {end:.3f}: the model"
         f" learns them by heart. The gap between the two grew from {best.validation_loss - start:.2f} to"
         f" {last.validation_loss - end:.2f} nats. Stronger finetune.augment, more finetune.weight_decay,"
-        f" fewer epochs (about {best.epoch}), or mode: lora or features leave less room for that."
+        f" fewer epochs (about {best.epoch}), or {fewer} leave less room for that."
     )
 
 
 def _still_falling(trained: Sequence[Epoch], known: Circumstances) -> str | None:
     """Say that the last epochs still gained, so that more of them may help."""
-    if len(trained) < 3 or _best(trained) is not trained[-1]:
+    if len(trained) < 3 or best_of(trained) is not trained[-1]:
         return None
     before, last = trained[-1 - max(1, len(trained) // 3)], trained[-1]
     gain = before.validation_loss - last.validation_loss
@@ -219,11 +222,6 @@ def _little_validation(known: Circumstances) -> str | None:
         f" anything from {low:.2f} to {high:.2f} (95 % interval), so which epoch is the best is partly"
         f" chance. More labelled {known.unit}, or a larger data.splits.validation, would tell."
     )
-
-
-def _best(trained: Sequence[Epoch]) -> Epoch:
-    """Return the epoch with the lowest loss on validation; the first of equal ones."""
-    return min(trained, key=lambda epoch: epoch.validation_loss)
 
 
 def _seen_loss(epoch: Epoch) -> float:

@@ -150,6 +150,11 @@ class EpochRecorder:
         )
 
 
+def best_of(trained: Sequence[Epoch]) -> Epoch:
+    """Return the epoch with the lowest loss on validation; the first of equal ones."""
+    return min(trained, key=lambda epoch: epoch.validation_loss)
+
+
 def _lead_of(first: Candidate, second: Candidate) -> LeadRecord:
     ahead = lead(first.judged, second.judged)
     return LeadRecord(nats=ahead.nats, low=ahead.low, high=ahead.high)

@@ -71,16 +71,26 @@ class Kept:
 
     def state(self) -> dict[str, Any]:
         """Return what is held: JSON values, and of each epoch its name, number, weights and logits."""
-        epochs = [
-            {"name": held.name, "epoch": held.epoch, "state": dict(held.state), "logits": held.logits}
-            for held in self.epochs
-        ]
+        epochs = [candidate_state(held) for held in self.epochs]
         return {"lowest": self.lowest, "waited": self.waited, "epochs": epochs}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that :meth:`state` returned."""
-        task, targets = self.prepared.task, self.prepared.validation.targets
         self.lowest, self.waited = state["lowest"], state["waited"]
-        self.epochs = tuple(
-            Candidate(**held, judged=judge(task, held["logits"], targets)) for held in state["epochs"]
-        )
+        self.epochs = tuple(candidate_of(held, self.prepared) for held in state["epochs"])
+
+
+def candidate_state(candidate: Candidate) -> dict[str, Any]:
+    """Return a candidate as JSON values and tensors; how good it is follows from them."""
+    return {
+        "name": candidate.name,
+        "epoch": candidate.epoch,
+        "state": dict(candidate.state),
+        "logits": candidate.logits,
+    }
+
+
+def candidate_of(state: Mapping[str, Any], prepared: Prepared) -> Candidate:
+    """Return the candidate of a state."""
+    judged = judge(prepared.task, state["logits"], prepared.validation.targets)
+    return Candidate(**state, judged=judged)

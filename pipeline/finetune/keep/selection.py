@@ -8,11 +8,11 @@ the frozen backbone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from pipeline.finetune.keep.candidates import Candidate
 from pipeline.finetune.keep.judging import lead
-from pipeline.finetune.keep.soup import FROZEN_SHARES, Kitchen, mix
+from pipeline.finetune.keep.soup import Kitchen, mixtures
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.start.prepared import Prepared
 
@@ -33,7 +33,10 @@ def select(prepared: Prepared, plan: Plan, last: Candidate, best: Candidate) -> 
     floor = prepared.floor
     if last.judged.loss <= floor.judged.loss and is_as_good(last, [best]):
         return last
-    options = [last, *_mixed(prepared, plan, last), best]
+    # Batch statistics that were trained fit no mixture.
+    has_trained_statistics = not plan.freeze_batch_norm and any("running_mean" in name for name in last.state)
+    mixed = [] if has_trained_statistics else mixtures(Kitchen(prepared, plan), last, floor)
+    options = [last, *mixed, best]
     allowed = [option for option in options if option.judged.loss <= floor.judged.loss]
     return next((option for option in allowed if is_as_good(option, allowed)), floor)
 
@@ -43,16 +46,3 @@ def is_as_good(candidate: Candidate, others: Sequence[Candidate]) -> bool:
     return not any(
         lead(other.judged, candidate.judged).is_clear for other in others if other is not candidate
     )
-
-
-def _mixed(prepared: Prepared, plan: Plan, last: Candidate) -> Iterator[Candidate]:
-    """Yield mixtures of the trained weights with the frozen ones.
-
-    Batch statistics that were trained fit neither, so that nothing is mixed then.
-    """
-    if not plan.freeze_batch_norm and any(name.endswith("running_mean") for name in last.state):
-        return
-    kitchen = Kitchen(prepared, plan)
-    for share in FROZEN_SHARES:
-        name = f"{last.name}, mixed with {100 * share:.0f} % of the frozen backbone"
-        yield kitchen.judge(name, last.epoch, mix(last.state, prepared.floor.state, share))

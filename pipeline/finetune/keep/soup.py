@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import reduce
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -75,7 +76,7 @@ def cook(prepared: Prepared, plan: Plan, epochs: Sequence[Candidate]) -> Candida
         return prepared.floor
     kitchen = Kitchen(prepared, plan)
     soup = _add_epochs(kitchen, sorted(epochs, key=lambda epoch: epoch.judged.loss))
-    best = better(prepared.floor, _mix_with_frozen(kitchen, soup, prepared.floor))
+    best = reduce(better, (soup, *mixtures(kitchen, soup, prepared.floor)), prepared.floor)
     gain = (
         better(prepared.floor, min(epochs, key=lambda epoch: epoch.judged.loss)).judged.loss
         - best.judged.loss
@@ -103,14 +104,17 @@ def _listed(epochs: Sequence[Candidate]) -> str:
     return f"{', '.join(map(str, most))} and {last}"
 
 
-def _mix_with_frozen(kitchen: Kitchen, soup: Candidate, floor: Candidate) -> Candidate:
-    """Return the best mixture of a soup with the head on the frozen backbone, or the soup."""
-    best = soup
+def mixtures(kitchen: Kitchen, trained: Candidate, floor: Candidate) -> Iterator[Candidate]:
+    """Yield mixtures of trained weights with the head on the frozen backbone, the most trained one first.
+
+    Args:
+        kitchen: Judges them.
+        trained: The trained weights.
+        floor: The head on the frozen backbone.
+    """
     for share in FROZEN_SHARES:
-        name = f"{soup.name}, mixed with {100 * share:.0f} % of the frozen backbone"
-        tried = kitchen.judge(name, soup.epoch, mix(soup.state, floor.state, share))
-        best = better(best, tried)
-    return best
+        name = f"{trained.name}, mixed with {100 * share:.0f} % of the frozen backbone"
+        yield kitchen.judge(name, trained.epoch, mix(trained.state, floor.state, share))
 
 
 def mix(first: State, second: State, share: float) -> dict[str, torch.Tensor]:

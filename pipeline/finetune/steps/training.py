@@ -58,18 +58,16 @@ class Training:
         module = self.classifier.saved().to(plan.device)
         self.classifier.prepare()
         align(module, plan, prepared.processes)
-        self.steps = math.ceil(len(prepared.train) / plan.batch_size)
+        steps = plan.steps(len(prepared.train))
         self.generator = torch.Generator().manual_seed(plan.seed)
         self.loss = BatchLoss(prepared, self.classifier, plan, self.generator)
         self.groups = strategy.parameter_groups(self.classifier, plan)
         fused = sum(parameter.numel() for parameter in module.parameters()) >= FUSED_FROM
         if self.groups:
             self.optimizer = torch.optim.AdamW(self.groups, lr=plan.rates.learning_rate, fused=fused)
-            self.schedule = Schedule(self.optimizer, plan.rates, plan.epochs, self.steps * plan.epochs)
+            self.schedule = Schedule(self.optimizer, plan.rates, plan.epochs, steps)
         self.trained = [parameter for group in self.groups for parameter in group["params"]]
-        self.average = (
-            WeightAverage(module, self.trained, self.steps * plan.epochs) if plan.keeping.ema else None
-        )
+        self.average = WeightAverage(module, self.trained, steps) if plan.keeping.ema else None
         self.epoch_losses: list[torch.Tensor] = []
         self.first_loss: float | None = None
         self.epoch_start = self.generator.get_state()

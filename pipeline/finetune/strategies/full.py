@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -40,8 +39,7 @@ class Full:
             weight, bias = np.zeros_like(weight), np.zeros_like(bias)
         classifier.set_head(weight, bias)
         set_omissions(classifier, plan)
-        steps = plan.epochs * math.ceil(len(prepared.train) / plan.batch_size)
-        keep_statistics_up(classifier.saved(), steps)
+        keep_statistics_up(classifier.saved(), plan.steps(len(prepared.train)))
 
     def parameter_groups(self, classifier: Classifier, plan: Plan) -> list[ParameterGroup]:
         """Return all parameters in groups: one rate a layer, and weight decay on matrices only."""

@@ -171,3 +171,11 @@ def test_leads_of_epochs_are_over_the_head_and_over_the_best_epoch_before() -> N
             assert epoch.over_best is not None
             assert epoch.over_best.nats == pytest.approx(best - epoch.validation_loss)
         best = min(best, epoch.validation_loss)
+
+
+@pytest.mark.parametrize(("mode", "is_named"), [("lora", False), ("lp-ft", True)])
+def test_lora_is_no_remedy_for_lora(mode: str, *, is_named: bool) -> None:
+    epochs = epochs_of([0.65, 0.7, 0.8], [0.5, 0.3, 0.1])
+    told = " ".join(read_curves(epochs, replace(KNOWN, mode=mode, kept_epoch=0)))
+    assert "Kept epoch 0" in told
+    assert ("mode: lora" in told) is is_named
