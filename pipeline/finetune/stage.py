@@ -120,18 +120,9 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
     plan = shared_plan(plan, len(training), processes)
     balance = choose_balance(section, training.sizes(len(labels)), labels)
     log.info("finetune: %s", balance.why)
-    prepared = prepare(
-        pretrained,
-        training,
-        validation,
-        balance=balance,
-        settings=settings,
-        modality=modality,
-        task=task_of(recipe),
-        processes=processes,
-    )
+    extractor = Extractor(pretrained, settings, modality, processes)
+    prepared = prepare(extractor, training, validation, balance=balance, task=task_of(recipe))
     if section.mode != "features":
-        extractor = Extractor(pretrained, settings, modality, processes)
         prepared = decide_changes(options.changes, labels, prepared, extractor)
     processes.check_equal("The choices", repr(prepared.remarks))
     return Started(pretrained, labels, settings, prepared, plan, options.views)

@@ -16,9 +16,8 @@ from pipeline.finetune.start.heads import Features, LinearHead, Targets, fit_hea
 from pipeline.finetune.start.imbalance import Balance
 from pipeline.finetune.steps.sharing import heads_from_first
 from pipeline.machine.processes import ALONE, Processes
-from pipeline.machine.settings import Settings
 from pipeline.modalities.inference import compute_logits
-from pipeline.modalities.training import Classifier, Examples, Pretrained, Training
+from pipeline.modalities.training import Classifier, Examples
 from pipeline.tasks.task import Task
 
 log = logging.getLogger("graft")
@@ -112,36 +111,25 @@ class Prepared:
 
 
 def prepare(
-    pretrained: Pretrained,
-    train: Split,
-    validation: Split,
-    *,
-    balance: Balance,
-    settings: Settings,
-    modality: Training,
-    task: Task,
-    processes: Processes = ALONE,
+    extractor: Extractor, train: Split, validation: Split, *, balance: Balance, task: Task
 ) -> Prepared:
     """Fit the best head and a gentle one on the frozen backbone's features, and set the best.
 
     Args:
-        pretrained: The backbone; its classifier gets the head.
+        extractor: The frozen backbone, whose classifier gets the head, and the processes that share the work.
         train: The training split, with content hashes.
         validation: The validation split, with content hashes.
         balance: What is done about classes of unequal size.
-        settings: Device and precision of the training.
-        modality: The training side of the samples' kind of input.
         task: The task, which says what the loss and the answers are.
-        processes: The processes that share the training; by default this one is alone.
     """
-    extractor = Extractor(pretrained, settings, modality, processes)
     judged = extractor.extract(validation.examples, np.arange(len(validation)), validation.sha256)
     best, gentle = _fit_heads(extractor, train, (judged, validation.targets), balance)
-    classifier = pretrained.classifier
+    classifier, unit = extractor.pretrained.classifier, extractor.modality.UNIT
+    device, processes = extractor.settings.device, extractor.processes
     classifier.set_head(best.weight, best.bias)
     logits = best.logits(judged)
-    if settings.device != "cpu":  # there the features may be of half precision, good to start from only
-        logits = _compute_start(classifier, validation, settings.device, modality.UNIT, processes)
+    if device != "cpu":  # there the features may be of half precision, good to start from only
+        logits = _compute_start(classifier, validation, device, unit, processes)
     return Prepared(
         classifier=classifier,
         train=train,
@@ -151,7 +139,7 @@ def prepare(
         gentle_head=gentle,
         class_weights=balance.weights,
         task=task,
-        unit=modality.UNIT,
+        unit=unit,
         balance=balance,
         processes=processes,
     )
