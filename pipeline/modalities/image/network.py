@@ -8,7 +8,6 @@ from fnmatch import fnmatch
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
 from timm.data import resolve_data_config
@@ -19,7 +18,8 @@ from pipeline.errors import GraftError
 from pipeline.modalities.image.omission import set_omission
 from pipeline.modalities.image.recipe import Image, ImageBackbone
 from pipeline.modalities.image.rules import decoding_rules
-from pipeline.modalities.image.weights import describe_hub_failure, fit_weights, read_weights
+from pipeline.modalities.image.sources.registry import source_of
+from pipeline.modalities.image.weights import fit_weights, read_weights
 from pipeline.modalities.layers import depths_by_structure, norm_names, rate_groups
 from pipeline.modalities.training import ParameterGroup
 from serving.model.inputs.image.spec import ImageInputSpec
@@ -44,26 +44,17 @@ class Normalisation:
 
 
 def create_network(name: str, classes: int | None = None) -> nn.Module:
-    """Create the network that timm has under a name, with random weights.
+    """Create the network that a name stands for, with random weights.
 
     Args:
-        name: timm's name of the architecture.
+        name: Name of the architecture, with the prefix of its source; without one it is timm's.
         classes: Number of outputs of the head; None, the default, for as many as the pretrained weights have.
 
     Raises:
-        GraftError: timm has no such network; the nearest names are listed.
+        GraftError: There is no such network; the nearest names are listed.
     """
-    try:
-        model: nn.Module = (
-            timm.create_model(name) if classes is None else timm.create_model(name, num_classes=classes)
-        )
-    except (RuntimeError, ValueError) as error:
-        near = timm.list_models(f"*{name.partition('.')[0][:12]}*")[:5]
-        raise GraftError(
-            f"backbone.name: timm has no `{name}`. Near it: {', '.join(near) or 'nothing'}; "
-            "all: timm.list_models()"
-        ) from error
-    return model
+    source, rest = source_of(name)
+    return source.create(rest, classes)
 
 
 def create_pretrained(backbone: ImageBackbone) -> nn.Module:
@@ -72,14 +63,10 @@ def create_pretrained(backbone: ImageBackbone) -> nn.Module:
     Raises:
         GraftError: The name is unknown, or the weights are not there or do not fit.
     """
+    source, rest = source_of(backbone.name)
     if backbone.weights == "hub":
-        create_network(backbone.name)
-        try:
-            pretrained: nn.Module = timm.create_model(backbone.name, pretrained=True)
-            return pretrained.eval()
-        except Exception as error:  # the hub's client raises many unrelated types
-            raise describe_hub_failure(backbone.name, error) from error
-    model = create_network(backbone.name)
+        return source.create_pretrained(rest)
+    model = source.create(rest)
     fit_weights(model, read_weights(backbone.weights, backbone.mapping), backbone.mapping, backbone.weights)
     return model.eval()
 

@@ -1,0 +1,43 @@
+"""What a library of networks has to give, so that its networks are fine-tuned as timm's are."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import nn
+
+
+class Source(Protocol):
+    """A module of this room, as the rest of the kind sees it.
+
+    The networks have the part of timm's interface that :class:`~pipeline.modalities.image.network
+    .ImageClassifier` uses: ``forward_features``, ``forward_head`` with ``pre_logits``, ``get_classifier``,
+    ``reset_classifier`` and ``pretrained_cfg``. One that does not have it by itself is put into a
+    :class:`~pipeline.modalities.image.pooled.PooledNetwork`.
+    """
+
+    def create(self, name: str, classes: int | None = None, size_px: int | None = None) -> nn.Module:
+        """Create a network with random weights.
+
+        Args:
+            name: Name of the architecture, without the source's prefix.
+            classes: Number of outputs of the head; None, the default, for as many as the pretrained weights
+                have.
+            size_px: Side of the pictures in pixels, for networks whose tensors depend on it; None, the
+                default, for the side that it was pretrained with.
+
+        Raises:
+            GraftError: There is no such network; the nearest names are listed.
+        """
+        ...
+
+    def create_pretrained(self, name: str) -> nn.Module:
+        """Create a network with the weights that the source itself has for it, in evaluation mode.
+
+        Args:
+            name: Name of the architecture, without the source's prefix.
+
+        Raises:
+            GraftError: There is no such network, or its weights cannot be had here.
+        """
+        ...
