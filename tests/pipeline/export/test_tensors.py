@@ -35,9 +35,7 @@ def run(text_run: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return copy
 
 
-def test_tensors_beside_the_model_answer_as_they_did_within_it(
-    run: RunFolder, text_run: Path
-) -> None:
+def test_tensors_beside_the_model_answer_as_they_did_within_it(run: RunFolder, text_run: Path) -> None:
     size = (text_run / "bundle" / "model.onnx").stat().st_size
     assert (run.bundle / "model.onnx").stat().st_size < size / 3
     assert (run.bundle / FILE).stat().st_size > size / 2
@@ -94,9 +92,7 @@ def test_receipt_of_other_tensors_proves_nothing(run: RunFolder, tmp_path: Path)
         open_bundle(bundle)
 
 
-def test_bundle_written_anew_for_its_defaults_keeps_the_tensors(
-    run: RunFolder, tmp_path: Path
-) -> None:
+def test_bundle_written_anew_for_its_defaults_keeps_the_tensors(run: RunFolder, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(run.bundle, tmp_path / "bundle"))
     defaults = Defaults(artifact="onnx-fp32", threads=1, measured_on="a machine")
     publish_defaults(open_bundle(folder), defaults)
