@@ -172,7 +172,7 @@ def build_encoder(config: Mapping[str, Any], architecture: Architecture | None =
     """
     from transformers import AutoConfig, AutoModel
 
-    options = dict(config)
+    options = {key: _decode(value) for key, value in config.items()}
     try:
         model_config = AutoConfig.for_model(options.pop("model_type"), **options)
         if architecture is None:
@@ -184,6 +184,18 @@ def build_encoder(config: Mapping[str, Any], architecture: Architecture | None =
             f"checkpoint: transformers cannot build its encoder ({reason_of(error)}). "
             "Install the version that trained it."
         ) from error
+
+
+def _decode(value: Any) -> Any:  # noqa: ANN401 - JSON of any form
+    """Return a configuration's value with numbers that JSON lacks, such as infinity, as transformers has them.
+
+    It writes them as ``{"__float__": "Infinity"}``.
+    """
+    if isinstance(value, Mapping):
+        if set(value) == {"__float__"}:
+            return float(value["__float__"])
+        return {key: _decode(inner) for key, inner in value.items()}
+    return [_decode(inner) for inner in value] if isinstance(value, list) else value
 
 
 class _NoPooler(nn.Module):

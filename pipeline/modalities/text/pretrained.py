@@ -22,7 +22,7 @@ from pipeline.modalities.text.reading.lengths import Limit, limit_of
 from pipeline.modalities.text.reading.library import THREE_WAYS
 from pipeline.modalities.text.reading.pooling import pooling_of, say_what_is_left_out
 from pipeline.modalities.text.reading.tokenizing import drop_tokens_without_rows, load_tokenizer
-from pipeline.modalities.text.reading.weights import load_weights
+from pipeline.modalities.text.reading.weights import load_weights, rows_of
 from pipeline.modalities.text.recipe import TextBackbone
 
 
@@ -71,8 +71,7 @@ def load_encoder(backbone: TextBackbone) -> Encoder:
     architecture = architecture_of(config, layout.folder)
     tokenizer = load_tokenizer(layout, config)
     model = load_weights(layout.folder, config, architecture)
-    rows = model.get_input_embeddings().num_embeddings
-    tokenizer = drop_tokens_without_rows(tokenizer, rows, layout.folder)
+    tokenizer = drop_tokens_without_rows(tokenizer, rows_of(model, layout.folder), layout.folder)
     say_what_is_left_out(layout)
     model.config.use_cache = False
     encoder = architecture.part_of(model)

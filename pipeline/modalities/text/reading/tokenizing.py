@@ -75,7 +75,7 @@ def load_tokenizer(layout: Layout, config: Any) -> LoadedTokenizer:  # noqa: ANN
     if not getattr(tokenizer, "is_fast", False):
         raise GraftError(
             f"backbone: {folder} has no tokenizer that the `tokenizers` library can run, and serving needs "
-            f"one: its {type(tokenizer).__name__} runs in Python alone. Choose an encoder with a {TOKENIZER_FILE}."
+            f"one: its {type(tokenizer).__name__} runs in Python alone. Choose one with a {TOKENIZER_FILE}."
         )
     if model is not None:
         fast = exact_tokenizer(tokenizer, _class_name(tokenizer, config, stated), model, stated)
@@ -128,7 +128,7 @@ def drop_tokens_without_rows(loaded: LoadedTokenizer, rows: int, place: str | Pa
         more = f" and {len(needed) - SHOWN} more" if len(needed) > SHOWN else ""
         raise GraftError(
             f"backbone: {named}{more} was added to the tokenizer of {place}, but the encoder has no row for "
-            f"it ({rows} rows). Call model.resize_token_embeddings(len(tokenizer)), train and save it again, or "
+            f"it ({rows} rows). Call model.resize_token_embeddings(len(tokenizer)) and train it again, or "
             "remove the token."
         )
     if lacking:

@@ -69,6 +69,25 @@ def load_weights(folder: Path, config: Any, architecture: Architecture) -> Any: 
     return model.eval()
 
 
+def rows_of(model: Any, folder: Path) -> int:  # noqa: ANN401 - as above
+    """Return the number of tokens that a model has a vector for.
+
+    Args:
+        model: A transformers model.
+        folder: Where it was read from, for the error.
+
+    Raises:
+        GraftError: It has no table of tokens, as one of characters or pictures.
+    """
+    try:
+        return int(model.get_input_embeddings().weight.shape[0])
+    except (AttributeError, NotImplementedError) as error:
+        raise GraftError(
+            f"backbone.weights: the {type(model).__name__} of {folder} has no table of vectors of tokens. Choose "
+            "an encoder of texts."
+        ) from error
+
+
 def strip_prefix(tensors: Mapping[str, torch.Tensor], expected: Iterable[str]) -> dict[str, torch.Tensor]:
     """Return tensors without the prefix under which most of them are those of a model.
 
