@@ -187,9 +187,9 @@ def build_encoder(config: Mapping[str, Any], architecture: Architecture | None =
 
 
 def _decode(value: Any) -> Any:  # noqa: ANN401 - JSON of any form
-    """Return a configuration's value with numbers that JSON lacks, such as infinity, as transformers has them.
+    """Return a configuration's value with the numbers that JSON lacks, such as infinity.
 
-    It writes them as ``{"__float__": "Infinity"}``.
+    transformers writes them as ``{"__float__": "Infinity"}``.
     """
     if isinstance(value, Mapping):
         if set(value) == {"__float__"}:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, JsonValue
 
@@ -20,6 +19,7 @@ from pipeline.modalities.text.baseline import WordBaseline, fit_words
 from pipeline.modalities.text.examples import TextExamples, cut, tokenise
 from pipeline.modalities.text.network import Pooling, TextClassifier, build_encoder
 from pipeline.modalities.text.pretrained import Encoder, load_encoder
+from pipeline.modalities.text.probes import probes as probes  # noqa: PLC0414
 from pipeline.modalities.text.reading.architectures import Architecture
 from pipeline.modalities.text.reading.lengths import Limit
 from pipeline.modalities.text.recipe import TextAugment, TextFinetune, TextRecipe
@@ -74,7 +74,7 @@ def load_pretrained(recipe: TextRecipe) -> Pretrained:
         max_characters=recipe.text.max_characters,
     )
     preprocessor = TextPreprocessor(spec, encoder.tokenizer_json)
-    classifier = _try(encoder, preprocessor, recipe.backbone.name)
+    classifier = _classifier_of(encoder, recipe.backbone.name)
     network = TextNetwork(
         config=encoder.config,
         pooling=encoder.pooling,
@@ -106,21 +106,15 @@ def _check_length(recipe: TextRecipe, limit: Limit) -> None:
         )
 
 
-def _try(encoder: Encoder, preprocessor: TextPreprocessor, name: str) -> TextClassifier:
-    """Encode one blank text, since not everything that transformers calls a model is an encoder."""
-    feeds = {
-        key: torch.from_numpy(array) for key, array in preprocessor.collate([preprocessor.blank()]).items()
-    }
+def _classifier_of(encoder: Encoder, name: str) -> TextClassifier:
+    """Return an encoder with a head, which shows that it runs on token ids and their mask alone."""
     try:
-        classifier = TextClassifier(encoder.model, encoder.pooling, classes=2).eval()
-        with torch.inference_mode():
-            classifier(**feeds)
+        return TextClassifier(encoder.model, encoder.pooling, classes=2).eval()
     except Exception as error:  # each architecture fails in its own way
         raise GraftError(
-            f"backbone: {name} cannot encode token ids and their mask alone ({reason_of(error)}). Choose an "
-            "encoder."
+            f"backbone.name: {name} cannot be used: it cannot encode token ids and their mask alone "
+            f"({reason_of(error)}). Choose another."
         ) from error
-    return classifier
 
 
 def build_classifier(network: NetworkDescription, classes: int) -> TextClassifier:

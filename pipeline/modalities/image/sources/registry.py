@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pipeline.modalities.image.sources.source import Source
+from pipeline.modalities.image.sources.source import NetworkSource
 
 
-def _timm() -> Source:
+def _timm() -> NetworkSource:
     from pipeline.modalities.image.sources import timm_models
 
     return timm_models
 
 
 TIMM = "timm"
-SOURCES: Mapping[str, Callable[[], Source]] = {TIMM: _timm}
+SOURCES: Mapping[str, Callable[[], NetworkSource]] = {TIMM: _timm}
 """A function that imports each source, by the prefix that stands before the colon of a backbone's name."""
 
 
@@ -24,7 +24,7 @@ def split_name(name: str) -> tuple[str, str]:
     return (prefix, rest) if colon and prefix in SOURCES else (TIMM, name)
 
 
-def source_of(name: str) -> tuple[Source, str]:
+def source_of(name: str) -> tuple[NetworkSource, str]:
     """Import the source that a backbone's name belongs to, and return it with the name without its prefix."""
     source, rest = split_name(name)
     return SOURCES[source](), rest

@@ -18,7 +18,7 @@ from tokenizers import Regex, Tokenizer, normalizers, processors
 
 from pipeline.errors import GraftError
 from pipeline.machine.extras import require
-from pipeline.modalities.text.reading.probes import first_difference
+from pipeline.modalities.text.reading.agreement import first_difference
 
 SPACE = "\u2581"
 REMEDY = (

@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 
 from pipeline.errors import GraftError
 from pipeline.machine.extras import require
+from pipeline.modalities.text.reading.agreement import first_difference
 from pipeline.modalities.text.reading.layout import Layout
 from pipeline.modalities.text.reading.library import explain, quiet
-from pipeline.modalities.text.reading.probes import first_difference
 from pipeline.modalities.text.reading.sentencepieces import REMEDY, exact_tokenizer
 
 log = logging.getLogger("graft")

@@ -83,8 +83,8 @@ def rows_of(model: Any, folder: Path) -> int:  # noqa: ANN401 - as above
         return int(model.get_input_embeddings().weight.shape[0])
     except (AttributeError, NotImplementedError) as error:
         raise GraftError(
-            f"backbone.weights: the {type(model).__name__} of {folder} has no table of vectors of tokens. Choose "
-            "an encoder of texts."
+            f"backbone.weights: the {type(model).__name__} of {folder} has no table of vectors of tokens. "
+            "Choose an encoder of texts."
         ) from error
 
 
