@@ -12,25 +12,10 @@ from typing import Any
 
 from pipeline.modalities.text.recipe import TextBackbone
 
-WORDS = [
-    "a",
-    "the",
-    "day",
-    "sun",
-    "rain",
-    "we",
-    "saw",
-    "it",
-    "was",
-    "is",
-    "very",
-    "so",
-    "good",
-    "bad",
-    "great",
-    "awful",
-    "table",
-]
+WORDS = (
+    "a", "the", "day", "sun", "rain", "we", "saw", "it", "was",
+    "is", "very", "so", "good", "bad", "great", "awful", "table",
+)  # fmt: skip
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 IDS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
 BERT = {
