@@ -44,7 +44,11 @@ def row_of(family: str, write: Callable[[Path], TextBackbone], folder: Path) -> 
     except Exception:
         return Row(family, "fails", time.monotonic() - begun, f"{stage}: {traceback.format_exc()}")
     seconds = time.monotonic() - begun
-    return Row(family, "passes", seconds) if passed else Row(family, "fails", seconds, "its receipt does not hold")
+    return (
+        Row(family, "passes", seconds)
+        if passed
+        else Row(family, "fails", seconds, "its receipt does not hold")
+    )
 
 
 def recipe_of(backbone: TextBackbone, texts: Path) -> dict[str, object]:

@@ -159,7 +159,7 @@ def write_family(family: str, folder: Path) -> TextBackbone:
 
     vocabulary = write_tokenizer(folder)
     torch.manual_seed(0)
-    options = {"vocab_size": vocabulary, **IDS, **CONFIGURATIONS[family]}
+    options = {"vocab_size": vocabulary, "architectures": [], **IDS, **CONFIGURATIONS[family]}
     AutoModel.from_config(AutoConfig.for_model(family, **options)).save_pretrained(folder)
     return TextBackbone(name=family, weights=str(folder))
 

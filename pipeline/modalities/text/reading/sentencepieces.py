@@ -95,7 +95,7 @@ def exact_tokenizer(tokenizer: Any, name: str, path: Path, stated: Mapping[str, 
         accents=stated.get("keep_accents", kind.accents) is not False or not kind.cleans,
         lower=stated.get("do_lower_case", kind.lower) is True,
     )
-    fast = Tokenizer.from_str(_without_steps(tokenizer.backend_tokenizer.to_str()))
+    fast = Tokenizer.from_str(_bare(tokenizer.backend_tokenizer.to_str()))
     fast.normalizer = normalizers.Sequence([*cleaning.steps(), *_steps_of(proto.normalizer_spec)])
     fast.post_processor = _frame(tokenizer, kind, stated)
 
@@ -174,7 +174,17 @@ def _template(first: Sequence[str], last: Sequence[str]) -> list[str]:
     return [*(f"{token}:0" for token in first), "$A:0", *(f"{token}:0" for token in last)]
 
 
-def _without_steps(document: str) -> str:
-    """Return the JSON of a tokenizer without what comes before its model, and after it."""
+def _bare(text: str) -> str:
+    """Return the JSON of a tokenizer without what comes before its model, and after it.
+
+    Unigram models know pieces that their author defined from their scores; as added tokens these would break
+    a text apart, and get spaces of their own.
+    """
     steps = ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding")
-    return json.dumps(json.loads(document) | dict.fromkeys(steps))
+    document = json.loads(text) | dict.fromkeys(steps)
+    if document["model"]["type"] == "Unigram":
+        pieces = {piece for piece, _ in document["model"]["vocab"]}
+        document["added_tokens"] = [
+            token for token in document["added_tokens"] if token["special"] or token["content"] not in pieces
+        ]
+    return json.dumps(document)
