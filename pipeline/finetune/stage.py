@@ -24,6 +24,7 @@ from pipeline.finetune.sheet import sheet_file
 from pipeline.finetune.start.adjustment import adjusted
 from pipeline.finetune.start.changes import decide_changes
 from pipeline.finetune.start.features import Extractor
+from pipeline.finetune.start.half import bf16_fault
 from pipeline.finetune.start.imbalance import choose_balance
 from pipeline.finetune.start.prepared import Prepared, Split, prepare
 from pipeline.finetune.start.soft import soft_of, weights_of
@@ -140,7 +141,8 @@ def open_backbone(recipe: Recipe, settings: Settings, processes: Processes = ALO
     modality, section = modality_of(recipe), recipe.finetune
     pretrained = modality.load_pretrained(recipe)
     grouped = has_grouped_convolutions(pretrained.classifier.saved())
-    settings = suit_network(settings, section.precision, has_grouped_convolutions=grouped)
+    fault = bf16_fault(pretrained, settings)
+    settings = suit_network(settings, section.precision, has_grouped_convolutions=grouped, bf16_fault=fault)
     extractor = Extractor(pretrained, settings, modality, processes)
     try_backbone(extractor, recipe.backbone.name)
     return extractor
