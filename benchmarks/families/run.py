@@ -100,7 +100,7 @@ def train(pretrained: Pretrained) -> None:
     shape = preprocessor.blank().shape
     samples = [chance.integers(0, 256, shape, dtype=np.uint8) for _ in range(PICTURES)]
     feeds = {name: torch.from_numpy(array) for name, array in preprocessor.collate(samples).items()}
-    with torch.inference_mode():
+    with torch.no_grad():
         width = classifier.embed(**feeds).shape[1]
     classifier.set_head(
         chance.normal(0, 0.1, (CLASSES, width)).astype(np.float32), np.zeros(CLASSES, np.float32)
@@ -109,7 +109,7 @@ def train(pretrained: Pretrained) -> None:
     rebuilt = pictures.build_classifier(pretrained.network, CLASSES)
     rebuilt.saved().load_state_dict(classifier.saved().state_dict())
     rebuilt.saved().eval()
-    with torch.inference_mode():
+    with torch.no_grad():
         difference = (rebuilt(**feeds) - classifier(**feeds)).abs().max()
     if not difference <= TOLERANCE:
         raise AssertionError(f"the network of the card differs by {float(difference):.2g}")

@@ -110,10 +110,7 @@ def create_pretrained(backbone: ImageBackbone, size_px: int | None = None) -> nn
             own = source.create(rest)
             fit_weights(own, tensors, backbone.mapping, backbone.weights)
             # They fit at the network's own size, so that only the size is at fault.
-            raise GraftError(
-                f"image.size: {size_px}, but what `{backbone.name}` knows of positions cannot be resampled."
-                f" It takes {resolve_data_config({}, model=own)['input_size'][-1]}."
-            ) from None
+            raise timm_models.cannot_resample(backbone.name, size_px, own) from None
         raise
     return model.eval()
 

@@ -18,6 +18,7 @@ from pipeline.modalities.image import training
 from pipeline.modalities.image.linear_heads import with_linear_head
 from pipeline.modalities.image.network import ImageClassifier, create_pretrained, describe_input
 from pipeline.modalities.image.pooled import PooledNetwork
+from pipeline.modalities.image.positions import resample_positions
 from pipeline.modalities.image.recipe import Image, ImageBackbone, ImageRecipe
 from pipeline.modalities.image.sources import timm_models
 from pipeline.modalities.tensors import hash_tensors
@@ -215,11 +216,44 @@ def test_positions_that_cannot_be_resampled_are_refused_with_the_own_size(tmp_pa
         load(name, cut(name, {}).state_dict(), tmp_path, 192)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((1, 196, 8), (1, 64, 8)),
+        ((1, 197, 8), (1, 65, 8)),
+        ((1, 198, 8), (1, 66, 8)),
+        ((1, 14, 14, 8), (1, 8, 8, 8)),
+        ((1, 6, 14, 14), (1, 6, 8, 8)),
+    ],
+)
+def test_positions_on_a_grid_are_resampled_and_tokens_before_it_are_not(
+    before: tuple[int, ...], after: tuple[int, ...]
+) -> None:
+    wanted = {"pos_embed_0": torch.zeros(after), "norm.weight": torch.zeros(3)}
+    given = {"pos_embed_0": torch.rand(before), "norm.weight": torch.rand(4)}
+    made = resample_positions(wanted, given)
+    assert made["pos_embed_0"].shape == after
+    assert made["norm.weight"] is given["norm.weight"]
+    tokens = {197: 1, 198: 2}.get(before[1], 0)
+    assert all(
+        torch.equal(made["pos_embed_0"][:, token], given["pos_embed_0"][:, token]) for token in range(tokens)
+    )
+    constant = resample_positions(wanted, {"pos_embed_0": torch.ones(before)})["pos_embed_0"]
+    assert torch.allclose(constant, torch.ones(after), atol=1e-5)
+
+
 def test_weights_that_do_not_fit_at_any_size_are_refused_as_such(tmp_path: Path) -> None:
     tensors = cut(VIT, {}).state_dict()
     tensors["blocks.0.mlp.fc1.weight"] = torch.ones(3, 3)
     with pytest.raises(GraftError, match=r"backbone\.weights: .*`blocks\.0\.mlp\.fc1\.weight` is \(3, 3\)"):
         load(VIT, tensors, tmp_path, 64)
+
+
+def test_what_is_left_over_is_not_lost_in_a_conversion(tmp_path: Path) -> None:
+    tensors = cut(VIT, {}).state_dict() | {"blocks.99.norm1.weight": torch.ones(64)}
+    for size in (None, 64):
+        with pytest.raises(GraftError, match=r"backbone\.weights: .*`blocks\.99\.norm1\.weight` is not in"):
+            load(VIT, tensors, tmp_path, size)
 
 
 def test_patches_are_never_resampled_in_silence(tmp_path: Path) -> None:
