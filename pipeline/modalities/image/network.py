@@ -69,24 +69,6 @@ def create_network(
     return source.create(rest, classes, size_px)
 
 
-def rebuilt_from(name: str, network: nn.Module) -> tuple[str, dict[str, Any], int | None]:
-    """Return what a network is rebuilt from, without the hub.
-
-    Args:
-        name: Name of the architecture in the recipe.
-        network: The network, made for the recipe's size.
-
-    Returns:
-        Name of the architecture, its further arguments, and the side of the pictures in pixels that it was
-        made for, or None where that is the architecture's own.
-    """
-    source, rest = source_of(name)
-    if source is not timm_models:
-        return name, {}, getattr(network, "size_px", None)
-    architecture, arguments = timm_models.resolve(rest)
-    return architecture, arguments, timm_models.size_of(architecture, network)
-
-
 def create_pretrained(backbone: ImageBackbone, size_px: int | None = None) -> nn.Module:
     """Create the recipe's backbone with its pretrained weights and its pretrained head, in evaluation mode.
 

@@ -22,9 +22,9 @@ from pipeline.modalities.image.network import (
     create_network,
     create_pretrained,
     describe_input,
-    rebuilt_from,
 )
 from pipeline.modalities.image.probes import probes as probes  # noqa: PLC0414
+from pipeline.modalities.image.rebuilding import rebuilt_from
 from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune, ImageRecipe
 from pipeline.modalities.image.thumbnails import encode_thumbnail
 from pipeline.modalities.image.views import views_named
