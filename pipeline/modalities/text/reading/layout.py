@@ -78,7 +78,7 @@ def find_layout(folder: Path) -> Layout:
 
 
 def _read_modules(root: Path, folder: Path) -> tuple[Module, ...]:
-    """Return the steps that a ``modules.json`` lists; none where the file above a folder is something else."""
+    """Return the steps of a ``modules.json``; none where the file above a folder is something else."""
     path = root / MODULES_FILE
     try:
         listed = sorted(json.loads(path.read_bytes()), key=lambda module: module["idx"])
