@@ -23,7 +23,6 @@ def rebuilt_from(name: str, network: nn.Module) -> tuple[str, dict[str, Any], in
     """
     source, rest = source_of(name)
     if source is not timm_models:
-        config = getattr(network, "pretrained_cfg", {})
-        return name, {}, config["input_size"][-1] if config.get("fixed_input_size") else None
+        return name, {}, getattr(network, "size_px", None)
     architecture, arguments = timm_models.resolve(rest)
     return architecture, arguments, timm_models.size_of(architecture, network)
