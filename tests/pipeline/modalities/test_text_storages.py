@@ -201,6 +201,22 @@ def test_load_encoder_reads_a_vocabulary_alone(encoders: dict[str, Path], bert: 
     assert ids_of(load(bert)) == ids_of(expected)
 
 
+@pytest.mark.parametrize("stated", [{}, {"do_lower_case": False}])
+def test_load_encoder_keeps_capitals_where_the_vocabulary_has_some(bert: Path, stated: object) -> None:
+    without("tokenizer.json")(bert)
+    (bert / "tokenizer_config.json").write_text(json.dumps(stated))
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Good", "day"]
+    (bert / "vocab.txt").write_text("\n".join(words))
+    tokenizer = Tokenizer.from_str(load(bert).tokenizer_json.decode())
+    assert tokenizer.encode("Good day").tokens == ["[CLS]", "Good", "day", "[SEP]"]
+
+
+def test_load_encoder_refuses_a_folder_without_a_vocabulary(bert: Path) -> None:
+    without("tokenizer.json", "tokenizer_config.json")(bert)
+    with pytest.raises(GraftError, match=r"has no vocabulary|did not give an encoder and its tokenizer"):
+        load(bert)
+
+
 def test_load_encoder_reads_a_vocabulary_and_merges_alone(encoders: dict[str, Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(encoders["roberta"], tmp_path / "roberta"))
     expected = load(folder)

@@ -85,9 +85,10 @@ def architecture_of(config: Any, folder: Path) -> Architecture:  # noqa: ANN401 
     from transformers import AutoModel, AutoModelForTextEncoding
 
     pair = getattr(config, "is_encoder_decoder", False) is True
+    named = config.architectures or []
     mapping = AutoModel._model_mapping  # noqa: SLF001 - transformers has no public name for it
     encoders = AutoModelForTextEncoding._model_mapping  # noqa: SLF001
-    if pair and type(config) in encoders:
+    if type(config) in encoders and (pair or encoders[type(config)].__name__ in named):
         mapping = encoders
     if type(config) not in mapping:
         raise GraftError(
@@ -96,5 +97,5 @@ def architecture_of(config: Any, folder: Path) -> Architecture:  # noqa: ANN401 
         )
     found = mapping[type(config)]
     classes = found if isinstance(found, (list, tuple)) else [found]
-    named = [each for each in classes if each.__name__ in (config.architectures or [])]
-    return Architecture((named or classes)[0].__name__, encoder_only=pair)
+    chosen = next((each for each in classes if each.__name__ in named), classes[0]).__name__
+    return Architecture(chosen, encoder_only=pair or chosen.endswith("EncoderModel"))
