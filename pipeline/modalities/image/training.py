@@ -6,13 +6,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.examples import decode_examples as decode_pictures
+from pipeline.modalities.image.linear_heads import pooled, with_linear_head
 from pipeline.modalities.image.mirroring import mirrorings_of
 from pipeline.modalities.image.network import (
     ImageClassifier,
@@ -20,6 +22,7 @@ from pipeline.modalities.image.network import (
     create_network,
     create_pretrained,
     describe_input,
+    rebuilt_from,
 )
 from pipeline.modalities.image.probes import probes as probes  # noqa: PLC0414
 from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune, ImageRecipe
@@ -46,11 +49,19 @@ class ImageNetwork(BaseModel):
         architecture: timm's name of the network.
         mean: Mean of each channel, R, G and B, of pixels scaled to [0, 1].
         std: Standard deviation of each channel.
+        size_px: Side of the pictures in pixels that the network was made for; None, the default, for the
+            architecture's own, and for networks that take any.
+        head: ``own``, the default, for the architecture's own linear head; ``pooled`` for one on the pooled
+            features, in place of another.
+        arguments: Further arguments of timm's architecture, as the hub has them; none by default.
     """
 
     architecture: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    size_px: int | None = None
+    head: Literal["own", "pooled"] = "own"
+    arguments: dict[str, JsonValue] = {}
 
 
 def load_pretrained(recipe: ImageRecipe) -> Pretrained:
@@ -59,14 +70,21 @@ def load_pretrained(recipe: ImageRecipe) -> Pretrained:
     Raises:
         GraftError: The network is unknown, or its weights are not there or do not fit.
     """
-    network = create_pretrained(recipe.backbone)
+    network = create_pretrained(recipe.backbone, recipe.image.size)
     weights_sha256 = hash_tensors(network.state_dict())
     spec, normalisation = describe_input(network, recipe.image)
+    whole = with_linear_head(network, spec)
+    architecture, arguments, size_px = rebuilt_from(recipe.backbone.name, network)
     return Pretrained(
-        classifier=ImageClassifier(network, normalisation).eval(),
+        classifier=ImageClassifier(whole, normalisation).eval(),
         network=ImageNetwork(
-            architecture=recipe.backbone.name, mean=normalisation.mean, std=normalisation.std
-        ).model_dump(mode="json"),
+            architecture=architecture,
+            mean=normalisation.mean,
+            std=normalisation.std,
+            size_px=size_px,
+            head="own" if whole is network else "pooled",
+            arguments=arguments,
+        ).model_dump(mode="json", exclude_defaults=True),
         input=spec,
         files={},
         preprocessor=ImagePreprocessor(spec),
@@ -78,7 +96,11 @@ def build_classifier(network: NetworkDescription, classes: int) -> ImageClassifi
     """Build the network that a checkpoint's card names, with random weights."""
     description = ImageNetwork.model_validate(network)
     normalisation = Normalisation(description.mean, description.std)
-    return ImageClassifier(create_network(description.architecture, classes), normalisation)
+    own = description.head == "own"
+    created = create_network(
+        description.architecture, classes if own else None, description.size_px, description.arguments
+    )
+    return ImageClassifier(created if own else pooled(created, classes), normalisation)
 
 
 def decode_examples(
