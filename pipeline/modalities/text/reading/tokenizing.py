@@ -51,7 +51,10 @@ class LoadedTokenizer:
         return json.dumps(self.document, ensure_ascii=False).encode()
 
 
-def load_tokenizer(layout: Layout, config: Any) -> LoadedTokenizer:  # noqa: ANN401 - transformers is untyped here
+def load_tokenizer(
+    layout: Layout,
+    config: Any,  # noqa: ANN401 - transformers is untyped here
+) -> LoadedTokenizer:
     """Load a folder's tokenizer.
 
     Args:
