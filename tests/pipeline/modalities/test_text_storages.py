@@ -108,6 +108,15 @@ def test_load_encoder_gives_the_same_tensors(encoders: dict[str, Path], bert: Pa
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_load_encoder_keeps_its_tensors_when_the_file_changes(encoders: dict[str, Path], bert: Path) -> None:
+    found, size = load(bert).model.state_dict(), (bert / SAFE).stat().st_size
+    with (bert / SAFE).open("r+b") as file:
+        file.seek(size // 3)
+        file.write(b"\1" * (size // 3))
+    expected = load(encoders["bert"]).model.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
 def test_load_encoder_gives_half_precision_back_in_float32(bert: Path, kind: torch.dtype) -> None:
     as_type(kind)(bert)

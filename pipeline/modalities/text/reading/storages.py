@@ -87,7 +87,8 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
 
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
+            # The tensors are views of the file, and would change with it while they are trained.
+            return {name: tensor.clone() for name, tensor in load_file(path).items()}
         return _unwrap(torch.load(path, map_location="cpu", weights_only=True))
     except GraftError:
         raise
