@@ -153,7 +153,7 @@ def width_of(encoder: nn.Module) -> int:
         encoder.train(mode)
 
 
-def _run_on_short_text(encoder: nn.Module, device: torch.device) -> Any:  # noqa: ANN401 - transformers' output
+def _run_on_short_text(encoder: nn.Module, device: torch.device) -> Any:  # noqa: ANN401 - untyped
     """Run an encoder on a text of the same token a few times, and return its output."""
     ids = torch.ones(1, ORDER_TOKENS, dtype=torch.int64, device=device)
     return encoder(input_ids=ids, attention_mask=torch.ones_like(ids))

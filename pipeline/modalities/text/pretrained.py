@@ -16,7 +16,12 @@ from pipeline.errors import GraftError
 from pipeline.files.sources import locate
 from pipeline.machine.extras import require
 from pipeline.modalities.text.network import Pooling
-from pipeline.modalities.text.reading.architectures import Architecture, architecture_of, read_config
+from pipeline.modalities.text.reading.architectures import (
+    Architecture,
+    architecture_of,
+    read_config,
+    refuse_recurrence,
+)
 from pipeline.modalities.text.reading.layout import fetch, find_layout
 from pipeline.modalities.text.reading.lengths import Limit, limit_of
 from pipeline.modalities.text.reading.library import THREE_WAYS
@@ -61,8 +66,8 @@ def load_encoder(backbone: TextBackbone) -> Encoder:
     What can be refused at once is looked at first, so that no weights are read in vain.
 
     Raises:
-        GraftError: The encoder is not there, lacks weights, needs code of its own or of a pickled file, its
-            pooling is none of Graft's, or its tokenizer is another model's or cannot be run.
+        GraftError: The encoder is not there, lacks weights, needs code of its own or of a pickled file, reads
+            token by token, its pooling is none of Graft's, or its tokenizer is another model's or cannot run.
     """
     require("transformers")
     layout = find_layout(_folder_of(backbone))
@@ -71,6 +76,7 @@ def load_encoder(backbone: TextBackbone) -> Encoder:
     architecture = architecture_of(config, layout.folder)
     tokenizer = load_tokenizer(layout, config)
     model = load_weights(layout.folder, config, architecture)
+    refuse_recurrence(model, backbone.name)
     tokenizer = drop_tokens_without_rows(tokenizer, rows_of(model, layout.folder), layout.folder)
     say_what_is_left_out(layout)
     model.config.use_cache = False

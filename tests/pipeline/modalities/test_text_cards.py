@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.families.texts import FAMILIES
+from benchmarks.families.texts import CONFIGURATIONS, FAMILIES, IDS
 from pipeline.errors import GraftError
+from pipeline.modalities.text.network import build_encoder
 from pipeline.modalities.text.reading.lengths import Limit, limit_of
 from pipeline.modalities.text.training import build_classifier, load_pretrained
 from pipeline.recipe.reading import parse_recipe
@@ -31,7 +32,6 @@ def load(family: str, folder: Path, **text: int):
         ("opt", "OPTModel", False, 16),  # its hidden_size is 32
         ("squeezebert", "SqueezeBertModel", False, 32),  # it calls its pooler whether it has one or not
         ("reformer", "ReformerModel", False, 64),
-        ("mamba2", "Mamba2Model", False, 32),  # its configuration holds an infinity
     ],
 )
 def test_build_classifier_gives_the_network_that_was_loaded(
@@ -74,6 +74,19 @@ def test_build_classifier_reads_a_card_without_a_class() -> None:
     assert network.head.weight.shape == (3, 32)
 
 
+def test_build_encoder_reads_numbers_that_json_lacks() -> None:
+    infinite = {"__float__": "Infinity"}
+    small = CONFIGURATIONS["mamba2"] | {"vocab_size": 50, "time_step_limit": [0.0, infinite]}
+    encoder = build_encoder({"model_type": "mamba2", **small})
+    assert list(encoder.config.time_step_limit) == [0.0, float("inf")]  # type: ignore[union-attr,arg-type]
+
+
+@pytest.mark.parametrize("family", ["mamba2", "rwkv"])
+def test_load_pretrained_refuses_what_reads_token_by_token(tmp_path: Path, family: str) -> None:
+    with pytest.raises(GraftError, match=r"^backbone\.name: tiny cannot be used: its layers read token by"):
+        load(family, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["NoSuchModel", "AutoModel", "pipeline", "BertConfig"])
 def test_build_classifier_refuses_a_class_that_transformers_does_not_have(name: str) -> None:
     card = {"config": _config("bert", 100).to_diff_dict(), "pooling": "mean", "model_class": name}
@@ -103,8 +116,6 @@ def test_load_pretrained_refuses_what_is_not_an_encoder(tmp_path: Path) -> None:
 )
 def test_limit_of_finds_the_number_of_tokens(family: str, noted: int | None, longest: Limit) -> None:
     from transformers import AutoConfig, AutoModel
-
-    from benchmarks.families.texts import CONFIGURATIONS, IDS
 
     with torch.device("meta"):
         config = AutoConfig.for_model(family, vocab_size=50, **IDS | CONFIGURATIONS[family])

@@ -108,6 +108,15 @@ def test_load_encoder_gives_the_same_tensors(encoders: dict[str, Path], bert: Pa
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_load_encoder_keeps_its_tensors_when_the_file_changes(encoders: dict[str, Path], bert: Path) -> None:
+    found, size = load(bert).model.state_dict(), (bert / SAFE).stat().st_size
+    with (bert / SAFE).open("r+b") as file:
+        file.seek(size // 3)
+        file.write(b"\1" * (size // 3))
+    expected = load(encoders["bert"]).model.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
 def test_load_encoder_gives_half_precision_back_in_float32(bert: Path, kind: torch.dtype) -> None:
     as_type(kind)(bert)
@@ -193,12 +202,44 @@ def test_load_encoder_refuses_weights_that_are_not_the_encoder(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("wrap", [
+    lambda tensors: tensors | {"own": Owned()},
+    lambda tensors: {"state_dict": tensors, "own": Owned()},
+])  # fmt: skip
+def test_the_conversion_that_the_refusal_names_makes_the_weights_readable(
+    encoders: dict[str, Path], bert: Path, monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Tensors], object]
+) -> None:
+    pickled(wrap)(bert)
+    with pytest.raises(GraftError, match="holds more than tensors") as refused:
+        load(bert)
+    monkeypatch.chdir(bert)
+    exec(str(refused.value).split('python -c "')[1].rstrip('"'), {})
+    expected, found = load(encoders["bert"]).model.state_dict(), load(bert).model.state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_load_encoder_reads_a_vocabulary_alone(encoders: dict[str, Path], bert: Path) -> None:
     expected = load(bert)
     vocabulary = Tokenizer.from_file(str(bert / "tokenizer.json")).get_vocab()
     without("tokenizer.json", "tokenizer_config.json")(bert)
     (bert / "vocab.txt").write_text("\n".join(sorted(vocabulary, key=vocabulary.__getitem__)))
     assert ids_of(load(bert)) == ids_of(expected)
+
+
+@pytest.mark.parametrize("stated", [{}, {"do_lower_case": False}])
+def test_load_encoder_keeps_capitals_where_the_vocabulary_has_some(bert: Path, stated: object) -> None:
+    without("tokenizer.json")(bert)
+    (bert / "tokenizer_config.json").write_text(json.dumps(stated))
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Good", "day"]
+    (bert / "vocab.txt").write_text("\n".join(words))
+    tokenizer = Tokenizer.from_str(load(bert).tokenizer_json.decode())
+    assert tokenizer.encode("Good day").tokens == ["[CLS]", "Good", "day", "[SEP]"]
+
+
+def test_load_encoder_refuses_a_folder_without_a_vocabulary(bert: Path) -> None:
+    without("tokenizer.json", "tokenizer_config.json")(bert)
+    with pytest.raises(GraftError, match=r"has no vocabulary|did not give an encoder and its tokenizer"):
+        load(bert)
 
 
 def test_load_encoder_reads_a_vocabulary_and_merges_alone(encoders: dict[str, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,9 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.modalities.text.reading.library import explain, quiet
+
+RECURRENT = re.compile(r"Mamba\w*(Mixer|Layer)|BambaMixer|RwkvSelfAttention|RecurrentGemmaRecurrentBlock")
+"""Names of classes of layers with a loop over the tokens."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,10 @@ def architecture_of(config: Any, folder: Path) -> Architecture:  # noqa: ANN401 
     from transformers import AutoModel, AutoModelForTextEncoding
 
     pair = getattr(config, "is_encoder_decoder", False) is True
+    named = config.architectures or []
     mapping = AutoModel._model_mapping  # noqa: SLF001 - transformers has no public name for it
     encoders = AutoModelForTextEncoding._model_mapping  # noqa: SLF001
-    if pair and type(config) in encoders:
+    if type(config) in encoders and (pair or encoders[type(config)].__name__ in named):
         mapping = encoders
     if type(config) not in mapping:
         raise GraftError(
@@ -96,5 +101,26 @@ def architecture_of(config: Any, folder: Path) -> Architecture:  # noqa: ANN401 
         )
     found = mapping[type(config)]
     classes = found if isinstance(found, (list, tuple)) else [found]
-    named = [each for each in classes if each.__name__ in (config.architectures or [])]
-    return Architecture((named or classes)[0].__name__, encoder_only=pair)
+    chosen = next((each for each in classes if each.__name__ in named), classes[0]).__name__
+    return Architecture(chosen, encoder_only=pair or chosen.endswith("EncoderModel"))
+
+
+def refuse_recurrence(encoder: nn.Module, name: str) -> None:
+    """Refuse an encoder that reads a text token by token.
+
+    Its loop over the tokens would be written out at export, for one length alone, which takes minutes.
+
+    Args:
+        encoder: The encoder.
+        name: Its name in the recipe, for the error.
+
+    Raises:
+        GraftError: One of its layers is of a class that has such a loop.
+    """
+    kinds = (type(module).__name__ for module in encoder.modules())
+    recurrent = next((kind for kind in kinds if RECURRENT.search(kind)), None)
+    if recurrent is not None:
+        raise GraftError(
+            f"backbone.name: {name} cannot be used: its layers read token by token ({recurrent}), which "
+            "exported to ONNX is fixed at one length. Choose another."
+        )

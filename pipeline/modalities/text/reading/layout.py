@@ -67,7 +67,7 @@ def find_layout(folder: Path) -> Layout:
     Raises:
         GraftError: The folder's ``modules.json`` cannot be read, or does not begin with a transformer.
     """
-    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would leave the hub's cache by its links
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - the hub's cache is of links
     for root in (folder, folder.parent):
         modules = _read_modules(root, folder) if (root / MODULES_FILE).is_file() else ()
         if modules and (root == folder or modules[0].folder == folder):

@@ -66,7 +66,12 @@ KINDS: Final[Mapping[str, Kind]] = {
 """Classes of tokenizers, by their names in transformers, whose ids are known."""
 
 
-def exact_tokenizer(tokenizer: Any, name: str, path: Path, stated: Mapping[str, Any]) -> Tokenizer:  # noqa: ANN401 - transformers is untyped here
+def exact_tokenizer(
+    tokenizer: Any,  # noqa: ANN401 - transformers is untyped here
+    name: str,
+    path: Path,
+    stated: Mapping[str, Any],
+) -> Tokenizer:
     """Return the fast tokenizer of a sentencepiece model.
 
     Args:

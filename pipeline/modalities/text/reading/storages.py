@@ -27,10 +27,11 @@ OTHER_FORMATS = {
     "*.ckpt*": "TensorFlow's or Lightning's",
 }
 CONVERSION = (
-    'Where you trust the file, convert it once: python -c "import torch; '
+    'Where you trust the file, convert it once, in its folder: python -c "import torch; '
     "from safetensors.torch import save_file; "
-    "tensors = torch.load('{name}', map_location='cpu', weights_only=False); "
-    "save_file({{k: v.clone().contiguous() for k, v in tensors.items()}}, '{safe}', {{'format': 'pt'}})\""
+    "stored = torch.load('{name}', map_location='cpu', weights_only=False); "
+    "stored = stored.get('state_dict', stored); "
+    'tensors = {{k: v.clone() for k, v in stored.items() if isinstance(v, torch.Tensor)}}; {write}"'
 )
 
 
@@ -87,7 +88,8 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
 
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
+            # The tensors are views of the file, and would change with it while they are trained.
+            return {name: tensor.clone() for name, tensor in load_file(path).items()}
         return _unwrap(torch.load(path, map_location="cpu", weights_only=True))
     except GraftError:
         raise
@@ -98,8 +100,14 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
             ) from error
         raise GraftError(
             f"backbone.weights: {path} holds more than tensors, and is not read, because that would run its "
-            f"code. {CONVERSION.format(name=path.name, safe=SAFE)}"
+            f"code. {_conversion_of(path)}"
         ) from error
+
+
+def _conversion_of(path: Path) -> str:
+    """Return the command that leaves nothing but tensors of a pickled file, or of one of several."""
+    write = f"save_file(tensors, '{SAFE}')" if path.name == PICKLED else f"torch.save(tensors, '{path.name}')"
+    return CONVERSION.format(name=path.name, write=write)
 
 
 def _is_pickled(path: Path) -> bool:

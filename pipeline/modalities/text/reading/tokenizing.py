@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,10 @@ class LoadedTokenizer:
         return json.dumps(self.document, ensure_ascii=False).encode()
 
 
-def load_tokenizer(layout: Layout, config: Any) -> LoadedTokenizer:  # noqa: ANN401 - transformers is untyped here
+def load_tokenizer(
+    layout: Layout,
+    config: Any,  # noqa: ANN401 - transformers is untyped here
+) -> LoadedTokenizer:
     """Load a folder's tokenizer.
 
     Args:
@@ -83,6 +86,10 @@ def load_tokenizer(layout: Layout, config: Any) -> LoadedTokenizer:  # noqa: ANN
         fast = _as_in_file(tokenizer.backend_tokenizer, folder / TOKENIZER_FILE)
     document = json.loads(fast.to_str())
     document["padding"] = document["truncation"] = None
+    if not (folder / TOKENIZER_FILE).is_file():
+        _require_words(fast, tokenizer.all_special_tokens, folder)
+        if "do_lower_case" not in stated:
+            _keep_capitals(document)
     notes = _read(layout.folder / "sentence_bert_config.json")
     if notes.get("do_lower_case") is True:
         _lower(document)
@@ -201,6 +208,27 @@ def _as_in_file(backend: Tokenizer, path: Path) -> Tokenizer:
         return backend
     log.info("backbone: %s is used as it is; transformers reads %.40r in another way.", path.name, differing)
     return own
+
+
+def _require_words(fast: Tokenizer, special: Sequence[str], folder: Path) -> None:
+    """Refuse a tokenizer of special tokens alone, which transformers makes where there is no vocabulary."""
+    if not fast.get_vocab(with_added_tokens=False).keys() - set(special):
+        raise GraftError(
+            f"backbone: {folder} has no vocabulary that transformers finds. Add its {TOKENIZER_FILE}, or the "
+            "files of its vocabulary."
+        )
+
+
+def _keep_capitals(document: dict[str, Any]) -> None:
+    """Let BERT's capitals stay where its vocabulary has some and nothing says that they are made small."""
+    normalizer = document["normalizer"]
+    if normalizer is None or normalizer.get("type") != "BertNormalizer" or not normalizer["lowercase"]:
+        return
+    special = {token["content"] for token in document["added_tokens"]}
+    words = document["model"]["vocab"].keys() - special
+    if any(word != word.lower() and not word.startswith("[") for word in words):
+        normalizer["lowercase"] = False
+        log.info("backbone: the vocabulary has capitals, so that texts keep theirs.")
 
 
 def _lower(document: dict[str, Any]) -> None:

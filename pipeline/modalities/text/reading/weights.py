@@ -18,7 +18,11 @@ SHOWN = 5
 DEEPEST_PREFIX = 3
 
 
-def load_weights(folder: Path, config: Any, architecture: Architecture) -> Any:  # noqa: ANN401 - transformers is untyped here
+def load_weights(
+    folder: Path,
+    config: Any,  # noqa: ANN401 - transformers is untyped here
+    architecture: Architecture,
+) -> Any:  # noqa: ANN401
     """Load a folder's weights in float32 into a model, which is in evaluation mode on the CPU.
 
     Names may have a prefix, such as ``bert.`` or ``module.``; tensors beside the encoder, such as a head's,
@@ -120,7 +124,11 @@ def _is_pooler(name: str) -> bool:
     return name.startswith("pooler.")
 
 
-def _left_over(model: Any, unexpected: Iterable[str], tensors: Mapping[str, torch.Tensor]) -> list[str]:  # noqa: ANN401
+def _left_over(
+    model: Any,  # noqa: ANN401
+    unexpected: Iterable[str],
+    tensors: Mapping[str, torch.Tensor],
+) -> list[str]:
     """Return the names of weights that belong into the model and have no place in it.
 
     What lies beside the model's own modules is a head or a decoder. What is no matrix or vector of floats is
