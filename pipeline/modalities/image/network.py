@@ -19,7 +19,6 @@ from pipeline.modalities.image.omission import set_omission
 from pipeline.modalities.image.recipe import Image, ImageBackbone
 from pipeline.modalities.image.rules import decoding_rules
 from pipeline.modalities.image.sources.registry import source_of
-from pipeline.modalities.image.weights import fit_weights, read_weights
 from pipeline.modalities.layers import depths_by_structure, norm_names, rate_groups
 from pipeline.modalities.training import ParameterGroup
 from serving.model.inputs.image.spec import ImageInputSpec
@@ -66,9 +65,7 @@ def create_pretrained(backbone: ImageBackbone) -> nn.Module:
     source, rest = source_of(backbone.name)
     if backbone.weights == "hub":
         return source.create_pretrained(rest)
-    model = source.create(rest)
-    fit_weights(model, read_weights(backbone.weights, backbone.mapping), backbone.mapping, backbone.weights)
-    return model.eval()
+    return source.create_from(rest, backbone.weights, backbone.mapping)
 
 
 def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Normalisation]:
@@ -101,7 +98,7 @@ def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Norm
         interpolation=image.interpolation or config["interpolation"],
         **decoding_rules(image),
     )
-    return spec, Normalisation(tuple(config["mean"]), tuple(config["std"]))
+    return spec, Normalisation(image.mean or tuple(config["mean"]), image.std or tuple(config["std"]))
 
 
 def to_input(pixels: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from pipeline.modalities.image.code import check_code, hash_code_of
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.examples import decode_examples as decode_pictures
 from pipeline.modalities.image.mirroring import mirrorings_of
@@ -45,11 +46,14 @@ class ImageNetwork(BaseModel):
         architecture: timm's name of the network.
         mean: Mean of each channel, R, G and B, of pixels scaled to [0, 1].
         std: Standard deviation of each channel.
+        code_sha256: SHA-256, in hex, of the code in the folder of a network of PyTorch Hub; None, the
+            default, for a network of a package.
     """
 
     architecture: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    code_sha256: str | None = None
 
 
 def load_pretrained(recipe: ImageRecipe) -> Pretrained:
@@ -64,8 +68,11 @@ def load_pretrained(recipe: ImageRecipe) -> Pretrained:
     return Pretrained(
         classifier=ImageClassifier(network, normalisation).eval(),
         network=ImageNetwork(
-            architecture=recipe.backbone.name, mean=normalisation.mean, std=normalisation.std
-        ).model_dump(mode="json"),
+            architecture=recipe.backbone.name,
+            mean=normalisation.mean,
+            std=normalisation.std,
+            code_sha256=hash_code_of(recipe.backbone.name),
+        ).model_dump(mode="json", exclude_none=True),
         input=spec,
         files={},
         preprocessor=ImagePreprocessor(spec),
@@ -74,8 +81,14 @@ def load_pretrained(recipe: ImageRecipe) -> Pretrained:
 
 
 def build_classifier(network: NetworkDescription, classes: int) -> ImageClassifier:
-    """Build the network that a checkpoint's card names, with random weights."""
+    """Build the network that a checkpoint's card names, with random weights.
+
+    Raises:
+        GraftError: There is no such network here, or the code that makes it has changed since.
+    """
     description = ImageNetwork.model_validate(network)
+    if description.code_sha256:
+        check_code(description.architecture, description.code_sha256)
     normalisation = Normalisation(description.mean, description.std)
     return ImageClassifier(create_network(description.architecture, classes), normalisation)
 

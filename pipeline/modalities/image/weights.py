@@ -80,7 +80,9 @@ def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "o
         if renamed[name].shape != expected[name].shape
     ]
     _refuse(misfits, source)
-    model.load_state_dict(dict(renamed), strict=False)
+    state = model.state_dict()  # with the versions of its layers, without which some refuse any tensors
+    state.update(renamed)
+    model.load_state_dict(state)
 
 
 def _by_order(expected: Tensors, given: Tensors, source: str) -> dict[str, torch.Tensor]:
@@ -116,7 +118,7 @@ def _refuse(misfits: list[str], source: str) -> None:
         )
 
 
-def describe_hub_failure(name: str, error: Exception) -> GraftError:
+def describe_hub_failure(name: str, error: BaseException) -> GraftError:
     """Return the error for weights that the hub does not give, with the other ways to give them.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from pipeline.modalities.image.names import HUB, TIMM, TORCHVISION, split_name
 from pipeline.modalities.image.sources.source import Source
 
 
@@ -13,15 +14,20 @@ def _timm() -> Source:
     return timm_models
 
 
-TIMM = "timm"
-SOURCES: Mapping[str, Callable[[], Source]] = {TIMM: _timm}
+def _torchvision() -> Source:
+    from pipeline.modalities.image.sources import torchvision_models
+
+    return torchvision_models
+
+
+def _hub() -> Source:
+    from pipeline.modalities.image.sources import torch_hub
+
+    return torch_hub
+
+
+SOURCES: Mapping[str, Callable[[], Source]] = {TIMM: _timm, TORCHVISION: _torchvision, HUB: _hub}
 """A function that imports each source, by the prefix that stands before the colon of a backbone's name."""
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """Return the source of a backbone's name, ``timm`` where it has no prefix, and the name without it."""
-    prefix, colon, rest = name.partition(":")
-    return (prefix, rest) if colon and prefix in SOURCES else (TIMM, name)
 
 
 def source_of(name: str) -> tuple[Source, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import nn
 
@@ -39,5 +39,18 @@ class Source(Protocol):
 
         Raises:
             GraftError: There is no such network, or its weights cannot be had here.
+        """
+        ...
+
+    def create_from(self, name: str, weights: str, mapping: Literal["names", "order"]) -> nn.Module:
+        """Create a network with the weights of a file, in evaluation mode.
+
+        Args:
+            name: Name of the architecture, without the source's prefix.
+            weights: Path of the file, or ``package:NAME/PATH``.
+            mapping: Whether names or their order say where a tensor belongs.
+
+        Raises:
+            GraftError: There is no such network or file, or the two do not fit.
         """
         ...

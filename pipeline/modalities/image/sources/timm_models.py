@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import timm
 from torch import nn
 
 from pipeline.errors import GraftError
-from pipeline.modalities.image.weights import describe_hub_failure
+from pipeline.modalities.image.weights import describe_hub_failure, fit_weights, read_weights
 
 
 def create(name: str, classes: int | None = None, size_px: int | None = None) -> nn.Module:
@@ -35,3 +35,10 @@ def create_pretrained(name: str) -> nn.Module:
         return pretrained.eval()
     except Exception as error:  # the hub's client raises many unrelated types
         raise describe_hub_failure(name, error) from error
+
+
+def create_from(name: str, weights: str, mapping: Literal["names", "order"]) -> nn.Module:
+    """Create a network of timm with the weights of a file, as :meth:`Source.create_from` does."""
+    model = create(name)
+    fit_weights(model, read_weights(weights, mapping), mapping, weights)
+    return model.eval()

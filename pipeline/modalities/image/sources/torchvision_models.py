@@ -1,0 +1,148 @@
+"""torchvision's networks that classify pictures: ``torchvision:NAME`` or ``torchvision:NAME.WEIGHTS``."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torchvision import models
+
+from pipeline.errors import GraftError
+from pipeline.modalities.image.names import TORCHVISION
+from pipeline.modalities.image.pooled import PooledNetwork
+from pipeline.modalities.image.sources.heads import fit_body, last_linear, pool
+from pipeline.modalities.image.weights import describe_hub_failure, read_weights
+
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+"""Prefixes of the tensors of heads that only torchvision's own training uses."""
+# The names of DenseNet's tensors in torchvision's files, which torchvision renames when it reads them.
+_DENSE = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
+SQUEEZENET_FEATURES = 512
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A network of torchvision, and the weights that say how it was pretrained.
+
+    Attributes:
+        architecture: torchvision's name of the network.
+        weights: One of torchvision's own sets of weights for it.
+    """
+
+    architecture: str
+    weights: models.WeightsEnum
+
+    def config(self) -> dict[str, object]:
+        """Return how it was pretrained, by its weights' own transforms, as timm's configuration names it."""
+        preset: Any = self.weights.transforms()
+        size_px, resized_px = preset.crop_size[0], preset.resize_size[0]
+        return {
+            "input_size": (3, size_px, size_px),
+            "mean": tuple(preset.mean),
+            "std": tuple(preset.std),
+            "interpolation": preset.interpolation.value,
+            "crop_pct": size_px / resized_px,
+            "crop_mode": "center",
+            # Their position embeddings and their windows are made for one size.
+            "fixed_input_size": self.architecture.startswith(("vit_", "maxvit")),
+        }
+
+    def options(self) -> dict[str, object]:
+        """Return what torchvision itself creates the pretrained network with."""
+        size_px = self.weights.transforms().crop_size[0]
+        options: dict[str, object] = {"num_classes": len(self.weights.meta["categories"])}
+        if self.architecture.startswith("vit_"):
+            options["image_size"] = size_px
+        if self.architecture in {"googlenet", "inception_v3"}:
+            # It changes the normalisation of its input to the one that its weights were made with.
+            options |= {"transform_input": True, "aux_logits": False, "init_weights": False}
+        return options
+
+
+def choose(name: str) -> Chosen:
+    """Return the network and the weights that a name stands for.
+
+    Args:
+        name: torchvision's name of the network, and optionally a dot and the name of one of its sets of
+            weights, such as ``resnet50.IMAGENET1K_V1``; without it torchvision's default.
+
+    Raises:
+        GraftError: There is no such network, or no such set; the nearest names are listed.
+    """
+    architecture, dot, tag = name.partition(".")
+    known = models.list_models(module=models)
+    if architecture not in known:
+        near = difflib.get_close_matches(architecture, known, n=5, cutoff=0.5)
+        raise GraftError(
+            f"backbone.name: torchvision has no `{architecture}` that classifies pictures. Near it: "
+            f"{', '.join(near) or 'nothing'}; all: graft backbones --find {TORCHVISION}:"
+        )
+    sets = models.get_model_weights(architecture)
+    if dot and tag not in sets.__members__:
+        raise GraftError(
+            f"backbone.name: torchvision has no weights `{tag}` for {architecture}; "
+            f"it has {', '.join(sets.__members__)}."
+        )
+    return Chosen(architecture, sets[tag] if dot else sets.DEFAULT)
+
+
+def create(name: str, classes: int | None = None, size_px: int | None = None) -> nn.Module:  # noqa: ARG001
+    """Create a network with random weights, as :meth:`Source.create` describes it."""
+    chosen = choose(name)
+    return _behead(_create_plain(chosen), chosen, classes)
+
+
+def create_pretrained(name: str) -> nn.Module:
+    """Create a network with torchvision's weights, as :meth:`Source.create_pretrained` does.
+
+    They come from the cache of PyTorch Hub (``TORCH_HOME``), or else from the network.
+    """
+    chosen = choose(name)
+    try:
+        tensors = chosen.weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except Exception as error:  # what a download or a damaged file raises is of many unrelated types
+        raise describe_hub_failure(f"{TORCHVISION}:{name}", error) from error
+    return _load(chosen, dict(tensors), "names", chosen.weights.url)
+
+
+def create_from(name: str, weights: str, mapping: Literal["names", "order"]) -> nn.Module:
+    """Create a network with the weights of a file, as :meth:`Source.create_from` does."""
+    return _load(choose(name), read_weights(weights, mapping), mapping, weights)
+
+
+def _create_plain(chosen: Chosen) -> nn.Module:
+    """Create torchvision's own network with random weights."""
+    model: nn.Module = models.get_model(chosen.architecture, weights=None, **chosen.options())
+    return model
+
+
+def _load(
+    chosen: Chosen, tensors: dict[str, torch.Tensor], mapping: Literal["names", "order"], source: str
+) -> nn.Module:
+    """Create a network, and load tensors of torchvision's names into it."""
+    network = _create_plain(chosen)
+    given = {
+        _DENSE.sub(r"\1\2", name): value for name, value in tensors.items() if not name.startswith(AUXILIARY)
+    }
+    fit_body(network, given, _head_of(network), mapping, source)
+    return _behead(network, chosen, None).eval()
+
+
+def _head_of(network: nn.Module) -> str:
+    """Return the name of the module of torchvision's network that gives the logits."""
+    return "classifier.1" if isinstance(network, models.SqueezeNet) else str(last_linear(network))
+
+
+def _behead(network: nn.Module, chosen: Chosen, classes: int | None) -> PooledNetwork:
+    """Return a body with a linear head, of torchvision's network."""
+    config = chosen.config()
+    if not isinstance(network, models.SqueezeNet):
+        return pool(network, _head_of(network), classes, config)
+    # Its head is a convolution before the pooling, for which a linear one after it is no exact substitute.
+    network.classifier = nn.Sequential(network.classifier[0], nn.AdaptiveAvgPool2d(1))
+    count = classes or len(chosen.weights.meta["categories"])
+    return PooledNetwork(network, SQUEEZENET_FEATURES, count, config)
