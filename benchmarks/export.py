@@ -53,7 +53,7 @@ def export(name: str) -> bytes:
         output_name="probabilities",
         metadata={},
         dynamic_axes=DYNAMIC_AXES,
-    )
+    ).content
 
 
 def export_once() -> None:

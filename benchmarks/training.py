@@ -102,7 +102,7 @@ def features_graft(backbone: str, pixels: np.ndarray, batch: int) -> dict[str, A
     example = {"image": pixels[: max(2, batch)]}
     content = to_onnx(
         extractor, example, output_name="features", metadata={}, dynamic_axes={"image": ("batch",)}
-    )
+    ).content
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])

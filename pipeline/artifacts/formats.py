@@ -9,6 +9,8 @@ from serving.model.runtimes.session import Precision, Runtime
 
 SOURCE: Format = "onnx-fp32"
 SOURCE_FILE = "model.onnx"
+TENSORS_FILE = "model.onnx.data"
+"""The file of the tensors of a model that is too large for one ONNX file."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The export of a torch module to one ONNX file, the same bytes every time; and a session on such a file."""
+"""The export of a torch module to ONNX, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -6,19 +6,39 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from serving.model.runtimes.machine import cpu_limit
-from serving.model.runtimes.ort import load_onnxruntime
+from pipeline.errors import GraftError
+from pipeline.modalities.reasons import reason_of
 
 OPSET = 20
+LARGEST_FILE = 2_000_000_000
+"""Bytes of tensors past which they go into a file of their own: an ONNX file must stay below 2 GiB."""
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """An exported model.
+
+    Attributes:
+        content: The bytes of the ONNX file.
+        tensors: The file that holds its tensors, by whose name it refers to it; None, the default, where it
+            holds them itself.
+    """
+
+    content: bytes
+    tensors: Path | None = None
+
+    def size(self) -> int:
+        """Return the number of bytes of both files."""
+        return len(self.content) + (self.tensors.stat().st_size if self.tensors else 0)
 
 
 def to_onnx(
@@ -28,8 +48,9 @@ def to_onnx(
     output_name: str,
     metadata: Mapping[str, str],
     dynamic_axes: Mapping[str, Sequence[str | None]],
-) -> bytes:
-    """Export a module as an ONNX file.
+    tensors: Path | None = None,
+) -> OnnxModel:
+    """Export a module to ONNX.
 
     Args:
         module: A module that takes named tensors and returns one tensor, in evaluation mode, on the CPU.
@@ -39,69 +60,125 @@ def to_onnx(
         metadata: Keys and values that are written into the file's metadata.
         dynamic_axes: For each input the names of its leading axes; None for an axis that is as long as the
             example's. Without any dynamic axis the export is faster.
+        tensors: Path of the file that is written if the tensors are too large for the ONNX file itself; None,
+            the default, where they must not be.
 
     Returns:
-        The file's bytes: opset 20, self-contained, without any path of the machine that wrote it.
-    """
-    import onnx
+        The model: opset 20, without any path of the machine that wrote it.
 
+    Raises:
+        GraftError: The exporter cannot export the module, or fixed an axis that has to vary, or the tensors
+            are too large.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    size = _size_of(module)
+    if size <= LARGEST_FILE:
+        tensors = None
+    elif tensors is None:
+        raise GraftError(f"the tensors have {size / 1e9:.1f} GB, which is more than fits into one ONNX file")
+    program = _export(module, example, output_name, dynamic_axes)
+    model = _as_one_file(program) if tensors is None else _as_two_files(program, tensors)
+    _require_dynamic_axes(model, dynamic_axes)
+    _clear_traces(model)
+    for key in sorted(metadata):
+        model.metadata_props.add(key=key, value=metadata[key])
+    content = model.SerializeToString(deterministic=True)
+    _check(content, tensors)
+    return OnnxModel(content, tensors)
+
+
+def _size_of(module: nn.Module) -> int:
+    """Return the number of bytes of a module's parameters and buffers, each counted once."""
+    return sum(value.nbytes for value in (*module.parameters(), *module.buffers()))
+
+
+def _export(
+    module: nn.Module,
+    example: Mapping[str, NDArray[Any]],
+    output_name: str,
+    dynamic_axes: Mapping[str, Sequence[str | None]],
+) -> torch.onnx.ONNXProgram:
+    """Run torch's exporter, as :func:`to_onnx` describes it."""
     dimensions = {axis: torch.export.Dim(axis) for axes in dynamic_axes.values() for axis in axes if axis}
     shapes = {
         name: {i: dimensions[axis] for i, axis in enumerate(axes) if axis}
         for name, axes in dynamic_axes.items()
     }
     feeds = {name: torch.from_numpy(array) for name, array in example.items()}
-    with warnings.catch_warnings(), torch.no_grad(), _plain_attention(module):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            _Positional(module, list(feeds)), tuple(feeds.values()), dynamo=True, opset_version=OPSET,
-            external_data=False, optimize=True, verbose=False,
-            input_names=list(feeds), output_names=[output_name],
-            dynamic_shapes=(tuple(shapes[name] for name in feeds),) if dimensions else None,
-        )  # fmt: skip
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), _plain_attention(module):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                _Positional(module, list(feeds)), tuple(feeds.values()), dynamo=True, opset_version=OPSET,
+                external_data=False, optimize=True, verbose=False,
+                input_names=list(feeds), output_names=[output_name],
+                dynamic_shapes=(tuple(shapes[name] for name in feeds),) if dimensions else None,
+            )  # fmt: skip
+    except Exception as error:  # the exporter, and the network within it, raise many unrelated types
+        raise GraftError(f"torch.onnx cannot export the network ({reason_of(_root(error))})") from error
     assert program is not None  # `dynamo=True` always returns one
+    return program
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return the error that an error comes from in the end: the exporter wraps it in advice of many lines."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _as_one_file(program: torch.onnx.ONNXProgram) -> Any:  # noqa: ANN401 - onnx is untyped
+    """Return an exported model with its tensors, as onnx holds it."""
+    import onnx
+
     buffer = io.BytesIO()
     onnx.save(program.model_proto, buffer)
-    model = onnx.load_from_string(buffer.getvalue())
-    _clear_traces(model)
-    for key in sorted(metadata):
-        model.metadata_props.add(key=key, value=metadata[key])
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+    return onnx.load_from_string(buffer.getvalue())
 
 
-def create_session(model: bytes) -> Any:  # noqa: ANN401 - onnxruntime is untyped
-    """Open an ONNX Runtime session on the CPU with one thread, for the steps of making a model.
+def _as_two_files(program: torch.onnx.ONNXProgram, tensors: Path) -> Any:  # noqa: ANN401 - onnx is untyped
+    """Write the tensors of an exported model into a file, and return the model that refers to it by name."""
+    import onnx
+    import onnx_ir
 
-    What is served is opened by :mod:`serving.model.runtimes` instead.
-
-    Args:
-        model: The bytes of an ONNX file.
-    """
-    ort = load_onnxruntime()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    graph = tensors.with_name(f".{tensors.name}.onnx")
+    try:
+        onnx_ir.save(program.model, graph, external_data=tensors.name)
+        return onnx.load(graph, load_external_data=False)
+    finally:
+        graph.unlink(missing_ok=True)
 
 
-def answer(model: bytes, inputs: Sequence[Mapping[str, NDArray[Any]]]) -> NDArray[np.float64]:
-    """Run a model on single inputs, several at once on all CPUs.
+def _require_dynamic_axes(
+    model: Any,  # noqa: ANN401 - onnx is untyped
+    dynamic_axes: Mapping[str, Sequence[str | None]],
+) -> None:
+    """Raise GraftError if an axis that has to vary is a constant of the graph."""
+    for value in model.graph.input:
+        for axis, dimension in zip(
+            dynamic_axes.get(value.name, ()), value.type.tensor_type.shape.dim, strict=False
+        ):
+            if axis and not dimension.dim_param:
+                raise GraftError(
+                    f"torch.onnx cannot export the network with any length of the axis `{axis}`: it fixes it "
+                    f"at {dimension.dim_value}"
+                )
 
-    Args:
-        model: The bytes of an ONNX file.
-        inputs: For each run the input arrays by their names, with a batch axis of length 1.
 
-    Returns:
-        The model's outputs, float64 of shape (inputs, outputs).
-    """
-    session = create_session(model)
-    with ThreadPoolExecutor(cpu_limit()) as pool:
-        return np.concatenate(list(pool.map(lambda feeds: session.run(None, dict(feeds))[0], inputs))).astype(
-            np.float64
-        )
+def _check(content: bytes, tensors: Path | None) -> None:
+    """Let onnx check a model: all of it, or the graph alone where the tensors are in a file of their own."""
+    import onnx
+
+    if tensors is None:
+        onnx.checker.check_model(content, full_check=True)
+        return
+    graph = tensors.with_name(f".{tensors.name}.check.onnx")
+    try:
+        graph.write_bytes(content)
+        onnx.checker.check_model(str(graph))
+    finally:
+        graph.unlink(missing_ok=True)
 
 
 class _Positional(nn.Module):

@@ -33,8 +33,7 @@ class Proven:
 
     def files(self) -> dict[str, Path]:
         """Return the paths of the artifact's files, by their names."""
-        names = [self.artifact.file, *([self.artifact.plan.file] if self.artifact.plan else [])]
-        return {name: self.folder / name for name in names}
+        return {ref.file: self.folder / ref.file for ref in self.artifact.files()}
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ def _facts(bundle: Bundle, artifact: Artifact) -> Facts:
         runtime=artifact.runtime,
         precision=artifact.precision,
         max_batch_size=artifact.max_batch_size,
-        file_mb=sum(bundle.path_of(ref).stat().st_size for ref in (artifact, artifact.plan) if ref) / 1e6,
+        file_mb=sum(bundle.path_of(ref).stat().st_size for ref in artifact.files()) / 1e6,
         accuracy=metrics["accuracy"],
         macro_f1=metrics["macro_f1"],
     )

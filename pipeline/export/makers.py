@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.artifacts.limits import limits_for
-from pipeline.artifacts.onnx import answer, to_onnx
+from pipeline.artifacts.onnx import OnnxModel, to_onnx
+from pipeline.artifacts.sessions import answer
 from pipeline.errors import DataError, GraftError
 from pipeline.export.classifier import ServedClassifier
 from pipeline.export.half import to_half
@@ -24,6 +25,7 @@ from pipeline.files.layout import cache_folder
 from pipeline.files.samples import Sample, evenly
 from pipeline.measures.reference import Reference
 from pipeline.measures.temperature import correction
+from pipeline.modalities.reasons import reason_of
 from pipeline.modalities.training import Classifier, Training
 from pipeline.recipe.sections import Format, LimitChanges
 from serving.model.inputs.item import Feeds, Preprocessor
@@ -71,47 +73,58 @@ class ExportContext:
         return [self.preprocessor.collate([self.preprocessor.decode(each.read()).array]) for each in samples]
 
 
-def export_source(context: ExportContext) -> bytes:
-    """Export the checkpoint to the fp32 ONNX file, which everything else is compared with or made from."""
-    return _to_onnx(context, context.classifier)
+def export_source(context: ExportContext, tensors: Path) -> OnnxModel:
+    """Export the checkpoint to the fp32 ONNX file, which everything else is compared with or made from.
+
+    Args:
+        context: Everything that files are made with.
+        tensors: Path of the file of its tensors, which is written if they are too large for the ONNX file.
+
+    Raises:
+        GraftError: The network cannot be exported.
+    """
+    return _to_onnx(context, context.classifier, tensors)
 
 
-def make_file(file: str, source: bytes, context: ExportContext, folder: Path) -> Outcome:
+def make_file(file: str, source: OnnxModel, context: ExportContext, folder: Path) -> Outcome:
     """Make a further file, or say why it cannot be made, which is no reason to lose the others.
 
     Args:
         file: Name of the file, a key of ``MAKERS``.
-        source: The bytes of the fp32 ONNX file.
+        source: The fp32 model.
         context: Everything that files are made with.
         folder: Folder for a file that belongs beside the one that is made, such as a TensorRT plan.
 
     Raises:
         DataError: Samples changed since the audit.
     """
+    if source.tensors is not None:
+        size = f"{source.size() / 1e9:.1f} GB"
+        return None, Made(because=f"the fp32 model has {size}: past 2 GB only fp32 is served")
     try:
-        return MAKERS[file](source, context, folder)
+        return MAKERS[file](source.content, context, folder)
     except DataError:
         raise
     except Exception as error:  # exporters, quantisers and builders raise many unrelated types
         log.debug("export: %s", file, exc_info=True)
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        return None, Made(because=f"it cannot be made: {reason}")
+        return None, Made(because=f"it cannot be made: {reason_of(error)}")
 
 
-def _to_onnx(context: ExportContext, classifier: Classifier) -> bytes:
-    """Export a network, with its calibration, as an ONNX file whose output is called ``probabilities``."""
+def _to_onnx(context: ExportContext, classifier: Classifier, tensors: Path | None = None) -> OnnxModel:
+    """Export a network, with its calibration, as a model whose output is called ``probabilities``."""
     return to_onnx(
         ServedClassifier(classifier, context.reference.temperature).eval(),
         context.preprocessor.collate([context.preprocessor.blank()] * 2),
         output_name="probabilities",
         metadata=context.metadata,
         dynamic_axes=context.modality.DYNAMIC_AXES,
+        tensors=tensors,
     )
 
 
 def _make_half(_source: bytes, context: ExportContext, _folder: Path) -> Outcome:
     """Make the fp16 file from the checkpoint."""
-    content = _to_onnx(context, to_half(context.classifier))
+    content = _to_onnx(context, to_half(context.classifier)).content
     return _recalibrate(content, context, Made(method="float16 backbone between float32 ends"))
 
 

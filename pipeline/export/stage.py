@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipeline.artifacts.candidates import Candidates
 from pipeline.artifacts.checkpoint import CheckpointCard, hash_checkpoint, load_checkpoint
-from pipeline.artifacts.formats import FORMATS, SOURCE_FILE
+from pipeline.artifacts.formats import FORMATS, SOURCE_FILE, TENSORS_FILE
+from pipeline.artifacts.onnx import OnnxModel
 from pipeline.export.makers import ExportContext, export_source, make_file
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
@@ -21,6 +22,7 @@ from pipeline.modalities.tensors import hash_tensors
 from pipeline.modalities.training import Classifier
 from pipeline.recipe.reading import hash_recipe
 from pipeline.recipe.sections import Recipe
+from serving.model.files import FileRef, hash_file
 from serving.model.inputs.registry import open_preprocessor
 from serving.model.manifest import Lineage
 from serving.model.records import Made
@@ -64,11 +66,12 @@ def export(recipe: Recipe, run: RunFolder) -> None:
         metadata=describe_model(recipe, card, lineage),
     )
     version = hash_model(classifier, card, reference, lineage)
-    source = export_source(context)
     with atomic.folder(run.candidates) as folder:
-        atomic.write_bytes(folder / SOURCE_FILE, source)
-        log.info("export: %s, %.1f MB, version %s", run.model, len(source) / 1e6, version)
-        files = {SOURCE_FILE: Made(method="torch.onnx.export, opset 20")}
+        source = export_source(context, folder / TENSORS_FILE)
+        atomic.write_bytes(folder / SOURCE_FILE, source.content)
+        log.info("export: %s, %.1f MB, version %s", run.model, source.size() / 1e6, version)
+        tensors = FileRef(file=TENSORS_FILE, sha256=hash_file(source.tensors)) if source.tensors else None
+        files = {SOURCE_FILE: Made(method="torch.onnx.export, opset 20", tensors=tensors)}
         for file in dict.fromkeys(FORMATS[name].file for name in recipe.export.further):
             if file != SOURCE_FILE:
                 files[file] = _write_further(file, source, context, folder)
@@ -76,7 +79,7 @@ def export(recipe: Recipe, run: RunFolder) -> None:
         atomic.write_bytes(folder / run.made.name, record.to_bytes())
 
 
-def _write_further(file: str, source: bytes, context: ExportContext, folder: Path) -> Made:
+def _write_further(file: str, source: OnnxModel, context: ExportContext, folder: Path) -> Made:
     """Make a further file from the fp32 one, and return how that was done or why it was not."""
     content, record = make_file(file, source, context, folder)
     if content is None:

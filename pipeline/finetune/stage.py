@@ -27,6 +27,7 @@ from pipeline.finetune.start.features import Extractor
 from pipeline.finetune.start.imbalance import choose_balance
 from pipeline.finetune.start.prepared import Prepared, Split, prepare
 from pipeline.finetune.start.soft import soft_of, weights_of
+from pipeline.finetune.start.trial import try_backbone
 from pipeline.finetune.steps.sharing import shared_plan
 from pipeline.finetune.strategies.modes import has_grouped_convolutions
 from pipeline.finetune.strategies.registry import strategy_named
@@ -114,13 +115,14 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
     pretrained = modality.load_pretrained(recipe)
     grouped = has_grouped_convolutions(pretrained.classifier.saved())
     settings = suit_network(settings, section.precision, has_grouped_convolutions=grouped)
+    extractor = Extractor(pretrained, settings, modality, processes)
+    try_backbone(extractor, recipe.backbone.name)
     augment = None if section.mode == "features" else options.augment
     training, validation, labels = _load_splits(run, modality, pretrained, augment, processes)
     plan = plan_of(section, options, settings, recipe.seed, len(training))
     plan = shared_plan(plan, len(training), processes)
     balance = choose_balance(section, training.sizes(len(labels)), labels)
     log.info("finetune: %s", balance.why)
-    extractor = Extractor(pretrained, settings, modality, processes)
     prepared = prepare(extractor, training, validation, balance=balance, task=task_of(recipe))
     if section.mode != "features":
         prepared = decide_changes(options.changes, labels, prepared, extractor)

@@ -75,6 +75,7 @@ class Judge:
             precision=served.precision,
             max_batch_size=made.max_batch_size,
             plan=made.plan,
+            tensors=made.tensors,
         )
         return load_scorer(self.run.candidates, artifact, self.preprocessor)
 

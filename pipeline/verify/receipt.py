@@ -94,6 +94,7 @@ def build_receipt(
         versions=versions_of(*MODEL_PACKAGES, *find_modality(claim.modality).packages, *RUNTIME_PACKAGES),
         artifact_sha256=artifact.sha256,
         plan=artifact.plan,
+        tensors=artifact.tensors,
         reference_sha256=claim.reference_sha256,
         labels_sha256=hash_labels(claim.labels),
         checkpoint_sha256=lineage.checkpoint_sha256,

@@ -72,6 +72,8 @@ def open_bundle(folder: Path) -> Bundle:
     for artifact in manifest.artifacts:
         # A TensorRT plan is checked when it is loaded, together with the machine that it was built for.
         check_file(folder, artifact)
+        if artifact.tensors:
+            check_file(folder, artifact.tensors)
         doubt = find_doubt(folder, artifact)
         if doubt:
             text = f"{artifact.name} {doubt}, so nothing proves its answers. Run `graft verify` on its run."

@@ -45,6 +45,8 @@ class Artifact(FileRef):
             neighbours.
         plan: The TensorRT plan that the ONNX file wraps; present if and only if the runtime is
             ``onnxruntime-tensorrt``.
+        tensors: The file of the ONNX file's tensors, which it refers to by name; None, the default, where it
+            holds them itself.
         receipt: The proof that it predicts what the checkpoint predicts; None before verification.
     """
 
@@ -53,7 +55,14 @@ class Artifact(FileRef):
     precision: Precision
     max_batch_size: int | None = Field(default=None, ge=1)
     plan: Plan | None = None
+    tensors: FileRef | None = None
     receipt: ReceiptRef | None = None
+
+    def files(self) -> tuple[FileRef, ...]:
+        """Return the references to all files that the runtime reads: the ONNX file, its tensors, its plan."""
+        return tuple(
+            ref for ref in (FileRef(file=self.file, sha256=self.sha256), self.tensors, self.plan) if ref
+        )
 
     @model_validator(mode="after")
     def _has_a_plan_where_one_is_run(self) -> Artifact:

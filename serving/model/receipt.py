@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from serving.model.errors import BundleError
-from serving.model.files import check_file
+from serving.model.files import FileRef, check_file
 from serving.model.manifest import Artifact
 from serving.model.records import Check, Flip, Machine, Made, Measured, Record, Speedup
 from serving.model.runtimes.plan import Plan
@@ -35,6 +35,7 @@ class Receipt(Record):
         versions: Versions of the installed packages, by package name.
         artifact_sha256: Hash of the model file.
         plan: The TensorRT plan that it wraps.
+        tensors: The file of its tensors, where they are too large for the model file.
         reference_sha256: Hash of the file of the checkpoint's answers.
         labels_sha256: Hash of the labels in their order.
         checkpoint_sha256: Hash of the checkpoint's weights.
@@ -58,6 +59,7 @@ class Receipt(Record):
     versions: Mapping[str, str]
     artifact_sha256: str
     plan: Plan | None = None
+    tensors: FileRef | None = None
     reference_sha256: str
     labels_sha256: str
     checkpoint_sha256: str
@@ -111,7 +113,7 @@ def find_doubt(folder: Path, artifact: Artifact) -> str | None:
     """Look for a reason why an artifact is not proven.
 
     The receipt must exist, be unchanged, have passed, and be about this file (by its SHA-256), name, runtime,
-    precision and TensorRT plan.
+    precision, tensors and TensorRT plan.
 
     Args:
         folder: The bundle's folder.
@@ -138,4 +140,6 @@ def find_doubt(folder: Path, artifact: Artifact) -> str | None:
     proven = (receipt.artifact, receipt.runtime, receipt.precision)
     if proven != (artifact.name, artifact.runtime, artifact.precision):
         return "has the receipt of another runtime or precision"
+    if receipt.tensors != artifact.tensors:
+        return "has the receipt of other tensors"
     return None if receipt.plan == artifact.plan else "has the receipt of another plan"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
+from serving.model.files import FileRef
 from serving.model.runtimes.plan import Plan
 
 
@@ -99,6 +100,7 @@ class Made(Record):
         max_batch_size: Maximum number of inputs in one run, or None for any number.
         temperature: What this file divides its logits by, where it is its own.
         plan: The TensorRT plan that the file wraps.
+        tensors: The file of the model's tensors, where they are too large for the model file.
         because: Why there is no file; None if there is one.
     """
 
@@ -108,6 +110,7 @@ class Made(Record):
     max_batch_size: int | None = None
     temperature: float | None = None
     plan: Plan | None = None
+    tensors: FileRef | None = None
     because: str | None = None
 
 

@@ -99,7 +99,7 @@ def half(run: RunFolder) -> Path:
         output_name="probabilities",
         metadata={},
         dynamic_axes=modality_of(load_recipe(run.recipe)).DYNAMIC_AXES,
-    )
+    ).content
     path = run.root / "half.onnx"
     path.write_bytes(content)
     return path

@@ -30,7 +30,7 @@ EXCEPTIONS = {
 def names_of_rooms() -> set[str]:
     """The classes and constants that the kinds' rooms define, and the rooms' own import names."""
     found = {f"pipeline.modalities.{kind}" for kind in KINDS} | {"IMAGE", "TEXT"}
-    for path in (path for room in ROOMS for path in room.glob("*.py")):
+    for path in (path for room in ROOMS for path in room.rglob("*.py")):
         found |= {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)}
     return found
 
@@ -57,7 +57,7 @@ def named_kinds() -> dict[tuple[str, str], int]:
     rooms = names_of_rooms()
     found: dict[tuple[str, str], int] = {}
     for path in sorted(PIPELINE.rglob("*.py")):
-        if path.parent in ROOMS:
+        if not set(ROOMS).isdisjoint(path.parents):
             continue
         for name in names_in(path):
             room = next((kind for kind in KINDS if name.startswith(f"pipeline.modalities.{kind}.")), None)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifacts.onnx import create_session
+from pipeline.artifacts.onnx import OnnxModel
+from pipeline.artifacts.sessions import create_session
 from pipeline.export.int8.products import Products
 from pipeline.reporting.progress import track
 from serving.model.inputs.item import Feeds
@@ -77,7 +78,7 @@ def measure_activations(
     names = list(products)
     probe = onnx.ModelProto.FromString(document.SerializeToString())
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = create_session(probe.SerializeToString())
+    session = create_session(OnnxModel(probe.SerializeToString()))
     channels = {name: len(multiplied[0].matrix) for name, multiplied in products.items()}
     activations = {
         name: Activation(np.zeros((size, size)), np.zeros(size, np.float32))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.limits import Limits
-from pipeline.artifacts.onnx import answer
+from pipeline.artifacts.sessions import answer
 from pipeline.export.int8.activations import measure_activations
 from pipeline.export.int8.gptq import Rounded, round_weights
 from pipeline.export.int8.harm import Quantised, is_close, keep_most_harmful

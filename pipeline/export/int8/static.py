@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.limits import Limits
-from pipeline.artifacts.onnx import answer
+from pipeline.artifacts.sessions import answer
 from pipeline.export.int8.harm import Quantised, is_close, keep_most_harmful
 from pipeline.measures.divergence import kl_divergences
 from pipeline.reporting.progress import track

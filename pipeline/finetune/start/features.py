@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -17,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.artifacts.onnx import create_session, to_onnx
+from pipeline.artifacts.onnx import to_onnx
+from pipeline.artifacts.sessions import create_session
 from pipeline.files import atomic
 from pipeline.files.layout import cache_folder
 from pipeline.machine.processes import ALONE, Processes
@@ -131,30 +133,30 @@ class Extractor:
             )
 
     @cached_property
-    def _session(self) -> Any:  # noqa: ANN401 - onnxruntime is untyped
-        """A session of ONNX Runtime on the exported backbone, which is exported when it is first used."""
+    def session(self) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+        """A session of ONNX Runtime on the exported backbone, which is exported when it is first used.
+
+        Raises:
+            GraftError: It cannot be exported.
+        """
         preprocessor = self.pretrained.preprocessor
-        # The batch is always one sample and so a constant; other axes, such as the tokens, do vary.
-        axes = {
-            name: tuple(axis if axis != "batch" else None for axis in names)
-            for name, names in self.modality.DYNAMIC_AXES.items()
-        }
-        network = FeatureExtractor(self.pretrained.classifier)
-        model = to_onnx(
-            network,
-            preprocessor.collate([preprocessor.blank()]),
-            output_name="features",
-            metadata={},
-            dynamic_axes=axes,
-        )
-        return create_session(model)
+        with tempfile.TemporaryDirectory(prefix="graft-") as folder:
+            model = to_onnx(
+                FeatureExtractor(self.pretrained.classifier),
+                preprocessor.collate([preprocessor.blank()] * 2),
+                output_name="features",
+                metadata={},
+                dynamic_axes=self.modality.DYNAMIC_AXES,
+                tensors=Path(folder) / "backbone.onnx.data",
+            )
+            return create_session(model)
 
     def _run_onnx(self, examples: Examples, indices: Sequence[int]) -> Iterator[Features]:
         """Yield each sample's features, of shape (features,), from as many runs at once as there are CPUs.
 
         One sample and one thread a run is the fastest way, and independent of what else is in a batch.
         """
-        session, collate = self._session, self.pretrained.preprocessor.collate
+        session, collate = self.session, self.pretrained.preprocessor.collate
         with ThreadPoolExecutor(cpu_limit()) as pool:
             yield from pool.map(lambda index: session.run(None, collate([examples[index]]))[0][0], indices)
 

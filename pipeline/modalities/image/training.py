@@ -22,6 +22,7 @@ from pipeline.modalities.image.network import (
     create_pretrained,
     describe_input,
 )
+from pipeline.modalities.image.probes import probes as probes  # noqa: PLC0414
 from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune, ImageRecipe
 from pipeline.modalities.image.thumbnails import encode_thumbnail
 from pipeline.modalities.image.views import views_named

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, JsonValue
 
@@ -18,6 +17,7 @@ from pipeline.modalities.text.baseline import WordBaseline, fit_words
 from pipeline.modalities.text.examples import TextExamples, cut, tokenise
 from pipeline.modalities.text.network import Pooling, TextClassifier, build_encoder
 from pipeline.modalities.text.pretrained import load_encoder
+from pipeline.modalities.text.probes import probes as probes  # noqa: PLC0414
 from pipeline.modalities.text.recipe import TextAugment, TextFinetune, TextRecipe
 from pipeline.modalities.training import NetworkDescription, Pretrained, Readable, Shown, TrainingOptions
 from serving.model.files import FileRef
@@ -67,7 +67,6 @@ def load_pretrained(recipe: TextRecipe) -> Pretrained:
     )
     classifier = TextClassifier(encoder.model, encoder.pooling, classes=2).eval()
     preprocessor = TextPreprocessor(spec, encoder.tokenizer_json)
-    _try(classifier, preprocessor, recipe.backbone.name)
     return Pretrained(
         classifier=classifier,
         network=TextNetwork(config=encoder.config, pooling=encoder.pooling).model_dump(mode="json"),
@@ -76,21 +75,6 @@ def load_pretrained(recipe: TextRecipe) -> Pretrained:
         preprocessor=preprocessor,
         weights_sha256=hash_tensors(encoder.model.state_dict()),
     )
-
-
-def _try(classifier: TextClassifier, preprocessor: TextPreprocessor, name: str) -> None:
-    """Encode one blank text, since not everything that transformers calls a model is an encoder."""
-    feeds = {
-        key: torch.from_numpy(array) for key, array in preprocessor.collate([preprocessor.blank()]).items()
-    }
-    try:
-        with torch.inference_mode():
-            classifier(**feeds)
-    except Exception as error:  # each architecture fails in its own way
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise GraftError(
-            f"backbone: {name} cannot encode token ids and their mask alone ({reason}). Choose an encoder."
-        ) from error
 
 
 def build_classifier(network: NetworkDescription, classes: int) -> TextClassifier:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.artifacts.onnx import answer, to_onnx
+from pipeline.artifacts.onnx import to_onnx
+from pipeline.artifacts.sessions import answer
 from pipeline.finetune.plan import Plan, Rates
 from pipeline.finetune.steps.training import Training
 from pipeline.finetune.strategies.registry import strategy_named
@@ -67,4 +68,4 @@ def test_a_merged_lora_is_exported_like_any_other_network() -> None:
     ]
     batch = {name: value.numpy() for name, value in examples.batch(np.arange(2), "cpu").items()}
     model = to_onnx(classifier, batch, output_name="logits", metadata={}, dynamic_axes=DYNAMIC_AXES)
-    assert np.allclose(answer(model, feeds), training.compute_validation_logits(), atol=1e-4)
+    assert np.allclose(answer(model.content, feeds), training.compute_validation_logits(), atol=1e-4)

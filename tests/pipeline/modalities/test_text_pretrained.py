@@ -74,18 +74,6 @@ def test_load_encoder_refuses_a_pooling_that_it_does_not_have(bert: Path, conten
     assert "backbone.pooling" in str(refused.value)
 
 
-def test_load_pretrained_refuses_what_is_not_an_encoder(encoders: dict[str, Path], tmp_path: Path) -> None:
-    from transformers import AutoModel, T5Config
-
-    folder = Path(shutil.copytree(encoders["bert"], tmp_path / "t5"))
-    config = T5Config(
-        vocab_size=100, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0
-    )
-    AutoModel.from_config(config).save_pretrained(folder)
-    with pytest.raises(GraftError, match="cannot encode token ids and their mask alone"):
-        load_pretrained(parse_recipe(text_recipe(Path("t.csv"), folder)))
-
-
 def test_load_encoder_refuses_when_weights_are_missing(bert: Path) -> None:
     from safetensors.torch import load_file, save_file
 

@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from pipeline.modalities.image.names import HUB, TIMM, TORCHVISION, split_name
-from pipeline.modalities.image.sources.source import Source
+from pipeline.modalities.image.sources.source import NetworkSource
 
 
-def _timm() -> Source:
+def _timm() -> NetworkSource:
     from pipeline.modalities.image.sources import timm_models
 
     return timm_models
 
 
-def _torchvision() -> Source:
+def _torchvision() -> NetworkSource:
     from pipeline.modalities.image.sources import torchvision_models
 
     return torchvision_models
 
 
-def _hub() -> Source:
+def _hub() -> NetworkSource:
     from pipeline.modalities.image.sources import torch_hub
 
     return torch_hub
 
 
-SOURCES: Mapping[str, Callable[[], Source]] = {TIMM: _timm, TORCHVISION: _torchvision, HUB: _hub}
+SOURCES: Mapping[str, Callable[[], NetworkSource]] = {TIMM: _timm, TORCHVISION: _torchvision, HUB: _hub}
 """A function that imports each source, by the prefix that stands before the colon of a backbone's name."""
 
 
-def source_of(name: str) -> tuple[Source, str]:
+def source_of(name: str) -> tuple[NetworkSource, str]:
     """Import the source that a backbone's name belongs to, and return it with the name without its prefix."""
     source, rest = split_name(name)
     return SOURCES[source](), rest

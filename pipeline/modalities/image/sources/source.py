@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from torch import nn
 
 
-class Source(Protocol):
+class NetworkSource(Protocol):
     """A module of this room, as the rest of the kind sees it.
 
     The networks have the part of timm's interface that :class:`~pipeline.modalities.image.network

@@ -12,7 +12,7 @@ from pipeline.modalities.image.weights import describe_hub_failure, fit_weights,
 
 
 def create(name: str, classes: int | None = None, size_px: int | None = None) -> nn.Module:
-    """Create a network of timm with random weights, as :meth:`Source.create` describes it."""
+    """Create a network of timm with random weights, as :meth:`NetworkSource.create` describes it."""
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if size_px is not None:
         options["img_size"] = size_px
@@ -28,7 +28,7 @@ def create(name: str, classes: int | None = None, size_px: int | None = None) ->
 
 
 def create_pretrained(name: str) -> nn.Module:
-    """Create a network of timm with its weights from the hub, as :meth:`Source.create_pretrained` does."""
+    """Create a network of timm with its weights from the hub, as :meth:`NetworkSource.create_pretrained`."""
     create(name)
     try:
         pretrained: nn.Module = timm.create_model(name, pretrained=True)
@@ -38,7 +38,7 @@ def create_pretrained(name: str) -> nn.Module:
 
 
 def create_from(name: str, weights: str, mapping: Literal["names", "order"]) -> nn.Module:
-    """Create a network of timm with the weights of a file, as :meth:`Source.create_from` does."""
+    """Create a network of timm with the weights of a file, as :meth:`NetworkSource.create_from` does."""
     model = create(name)
     fit_weights(model, read_weights(weights, mapping), mapping, weights)
     return model.eval()

@@ -75,7 +75,7 @@ class Entry:
 
 
 def create(name: str, classes: int | None = None, size_px: int | None = None) -> nn.Module:
-    """Create a network without its weights, as :meth:`Source.create` describes it."""
+    """Create a network without its weights, as :meth:`NetworkSource.create` describes it."""
     entry = _find(name)
     network = _call(entry)
     return _behead(network, _look_at(network, entry, size_px), classes)
@@ -103,7 +103,7 @@ def create_pretrained(name: str) -> nn.Module:
 
 
 def create_from(name: str, weights: str, mapping: Literal["names", "order"]) -> nn.Module:
-    """Create a network with the weights of a file, as :meth:`Source.create_from` does."""
+    """Create a network with the weights of a file, as :meth:`NetworkSource.create_from` does."""
     entry = _find(name)
     network = _call(entry)
     found = _look_at(network, entry, None)

@@ -91,13 +91,13 @@ def choose(name: str) -> Chosen:
 
 
 def create(name: str, classes: int | None = None, size_px: int | None = None) -> nn.Module:  # noqa: ARG001
-    """Create a network with random weights, as :meth:`Source.create` describes it."""
+    """Create a network with random weights, as :meth:`NetworkSource.create` describes it."""
     chosen = choose(name)
     return _behead(_create_plain(chosen), chosen, classes)
 
 
 def create_pretrained(name: str) -> nn.Module:
-    """Create a network with torchvision's weights, as :meth:`Source.create_pretrained` does.
+    """Create a network with torchvision's weights, as :meth:`NetworkSource.create_pretrained` does.
 
     They come from the cache of PyTorch Hub (``TORCH_HOME``), or else from the network.
     """
@@ -110,7 +110,7 @@ def create_pretrained(name: str) -> nn.Module:
 
 
 def create_from(name: str, weights: str, mapping: Literal["names", "order"]) -> nn.Module:
-    """Create a network with the weights of a file, as :meth:`Source.create_from` does."""
+    """Create a network with the weights of a file, as :meth:`NetworkSource.create_from` does."""
     return _load(choose(name), read_weights(weights, mapping), mapping, weights)
 
 

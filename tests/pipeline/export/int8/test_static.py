@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.artifacts.limits import LIMITS
-from pipeline.artifacts.onnx import answer
+from pipeline.artifacts.sessions import answer
 from pipeline.export.int8 import static
 from pipeline.export.int8.harm import Quantised
 from pipeline.export.int8.static import layers_of, make_int8, measure_ranges, preprocess, quantize_static
