@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pipeline.modalities.image.names import HUB, TIMM, TORCHVISION, split_name
+from pipeline.modalities.image.names import HUB, KERAS, TIMM, TORCHVISION, split_name
 from pipeline.modalities.image.sources.source import NetworkSource
 
 
@@ -26,7 +26,18 @@ def _hub() -> NetworkSource:
     return torch_hub
 
 
-SOURCES: Mapping[str, Callable[[], NetworkSource]] = {TIMM: _timm, TORCHVISION: _torchvision, HUB: _hub}
+def _keras() -> NetworkSource:
+    from pipeline.modalities.image.sources import keras_models
+
+    return keras_models
+
+
+SOURCES: Mapping[str, Callable[[], NetworkSource]] = {
+    TIMM: _timm,
+    TORCHVISION: _torchvision,
+    HUB: _hub,
+    KERAS: _keras,
+}
 """A function that imports each source, by the prefix that stands before the colon of a backbone's name."""
 
 
