@@ -24,6 +24,7 @@ from pipeline.finetune.sheet import sheet_file
 from pipeline.finetune.start.adjustment import adjusted
 from pipeline.finetune.start.changes import decide_changes
 from pipeline.finetune.start.features import Extractor
+from pipeline.finetune.start.half import bf16_fault
 from pipeline.finetune.start.imbalance import choose_balance
 from pipeline.finetune.start.prepared import Prepared, Split, prepare
 from pipeline.finetune.start.soft import soft_of, weights_of
@@ -110,13 +111,9 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
     section = recipe.finetune
     settings = choose_settings(section.device, section.precision)
     apply_settings(settings, recipe.seed)
-    modality = modality_of(recipe)
+    extractor = open_backbone(recipe, settings, processes)
+    pretrained, settings, modality = extractor.pretrained, extractor.settings, extractor.modality
     options = modality.training_options(section)
-    pretrained = modality.load_pretrained(recipe)
-    grouped = has_grouped_convolutions(pretrained.classifier.saved())
-    settings = suit_network(settings, section.precision, has_grouped_convolutions=grouped)
-    extractor = Extractor(pretrained, settings, modality, processes)
-    try_backbone(extractor, recipe.backbone.name)
     augment = None if section.mode == "features" else options.augment
     training, validation, labels = _load_splits(run, modality, pretrained, augment, processes)
     plan = plan_of(section, options, settings, recipe.seed, len(training))
@@ -128,6 +125,36 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
         prepared = decide_changes(options.changes, labels, prepared, extractor)
     processes.check_equal("The choices", repr(prepared.remarks))
     return Started(pretrained, labels, settings, prepared, plan, options.views)
+
+
+def open_backbone(recipe: Recipe, settings: Settings, processes: Processes = ALONE) -> Extractor:
+    """Load a recipe's backbone and try it.
+
+    Args:
+        recipe: The run's recipe.
+        settings: Device and precision of the training, which what the network is made of may change.
+        processes: The processes that share the training; by default this one is alone.
+
+    Raises:
+        GraftError: The backbone cannot be had, or cannot be fine-tuned or served.
+    """
+    modality, section = modality_of(recipe), recipe.finetune
+    pretrained = modality.load_pretrained(recipe)
+    grouped = has_grouped_convolutions(pretrained.classifier.saved())
+    fault = bf16_fault(pretrained, settings)
+    settings = suit_network(settings, section.precision, has_grouped_convolutions=grouped, bf16_fault=fault)
+    extractor = Extractor(pretrained, settings, modality, processes)
+    try_backbone(extractor, recipe.backbone.name)
+    return extractor
+
+
+def check(recipe: Recipe) -> None:
+    """Load and try a recipe's backbone, so that one which cannot be used is refused before data are read.
+
+    Raises:
+        GraftError: It cannot be had, or cannot be fine-tuned or served.
+    """
+    open_backbone(recipe, choose_settings(recipe.finetune.device, recipe.finetune.precision))
 
 
 def _load_splits(

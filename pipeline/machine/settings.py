@@ -73,9 +73,13 @@ def choose_settings(device: DeviceChoice = "auto", precision: PrecisionChoice = 
 
 
 def suit_network(
-    settings: Settings, precision: PrecisionChoice, *, has_grouped_convolutions: bool
+    settings: Settings,
+    precision: PrecisionChoice,
+    *,
+    has_grouped_convolutions: bool,
+    bf16_fault: str | None = None,
 ) -> Settings:
-    """Return the settings for a network, whose layers a CPU's matrix units may not suit.
+    """Return the settings for a network, whose layers half precision or a CPU's matrix units may not suit.
 
     In bf16 a CPU with AMX trained ResNet18 2.6 times as fast as in fp32, but networks of grouped convolutions
     as fast at best, and EfficientNet-Lite0 0.8 times as fast.
@@ -84,11 +88,22 @@ def suit_network(
         settings: What was chosen before the network was known.
         precision: The precision that the recipe names.
         has_grouped_convolutions: Whether some of the network's convolutions are grouped.
+        bf16_fault: Why the network cannot be run in bf16; None, the default, where it can.
+
+    Raises:
+        GraftError: The recipe names a precision that the network cannot be run in.
     """
+    if bf16_fault is not None and precision != "auto":
+        raise GraftError(
+            f"finetune.precision: {precision}, but the backbone cannot be run in it ({bf16_fault}). Set fp32."
+        )
     chosen_here = precision == "auto" and settings.device == "cpu" and settings.precision == "bf16"
-    if not (chosen_here and has_grouped_convolutions):
+    if bf16_fault is not None:
+        why = f"fp32, because the backbone cannot be run in bf16 ({bf16_fault})"
+    elif chosen_here and has_grouped_convolutions:
+        why = "fp32, because grouped convolutions gain nothing from this cpu's matrix units for bf16 (AMX)"
+    else:
         return settings
-    why = "fp32, because grouped convolutions gain nothing from this cpu's matrix units for bf16 (AMX)"
     log.info("training in %s", why)
     return replace(settings, precision="fp32", why=why)
 

@@ -142,7 +142,9 @@ def _explain(error: ValidationError, kind: type[Recipe]) -> Iterator[str]:
             yield f"{place}: is required"
         else:
             message = item["msg"].removeprefix("Value error, ")
-            yield f"{place or 'recipe'}: {message} (found {_shown(item['input'])})"
+            # A whole section, which its own rule refused in words, says nothing more.
+            found = "" if isinstance(item["input"], Mapping) else f" (found {_shown(item['input'])})"
+            yield f"{place or 'recipe'}: {message}{found}"
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever the YAML held

@@ -52,6 +52,9 @@ class Stage:
             do not show. The default is that it may.
         depends_on_kind: Whether the work handles the recipe's kind of input, by default True. The modules of
             that kind, which no import names, then count as the stage's code.
+        check: Import path, in the form of ``work``, of a function that is called with the recipe before the
+            first stage of a whole run, and raises what would end this stage at once; None, the default, for
+            none.
         is_shared: Whether all processes that a launcher started do the work together, by default False: the
             first one does it, and the others wait.
     """
@@ -62,6 +65,7 @@ class Stage:
     outputs: Callable[[RunFolder], list[Path]]
     still_valid: Callable[[RunFolder], bool] = lambda _: True
     depends_on_kind: bool = True
+    check: str | None = None
     is_shared: bool = False
 
     @property
@@ -75,5 +79,20 @@ class Stage:
         Raises:
             GraftError: Whatever the work raises.
         """
-        module, _, function = self.work.partition(":")
-        getattr(importlib.import_module(module), function)(recipe, run)
+        _import(self.work)(recipe, run)
+
+    def check_early(self, recipe: Recipe) -> None:
+        """Import the check, if there is one, and make it.
+
+        Raises:
+            GraftError: The stage would end with it.
+        """
+        if self.check is not None:
+            _import(self.check)(recipe)
+
+
+def _import(path: str) -> Callable[..., None]:
+    """Return the function at an import path such as ``module:function``."""
+    module, _, function = path.partition(":")
+    found: Callable[..., None] = getattr(importlib.import_module(module), function)
+    return found

@@ -134,7 +134,17 @@ def run_all(run: Run, *, force: bool = False) -> list[StageResult]:
     join(run.recipe.finetune.device)
     with _held(run.folder):
         _keep_recipe(run)
+        _check_early(run, force=force)
         return [_carry_out(stage, run, force=force) for stage in STAGES]
+
+
+def _check_early(run: Run, *, force: bool) -> None:
+    """Find what would end a later stage at once before the first one reads all data, unless it is done."""
+    current, done = find_out(STAGES[0], run.recipe, run.folder)
+    if current.absent or (done and not force):
+        return
+    for stage in STAGES[1:]:
+        stage.check_early(run.recipe)
 
 
 def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:

@@ -62,7 +62,7 @@ CASES = {
 def test_data_refuses_when(name: str, tmp_path: Path) -> None:
     make, words = CASES[name]
     done = run_graft(
-        "run", recipe(tmp_path, make(tmp_path), tmp_path / "w"), "--run", tmp_path / "out", check=1
+        "data", recipe(tmp_path, make(tmp_path), tmp_path / "w"), "--run", tmp_path / "out", check=1
     )
     assert all(word in done.stderr for word in words), done.stderr
     assert "Traceback" not in done.stderr
@@ -98,14 +98,14 @@ def test_data_skips_and_counts_in_the_audit_when_allowed(tmp_path: Path) -> None
         ({"name": "test_resnet", "weights": "/nowhere.safetensors"}, "does not exist"),
     ],
 )
-def test_finetune_refuses_when_weights_do_not_fit(
+def test_run_refuses_before_it_reads_data_when_weights_do_not_fit(
     backbone: dict[str, str], words: str, pictures: Path, tiny_weights: Path, tmp_path: Path
 ) -> None:
     path = recipe(tmp_path, pictures, tiny_weights, backbone={"weights": str(tiny_weights)} | backbone)
     done = run_graft("run", path, "--run", tmp_path / "out", check=1)
     assert words in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out" / "checkpoint").exists()
+    assert not (tmp_path / "out" / "data").exists()
 
 
 def test_run_names_the_place_when_it_is_not_a_folder(

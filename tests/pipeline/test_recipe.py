@@ -105,6 +105,13 @@ def test_load_recipe_refuses_when_values_make_no_sense(
     assert words in refusal(tmp_path, GOOD | changes)
 
 
+def test_load_recipe_does_not_repeat_a_whole_section_that_its_own_rule_refuses(tmp_path: Path) -> None:
+    message = refusal(tmp_path, GOOD | {"finetune": {"distill": "mirror", "mode": "features"}})
+    assert "finetune: distill: mirror goes on training the whole network" in message
+    assert "found" not in message
+    assert "(found -1)" in refusal(tmp_path, GOOD | {"seed": -1})
+
+
 @pytest.mark.parametrize("text", ["- a list", "", "a: [", "\x00"])
 def test_load_recipe_refuses_when_not_a_mapping(tmp_path: Path, text: str) -> None:
     assert str(tmp_path) in refusal(tmp_path, text)

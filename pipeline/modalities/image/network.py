@@ -19,6 +19,8 @@ from pipeline.modalities.image.omission import set_omission
 from pipeline.modalities.image.recipe import Image, ImageBackbone
 from pipeline.modalities.image.rules import decoding_rules
 from pipeline.modalities.image.sources.registry import source_of
+from pipeline.modalities.image.sources.source import FileSource
+from pipeline.modalities.image.weights import fit_weights, read_weights
 from pipeline.modalities.layers import depths_by_structure, norm_names, rate_groups
 from pipeline.modalities.training import ParameterGroup
 from serving.model.inputs.image.spec import ImageInputSpec
@@ -65,7 +67,11 @@ def create_pretrained(backbone: ImageBackbone) -> nn.Module:
     source, rest = source_of(backbone.name)
     if backbone.weights == "hub":
         return source.create_pretrained(rest)
-    return source.create_from(rest, backbone.weights, backbone.mapping)
+    if isinstance(source, FileSource):
+        return source.create_from(rest, backbone.weights, backbone.mapping)
+    model = source.create(rest)
+    fit_weights(model, read_weights(backbone.weights, backbone.mapping), backbone.mapping, backbone.weights)
+    return model.eval()
 
 
 def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Normalisation]:

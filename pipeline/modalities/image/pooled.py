@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import nn
 
 
 class PooledNetwork(nn.Module):
-    """A body that gives features, and a linear head on them.
+    """A body that gives features, and a linear head on them, with a dropout between that is off at first.
 
     Args:
         body: A network from normalised pictures, float32 of shape (batch, 3, height, width), to features,
@@ -25,12 +25,13 @@ class PooledNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.body = body
+        self.dropout = nn.Dropout(0.0)
         self.head = nn.Linear(features, classes)
         self.pretrained_cfg = dict(pretrained_cfg)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return logits, float32 of shape (batch, classes)."""
-        return self.head(self.body(pictures))  # type: ignore[no-any-return]
+        return self.forward_head(self.body(pictures))
 
     def forward_features(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return the body's features, float32 of shape (batch, features)."""
@@ -38,7 +39,7 @@ class PooledNetwork(nn.Module):
 
     def forward_head(self, features: torch.Tensor, *, pre_logits: bool = False) -> torch.Tensor:
         """Return logits, or the features themselves, pooled already, where ``pre_logits`` is set."""
-        return features if pre_logits else self.head(features)
+        return features if pre_logits else self.head(self.dropout(features))
 
     def get_classifier(self) -> nn.Module:
         """Return the head."""
@@ -47,3 +48,8 @@ class PooledNetwork(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the head by one of another number of outputs, with random weights."""
         self.head = nn.Linear(self.head.in_features, num_classes).to(self.head.weight.device)
+
+    def no_weight_decay(self) -> Collection[str]:
+        """Return the patterns of the names of matrices that the body declares to be without weight decay."""
+        declare: Callable[[], Collection[str]] = getattr(self.body, "no_weight_decay", tuple)
+        return declare()

@@ -10,6 +10,7 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.files.sources import locate
+from pipeline.modalities.reasons import reason_of
 
 Tensors = Mapping[str, torch.Tensor]
 COUNTER = "num_batches_tracked"  # a counter, not a weight: older files lack it
@@ -125,5 +126,6 @@ def describe_hub_failure(name: str, error: BaseException) -> GraftError:
         name: timm's name of the architecture.
         error: What the hub's client raised.
     """
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return GraftError(f"backbone.weights: the hub did not give weights for `{name}` ({reason}). {THREE_WAYS}")
+    return GraftError(
+        f"backbone.weights: the hub did not give weights for `{name}` ({reason_of(error)}). {THREE_WAYS}"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -12,6 +12,8 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.modalities.layers import depths_by_structure, norm_names, rate_groups
+from pipeline.modalities.reasons import reason_of
+from pipeline.modalities.text.reading.architectures import Architecture
 from pipeline.modalities.training import ParameterGroup
 
 Pooling = Literal["mean", "cls", "last"]
@@ -29,16 +31,20 @@ class TextClassifier(nn.Module):
         encoder: A transformers model whose output has a ``last_hidden_state``.
         pooling: The way in which the vectors of a text's tokens become one.
         classes: Number of outputs of the head.
+        features: Number of features of the encoder's vectors; by default as many as one run shows, which
+            need not be the ``hidden_size`` that the configuration notes.
     """
 
     half_precision_part = "encoder"
 
-    def __init__(self, encoder: nn.Module, pooling: Pooling, classes: int) -> None:
+    def __init__(
+        self, encoder: nn.Module, pooling: Pooling, classes: int, features: int | None = None
+    ) -> None:
         super().__init__()
         self.encoder = _without_pooler(encoder)
         self.pooling = pooling
         self.dropout = nn.Dropout(HEAD_DROPOUT)
-        self.head = nn.Linear(encoder.config.hidden_size, classes)  # type: ignore[union-attr,arg-type]
+        self.head = nn.Linear(features or width_of(self.encoder), classes)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Encode, pool and classify texts: logits, float32 of shape (batch, classes)."""
@@ -76,8 +82,7 @@ class TextClassifier(nn.Module):
 
     def _run_once(self) -> None:
         """Run the encoder on one short text."""
-        ids = torch.ones(1, ORDER_TOKENS, dtype=torch.int64, device=self.head.weight.device)
-        self.encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
+        _run_on_short_text(self.encoder, self.head.weight.device)
 
     def parameter_groups(
         self, learning_rate: float, layer_decay: float, weight_decay: float
@@ -136,30 +141,73 @@ def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Te
     return (states * weights).sum(dim=1) / weights.sum(dim=1)
 
 
-def build_encoder(config: dict[str, Any]) -> nn.Module:
+def width_of(encoder: nn.Module) -> int:
+    """Return the number of features of an encoder's token vectors, as one run on a short text shows."""
+    mode = encoder.training
+    encoder.eval()
+    try:
+        # Some encoders draw by chance even in evaluation mode (Reformer's buckets).
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return int(_run_on_short_text(encoder, torch.device("cpu")).last_hidden_state.shape[-1])
+    finally:
+        encoder.train(mode)
+
+
+def _run_on_short_text(encoder: nn.Module, device: torch.device) -> Any:  # noqa: ANN401 - transformers' output
+    """Run an encoder on a text of the same token a few times, and return its output."""
+    ids = torch.ones(1, ORDER_TOKENS, dtype=torch.int64, device=device)
+    return encoder(input_ids=ids, attention_mask=torch.ones_like(ids))
+
+
+def build_encoder(config: Mapping[str, Any], architecture: Architecture | None = None) -> nn.Module:
     """Build the encoder of a configuration, with random weights.
 
     Args:
         config: transformers' configuration, as JSON.
+        architecture: The class of the model, and the part of it that encodes; None, the default, for the
+            whole model that ``AutoModel`` takes for the configuration.
 
     Raises:
         GraftError: The installed transformers does not know the configuration.
     """
     from transformers import AutoConfig, AutoModel
 
-    options = dict(config)
+    options = {key: _decode(value) for key, value in config.items()}
     try:
         model_config = AutoConfig.for_model(options.pop("model_type"), **options)
-        return cast("nn.Module", AutoModel.from_config(model_config))
+        if architecture is None:
+            return cast("nn.Module", AutoModel.from_config(model_config))
+        model = architecture.load_class()._from_config(model_config)  # noqa: SLF001 - what from_config calls
+        return architecture.part_of(model)
     except (KeyError, ValueError) as error:
         raise GraftError(
-            f"checkpoint: transformers cannot build its encoder ({error}). "
+            f"checkpoint: transformers cannot build its encoder ({reason_of(error)}). "
             "Install the version that trained it."
         ) from error
 
 
+def _decode(value: Any) -> Any:  # noqa: ANN401 - JSON of any form
+    """Return a configuration's value with the numbers that JSON lacks, such as infinity.
+
+    transformers writes them as ``{"__float__": "Infinity"}``.
+    """
+    if isinstance(value, Mapping):
+        if set(value) == {"__float__"}:
+            return float(value["__float__"])
+        return {key: _decode(inner) for key, inner in value.items()}
+    return [_decode(inner) for inner in value] if isinstance(value, list) else value
+
+
+class _NoPooler(nn.Module):
+    """The place of a pooler, which some encoders call without asking whether there is one."""
+
+    def forward(self, states: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        """Return the vectors of the tokens as they are."""
+        return states
+
+
 def _without_pooler(encoder: nn.Module) -> nn.Module:
     """Remove BERT's own pooler, which belongs to its pretraining and would be neither used nor trained."""
-    if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None  # type: ignore[assignment]
+    if isinstance(getattr(encoder, "pooler", None), nn.Module):
+        encoder.pooler = _NoPooler()
     return encoder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,13 +12,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, JsonValue
 
 from pipeline.errors import GraftError
+from pipeline.modalities.reasons import reason_of
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.modalities.text.augment import create_augmenter
 from pipeline.modalities.text.baseline import WordBaseline, fit_words
 from pipeline.modalities.text.examples import TextExamples, cut, tokenise
 from pipeline.modalities.text.network import Pooling, TextClassifier, build_encoder
-from pipeline.modalities.text.pretrained import load_encoder
+from pipeline.modalities.text.pretrained import Encoder, load_encoder
 from pipeline.modalities.text.probes import probes as probes  # noqa: PLC0414
+from pipeline.modalities.text.reading.architectures import Architecture
+from pipeline.modalities.text.reading.lengths import Limit
 from pipeline.modalities.text.recipe import TextAugment, TextFinetune, TextRecipe
 from pipeline.modalities.training import NetworkDescription, Pretrained, Readable, Shown, TrainingOptions
 from serving.model.files import FileRef
@@ -25,6 +29,7 @@ from serving.model.inputs.item import Preprocessor
 from serving.model.inputs.text.spec import TextInputSpec
 from serving.model.inputs.text.tokens import TextPreprocessor
 
+log = logging.getLogger("graft")
 LEARNING_RATE = 1e-4
 UNIT = "texts"
 DYNAMIC_AXES: Mapping[str, Sequence[str]] = {
@@ -40,10 +45,17 @@ class TextNetwork(BaseModel):
     Attributes:
         config: transformers' configuration of the encoder.
         pooling: How its token vectors become one.
+        model_class: transformers' class of the encoder; None, the default, for the one that ``AutoModel``
+            takes.
+        encoder_only: Whether only the encoder of the class is used, and not its decoder; False by default.
+        features: Number of features of a token's vector; None, the default, for as many as a run shows.
     """
 
     config: dict[str, JsonValue]
     pooling: Pooling
+    model_class: str | None = None
+    encoder_only: bool = False
+    features: int | None = None
 
 
 def load_pretrained(recipe: TextRecipe) -> Pretrained:
@@ -54,22 +66,25 @@ def load_pretrained(recipe: TextRecipe) -> Pretrained:
             an encoder of texts.
     """
     encoder = load_encoder(recipe.backbone)
-    if recipe.text.max_tokens > encoder.longest:
-        raise GraftError(
-            f"text.max_tokens: {recipe.text.max_tokens}, but {recipe.backbone.name} reads {encoder.longest} "
-            "at most. Lower it."
-        )
+    _check_length(recipe, encoder.limit)
     spec = TextInputSpec(
         tokenizer=FileRef(file=TOKENIZER_FILE, sha256=hashlib.sha256(encoder.tokenizer_json).hexdigest()),
         max_tokens=recipe.text.max_tokens,
         pad_id=encoder.pad_id,
         max_characters=recipe.text.max_characters,
     )
-    classifier = TextClassifier(encoder.model, encoder.pooling, classes=2).eval()
     preprocessor = TextPreprocessor(spec, encoder.tokenizer_json)
+    classifier = _classifier_of(encoder, recipe.backbone.name)
+    network = TextNetwork(
+        config=encoder.config,
+        pooling=encoder.pooling,
+        model_class=encoder.architecture.name,
+        encoder_only=encoder.architecture.encoder_only,
+        features=classifier.head.in_features,
+    )
     return Pretrained(
         classifier=classifier,
-        network=TextNetwork(config=encoder.config, pooling=encoder.pooling).model_dump(mode="json"),
+        network=network.model_dump(mode="json"),
         input=spec,
         files={TOKENIZER_FILE: encoder.tokenizer_json},
         preprocessor=preprocessor,
@@ -77,10 +92,37 @@ def load_pretrained(recipe: TextRecipe) -> Pretrained:
     )
 
 
+def _check_length(recipe: TextRecipe, limit: Limit) -> None:
+    """Refuse texts longer than an encoder reads, and say where they are longer than it was pretrained on."""
+    asked, name = recipe.text.max_tokens, recipe.backbone.name
+    if asked > limit.longest:
+        raise GraftError(f"text.max_tokens: {asked}, but {name} reads {limit.longest} at most. Lower it.")
+    if limit.noted is not None and asked > limit.noted:
+        log.warning(
+            "text.max_tokens: %d, but %s notes that it was made for %d tokens at most.",
+            asked,
+            name,
+            limit.noted,
+        )
+
+
+def _classifier_of(encoder: Encoder, name: str) -> TextClassifier:
+    """Return an encoder with a head, which shows that it runs on token ids and their mask alone."""
+    try:
+        return TextClassifier(encoder.model, encoder.pooling, classes=2).eval()
+    except Exception as error:  # each architecture fails in its own way
+        raise GraftError(
+            f"backbone.name: {name} cannot be used: it cannot encode token ids and their mask alone "
+            f"({reason_of(error)}). Choose another."
+        ) from error
+
+
 def build_classifier(network: NetworkDescription, classes: int) -> TextClassifier:
     """Build the network that a checkpoint's card describes, with random weights."""
-    description = TextNetwork.model_validate(network)
-    return TextClassifier(build_encoder(description.config), description.pooling, classes)
+    card = TextNetwork.model_validate(network)
+    architecture = None if card.model_class is None else Architecture(card.model_class, card.encoder_only)
+    encoder = build_encoder(card.config, architecture)
+    return TextClassifier(encoder, card.pooling, classes, card.features)
 
 
 def decode_examples(

@@ -62,7 +62,7 @@ def create(name: str, classes: int | None = None, size_px: int | None = None) ->
     return _network(application, application.create(), classes)
 
 
-def create_pretrained(name: str) -> nn.Module:
+def create_pretrained(name: str, size_px: int | None = None) -> nn.Module:  # noqa: ARG001
     """Create a network with Keras's weights for ImageNet, as :meth:`NetworkSource.create_pretrained` does.
 
     They come from Keras's cache (``KERAS_HOME``), or else from the network.
@@ -75,8 +75,13 @@ def create_pretrained(name: str) -> nn.Module:
     return _network(application, model, None).eval()
 
 
-def create_from(name: str, weights: str, mapping: Literal["names", "order"]) -> nn.Module:
-    """Create a network with the weights of one of Keras's files, as :meth:`NetworkSource.create_from`."""
+def create_from(
+    name: str,
+    weights: str,
+    mapping: Literal["names", "order"],
+    size_px: int | None = None,  # noqa: ARG001 - the protocol's
+) -> nn.Module:
+    """Create a network with the weights of one of Keras's files, as :meth:`FileSource.create_from`."""
     if mapping != "names":
         raise GraftError("backbone.mapping: weights of Keras's have their own names. Leave it out.")
     application = find_application(name)

@@ -1,44 +1,151 @@
-"""The networks of timm, which are named without a prefix."""
+"""The networks of timm, which are named without a prefix, or ``hf-hub:ORGANISATION/NAME``."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import timm
+from timm.models import load_model_config_from_hf
 from torch import nn
 
 from pipeline.errors import GraftError
-from pipeline.modalities.image.weights import describe_hub_failure, fit_weights, read_weights
+from pipeline.modalities.image.weights import describe_hub_failure
+from pipeline.modalities.reasons import reason_of
+
+HUB = "hf-hub:"
+MISFIT = "Error(s) in loading state_dict"
+"""Beginning of the message of torch where tensors do not fit a network."""
 
 
-def create(name: str, classes: int | None = None, size_px: int | None = None) -> nn.Module:
-    """Create a network of timm with random weights, as :meth:`NetworkSource.create` describes it."""
-    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
-    if size_px is not None:
-        options["img_size"] = size_px
+def create(
+    name: str,
+    classes: int | None = None,
+    size_px: int | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Create a network of timm with random weights, as :meth:`NetworkSource.create` describes it.
+
+    Args:
+        name: timm's name, or a name of the hub, whose configuration is read from there or from its cache.
+        classes: Number of outputs of the head; None, the default, for as many as it was pretrained with.
+        size_px: Side of the pictures in pixels; None, the default, for the one that it was pretrained with.
+        arguments: Further arguments of the architecture, as configurations of the hub have them; none by
+            default.
+
+    Raises:
+        GraftError: There is no such network, or it cannot be created for that size.
+    """
+    sized = size_px is not None and _takes_one_size(name)
+    options = _options(classes, size_px if sized else None) | dict(arguments or {})
     try:
-        model: nn.Module = timm.create_model(name, **options)
-    except (RuntimeError, ValueError) as error:
-        near = timm.list_models(f"*{name.partition('.')[0][:12]}*")[:5]
-        raise GraftError(
-            f"backbone.name: timm has no `{name}`. Near it: {', '.join(near) or 'nothing'}; "
-            "all: timm.list_models()"
-        ) from error
-    return model
+        network: nn.Module = timm.create_model(name, **options)
+    except Exception as error:  # each architecture refuses in its own way
+        raise _refusal(name, size_px if sized else None, error) from error
+    return _with_size(network, size_px) if sized else network
 
 
-def create_pretrained(name: str) -> nn.Module:
-    """Create a network of timm with its weights from the hub, as :meth:`NetworkSource.create_pretrained`."""
-    create(name)
+def create_pretrained(name: str, size_px: int | None = None) -> nn.Module:
+    """Create a network with its weights from the hub, as :meth:`NetworkSource.create_pretrained` does.
+
+    timm itself resamples what depends on the size of the pictures.
+    """
+    create(name, size_px=size_px)
+    sized = size_px is not None and _takes_one_size(name)
     try:
-        pretrained: nn.Module = timm.create_model(name, pretrained=True)
-        return pretrained.eval()
+        network: nn.Module = timm.create_model(
+            name, pretrained=True, **_options(None, size_px if sized else None)
+        )
+    except Exception as error:  # the hub's client raises many unrelated types
+        if sized and str(error).startswith(MISFIT):
+            raise GraftError(
+                f"image.size: {size_px}, but timm cannot resample the weights of `{name}` for that size. "
+                "Leave it out."
+            ) from error
+        raise describe_hub_failure(name, error) from error
+    return (_with_size(network, size_px) if sized else network).eval()
+
+
+def resolve(name: str) -> tuple[str, dict[str, Any], int | None]:
+    """Return what a network is rebuilt from where its name alone does not say it: without the hub.
+
+    Args:
+        name: timm's name, or a name of the hub.
+
+    Returns:
+        timm's name of the architecture, further arguments, and the side of the pictures in pixels for
+        networks that are made for one size that is not the architecture's own, or else None.
+    """
+    if not name.startswith(HUB):
+        return name, {}, None
+    config, architecture, arguments = _configuration(name)
+    further = {key: value for key, value in arguments.items() if key not in {"img_size", "num_classes"}}
+    side = _side(arguments.get("img_size") or config.get("input_size", (3, None))[-1])
+    return architecture, further, side if _takes_one_size(architecture) else None
+
+
+def _options(classes: int | None, size_px: int | None) -> dict[str, Any]:
+    """Return timm's arguments for a number of classes and a size, where they are given."""
+    options = {"num_classes": classes, "img_size": size_px}
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _configuration(name: str) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """Read what the hub, or its cache, says of a network.
+
+    Returns:
+        How it was pretrained, timm's name of the architecture, and its further arguments.
+
+    Raises:
+        GraftError: It is not there.
+    """
+    try:
+        config, architecture, arguments = load_model_config_from_hf(name.removeprefix(HUB))
     except Exception as error:  # the hub's client raises many unrelated types
         raise describe_hub_failure(name, error) from error
+    return config, architecture, arguments
 
 
-def create_from(name: str, weights: str, mapping: Literal["names", "order"]) -> nn.Module:
-    """Create a network of timm with the weights of a file, as :meth:`NetworkSource.create_from` does."""
-    model = create(name)
-    fit_weights(model, read_weights(weights, mapping), mapping, weights)
-    return model.eval()
+def _takes_one_size(name: str) -> bool:
+    """Say whether a network is made for pictures of one size, as vision transformers are."""
+    name = _configuration(name)[1] if name.startswith(HUB) else name
+    known = timm.get_pretrained_cfg(name) if _is_known(name) else None
+    return bool(known and known.fixed_input_size)
+
+
+def _is_known(name: str) -> bool:
+    """Say whether timm has a network of that name, and pretrained weights of the tag behind its dot."""
+    try:
+        return bool(timm.is_model(name))
+    except RuntimeError:  # the tag is none of the network's
+        return False
+
+
+def _side(size: Any) -> int | None:  # noqa: ANN401 - timm's sizes are numbers or pairs
+    """Return the side of square pictures, given as a number or as a pair."""
+    side = size[-1] if isinstance(size, (list, tuple)) else size
+    return None if side is None else int(side)
+
+
+def _with_size(network: Any, size_px: int | None) -> nn.Module:  # noqa: ANN401 - see below
+    """Note in a network's configuration the size that it was created for."""
+    network.pretrained_cfg = {**network.pretrained_cfg, "input_size": (3, size_px, size_px)}
+    return network  # type: ignore[no-any-return]
+
+
+def _refusal(name: str, size_px: int | None, error: Exception) -> GraftError:
+    """Return the error for a network that timm does not create."""
+    if name.startswith(HUB):
+        return describe_hub_failure(name, error)
+    if size_px is not None:
+        return GraftError(
+            f"image.size: {size_px}, which timm cannot make `{name}` for ({reason_of(error)}). Leave it out."
+        )
+    if _is_known(name):
+        return GraftError(f"backbone.name: timm cannot create `{name}` ({reason_of(error)}). Choose another.")
+    architecture, _, tag = name.partition(".")
+    near = timm.list_pretrained(f"{architecture}.*") if tag else timm.list_models(f"*{architecture[:12]}*")
+    return GraftError(
+        f"backbone.name: timm has no `{name}`. Near it: {', '.join(near[:5]) or 'nothing'}; "
+        "all: timm.list_models(); networks of the hub are written hf-hub:ORGANISATION/NAME"
+    )

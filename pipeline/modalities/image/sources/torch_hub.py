@@ -81,7 +81,7 @@ def create(name: str, classes: int | None = None, size_px: int | None = None) ->
     return _behead(network, _look_at(network, entry, size_px), classes)
 
 
-def create_pretrained(name: str) -> nn.Module:
+def create_pretrained(name: str, size_px: int | None = None) -> nn.Module:
     """Create a network with the weights that its entry gives it, by ``pretrained=True``.
 
     Raises:
@@ -97,16 +97,18 @@ def create_pretrained(name: str) -> nn.Module:
         network, again = (_seeded(seed, lambda: entry.create(pretrained=True)) for seed in (0, 1))
     except (Exception, SystemExit) as error:  # foreign code, which may raise anything
         raise describe_hub_failure(str(entry), error) from error
-    found = _look_at(network, entry, None)
+    found = _look_at(network, entry, size_px)
     _refuse_chance(network, again, found, entry)
     return _told(_behead(network, found, None), found, entry)
 
 
-def create_from(name: str, weights: str, mapping: Literal["names", "order"]) -> nn.Module:
-    """Create a network with the weights of a file, as :meth:`NetworkSource.create_from` does."""
+def create_from(
+    name: str, weights: str, mapping: Literal["names", "order"], size_px: int | None = None
+) -> nn.Module:
+    """Create a network with the weights of a file, as :meth:`FileSource.create_from` does."""
     entry = _find(name)
     network = _call(entry)
-    found = _look_at(network, entry, None)
+    found = _look_at(network, entry, size_px)
     fit_body(network, read_weights(weights, mapping), found.head, mapping, weights)
     return _told(_behead(network, found, None), found, entry)
 

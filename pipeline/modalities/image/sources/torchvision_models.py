@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from torchvision import models
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from pipeline.errors import GraftError
 from pipeline.modalities.image.names import TORCHVISION
 from pipeline.modalities.image.pooled import PooledNetwork
 from pipeline.modalities.image.sources.heads import fit_body, last_linear, pool
 from pipeline.modalities.image.weights import describe_hub_failure, read_weights
+from pipeline.modalities.reasons import reason_of
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 """Prefixes of the tensors of heads that only torchvision's own training uses."""
@@ -31,21 +34,22 @@ class Chosen:
     Attributes:
         architecture: torchvision's name of the network.
         weights: One of torchvision's own sets of weights for it.
+        size_px: Side of the pictures in pixels that it is made for.
     """
 
     architecture: str
     weights: models.WeightsEnum
+    size_px: int
 
     def config(self) -> dict[str, object]:
         """Return how it was pretrained, by its weights' own transforms, as timm's configuration names it."""
         preset: Any = self.weights.transforms()
-        size_px, resized_px = preset.crop_size[0], preset.resize_size[0]
         return {
-            "input_size": (3, size_px, size_px),
+            "input_size": (3, self.size_px, self.size_px),
             "mean": tuple(preset.mean),
             "std": tuple(preset.std),
             "interpolation": preset.interpolation.value,
-            "crop_pct": size_px / resized_px,
+            "crop_pct": preset.crop_size[0] / preset.resize_size[0],
             "crop_mode": "center",
             # Their position embeddings and their windows are made for one size.
             "fixed_input_size": self.architecture.startswith(("vit_", "maxvit")),
@@ -53,22 +57,23 @@ class Chosen:
 
     def options(self) -> dict[str, object]:
         """Return what torchvision itself creates the pretrained network with."""
-        size_px = self.weights.transforms().crop_size[0]
         options: dict[str, object] = {"num_classes": len(self.weights.meta["categories"])}
         if self.architecture.startswith("vit_"):
-            options["image_size"] = size_px
+            options["image_size"] = self.size_px
         if self.architecture in {"googlenet", "inception_v3"}:
             # It changes the normalisation of its input to the one that its weights were made with.
             options |= {"transform_input": True, "aux_logits": False, "init_weights": False}
         return options
 
 
-def choose(name: str) -> Chosen:
+def choose(name: str, size_px: int | None = None) -> Chosen:
     """Return the network and the weights that a name stands for.
 
     Args:
         name: torchvision's name of the network, and optionally a dot and the name of one of its sets of
             weights, such as ``resnet50.IMAGENET1K_V1``; without it torchvision's default.
+        size_px: Side of the pictures in pixels, for vision transformers; the others are made for that of
+            their weights, which is the default.
 
     Raises:
         GraftError: There is no such network, or no such set; the nearest names are listed.
@@ -87,21 +92,23 @@ def choose(name: str) -> Chosen:
             f"backbone.name: torchvision has no weights `{tag}` for {architecture}; "
             f"it has {', '.join(sets.__members__)}."
         )
-    return Chosen(architecture, sets[tag] if dot else sets.DEFAULT)
+    weights = sets[tag] if dot else sets.DEFAULT
+    is_made_for_size = size_px is not None and architecture.startswith("vit_")
+    return Chosen(architecture, weights, size_px if is_made_for_size else weights.transforms().crop_size[0])
 
 
-def create(name: str, classes: int | None = None, size_px: int | None = None) -> nn.Module:  # noqa: ARG001
+def create(name: str, classes: int | None = None, size_px: int | None = None) -> nn.Module:
     """Create a network with random weights, as :meth:`NetworkSource.create` describes it."""
-    chosen = choose(name)
+    chosen = choose(name, size_px)
     return _behead(_create_plain(chosen), chosen, classes)
 
 
-def create_pretrained(name: str) -> nn.Module:
+def create_pretrained(name: str, size_px: int | None = None) -> nn.Module:
     """Create a network with torchvision's weights, as :meth:`NetworkSource.create_pretrained` does.
 
     They come from the cache of PyTorch Hub (``TORCH_HOME``), or else from the network.
     """
-    chosen = choose(name)
+    chosen = choose(name, size_px)
     try:
         tensors = chosen.weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # what a download or a damaged file raises is of many unrelated types
@@ -109,9 +116,11 @@ def create_pretrained(name: str) -> nn.Module:
     return _load(chosen, dict(tensors), "names", chosen.weights.url)
 
 
-def create_from(name: str, weights: str, mapping: Literal["names", "order"]) -> nn.Module:
-    """Create a network with the weights of a file, as :meth:`NetworkSource.create_from` does."""
-    return _load(choose(name), read_weights(weights, mapping), mapping, weights)
+def create_from(
+    name: str, weights: str, mapping: Literal["names", "order"], size_px: int | None = None
+) -> nn.Module:
+    """Create a network with the weights of a file, as :meth:`FileSource.create_from` does."""
+    return _load(choose(name, size_px), read_weights(weights, mapping), mapping, weights)
 
 
 def _create_plain(chosen: Chosen) -> nn.Module:
@@ -128,8 +137,26 @@ def _load(
     given = {
         _DENSE.sub(r"\1\2", name): value for name, value in tensors.items() if not name.startswith(AUXILIARY)
     }
+    if isinstance(network, models.VisionTransformer):
+        given = _resampled(network, given)
     fit_body(network, given, _head_of(network), mapping, source)
     return _behead(network, chosen, None).eval()
+
+
+def _resampled(
+    network: models.VisionTransformer, tensors: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of a vision transformer with its position embeddings at the network's size."""
+    name = "encoder.pos_embedding"
+    if name not in tensors or tensors[name].shape == network.state_dict()[name].shape:
+        return tensors
+    try:
+        return dict(interpolate_embeddings(network.image_size, network.patch_size, OrderedDict(tensors)))
+    except Exception as error:  # shapes that are none of a square grid's fail in several ways
+        raise GraftError(
+            f"backbone.weights: the position embeddings cannot be resampled for pictures of "
+            f"{network.image_size} pixels ({reason_of(error)})."
+        ) from error
 
 
 def _head_of(network: nn.Module) -> str:

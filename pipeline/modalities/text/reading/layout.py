@@ -1,0 +1,124 @@
+"""The folder of an encoder, on the hub or the disk, and what sentence-transformers noted around it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import GraftError
+from pipeline.modalities.text.reading.library import explain, quiet
+
+MODULES_FILE = "modules.json"
+POOLING = "Pooling"
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken")
+SAFE_WEIGHTS = ("model*.safetensors", "*/model*.safetensors")
+PICKLED_WEIGHTS = ("pytorch_model*.bin", "*/pytorch_model*.bin")
+OTHER_FORMATS = ("onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*", "original/*", "coreml/*")
+
+
+@dataclass(frozen=True)
+class Module:
+    """A step of a sentence-transformers model.
+
+    Attributes:
+        kind: Name of the step's class, such as ``Pooling``.
+        folder: The step's folder.
+    """
+
+    kind: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the parts of an encoder are.
+
+    Attributes:
+        folder: The folder with config.json, the weights and the tokenizer.
+        root: The folder of the whole sentence-transformers model; the same folder where there is none.
+        modules: The steps after the encoder, in their order; none where the folder is not
+            sentence-transformers' own.
+    """
+
+    folder: Path
+    root: Path
+    modules: tuple[Module, ...] = ()
+
+    @property
+    def pooling(self) -> Path | None:
+        """The file that says how the vectors of tokens become one; None for none."""
+        folders = [module.folder for module in self.modules if module.kind == POOLING]
+        return folders[0] / "config.json" if folders else None
+
+
+def find_layout(folder: Path) -> Layout:
+    """Return where the parts of an encoder are.
+
+    Args:
+        folder: The folder of a sentence-transformers model, of the transformer inside one, or of an encoder
+            alone.
+
+    Raises:
+        GraftError: The folder's ``modules.json`` cannot be read, or does not begin with a transformer.
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would leave the hub's cache by its links
+    for root in (folder, folder.parent):
+        modules = _read_modules(root) if (root / MODULES_FILE).is_file() else ()
+        if modules and (root == folder or modules[0].folder == folder):
+            return _layout_of(root, modules)
+    # The file that says how to pool is heeded without the list of steps as well.
+    alone = folder / "1_Pooling"
+    return Layout(folder, folder, (Module(POOLING, alone),) if (alone / "config.json").is_file() else ())
+
+
+def _read_modules(root: Path) -> tuple[Module, ...]:
+    """Return the steps that a folder's ``modules.json`` lists."""
+    path = root / MODULES_FILE
+    try:
+        listed = sorted(json.loads(path.read_bytes()), key=lambda module: module["idx"])
+        return tuple(Module(module["type"].rpartition(".")[2], root / module["path"]) for module in listed)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise GraftError(f"backbone.weights: {path} cannot be read ({error}). {_REMEDY}") from error
+
+
+def _layout_of(root: Path, modules: tuple[Module, ...]) -> Layout:
+    """Return the layout of a sentence-transformers model, whose first step must be a transformer."""
+    first = modules[0]
+    if first.kind != "Transformer":
+        raise GraftError(
+            f"backbone.weights: {root} begins with a {first.kind}, and not with a Transformer. Choose "
+            "another encoder, or give the folder of a transformer alone."
+        )
+    return Layout(first.folder, root, modules[1:])
+
+
+def fetch(name: str) -> Path:
+    """Return the local folder of a model of the hub, downloaded where it is not in the cache.
+
+    Pickled weights are fetched only where there are no others.
+
+    Args:
+        name: The hub's name of the model.
+
+    Raises:
+        GraftError: The hub cannot be reached, or has no such model.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        with quiet():
+            folder = Path(
+                snapshot_download(
+                    name, allow_patterns=[*SMALL_FILES, *SAFE_WEIGHTS], ignore_patterns=[*OTHER_FORMATS]
+                )
+            )
+            if not any(True for _ in folder.rglob("*.safetensors")):
+                snapshot_download(name, allow_patterns=[*PICKLED_WEIGHTS], ignore_patterns=[*OTHER_FORMATS])
+    except Exception as error:  # the hub's client raises many unrelated types
+        raise explain(name, error) from error
+    return folder
+
+
+_REMEDY = "Mend it, or give the folder of the transformer alone."
