@@ -20,6 +20,7 @@ from pipeline.modalities.image.sources.heads import fit_body, last_linear, pool
 from pipeline.modalities.image.weights import describe_hub_failure, read_weights
 from pipeline.modalities.reasons import reason_of
 
+Tensors = dict[str, torch.Tensor]
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 """Prefixes of the tensors of heads that only torchvision's own training uses."""
 # The names of DenseNet's tensors in torchvision's files, which torchvision renames when it reads them.
@@ -93,8 +94,8 @@ def choose(name: str, size_px: int | None = None) -> Chosen:
             f"it has {', '.join(sets.__members__)}."
         )
     weights = sets[tag] if dot else sets.DEFAULT
-    is_made_for_size = size_px is not None and architecture.startswith("vit_")
-    return Chosen(architecture, weights, size_px if is_made_for_size else weights.transforms().crop_size[0])
+    own_px: int = weights.transforms().crop_size[0]
+    return Chosen(architecture, weights, (size_px or own_px) if architecture.startswith("vit_") else own_px)
 
 
 def create(name: str, classes: int | None = None, size_px: int | None = None) -> nn.Module:
@@ -143,9 +144,7 @@ def _load(
     return _behead(network, chosen, None).eval()
 
 
-def _resampled(
-    network: models.VisionTransformer, tensors: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def _resampled(network: models.VisionTransformer, tensors: Tensors) -> Tensors:
     """Return the tensors of a vision transformer with its position embeddings at the network's size."""
     name = "encoder.pos_embedding"
     if name not in tensors or tensors[name].shape == network.state_dict()[name].shape:
