@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -30,7 +31,13 @@ class Shipped:
     licence: str | None
 
 
-def find_shipped() -> Iterator[Shipped]:
+@functools.cache
+def find_shipped() -> tuple[Shipped, ...]:
+    """Return the files of weights of all installed packages; they are looked for once a process."""
+    return tuple(_shipped())
+
+
+def _shipped() -> Iterator[Shipped]:
     """Yield the files of weights of all installed packages."""
     for distribution in metadata.distributions():
         for file in distribution.files or ():

@@ -231,9 +231,17 @@ def _of_keras(find: str) -> Iterator[Offer]:
     if find_spec(KERAS) is None:
         return
     from pipeline.modalities.image.sources.keras_models import SIZES_PX, USUAL_SIZE_PX
-    from pipeline.modalities.image.sources.keras_start import list_applications
 
-    for name in list_applications():
+    for name in _keras_names():
         if find.lower() in f"{KERAS}:{name}".lower():
             takes = f"{SIZES_PX.get(name, USUAL_SIZE_PX)} pixels"
             yield Offer(KIND, "keras.applications", False, f"{KERAS}:{name}", "hub", takes=takes)  # noqa: FBT003
+
+
+def _keras_names() -> list[str]:
+    """Return the names of Keras's networks, which its file lists, without the seconds of importing it."""
+    package = find_spec(KERAS)
+    places = package.submodule_search_locations if package else None
+    listed = [Path(place, "applications", "__init__.py") for place in places or ()]
+    lines = [path.read_text(encoding="utf-8") for path in listed if path.is_file()]
+    return re.findall(r"import ([A-Z]\w+) as \1", "\n".join(lines))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
+import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import GraftError
 from pipeline.modalities.image.sources.keras_start import Application
 from pipeline.modalities.reasons import reason_of
 
+Values = NDArray[np.generic]
 KEY = "backbone.weights"
 SUFFIXES = (".keras", ".h5", ".hdf5")
 WEIGHTS_IN_ARCHIVE = "model.weights.h5"
@@ -36,10 +42,11 @@ def load_file(application: Application, path: Path) -> tuple[Any, Any | None]:
         raise GraftError(f"{KEY}: {path} is no file of Keras's: its name ends with {', '.join(SUFFIXES)}.")
     body = application.create()
     try:
-        full = _with_head(application, path)
+        stored = dict(_read(path))
+        classes = None if len(stored) <= len(weighted(body)) else _classes_of(stored)
+        full = None if classes is None else application.create(classes=classes)
         model = body if full is None else full
-        _refuse_other_count(model, path)
-        model.load_weights(str(path))
+        _load(model, stored, path)
     except GraftError:
         raise
     except Exception as error:  # h5py, zipfile and Keras raise many unrelated types
@@ -58,78 +65,82 @@ def weighted(model: Any) -> list[Any]:  # noqa: ANN401 - Keras has no types
     return [layer for layer in model.layers if layer.weights]
 
 
-def _with_head(application: Application, path: Path) -> Any | None:  # noqa: ANN401 - Keras has no types
-    """Return a network with a head of as many classes as a file's, and random weights; None for a file
-    without a head.
-    """  # noqa: D205 - one sentence
-    shapes = dict(_shapes(path))
-    full = application.create(classes=1000)
-    head = weighted(full)[-1]
-    place = shapes.get(_name_of(full, head)) or shapes.get(head.name)
-    if place is None or len(shapes) < len(weighted(full)):
-        return None
-    classes = place[-1]
-    return full if classes == head.weights[-1].shape[-1] else application.create(classes=classes)
-
-
-def _name_of(model: Any, layer: Any) -> str:  # noqa: ANN401 - Keras has no types
-    """Return the name under which Keras 3 files a layer: its class in lower case, and its number among these.
+def _load(model: Any, stored: Mapping[str, Sequence[Values]], path: Path) -> None:  # noqa: ANN401
+    """Load a file into a network of as many layers, and make sure that all of its weights are the file's.
 
     Args:
         model: The network.
-        layer: One of its layers.
+        stored: What the file holds of each layer.
+        path: The file.
+
+    Raises:
+        ValueError: The file is another network's. Keras raises other types, too.
     """
-    kind = type(layer)
-    number = [each for each in model.layers if type(each) is kind].index(layer)
-    snake = re.sub(r"([a-z])([A-Z])", r"\1_\2", kind.__name__).lower()
-    return f"{snake}_{number}" if number else snake
+    if len(stored) != len(weighted(model)):
+        raise ValueError(f"it has {len(stored)} layers with weights, the network {len(weighted(model))}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of parts that other versions of Keras file elsewhere
+        model.load_weights(str(path))
+    known = {_digest(values) for layer in stored.values() for values in layer}
+    for layer in model.layers:
+        for variable, values in zip(layer.weights, layer.get_weights(), strict=True):
+            if _digest(values) not in known:
+                raise ValueError(f"`{layer.name}/{variable.name}` of the network is not in the file")
 
 
-def _shapes(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield the name of each layer that has weights in a file, and the shape of the last of these."""
+def _digest(values: Values) -> bytes:
+    """Return a hash of some weights."""
+    return hashlib.sha256(np.ascontiguousarray(values, np.float32).tobytes()).digest()
+
+
+def _classes_of(stored: Mapping[str, Sequence[Values]]) -> int:
+    """Return the number of outputs of a file's head: its last dense layer, or else its last convolution."""
+    for kind in ("dense", "conv2d"):
+        names = [name for name in stored if re.fullmatch(rf"{kind}(_\d+)?", name)]
+        # Older files have their layers in order, the last of which is the head and has a name of its own.
+        if names and list(stored) == sorted(stored):
+            return int(stored[max(names, key=_number)][-1].shape[-1])
+    return int(list(stored.values())[-1][-1].shape[-1])
+
+
+def _number(name: str) -> int:
+    """Return the number behind a layer's name; 0 for the first of its class, which has none."""
+    return int(name.rpartition("_")[2]) if "_" in name else 0
+
+
+def _read(path: Path) -> Iterator[tuple[str, list[Values]]]:
+    """Yield the name of each layer that has weights in a file, and these."""
     import h5py
 
     with zipfile.ZipFile(path) if path.suffix == ".keras" else path.open("rb") as file:
         content = io.BytesIO(file.read(WEIGHTS_IN_ARCHIVE)) if isinstance(file, zipfile.ZipFile) else file
         with h5py.File(content, "r") as document:
-            yield from _shapes_in(document)
+            older = document.get("model_weights", document)
+            if "layer_names" in older.attrs:
+                yield from _read_older(older)
+            else:
+                for name, layer in document["layers"].items():
+                    values = list(_values_of(layer))
+                    if values:
+                        yield name, values
 
 
-def _shapes_in(document: Any) -> Iterator[tuple[str, tuple[int, ...]]]:  # noqa: ANN401 - h5py has no types
-    """Yield the names and shapes of a file that is open."""
-    older = document.get("model_weights", document)
-    if "layer_names" in older.attrs:
-        for name in map(_text, older.attrs["layer_names"]):
-            names = [_text(each) for each in older[name].attrs["weight_names"]]
-            if names:
-                yield name, older[name][names[-1]].shape
-        return
-    for name, layer in document["layers"].items():
-        last = _last_of(layer)
-        if last is not None:
-            yield name, last
+def _read_older(document: Any) -> Iterator[tuple[str, list[Values]]]:  # noqa: ANN401 - h5py has no types
+    """Yield the layers of a file of the older kind."""
+    for name in map(_text, document.attrs["layer_names"]):
+        names = [_text(each) for each in document[name].attrs["weight_names"]]
+        if names:
+            yield name, [document[name][each][()] for each in names]
 
 
-def _last_of(layer: Any) -> tuple[int, ...] | None:  # noqa: ANN401 - h5py has no types
-    """Return the shape of the last of a layer's weights; None where it has none, but perhaps a seed."""
-    if "vars" in layer and len(layer["vars"]):
-        values = layer["vars"]
-        shape: tuple[int, ...] = values[str(len(values) - 1)].shape
-        return shape
-    inner = layer.get("layers", {})
-    shapes = [_last_of(each) for each in inner.values()]
-    return next((each for each in reversed(shapes) if each is not None), None)
+def _values_of(layer: Any) -> Iterator[Values]:  # noqa: ANN401 - h5py has no types
+    """Yield the weights of a layer, and of the layers in it, but not the seeds of its chance."""
+    own = layer.get("vars", {})
+    for number in sorted(own, key=int):
+        yield own[number][()]
+    for each in layer.get("layers", {}).values():
+        yield from _values_of(each)
 
 
 def _text(name: str | bytes) -> str:
     return name.decode() if isinstance(name, bytes) else name
-
-
-def _refuse_other_count(model: Any, path: Path) -> None:  # noqa: ANN401 - Keras has no types
-    """Raise GraftError where a file has another number of layers with weights than a network."""
-    here, there = len(weighted(model)), len(dict(_shapes(path)))
-    if here != there:
-        raise GraftError(
-            f"{KEY}: {path} does not fit {model.name}: it has {there} layers with weights, "
-            f"the network {here}. Check backbone.name."
-        )
