@@ -38,7 +38,7 @@ def row_of(family: str, write: Callable[[Path], TextBackbone], folder: Path) -> 
         passed = json.loads(RunFolder(folder / "run").receipt.read_text())["passed"] is True
     except GraftError as error:
         reason = str(error).replace(str(folder / "encoder"), family)
-        refused = stage == "finetune" and reason.startswith(("backbone", "text."))
+        refused = stage in {"data", "finetune"} and reason.startswith(("backbone", "text."))
         outcome = "refused" if refused and "\n" not in reason else "fails"
         return Row(family, outcome, time.monotonic() - begun, reason)
     except Exception:

@@ -147,11 +147,6 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def families() -> Mapping[str, Callable[[Path], TextBackbone]]:
-    """What writes a small folder with random weights, and returns the recipe's section, for each family."""
-    return {family: partial(write_family, family) for family in CONFIGURATIONS}
-
-
 def write_family(family: str, folder: Path) -> TextBackbone:
     """Write a small encoder of a family with random weights and a tokenizer."""
     import torch
@@ -182,3 +177,9 @@ def write_tokenizer(folder: Path) -> int:
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]", **names).save_pretrained(folder)
     return len(tokens)
+
+
+FAMILIES: Mapping[str, Callable[[Path], TextBackbone]] = {
+    family: partial(write_family, family) for family in CONFIGURATIONS
+}
+"""What writes a small folder with random weights, and returns the recipe's section, for each family."""

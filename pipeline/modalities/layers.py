@@ -169,16 +169,21 @@ def _layer_of(network: nn.Module, place: str) -> Unit | None:
     module = network
     for position, part in enumerate(parts):
         if _is_list(module):
-            indices = [int(part)]
+            indices = [_place_in(module, part)]
             module = module.get_submodule(part)
             for further in parts[position + 1 :]:
                 if not _is_list(module):
                     break
-                indices.append(int(further))
+                indices.append(_place_in(module, further))
                 module = module.get_submodule(further)
             return (".".join(parts[: position - 1]), *indices)
         module = module.get_submodule(part)
     return None
+
+
+def _place_in(layers: nn.Module, name: str) -> int:
+    """Return the place of a layer in its list, from 0 on; layers of a chain may have names of their own."""
+    return [child for child, _ in layers.named_children()].index(name)
 
 
 def _is_list(module: nn.Module) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
@@ -16,8 +16,10 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.modalities.image.omission import set_omission
+from pipeline.modalities.image.pooled import PooledNetwork, TimmBody
 from pipeline.modalities.image.recipe import Image, ImageBackbone
 from pipeline.modalities.image.rules import decoding_rules
+from pipeline.modalities.image.sources import timm_models
 from pipeline.modalities.image.sources.registry import source_of
 from pipeline.modalities.image.sources.source import FileSource
 from pipeline.modalities.image.weights import fit_weights, read_weights
@@ -44,33 +46,78 @@ class Normalisation:
         return 1 / (255 * std), -mean / std
 
 
-def create_network(name: str, classes: int | None = None) -> nn.Module:
+def create_network(
+    name: str,
+    classes: int | None = None,
+    size_px: int | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Create the network that a name stands for, with random weights.
 
     Args:
         name: Name of the architecture, with the prefix of its source; without one it is timm's.
         classes: Number of outputs of the head; None, the default, for as many as the pretrained weights have.
+        size_px: Side of the pictures in pixels, for networks that are made for one size; None, the default,
+            for the side that it was pretrained with.
+        arguments: Further arguments of timm's architecture; none by default.
 
     Raises:
         GraftError: There is no such network; the nearest names are listed.
     """
     source, rest = source_of(name)
-    return source.create(rest, classes)
+    if arguments:
+        return timm_models.create(rest, classes, size_px, arguments)
+    return source.create(rest, classes, size_px)
 
 
-def create_pretrained(backbone: ImageBackbone) -> nn.Module:
+def rebuilt_from(name: str, network: nn.Module) -> tuple[str, dict[str, Any], int | None]:
+    """Return what a network is rebuilt from, without the hub.
+
+    Args:
+        name: Name of the architecture in the recipe.
+        network: The network, made for the recipe's size.
+
+    Returns:
+        Name of the architecture, its further arguments, and the side of the pictures in pixels that it was
+        made for, or None where that is the architecture's own.
+    """
+    source, rest = source_of(name)
+    if source is not timm_models:
+        return name, {}, getattr(network, "size_px", None)
+    architecture, arguments = timm_models.resolve(rest)
+    return architecture, arguments, timm_models.size_of(architecture, network)
+
+
+def create_pretrained(backbone: ImageBackbone, size_px: int | None = None) -> nn.Module:
     """Create the recipe's backbone with its pretrained weights and its pretrained head, in evaluation mode.
+
+    Args:
+        backbone: The recipe's section ``backbone``.
+        size_px: Side of the pictures in pixels, for networks that are made for one size; None, the default,
+            for the side that it was pretrained with.
 
     Raises:
         GraftError: The name is unknown, or the weights are not there or do not fit.
     """
     source, rest = source_of(backbone.name)
     if backbone.weights == "hub":
-        return source.create_pretrained(rest)
+        return source.create_pretrained(rest, size_px)
     if isinstance(source, FileSource):
-        return source.create_from(rest, backbone.weights, backbone.mapping)
-    model = source.create(rest)
-    fit_weights(model, read_weights(backbone.weights, backbone.mapping), backbone.mapping, backbone.weights)
+        return source.create_from(rest, backbone.weights, backbone.mapping, size_px)
+    model = source.create(rest, size_px=size_px)
+    tensors = read_weights(backbone.weights, backbone.mapping)
+    try:
+        fit_weights(model, tensors, backbone.mapping, backbone.weights)
+    except GraftError:
+        if size_px is not None:
+            own = source.create(rest)
+            fit_weights(own, tensors, backbone.mapping, backbone.weights)
+            # They fit at the network's own size, so that only the size is at fault.
+            raise GraftError(
+                f"image.size: {size_px}, but what `{backbone.name}` knows of positions cannot be resampled."
+                f" It takes {resolve_data_config({}, model=own)['input_size'][-1]}."
+            ) from None
+        raise
     return model.eval()
 
 
@@ -85,9 +132,15 @@ def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Norm
         The spec of the pictures, and the normalisation of their pixels.
 
     Raises:
-        GraftError: The recipe asks for a size that the network cannot take.
+        GraftError: The network takes pictures of other than three channels, or was made for another size
+            than the recipe asks for.
     """
     config = resolve_data_config({}, model=model)
+    if config["input_size"][0] != len("rgb"):
+        raise GraftError(
+            f"backbone.name: the network takes pictures of {config['input_size'][0]} channels, not of red,"
+            " green and blue. Choose another."
+        )
     fixed = getattr(model, "pretrained_cfg", {}).get("fixed_input_size", False)
     if fixed and image.size and (image.size, image.size) != tuple(config["input_size"][1:]):
         raise GraftError(
@@ -233,11 +286,16 @@ class ImageClassifier(nn.Module):
 
     def set_dropout(self, share: float) -> None:
         """Set timm's dropout before the head, as :meth:`Omitting.set_dropout` describes it."""
+        if isinstance(self.network, PooledNetwork):
+            self.network.set_dropout(share)
+            return
         set_omission(self.network, "Dropout", share, "finetune.dropout")
 
     def set_drop_path(self, rate: float) -> None:
         """Set timm's stochastic depth, as :meth:`Omitting.set_drop_path` describes it."""
-        set_omission(self.network, "DropPath", rate, "finetune.drop_path")
+        body = self.network.body if isinstance(self.network, PooledNetwork) else None
+        network = body.network if isinstance(body, TimmBody) else self.network
+        set_omission(network, "DropPath", rate, "finetune.drop_path")
 
     def prepare(self) -> None:
         """Hold weights and inputs in channels_last memory, and let activations leave their input as it is."""

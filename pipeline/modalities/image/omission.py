@@ -49,11 +49,13 @@ def set_omission(network: nn.Module, kind: Kind, rate: float, key: str) -> None:
 def _create_twin(network: nn.Module, argument: str, rate: float) -> nn.Module | None:
     """Return a network of the same architecture that was created at a rate; None if timm cannot."""
     architecture = (getattr(network, "pretrained_cfg", None) or {}).get("architecture")
-    if architecture is None:
+    if architecture is None or not timm.is_model(architecture):
         return None
+    # What timm created it with, such as the size of the pictures. Some make their layers by it.
+    arguments = dict(getattr(network, "_model_args", {})) | {argument: rate}
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            twin: nn.Module = timm.create_model(architecture, **{argument: rate})
+            twin: nn.Module = timm.create_model(architecture, **arguments)
     except TypeError:  # the architecture does not know the argument
         return None
     return twin.train(network.training)

@@ -16,9 +16,10 @@ class ImageBackbone(Backbone):
     """The pretrained network.
 
     Attributes:
-        name: timm's name of the architecture.
-        weights: ``hub`` for timm's own, which needs a network; a ``.safetensors`` or ``.pth`` file; or
-            ``package:NAME/PATH``.
+        name: timm's name of the architecture, or ``hf-hub:ORGANISATION/NAME`` for timm's networks on the hub.
+        weights: ``hub`` for the source's own, which needs a network or a filled cache; a ``.safetensors``
+            file, or one that torch saved (``.pth``, ``.pt``, ``.bin``, ``.ckpt``), whose head, if it has any,
+            need not fit; or ``package:NAME/PATH``.
         mapping: ``names`` when the file has timm's tensor names; ``order`` when it has other names for the
             same tensors in the same order.
     """
@@ -43,7 +44,8 @@ class Image(Section):
     """The preparation of pictures; what is left out comes from timm's configuration of the backbone.
 
     Attributes:
-        size: Side of the square input, in pixels.
+        size: Side of the square input, in pixels. Networks that are made for one size, such as vision
+            transformers, are made for this one, and what they know of positions is resampled.
         crop_pct: Share of the resized picture's side that the crop keeps.
         crop_mode: ``center`` keeps the aspect ratio and cuts off what is outside the square; ``squash``
             resizes each side for itself.

@@ -6,14 +6,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from pipeline.modalities.image.code import check_code, hash_code_of
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.examples import decode_examples as decode_pictures
+from pipeline.modalities.image.linear_heads import pooled, with_linear_head
 from pipeline.modalities.image.mirroring import mirrorings_of
 from pipeline.modalities.image.network import (
     ImageClassifier,
@@ -21,6 +23,7 @@ from pipeline.modalities.image.network import (
     create_network,
     create_pretrained,
     describe_input,
+    rebuilt_from,
 )
 from pipeline.modalities.image.probes import probes as probes  # noqa: PLC0414
 from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune, ImageRecipe
@@ -49,12 +52,20 @@ class ImageNetwork(BaseModel):
         std: Standard deviation of each channel.
         code_sha256: SHA-256, in hex, of the code in the folder of a network of PyTorch Hub; None, the
             default, for a network of a package.
+        size_px: Side of the pictures in pixels that the network was made for; None, the default, for the
+            architecture's own, and for networks that take any.
+        head: ``own``, the default, for the architecture's own linear head; ``pooled`` for one on the pooled
+            features, in place of another.
+        arguments: Further arguments of timm's architecture, as the hub has them; none by default.
     """
 
     architecture: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     code_sha256: str | None = None
+    size_px: int | None = None
+    head: Literal["own", "pooled"] = "own"
+    arguments: dict[str, JsonValue] = {}
 
 
 def load_pretrained(recipe: ImageRecipe) -> Pretrained:
@@ -63,17 +74,22 @@ def load_pretrained(recipe: ImageRecipe) -> Pretrained:
     Raises:
         GraftError: The network is unknown, or its weights are not there or do not fit.
     """
-    network = create_pretrained(recipe.backbone)
+    network = create_pretrained(recipe.backbone, recipe.image.size)
     weights_sha256 = hash_tensors(network.state_dict())
     spec, normalisation = describe_input(network, recipe.image)
+    whole = with_linear_head(network, spec)
+    architecture, arguments, size_px = rebuilt_from(recipe.backbone.name, network)
     return Pretrained(
-        classifier=ImageClassifier(network, normalisation).eval(),
+        classifier=ImageClassifier(whole, normalisation).eval(),
         network=ImageNetwork(
-            architecture=recipe.backbone.name,
+            architecture=architecture,
             mean=normalisation.mean,
             std=normalisation.std,
             code_sha256=hash_code_of(recipe.backbone.name),
-        ).model_dump(mode="json", exclude_none=True),
+            size_px=size_px,
+            head="own" if whole is network else "pooled",
+            arguments=arguments,
+        ).model_dump(mode="json", exclude_defaults=True),
         input=spec,
         files={},
         preprocessor=ImagePreprocessor(spec),
@@ -91,7 +107,11 @@ def build_classifier(network: NetworkDescription, classes: int) -> ImageClassifi
     if description.code_sha256:
         check_code(description.architecture, description.code_sha256)
     normalisation = Normalisation(description.mean, description.std)
-    return ImageClassifier(create_network(description.architecture, classes), normalisation)
+    own = description.head == "own"
+    created = create_network(
+        description.architecture, classes if own else None, description.size_px, description.arguments
+    )
+    return ImageClassifier(created if own else pooled(created, classes), normalisation)
 
 
 def decode_examples(

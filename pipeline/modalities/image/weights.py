@@ -1,8 +1,10 @@
-"""Pretrained weights, loaded into a network exactly or refused, and never random in silence."""
+"""Pretrained weights, loaded into a network's backbone exactly or refused, and never random in silence."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,18 +12,23 @@ from torch import nn
 
 from pipeline.errors import GraftError
 from pipeline.files.sources import locate
+from pipeline.modalities.image.authors import convert_authors
+from pipeline.modalities.image.head_parts import head_tensors
+from pipeline.modalities.image.pooled import PooledNetwork
+from pipeline.modalities.image.weight_files import THREE_WAYS, read_tensors
+from pipeline.modalities.image.weight_names import is_aside, is_of_positions, prefixes_of
 from pipeline.modalities.reasons import reason_of
 
+log = logging.getLogger("graft")
 Tensors = Mapping[str, torch.Tensor]
 COUNTER = "num_batches_tracked"  # a counter, not a weight: older files lack it
-THREE_WAYS = (
-    "Three ways to give weights in the recipe: `weights: hub` with a network or a filled cache, "
-    "`weights: FILE.safetensors` or `.pth`, or `weights: package:NAME/PATH` from an installed package."
-)
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.")
+"""What wrappers put before names; any other prefix is found by the names behind it."""
+BODY = "body."
 
 
 def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> dict[str, torch.Tensor]:
-    """Read the tensors of a ``.safetensors`` file, or of a ``.pth`` file without running any code in it.
+    """Read the tensors of a ``.safetensors`` file, or of one that torch saved, without running code in it.
 
     Args:
         source: Path of the file, or ``package:NAME/PATH``.
@@ -36,31 +43,53 @@ def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> d
             "backbone.mapping: a safetensors file does not keep its tensors' order. "
             "Use a .pth file, or one with timm's names."
         )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    return read_tensors(path)
 
-            return load_file(path)
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    # On bytes that are no weights, torch and safetensors raise types of half a dozen libraries.
-    except Exception as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise GraftError(
-            f"backbone.weights: {path} cannot be read as weights ({reason}). {THREE_WAYS}"
-        ) from error
-    tensors = document.get("state_dict", document) if isinstance(document, dict) else document
-    if not isinstance(tensors, dict) or not all(
-        isinstance(value, torch.Tensor) for value in tensors.values()
-    ):
-        raise GraftError(f"backbone.weights: {path} does not hold named tensors. {THREE_WAYS}")
-    return tensors
+
+@dataclass(frozen=True)
+class Target:
+    """The tensors of a network that weights are wanted for.
+
+    Attributes:
+        backbone: The backbone's tensors, by their names within it.
+        head: The head's tensors, by their names.
+        order: All of these names, in the network's order.
+        place: What stands before the backbone's names in the whole network.
+    """
+
+    backbone: Tensors
+    head: Tensors
+    order: tuple[str, ...]
+    place: str = ""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A file's tensors beside a network's.
+
+    Attributes:
+        backbone: The file's tensors of the backbone, by the network's names.
+        head: Those of the head; empty where they do not fit it.
+        misfits: What is missing, left over or of another shape in the backbone, a clause each.
+        aside: Names of the file's tensors that are not of the backbone.
+    """
+
+    backbone: Tensors
+    head: Tensors
+    misfits: list[str]
+    aside: list[str]
 
 
 def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "order"], source: str) -> None:
-    """Load tensors into a network, all of them, each into one of the network's.
+    """Load tensors into a network: exactly one into each of its backbone's.
+
+    The head, which a fine-tuning replaces, is loaded where it fits, and is 0 where it does not: a file may
+    have another one, or none. Prefixes of wrappers are taken off where that makes the names fit. Where a
+    file has the names of a network's authors, or positions of pictures of another size, timm's own
+    conversion is applied.
 
     Args:
-        model: The network, with the head that the weights were trained with.
+        model: The network.
         tensors: The tensors that the file holds, by their names.
         mapping: ``names``: the names are the network's. ``order``: the names differ, but the tensors stand in
             the same order; then every pair must agree in shape and in kind (weight, bias, running mean or
@@ -68,38 +97,154 @@ def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "o
         source: Where the tensors come from, for the error.
 
     Raises:
-        GraftError: Anything is missing, left over, or does not fit; the first few are listed.
+        GraftError: Anything of the backbone is missing, left over, or does not fit; the first few are listed.
     """
-    expected = {name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
+    target = target_of(model)
     given = {name: value for name, value in tensors.items() if not name.endswith(COUNTER)}
-    renamed = _by_order(expected, given, source) if mapping == "order" else given
-    misfits = [f"`{name}` is missing" for name in expected.keys() - renamed.keys()]
-    misfits += [f"`{name}` is not in the network" for name in renamed.keys() - expected.keys()]
-    misfits += [
-        f"`{name}` is {tuple(renamed[name].shape)}, the network's {tuple(expected[name].shape)}"
-        for name in expected.keys() & renamed.keys()
-        if renamed[name].shape != expected[name].shape
-    ]
-    _refuse(misfits, source)
+    if mapping == "order":
+        fit = _by_order(target, given)
+    else:
+        fit = _by_names(target, given)
+        fit = (_converted(model, target, given, fit) or fit) if fit.misfits else fit
+    _refuse(fit.misfits, source)
+    named = {f"{target.place}{name}": value for name, value in fit.backbone.items()} | dict(fit.head)
     state = model.state_dict()  # with the versions of its layers, without which some refuse any tensors
-    state.update(renamed)
+    state.update(named)
     model.load_state_dict(state)
+    if target.head and not fit.head:
+        log.info("backbone: %s has no head that fits; the new one is trained", source)
+        own = model.state_dict()
+        for name in target.head:
+            own[name].zero_()
+    if fit.aside:
+        log.info(
+            "backbone: %d tensors of %s are not the backbone's, such as `%s`",
+            len(fit.aside),
+            source,
+            fit.aside[0],
+        )
 
 
-def _by_order(expected: Tensors, given: Tensors, source: str) -> dict[str, torch.Tensor]:
-    """Return a file's tensors under the names of the network's tensors, which stand in the same order."""
-    if len(expected) != len(given):
-        _refuse([f"the file has {len(given)} tensors, the network {len(expected)}"], source)
+def target_of(model: nn.Module) -> Target:
+    """Return the tensors of a network's backbone and of its head."""
+    head = head_tensors(model)
+    place = BODY if isinstance(model, PooledNetwork) else ""
+    state = {name: value for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
+    backbone = {name.removeprefix(place): value for name, value in state.items() if name not in head}
+    order = tuple(name if name in head else name.removeprefix(place) for name in state)
+    return Target(backbone, {name: value for name, value in state.items() if name in head}, order, place)
+
+
+def _by_names(target: Target, given: Tensors) -> Fit:
+    """Return a file's tensors by their names, without the prefix under which it has the backbone."""
+    prefixes = prefixes_of(target.backbone, given)
+    prefix = prefixes[0]
+    inside = {name[len(prefix) :]: value for name, value in given.items() if name.startswith(prefix)}
+    outside = {name: value for name, value in given.items() if not name.startswith(prefix)}
+    backbone = {name: value for name, value in inside.items() if name in target.backbone}
+    over = [name for name in inside if name not in target.backbone and name not in target.head]
+    tops = {name.partition(".")[0] for name in target.backbone}
+    strays = [name for name in over if not is_aside(name)]
+    strays += [name for name in outside if name.partition(".")[0] in tops]
+    misfits = [f"`{name}` is missing" for name in target.backbone.keys() - backbone.keys()]
+    misfits += [f"`{name}` is not in the network" for name in strays]
+    misfits += _misshapen(target.backbone, backbone)
+    if len(prefixes) > 1 and not misfits and prefix and "ema" not in prefix:
+        misfits = [f"it has the backbone more than once, as `{'`, `'.join(p + '*' for p in prefixes)}`"]
+    aside = [*over, *outside]
+    return Fit(backbone, _head_of(target, inside | outside), misfits, aside)
+
+
+def _misshapen(expected: Tensors, given: Tensors) -> list[str]:
+    """Return a clause for each tensor that has another shape than the network's."""
+    return [
+        f"`{name}` is {tuple(value.shape)}, the network's {tuple(expected[name].shape)}"
+        for name, value in given.items()
+        if value.shape != expected[name].shape
+    ]
+
+
+def _head_of(target: Target, given: Tensors) -> Tensors:
+    """Return the tensors of the head, or of the only linear layer aside of the backbone with its shape."""
+    named = {name: given[name] for name in target.head if name in given}
+    if len(named) == len(target.head) and not _misshapen(target.head, named):
+        return named
+    weight, bias = (next((n for n in target.head if n.endswith(end)), "") for end in ("weight", "bias"))
+    if len(target.head) != len((weight, bias)) or not (weight and bias):
+        return {}
+    layers = [
+        name.removesuffix("weight")
+        for name, value in given.items()
+        if is_aside(name) and name.endswith("weight") and value.shape == target.head[weight].shape
+    ]
+    if len(layers) != 1 or f"{layers[0]}bias" not in given:
+        return {}
+    found = {weight: given[f"{layers[0]}weight"], bias: given[f"{layers[0]}bias"]}
+    return {} if _misshapen(target.head, found) else found
+
+
+def _converted(model: nn.Module, target: Target, given: Tensors, fit: Fit) -> Fit | None:
+    """Return the fit of what timm's own conversion makes of a file's tensors; None where that fits not."""
+    for candidate in ({**fit.backbone, **fit.head}, dict(given)):
+        tensors = convert_authors(model, candidate, PREFIXES)
+        if tensors is None:
+            continue
+        tensors = {name: value for name, value in tensors.items() if not name.endswith(COUNTER)}
+        result = _by_names(target, tensors)
+        resized = [name for name, _ in _pairs_of_other_shape(fit.backbone, result.backbone)]
+        if result.misfits or not all(is_of_positions(name) for name in resized):
+            continue
+        if resized:
+            log.info(
+                "backbone: %d tensors of positions are resampled, such as `%s`", len(resized), resized[0]
+            )
+        return Fit(result.backbone, result.head, [], fit.aside)
+    return None
+
+
+def _pairs_of_other_shape(before: Tensors, after: Tensors) -> list[tuple[str, torch.Tensor]]:
+    """Return the tensors that have another shape than before."""
+    return [
+        (name, value) for name, value in after.items() if name in before and before[name].shape != value.shape
+    ]
+
+
+def _by_order(target: Target, given: Tensors) -> Fit:
+    """Return a file's tensors under the names of the network's tensors, which stand in the same order.
+
+    The file may be without the head, or have another.
+    """
+    both = {**target.backbone, **target.head}
+    everything = {name: both[name] for name in target.order}
+    bare = {name: value for name, value in given.items() if not is_aside(name)}
+    fits = [
+        _in_order(target, expected, some)
+        for expected, some in ((everything, given), (target.backbone, given), (target.backbone, bare))
+        if len(expected) == len(some)
+    ]
+    if not fits:
+        counts = f"the file has {len(given)} tensors, the network {len(everything)}"
+        counts += f", or {len(target.backbone)} without its head" if target.head else ""
+        return Fit({}, {}, [counts], [])
+    return next((fit for fit in fits if not fit.misfits), fits[0])
+
+
+def _in_order(target: Target, expected: Tensors, given: Tensors) -> Fit:
+    """Return as many tensors of a file as are expected, in their order."""
     pairs = list(zip(expected.items(), given.items(), strict=True))
-    _refuse(
-        [
-            f"`{theirs}` {tuple(value.shape)} stands where the network has `{ours}` {tuple(target.shape)}"
-            for (ours, target), (theirs, value) in pairs
-            if target.shape != value.shape or _kind(ours) != _kind(theirs)
-        ],
-        source,
+    other = {
+        ours: f"`{theirs}` {tuple(value.shape)} stands where the network has `{ours}` {tuple(wanted.shape)}"
+        for (ours, wanted), (theirs, value) in pairs
+        if wanted.shape != value.shape or _kind(ours) != _kind(theirs)
+    }
+    renamed = {ours: value for (ours, _), (_, value) in pairs}
+    head = {name: value for name, value in renamed.items() if name in target.head}
+    return Fit(
+        {name: value for name, value in renamed.items() if name in target.backbone},
+        {} if other.keys() & head.keys() else head,
+        [clause for ours, clause in other.items() if ours not in target.head],
+        [],
     )
-    return {ours: value for (ours, _), (_, value) in pairs}
 
 
 def _kind(name: str) -> str:

@@ -11,12 +11,16 @@ from pipeline.recipe.sections import Backbone, Export, Finetune, Format, Fractio
 
 
 class TextBackbone(Backbone):
-    """The pretrained encoder: anything that transformers' ``AutoModel`` reads from safetensors.
+    """The pretrained encoder: anything that transformers' ``AutoModel`` reads, and whose padding it ignores.
+
+    Of a pair of encoder and decoder, such as T5, the encoder is taken; a head that the weights hold is not.
 
     Attributes:
         name: The hub's name of the model, such as ``sentence-transformers/all-MiniLM-L6-v2``.
-        weights: ``hub``, which needs a network or a filled cache; or a folder in the hub's layout, as a path
-            or ``package:NAME/PATH``.
+        weights: ``hub``, which needs a network or a filled cache; or a folder in the hub's layout or that of
+            sentence-transformers, as a path or ``package:NAME/PATH``. Its weights are safetensors, or a
+            ``pytorch_model.bin`` of tensors alone; its tokenizer is a ``tokenizer.json``, a vocabulary, or a
+            sentencepiece model of a known kind.
         pooling: How the vectors of a text's tokens become one: by their ``mean``, as the first (``cls``) or
             as the ``last``. ``auto`` is what the model was pretrained with where its folder says so, ``last``
             for causal models, and the mean for others.

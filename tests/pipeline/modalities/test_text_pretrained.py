@@ -45,35 +45,6 @@ def test_load_encoder_finds_pooling_padding_and_length(
     assert document["padding"] is document["truncation"] is None
 
 
-def test_load_encoder_follows_the_pooling_noted_beside_the_model(bert: Path) -> None:
-    (bert / "1_Pooling").mkdir()
-    (bert / "1_Pooling" / "config.json").write_text(
-        json.dumps({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False})
-    )
-    assert load(bert).pooling == "cls"
-    assert load(bert, pooling="last").pooling == "last"
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ('{"pooling_mode_max_tokens": true}', "pooling_mode_max_tokens, which is not one"),
-        (
-            '{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}',
-            "pooling_mode_cls_token, pooling_mode_mean_tokens",
-        ),
-        ("{", "cannot be read"),
-        ("[]", "cannot be read"),
-    ],
-)
-def test_load_encoder_refuses_a_pooling_that_it_does_not_have(bert: Path, content: str, words: str) -> None:
-    (bert / "1_Pooling").mkdir()
-    (bert / "1_Pooling" / "config.json").write_text(content)
-    with pytest.raises(GraftError, match=words) as refused:
-        load(bert)
-    assert "backbone.pooling" in str(refused.value)
-
-
 def test_load_encoder_refuses_when_weights_are_missing(bert: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -83,15 +54,6 @@ def test_load_encoder_refuses_when_weights_are_missing(bert: Path) -> None:
     with pytest.raises(
         GraftError, match=r"encoder\.layer\.1\.output\.dense\.weight` is missing.*Random weights are never"
     ):
-        load(bert)
-
-
-def test_load_encoder_refuses_pickled_weights(bert: Path) -> None:
-    from safetensors.torch import load_file
-
-    torch.save(load_file(bert / "model.safetensors"), bert / "pytorch_model.bin")
-    (bert / "model.safetensors").unlink()
-    with pytest.raises(GraftError, match="safetensors"):
         load(bert)
 
 
@@ -111,10 +73,13 @@ def test_load_encoder_refuses_a_tokenizer_of_another_model(bert: Path, encoders:
         load(bert)
 
 
-@pytest.mark.parametrize("broken", ["tokenizer.json", "config.json", "model.safetensors"])
-def test_load_encoder_refuses_when_a_file_is_broken(bert: Path, broken: str) -> None:
+@pytest.mark.parametrize(
+    ("broken", "remedy"),
+    [("tokenizer.json", "Three ways"), ("config.json", "Three ways"), ("model.safetensors", "Copy it again")],
+)
+def test_load_encoder_refuses_when_a_file_is_broken(bert: Path, broken: str, remedy: str) -> None:
     (bert / broken).write_bytes((bert / broken).read_bytes()[:50])
-    with pytest.raises(GraftError, match="Three ways"):
+    with pytest.raises(GraftError, match=remedy):
         load(bert)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import timm
+import torch
+from timm.data import resolve_data_config
 from timm.models import load_model_config_from_hf
 from torch import nn
 
@@ -14,6 +16,10 @@ from pipeline.modalities.image.weights import describe_hub_failure
 from pipeline.modalities.reasons import reason_of
 
 HUB = "hf-hub:"
+OWN_KEYS = ("img_size", "num_classes", "in_chans")
+"""Arguments of configurations of the hub that a checkpoint's card holds elsewhere."""
+STEPS = (14, 16, 32, 64)
+"""Steps in pixels in which networks that divide pictures take sizes."""
 MISFIT = "Error(s) in loading state_dict"
 """Beginning of the message of torch where tensors do not fit a network."""
 
@@ -66,22 +72,30 @@ def create_pretrained(name: str, size_px: int | None = None) -> nn.Module:
     return (_with_size(network, size_px) if sized else network).eval()
 
 
-def resolve(name: str) -> tuple[str, dict[str, Any], int | None]:
-    """Return what a network is rebuilt from where its name alone does not say it: without the hub.
+def resolve(name: str) -> tuple[str, dict[str, Any]]:
+    """Return timm's own name of an architecture, and the further arguments that the hub has for it.
 
     Args:
         name: timm's name, or a name of the hub.
-
-    Returns:
-        timm's name of the architecture, further arguments, and the side of the pictures in pixels for
-        networks that are made for one size that is not the architecture's own, or else None.
     """
     if not name.startswith(HUB):
-        return name, {}, None
-    config, architecture, arguments = _configuration(name)
-    further = {key: value for key, value in arguments.items() if key not in {"img_size", "num_classes"}}
-    side = _side(arguments.get("img_size") or config.get("input_size", (3, None))[-1])
-    return architecture, further, side if _takes_one_size(architecture) else None
+        return name, {}
+    _, architecture, arguments = _configuration(name)
+    return architecture, {key: value for key, value in arguments.items() if key not in OWN_KEYS}
+
+
+def size_of(architecture: str, network: nn.Module) -> int | None:
+    """Return the side in pixels that a network was made for; None where that is its architecture's own.
+
+    Args:
+        architecture: timm's name of the architecture.
+        network: The network.
+    """
+    known = timm.get_pretrained_cfg(architecture)
+    if known is None or not known.fixed_input_size:
+        return None
+    side: int = resolve_data_config({}, model=network)["input_size"][-1]
+    return None if side == known.input_size[-1] else side
 
 
 def _options(classes: int | None, size_px: int | None) -> dict[str, Any]:
@@ -121,12 +135,6 @@ def _is_known(name: str) -> bool:
         return False
 
 
-def _side(size: Any) -> int | None:  # noqa: ANN401 - timm's sizes are numbers or pairs
-    """Return the side of square pictures, given as a number or as a pair."""
-    side = size[-1] if isinstance(size, (list, tuple)) else size
-    return None if side is None else int(side)
-
-
 def _with_size(network: Any, size_px: int | None) -> nn.Module:  # noqa: ANN401 - see below
     """Note in a network's configuration the size that it was created for."""
     network.pretrained_cfg = {**network.pretrained_cfg, "input_size": (3, size_px, size_px)}
@@ -139,7 +147,8 @@ def _refusal(name: str, size_px: int | None, error: Exception) -> GraftError:
         return describe_hub_failure(name, error)
     if size_px is not None:
         return GraftError(
-            f"image.size: {size_px}, which timm cannot make `{name}` for ({reason_of(error)}). Leave it out."
+            f"image.size: {size_px}, which timm cannot make `{name}` for ({reason_of(error)})."
+            f"{_nearest(name, size_px)}"
         )
     if _is_known(name):
         return GraftError(f"backbone.name: timm cannot create `{name}` ({reason_of(error)}). Choose another.")
@@ -149,3 +158,41 @@ def _refusal(name: str, size_px: int | None, error: Exception) -> GraftError:
         f"backbone.name: timm has no `{name}`. Near it: {', '.join(near[:5]) or 'nothing'}; "
         "all: timm.list_models(); networks of the hub are written hf-hub:ORGANISATION/NAME"
     )
+
+
+def sizes_near(network: nn.Module, size_px: int) -> str:
+    """Return a sentence with sizes of pictures near one that a network cannot take, as far as they are known.
+
+    Args:
+        network: The network.
+        size_px: The side of the pictures in pixels that it cannot take.
+    """
+    config = getattr(network, "pretrained_cfg", None) or {}
+    architecture = config.get("architecture")
+    if not architecture or not _is_known(architecture):
+        return " Choose another size, or another backbone."
+    return _nearest(architecture, size_px)
+
+
+def _nearest(name: str, size_px: int) -> str:
+    """Return the sentence of :func:`sizes_near` for an architecture: the next sizes below and above."""
+    known = timm.get_pretrained_cfg(name)
+    steps = {size_px // step * step + more for step in STEPS for more in (0, step)} - {0, size_px}
+    below = sorted((size for size in steps if size < size_px), reverse=True)
+    above = sorted(size for size in steps if size > size_px)
+    sizes = [next((size for size in some if _takes(name, size)), None) for some in (below, above)]
+    taken = sorted({size for size in [*sizes, known and known.input_size[-1]] if size} - {size_px})
+    if not taken:
+        return " Choose another backbone."
+    return f" It takes {', '.join(map(str, taken[:-1]))}{' and ' if taken[1:] else ''}{taken[-1]}."
+
+
+def _takes(name: str, size_px: int) -> bool:
+    """Say whether an architecture takes pictures of a size, without memory for weights or work."""
+    options = _options(None, size_px if _takes_one_size(name) else None)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.inference_mode():
+            timm.create_model(name, **options).eval()(torch.zeros(1, 3, size_px, size_px))
+    except Exception:  # each architecture refuses in its own way
+        return False
+    return True

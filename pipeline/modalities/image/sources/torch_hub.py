@@ -109,8 +109,9 @@ def create_from(
     entry = _find(name)
     network = _call(entry)
     found = _look_at(network, entry, size_px)
-    fit_body(network, read_weights(weights, mapping), found.head, mapping, weights)
-    return _told(_behead(network, found, None), found, entry)
+    pooled = _behead(network, found, None)
+    fit_body(pooled, read_weights(weights, mapping), found.head, mapping, weights)
+    return _told(pooled.eval(), found, entry)
 
 
 def _find(name: str) -> Entry:

@@ -21,8 +21,8 @@ from pipeline.modalities.image.weights import describe_hub_failure, read_weights
 from pipeline.modalities.reasons import reason_of
 
 Tensors = dict[str, torch.Tensor]
-AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-"""Prefixes of the tensors of heads that only torchvision's own training uses."""
+# Tensors of heads that only torchvision's own training uses.
+_AUXILIARY = re.compile(r"(^|\.)(aux1|aux2|AuxLogits)\.")
 # The names of DenseNet's tensors in torchvision's files, which torchvision renames when it reads them.
 _DENSE = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
 SQUEEZENET_FEATURES = 512
@@ -136,12 +136,14 @@ def _load(
     """Create a network, and load tensors of torchvision's names into it."""
     network = _create_plain(chosen)
     given = {
-        _DENSE.sub(r"\1\2", name): value for name, value in tensors.items() if not name.startswith(AUXILIARY)
+        _DENSE.sub(r"\1\2", name): value for name, value in tensors.items() if not _AUXILIARY.search(name)
     }
     if isinstance(network, models.VisionTransformer):
         given = _resampled(network, given)
-    fit_body(network, given, _head_of(network), mapping, source)
-    return _behead(network, chosen, None).eval()
+    head = _head_of(network)
+    pooled = _behead(network, chosen, None)
+    fit_body(pooled, given, head, mapping, source)
+    return pooled.eval()
 
 
 def _resampled(network: models.VisionTransformer, tensors: Tensors) -> Tensors:

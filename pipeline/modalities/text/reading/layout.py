@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import GraftError
+from pipeline.modalities.reasons import reason_of
 from pipeline.modalities.text.reading.library import explain, quiet
 
 MODULES_FILE = "modules.json"
 POOLING = "Pooling"
+NUMBERED = re.compile(r"\d+_")
+"""How sentence-transformers begins the names of the folders of its steps."""
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.tiktoken")
 SAFE_WEIGHTS = ("model*.safetensors", "*/model*.safetensors")
 PICKLED_WEIGHTS = ("pytorch_model*.bin", "*/pytorch_model*.bin")
@@ -65,7 +69,7 @@ def find_layout(folder: Path) -> Layout:
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would leave the hub's cache by its links
     for root in (folder, folder.parent):
-        modules = _read_modules(root) if (root / MODULES_FILE).is_file() else ()
+        modules = _read_modules(root, folder) if (root / MODULES_FILE).is_file() else ()
         if modules and (root == folder or modules[0].folder == folder):
             return _layout_of(root, modules)
     # The file that says how to pool is heeded without the list of steps as well.
@@ -73,14 +77,21 @@ def find_layout(folder: Path) -> Layout:
     return Layout(folder, folder, (Module(POOLING, alone),) if (alone / "config.json").is_file() else ())
 
 
-def _read_modules(root: Path) -> tuple[Module, ...]:
-    """Return the steps that a folder's ``modules.json`` lists."""
+def _read_modules(root: Path, folder: Path) -> tuple[Module, ...]:
+    """Return the steps of a ``modules.json``; none where the file above a folder is something else."""
     path = root / MODULES_FILE
     try:
         listed = sorted(json.loads(path.read_bytes()), key=lambda module: module["idx"])
-        return tuple(Module(module["type"].rpartition(".")[2], root / module["path"]) for module in listed)
+        steps = [Module(module["type"].rpartition(".")[2], root / module["path"]) for module in listed]
+        if not steps:
+            raise ValueError("it lists no steps")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GraftError(f"backbone.weights: {path} cannot be read ({error}). {_REMEDY}") from error
+        if root != folder and not NUMBERED.match(folder.name):
+            return ()
+        raise GraftError(
+            f"backbone.weights: {path} cannot be read ({reason_of(error)}). {_REMEDY}"
+        ) from error
+    return tuple(steps)
 
 
 def _layout_of(root: Path, modules: tuple[Module, ...]) -> Layout:

