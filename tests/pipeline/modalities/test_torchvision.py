@@ -125,6 +125,11 @@ def test_describe_input_gives_the_pixels_of_torchvisions_own_transforms(name: st
     assert torch.allclose(given, expected, atol=1e-5)
 
 
+def test_create_network_names_the_way_of_a_saved_model() -> None:
+    with pytest.raises(GraftError, match=r"tfhub: is no source.*save_weights"):
+        create_network("tfhub:https://example.org/net")
+
+
 def test_create_network_lists_near_names_and_sets_of_weights_when_there_is_none() -> None:
     with pytest.raises(GraftError, match=r"torchvision has no `resnet51`.*resnet50"):
         create_network("torchvision:resnet51")

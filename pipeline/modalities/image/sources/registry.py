@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from pipeline.errors import GraftError
 from pipeline.modalities.image.names import HUB, KERAS, TIMM, TORCHVISION, split_name
 from pipeline.modalities.image.sources.source import NetworkSource
 
@@ -32,6 +33,8 @@ def _keras() -> NetworkSource:
     return keras_models
 
 
+TENSORFLOW = frozenset({"tfhub", "tensorflow", "tensorflow_hub", "savedmodel", "tf"})
+"""Prefixes that people may try for a network of TensorFlow."""
 SOURCES: Mapping[str, Callable[[], NetworkSource]] = {
     TIMM: _timm,
     TORCHVISION: _torchvision,
@@ -42,6 +45,17 @@ SOURCES: Mapping[str, Callable[[], NetworkSource]] = {
 
 
 def source_of(name: str) -> tuple[NetworkSource, str]:
-    """Import the source that a backbone's name belongs to, and return it with the name without its prefix."""
+    """Import the source that a backbone's name belongs to, and return it with the name without its prefix.
+
+    Raises:
+        GraftError: The name has the prefix of something that is no source.
+    """
+    prefix = name.partition(":")[0].lower()
+    if prefix in TENSORFLOW:
+        raise GraftError(
+            f"backbone.name: {prefix}: is no source. A SavedModel of TensorFlow holds no layers that could be "
+            "trained or exported here. Where Keras made it, save its weights there, "
+            "model.save_weights('w.weights.h5'), and use keras:NAME with weights: w.weights.h5."
+        )
     source, rest = split_name(name)
     return SOURCES[source](), rest

@@ -99,7 +99,7 @@ def create_pretrained(name: str, size_px: int | None = None) -> nn.Module:
         raise describe_hub_failure(str(entry), error) from error
     found = _look_at(network, entry, size_px)
     _refuse_chance(network, again, found, entry)
-    return _told(_behead(network, found, None), found, entry)
+    return _told(_behead(network, found, None).eval(), found, entry)
 
 
 def create_from(
@@ -183,8 +183,8 @@ def _behead(network: nn.Module, found: Found, classes: int | None) -> PooledNetw
         "crop_mode": "center",
     }
     if found.head is None:
-        return PooledNetwork(network, found.features, classes or 1, config)
-    return pool(network, found.head, classes, config)
+        return PooledNetwork(network, found.features, classes or 1, config, found.size_px)
+    return pool(network, found.head, classes, config, found.size_px)
 
 
 def _seeded(seed: int, create: Callable[[], nn.Module]) -> nn.Module:

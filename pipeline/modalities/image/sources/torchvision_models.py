@@ -169,7 +169,9 @@ def _behead(network: nn.Module, chosen: Chosen, classes: int | None) -> PooledNe
     """Return a body with a linear head, of torchvision's network."""
     config = chosen.config()
     if not isinstance(network, models.SqueezeNet):
-        return pool(network, _head_of(network), classes, config)
+        own_px = chosen.weights.transforms().crop_size[0]
+        size_px = chosen.size_px if chosen.size_px != own_px else None
+        return pool(network, _head_of(network), classes, config, size_px)
     # Its head is a convolution before the pooling, for which a linear one after it is no exact substitute.
     network.classifier = nn.Sequential(network.classifier[0], nn.AdaptiveAvgPool2d(1))
     count = classes or len(chosen.weights.meta["categories"])
