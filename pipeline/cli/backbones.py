@@ -8,7 +8,7 @@ from pipeline.cli.output import emit, json_option
 
 
 @click.command()
-@click.option("--find", metavar="TEXT", help="A part of the name; those to be downloaded are listed, too.")
+@click.option("--find", metavar="PART", help="A part of the name; those to be downloaded are listed, too.")
 @json_option
 def backbones(find: str | None, *, as_json: bool) -> None:
     """List the pretrained backbones that can be used here without a network, and the line of a recipe that
@@ -16,7 +16,7 @@ def backbones(find: str | None, *, as_json: bool) -> None:
 
     Nothing is downloaded.
     """  # noqa: D205 - the help text, which click wraps anew
-    from pipeline.modalities.offers import list_offers
+    from pipeline.run.backbones import list_offers
 
     offers = list_offers(find)
     emit(offers, offers.to_text(find), as_json=as_json)

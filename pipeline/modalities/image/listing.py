@@ -85,7 +85,7 @@ def _near(stem: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Fit:
+class FittingNetwork:
     """A network whose tensors have the shapes of a file's.
 
     Attributes:
@@ -99,7 +99,7 @@ class Fit:
     size_px: int
 
 
-def _fit(name: str, shapes: Mapping[str, Shape]) -> Fit | None:
+def _fit(name: str, shapes: Mapping[str, Shape]) -> FittingNetwork | None:
     """Return how a file's tensors fit one of timm's networks; None if they do not."""
     import timm
     import torch
@@ -110,9 +110,9 @@ def _fit(name: str, shapes: Mapping[str, Shape]) -> Fit | None:
     expected = _kinds({key: tuple(value.shape) for key, value in network.state_dict().items()})
     given = _kinds(shapes)
     if dict(given) == dict(expected):
-        return Fit(name, "names", size_px)
+        return FittingNetwork(name, "names", size_px)
     bare = [[(key.rpartition(".")[2], shape) for key, shape in each] for each in (given, expected)]
-    return Fit(name, "order", size_px) if bare[0] == bare[1] else None
+    return FittingNetwork(name, "order", size_px) if bare[0] == bare[1] else None
 
 
 def _kinds(shapes: Mapping[str, Shape]) -> list[tuple[str, Shape]]:

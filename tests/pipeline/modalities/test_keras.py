@@ -18,7 +18,7 @@ from pipeline.modalities.image.network import (
     describe_input,
 )
 from pipeline.modalities.image.recipe import Image, ImageBackbone
-from pipeline.modalities.image.sources.keras_layers import EvenPadding, Padding
+from pipeline.modalities.image.sources.keras_modules import EvenPadding, Padding
 from pipeline.modalities.image.sources.keras_start import find_application, start_keras
 
 SMALL = "MobileNetV2(alpha=0.35)"

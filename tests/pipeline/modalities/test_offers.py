@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from pipeline.modalities.image import listing
-from pipeline.modalities.offers import MOST_LISTED, Offer, list_offers
+from pipeline.modalities.offers import MOST_LISTED, Offer
+from pipeline.run.backbones import list_offers
 from tests.conftest import ROOT
 
 
@@ -102,7 +103,7 @@ def test_list_offers_lists_names_of_libraries_where_a_text_is_searched_for(
     assert many.elsewhere[1].parameters is None
     everything = list_offers("resnet")
     assert len(everything.elsewhere) == MOST_LISTED
-    assert "more; a longer TEXT lists fewer" in everything.to_text("resnet")
+    assert "more; a longer PART lists fewer" in everything.to_text("resnet")
     assert list_offers("no such thing").to_text("no such thing").endswith("none")
 
 

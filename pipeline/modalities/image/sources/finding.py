@@ -16,7 +16,7 @@ OWN_ENTRY = "Add an entry to hubconf.py that returns the network up to its featu
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundHead:
     """Where the features of a network are, as a run of it shows.
 
     Attributes:
@@ -31,7 +31,7 @@ class Found:
     size_px: int
 
 
-def find_head(network: nn.Module, sizes_px: Sequence[int], place: str) -> Found:
+def find_head(network: nn.Module, sizes_px: Sequence[int], place: str) -> FoundHead:
     """Run a network on random pictures, and return where its features are.
 
     The head is the linear layer that runs last, if the network's output is exactly what it gives. A network
@@ -55,10 +55,10 @@ def find_head(network: nn.Module, sizes_px: Sequence[int], place: str) -> Found:
     head = _head_of(network, _pictures(size_px), output, place)
     _refuse_other_in_training(network, _pictures(size_px), output, place)
     if head is None:
-        return Found(None, output.shape[1], size_px)
+        return FoundHead(None, output.shape[1], size_px)
     layer = network.get_submodule(head)
     assert isinstance(layer, nn.Linear)
-    return Found(head, layer.in_features, size_px)
+    return FoundHead(head, layer.in_features, size_px)
 
 
 def _pictures(size_px: int) -> torch.Tensor:

@@ -53,7 +53,7 @@ def source_of(name: str) -> tuple[NetworkSource, str]:
     prefix = name.partition(":")[0].lower()
     if prefix in TENSORFLOW:
         raise GraftError(
-            f"backbone.name: {prefix}: is no source. A SavedModel of TensorFlow holds no layers that could be "
+            f"backbone.name: {prefix}: is no source. A SavedModel of TensorFlow has no layers that could be "
             "trained or exported here. Where Keras made it, save its weights there, "
             "model.save_weights('w.weights.h5'), and use keras:NAME with weights: w.weights.h5."
         )

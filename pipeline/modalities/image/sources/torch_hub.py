@@ -25,7 +25,7 @@ from pipeline.errors import GraftError
 from pipeline.files.sources import locate
 from pipeline.modalities.image.names import HUB
 from pipeline.modalities.image.pooled import PooledNetwork
-from pipeline.modalities.image.sources.finding import Found, find_head
+from pipeline.modalities.image.sources.finding import FoundHead, find_head
 from pipeline.modalities.image.sources.heads import fit_body, pool
 from pipeline.modalities.image.weights import describe_hub_failure, read_weights
 from pipeline.modalities.reasons import reason_of
@@ -167,12 +167,12 @@ def _call(entry: Entry) -> nn.Module:
         raise GraftError(f"{KEY}: {entry} did not give a network ({reason_of(error)}).") from error
 
 
-def _look_at(network: nn.Module, entry: Entry, size_px: int | None) -> Found:
+def _look_at(network: nn.Module, entry: Entry, size_px: int | None) -> FoundHead:
     """Return the head of an entry's network."""
     return find_head(network, (size_px,) if size_px else SIZES_PX, str(entry))
 
 
-def _behead(network: nn.Module, found: Found, classes: int | None) -> PooledNetwork:
+def _behead(network: nn.Module, found: FoundHead, classes: int | None) -> PooledNetwork:
     """Return a body with a linear head, of an entry's network."""
     config = {
         "input_size": (3, found.size_px, found.size_px),
@@ -194,7 +194,7 @@ def _seeded(seed: int, create: Callable[[], nn.Module]) -> nn.Module:
         return create()
 
 
-def _refuse_chance(network: nn.Module, again: nn.Module, found: Found, entry: Entry) -> None:
+def _refuse_chance(network: nn.Module, again: nn.Module, found: FoundHead, entry: Entry) -> None:
     """Raise GraftError where the body's tensors are other ones each time: they are random, not pretrained."""
     other = again.state_dict()
     for name, value in network.state_dict().items():
@@ -206,7 +206,7 @@ def _refuse_chance(network: nn.Module, again: nn.Module, found: Found, entry: En
             )
 
 
-def _told(network: nn.Module, found: Found, entry: Entry) -> nn.Module:
+def _told(network: nn.Module, found: FoundHead, entry: Entry) -> nn.Module:
     """Say what was assumed of a network whose code says nothing of its input."""
     head = f"its layer `{found.head}`" if found.head else "nothing, since its outputs are features"
     log.info(

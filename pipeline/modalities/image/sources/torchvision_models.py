@@ -29,7 +29,7 @@ SQUEEZENET_FEATURES = 512
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenWeights:
     """A network of torchvision, and the weights that say how it was pretrained.
 
     Attributes:
@@ -67,7 +67,7 @@ class Chosen:
         return options
 
 
-def choose(name: str, size_px: int | None = None) -> Chosen:
+def choose(name: str, size_px: int | None = None) -> ChosenWeights:
     """Return the network and the weights that a name stands for.
 
     Args:
@@ -95,7 +95,9 @@ def choose(name: str, size_px: int | None = None) -> Chosen:
         )
     weights = sets[tag] if dot else sets.DEFAULT
     own_px: int = weights.transforms().crop_size[0]
-    return Chosen(architecture, weights, (size_px or own_px) if architecture.startswith("vit_") else own_px)
+    return ChosenWeights(
+        architecture, weights, (size_px or own_px) if architecture.startswith("vit_") else own_px
+    )
 
 
 def create(name: str, classes: int | None = None, size_px: int | None = None) -> nn.Module:
@@ -124,14 +126,14 @@ def create_from(
     return _load(choose(name, size_px), read_weights(weights, mapping), mapping, weights)
 
 
-def _create_plain(chosen: Chosen) -> nn.Module:
+def _create_plain(chosen: ChosenWeights) -> nn.Module:
     """Create torchvision's own network with random weights."""
     model: nn.Module = models.get_model(chosen.architecture, weights=None, **chosen.options())
     return model
 
 
 def _load(
-    chosen: Chosen, tensors: dict[str, torch.Tensor], mapping: Literal["names", "order"], source: str
+    chosen: ChosenWeights, tensors: dict[str, torch.Tensor], mapping: Literal["names", "order"], source: str
 ) -> nn.Module:
     """Create a network, and load tensors of torchvision's names into it."""
     network = _create_plain(chosen)
@@ -165,7 +167,7 @@ def _head_of(network: nn.Module) -> str:
     return "classifier.1" if isinstance(network, models.SqueezeNet) else str(last_linear(network))
 
 
-def _behead(network: nn.Module, chosen: Chosen, classes: int | None) -> PooledNetwork:
+def _behead(network: nn.Module, chosen: ChosenWeights, classes: int | None) -> PooledNetwork:
     """Return a body with a linear head, of torchvision's network."""
     config = chosen.config()
     if not isinstance(network, models.SqueezeNet):
