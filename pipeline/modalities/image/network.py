@@ -21,6 +21,7 @@ from pipeline.modalities.image.recipe import Image, ImageBackbone
 from pipeline.modalities.image.rules import decoding_rules
 from pipeline.modalities.image.sources import timm_models
 from pipeline.modalities.image.sources.registry import source_of
+from pipeline.modalities.image.sources.source import FileSource
 from pipeline.modalities.image.weights import fit_weights, read_weights
 from pipeline.modalities.layers import depths_by_structure, norm_names, rate_groups
 from pipeline.modalities.training import ParameterGroup
@@ -83,6 +84,8 @@ def create_pretrained(backbone: ImageBackbone, size_px: int | None = None) -> nn
     source, rest = source_of(backbone.name)
     if backbone.weights == "hub":
         return source.create_pretrained(rest, size_px)
+    if isinstance(source, FileSource):
+        return source.create_from(rest, backbone.weights, backbone.mapping, size_px)
     model = source.create(rest, size_px=size_px)
     tensors = read_weights(backbone.weights, backbone.mapping)
     try:
@@ -133,7 +136,7 @@ def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Norm
         interpolation=image.interpolation or config["interpolation"],
         **decoding_rules(image),
     )
-    return spec, Normalisation(tuple(config["mean"]), tuple(config["std"]))
+    return spec, Normalisation(image.mean or tuple(config["mean"]), image.std or tuple(config["std"]))
 
 
 def to_input(pixels: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:

@@ -111,12 +111,14 @@ def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "o
         fit = (_converted(model, target, given, fit) or fit) if fit.misfits else fit
     _refuse(fit.misfits, source)
     named = {f"{target.place}{name}": value for name, value in fit.backbone.items()} | dict(fit.head)
-    model.load_state_dict(named, strict=False)
+    state = model.state_dict()  # with the versions of its layers, without which some refuse any tensors
+    state.update(named)
+    model.load_state_dict(state)
     if target.head and not fit.head:
         log.info("backbone: %s has no head that fits; the new one is trained", source)
-        state = model.state_dict()
+        own = model.state_dict()
         for name in target.head:
-            state[name].zero_()
+            own[name].zero_()
     if fit.aside:
         log.info(
             "backbone: %d tensors of %s are not the backbone's, such as `%s`",
@@ -267,7 +269,7 @@ def _refuse(misfits: list[str], source: str) -> None:
         )
 
 
-def describe_hub_failure(name: str, error: Exception) -> GraftError:
+def describe_hub_failure(name: str, error: BaseException) -> GraftError:
     """Return the error for weights that the hub does not give, with the other ways to give them.
 
     Args:
