@@ -146,7 +146,11 @@ def describe_type(
             return f"list of {NAMES[arguments[0]][1]}"
         return f"list of {describe_type(arguments[0]).replace('mapping ', 'mappings ')}"
     if origin is tuple:
-        return f"list of {COUNTS[len(arguments)]} {NAMES[arguments[0]][1]}"
+        item, limits = arguments[0], []
+        if get_origin(item) is Annotated:
+            item, *limits = get_args(item)
+        each = describe_range(limits, step=1 if item is int else 0)
+        return f"list of {COUNTS[len(arguments)]} {NAMES[item][1]}{each}"
     if origin is dict:
         inner = inner_section(annotation)
         known = NAMES.get(arguments[1])
