@@ -53,7 +53,7 @@ def _of_file(path: Path, source: str, place: str, licence: str | None) -> Iterat
         place: Where it is, for people.
         licence: Its licence, or None.
     """
-    offer = Offer(KIND, place, True, None, source, licence=licence)  # noqa: FBT003
+    offer = Offer(KIND, place, is_here=True, name=None, weights=source, licence=licence)
     if path.name.endswith((".keras", ".weights.h5")):
         yield replace(offer, note=f"a file of Keras's: NAME is {KERAS}: and the name of its application")
         return
@@ -235,7 +235,8 @@ def _of_keras(find: str) -> Iterator[Offer]:
     for name in _keras_names():
         if find.lower() in f"{KERAS}:{name}".lower():
             takes = f"{SIZES_PX.get(name, USUAL_SIZE_PX)} pixels"
-            yield Offer(KIND, "keras.applications", False, f"{KERAS}:{name}", "hub", takes=takes)  # noqa: FBT003
+            place, written = "keras.applications", f"{KERAS}:{name}"
+            yield Offer(KIND, place, is_here=False, name=written, weights="hub", takes=takes)
 
 
 def _keras_names() -> list[str]:
