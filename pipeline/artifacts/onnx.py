@@ -6,7 +6,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,9 @@ def _export(
     }
     feeds = {name: torch.from_numpy(array) for name, array in example.items()}
     try:
-        with warnings.catch_warnings(), torch.no_grad(), _plain_attention(module):
+        # Where it fails, the exporter prints whole graphs, of which the error says what matters.
+        silence = redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO())
+        with warnings.catch_warnings(), silence[0], silence[1], torch.no_grad(), _plain_attention(module):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 _Positional(module, list(feeds)), tuple(feeds.values()), dynamo=True, opset_version=OPSET,
