@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from benchmarks.families.table import read_rows
 
+from benchmarks.families.table import read_rows
 from benchmarks.families.texts import FAMILIES
 from pipeline.errors import GraftError
 from pipeline.finetune.stage import open_backbone
