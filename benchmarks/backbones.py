@@ -35,11 +35,11 @@ def pictures() -> tuple[Mapping[str, Run], Mapping[str, tuple[str, str]]]:
 def texts() -> tuple[Mapping[str, Run], Mapping[str, tuple[str, str]]]:
     """Return how each family of texts is run, by its name in the table; nothing else is said of them."""
     from benchmarks.families.text_rows import row_of
-    from benchmarks.families.texts import families
+    from benchmarks.families.texts import FAMILIES
 
     runs = {
         name: (lambda folder, name=name, write=write: row_of(name, write, folder))
-        for name, write in families().items()
+        for name, write in FAMILIES.items()
     }
     return runs, {}
 
