@@ -1,4 +1,4 @@
-"""Run families of backbones through load, trial, a step of training, export and comparison.
+"""Run families of backbones through load, a step of training, trial, export and comparison.
 
     python benchmarks/backbones.py pictures|texts [--only NAME ...] [--write]
 

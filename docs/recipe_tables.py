@@ -146,7 +146,7 @@ def describe_type(
             return f"list of {NAMES[arguments[0]][1]}"
         return f"list of {describe_type(arguments[0]).replace('mapping ', 'mappings ')}"
     if origin is tuple:
-        return f"list of {COUNTS[len(arguments)]} {NAMES[arguments[0]][1]}"
+        return f"list of {COUNTS[len(arguments)]} {describe_several(arguments[0])}"
     if origin is dict:
         inner = inner_section(annotation)
         known = NAMES.get(arguments[1])
@@ -155,6 +155,12 @@ def describe_type(
         names = describe_type(arguments[0]) if 0 < len(choices) <= MANY else "names"
         return f"mapping from {names} to {values}"
     return NAMES[annotation][0] + describe_range(metadata, step=1 if annotation is int else 0)
+
+
+def describe_several(annotation: Any) -> str:  # noqa: ANN401 - any annotation
+    """What several values of a plain type may be, with the range that an annotation gives each of them."""
+    plain, *metadata = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    return NAMES[plain][1] + describe_range(metadata, step=1 if plain is int else 0)
 
 
 def describe_range(metadata: list[Any] | tuple[Any, ...], step: int) -> str:

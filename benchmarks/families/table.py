@@ -58,8 +58,9 @@ def write_table(path: Path, kind: str, rows: Sequence[Row], notes: Mapping[str, 
     lines = [
         TITLES[kind],
         f"\nMade by `python benchmarks/backbones.py {kind} --write` with {versions}, on one thread.\n"
-        "A family that passes was loaded, tried, trained for a step and exported, and what was exported agrees\n"
-        "with torch. One that is refused was refused before anything was trained, for the reason given."
+        "A family that passes was loaded, trained for a step, rebuilt from the checkpoint's card, tried and\n"
+        "exported, and the export agrees with torch. One that is refused was refused before any training,\n"
+        "for the reason given."
         f"\n\n{passed} pass, {refused} are refused.\n",
         header,
         re.sub(r"[^|]+", " --- ", header),

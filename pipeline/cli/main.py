@@ -39,6 +39,11 @@ COMMANDS = {
     ),
     "predict": ("pipeline.cli.predict", "predict", "Print labels and probabilities of files or texts."),
     "serve": ("pipeline.cli.serve", "serve", "Start the prediction service."),
+    "backbones": (
+        "pipeline.cli.backbones",
+        "backbones",
+        "List the backbones that can be used here.",
+    ),
     "doctor": ("pipeline.cli.doctor", "doctor", "Say what this machine has, and what `auto` would choose."),
 }
 

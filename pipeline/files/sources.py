@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.errors import GraftError
@@ -15,6 +15,8 @@ from serving.model.files import hash_file
 PACKAGE = "package:"
 HUB = "hub:"
 SOURCE_KEY = "data.source"
+CODE_SUFFIXES = frozenset({".py", ".pyi", ".so", ".json", ".yaml", ".yml", ".toml", ".ini", ".cfg"})
+NO_CODE = frozenset({"__pycache__", "site-packages"})
 
 
 class SourceMissingError(GraftError):
@@ -108,6 +110,32 @@ def hash_source(source: str, what: str) -> str:
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         digest.update(f"{file.relative_to(path).as_posix()}\0{hash_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def hash_code_folder(folder: str, what: str) -> str:
+    """Return the SHA-256, in hexadecimal, over the code and the configuration in a folder.
+
+    Data, weights, hidden folders, compiled files and what is installed below the folder are left out, so that
+    the hash changes neither by running the code nor by what it writes.
+
+    Args:
+        folder: The folder, as :func:`locate` takes it.
+        what: Key of the recipe that names it, such as ``backbone.name``, for the error.
+
+    Raises:
+        SourceMissingError: There is no such folder.
+    """
+    root, digest = locate(folder, what), hashlib.sha256()
+    for path in sorted(_code_below(root)):
+        digest.update(f"{path.relative_to(root).as_posix()}\0{hash_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _code_below(root: Path) -> Iterator[Path]:
+    """Yield the files of code and configuration below a folder."""
+    for place, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in NO_CODE]
+        yield from (Path(place, name) for name in names if Path(name).suffix.lower() in CODE_SUFFIXES)
 
 
 def hash_files(paths: Iterable[Path], folder: Path | None = None) -> dict[str, str]:

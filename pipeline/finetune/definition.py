@@ -23,11 +23,13 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "seed": recipe.seed,
         "samples": digest(trained_on),
         "weights": _hash_place(recipe.backbone.weights, "backbone.weights"),
+        **_hash_code(recipe),
         **{key: _hash_place(place, key) for key, place in recipe.finetune.places().items()},
         "versions": versions_of(
             *TRAINING_PACKAGES,
             *find_modality(recipe.modality).packages,
             *recipe.finetune.packages(),
+            *recipe.backbone.packages(),
             "onnxruntime-gpu",
             "onnxruntime",
         ),
@@ -44,6 +46,19 @@ def _hash_place(place: str, key: str) -> str | Absent:
         return hash_source(place, key)
     except SourceMissingError as error:
         return Absent(error.what, error.remedy)
+
+
+def _hash_code(recipe: Recipe) -> dict[str, str | Absent]:
+    """Return the hash of the folder whose code makes the network; nothing for a network of a package."""
+    from pipeline.files.sources import SourceMissingError, hash_code_folder
+
+    folder = recipe.backbone.code()
+    if folder is None:
+        return {}
+    try:
+        return {"code": hash_code_folder(folder, "backbone.name")}
+    except SourceMissingError as error:
+        return {"code": Absent(error.what, error.remedy)}
 
 
 FINETUNE = Stage(

@@ -106,7 +106,7 @@ def without_places(recipe: Recipe) -> Recipe:
     """Return a recipe without the places of its files, which may change while the files stay the same."""
     splits = recipe.data.splits.model_copy(update={"keep": None})
     data = recipe.data.model_copy(update={"source": "", "root": None, "splits": splits})
-    backbone = recipe.backbone.model_copy(update={"weights": ""})
+    backbone = recipe.backbone.with_places(lambda _: "")
     finetune = recipe.finetune.with_places(lambda _: "")
     return recipe.model_copy(update={"data": data, "backbone": backbone, "finetune": finetune})
 
@@ -124,7 +124,7 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     splits = recipe.data.splits.model_copy(update={"keep": keep and resolve(keep)})
     places = {"source": resolve(recipe.data.source), "root": root and resolve(root), "splits": splits}
     data = recipe.data.model_copy(update=places)
-    backbone = recipe.backbone.model_copy(update={"weights": resolve(recipe.backbone.weights)})
+    backbone = recipe.backbone.with_places(resolve)
     finetune = recipe.finetune.with_places(resolve)
     return recipe.model_copy(update={"data": data, "backbone": backbone, "finetune": finetune})
 

@@ -6,7 +6,8 @@ What a kind of input has beside or instead of them stands in a room of its own, 
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -39,6 +40,22 @@ class Backbone(Section):
 
     name: str
     weights: str = "hub"
+
+    def code(self) -> str | None:
+        """Return the folder whose code makes the network; None, as in this class, for installed packages."""
+        return None
+
+    def packages(self) -> tuple[str, ...]:
+        """Return the distributions that make the network, besides those of every sample of the kind."""
+        return ()
+
+    def with_places(self, change: Callable[[str], str]) -> Self:
+        """Return the section with the places of its files changed.
+
+        Args:
+            change: From the place in the section to the one that takes its place.
+        """
+        return self.model_copy(update={"weights": change(self.weights)})
 
 
 class Evaluate(Section):

@@ -12,7 +12,7 @@ from typing import Any
 import pipeline
 import serving.model.inputs
 from pipeline.files.samples import Sample, digest
-from pipeline.files.sources import hash_source
+from pipeline.files.sources import hash_code_folder, hash_source
 from pipeline.finetune.plan import Plan
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.settings import Settings, cpu_flags
@@ -58,6 +58,9 @@ def identity_of(
     bare = without_places(recipe)
     sections = {name: getattr(bare, name) for name in ("backbone", *recipe.own_keys(), "finetune")}
     files = {key: hash_source(place, key) for key, place in recipe.finetune.places().items()}
+    folder = recipe.backbone.code()
+    if folder is not None:
+        files["backbone.name"] = hash_code_folder(folder, "backbone.name")
     return {
         **{name: section.model_dump(mode="json", by_alias=True) for name, section in sections.items()},
         "seed": recipe.seed,

@@ -52,7 +52,8 @@ def is_one_linear_layer(network: Any, pictures: torch.Tensor) -> bool:  # noqa: 
     try:
         for part in parts:
             part.copy_(torch.rand(part.shape, generator=generator) + 0.1)
-        with torch.inference_mode():
+        # Not in inference mode: ConViT keeps tensors of its first run, which then could not train.
+        with torch.no_grad():
             features = network.forward_head(network.forward_features(pictures), pre_logits=True)
             logits = network(pictures)
             if features.ndim != len(("batch", "features")) or features.shape[1] != head.in_features:

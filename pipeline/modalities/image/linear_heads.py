@@ -26,7 +26,7 @@ def pooled(network: nn.Module, classes: int) -> PooledNetwork:
     body = TimmBody(network)
     size: Any = resolve_data_config({}, model=network)["input_size"]
     was_training = network.training
-    with torch.inference_mode():
+    with torch.no_grad():
         features = body.eval()(torch.zeros(1, *size)).shape[1]
     config = getattr(network, "pretrained_cfg", {})
     whole = PooledNetwork(body, features, classes, config).train(was_training)

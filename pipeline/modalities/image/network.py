@@ -21,6 +21,7 @@ from pipeline.modalities.image.recipe import Image, ImageBackbone
 from pipeline.modalities.image.rules import decoding_rules
 from pipeline.modalities.image.sources import timm_models
 from pipeline.modalities.image.sources.registry import source_of
+from pipeline.modalities.image.sources.source import FileSource
 from pipeline.modalities.image.weights import fit_weights, read_weights
 from pipeline.modalities.layers import depths_by_structure, norm_names, rate_groups
 from pipeline.modalities.training import ParameterGroup
@@ -69,24 +70,6 @@ def create_network(
     return source.create(rest, classes, size_px)
 
 
-def rebuilt_from(name: str, network: nn.Module) -> tuple[str, dict[str, Any], int | None]:
-    """Return what a network is rebuilt from, without the hub.
-
-    Args:
-        name: Name of the architecture in the recipe.
-        network: The network, made for the recipe's size.
-
-    Returns:
-        Name of the architecture, its further arguments, and the side of the pictures in pixels that it was
-        made for, or None where that is the architecture's own.
-    """
-    source, rest = source_of(name)
-    if source is not timm_models:
-        return name, {}, getattr(network, "size_px", None)
-    architecture, arguments = timm_models.resolve(rest)
-    return architecture, arguments, timm_models.size_of(architecture, network)
-
-
 def create_pretrained(backbone: ImageBackbone, size_px: int | None = None) -> nn.Module:
     """Create the recipe's backbone with its pretrained weights and its pretrained head, in evaluation mode.
 
@@ -101,6 +84,8 @@ def create_pretrained(backbone: ImageBackbone, size_px: int | None = None) -> nn
     source, rest = source_of(backbone.name)
     if backbone.weights == "hub":
         return source.create_pretrained(rest, size_px)
+    if isinstance(source, FileSource):
+        return source.create_from(rest, backbone.weights, backbone.mapping, size_px)
     model = source.create(rest, size_px=size_px)
     tensors = read_weights(backbone.weights, backbone.mapping)
     try:
@@ -110,10 +95,7 @@ def create_pretrained(backbone: ImageBackbone, size_px: int | None = None) -> nn
             own = source.create(rest)
             fit_weights(own, tensors, backbone.mapping, backbone.weights)
             # They fit at the network's own size, so that only the size is at fault.
-            raise GraftError(
-                f"image.size: {size_px}, but what `{backbone.name}` knows of positions cannot be resampled."
-                f" It takes {resolve_data_config({}, model=own)['input_size'][-1]}."
-            ) from None
+            raise timm_models.cannot_resample(backbone.name, size_px, own) from None
         raise
     return model.eval()
 
@@ -154,7 +136,7 @@ def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Norm
         interpolation=image.interpolation or config["interpolation"],
         **decoding_rules(image),
     )
-    return spec, Normalisation(tuple(config["mean"]), tuple(config["std"]))
+    return spec, Normalisation(image.mean or tuple(config["mean"]), image.std or tuple(config["std"]))
 
 
 def to_input(pixels: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:

@@ -42,16 +42,24 @@ class PooledNetwork(nn.Module):
         classes: Number of outputs of the head.
         pretrained_cfg: timm's configuration of how the body was pretrained: ``input_size``, ``mean``,
             ``std``, ``interpolation``, ``crop_pct`` and ``crop_mode``.
+        size_px: Side of the pictures in pixels that the body was made for, where that is not its own; None by
+            default.
     """
 
     def __init__(
-        self, body: nn.Module, features: int, classes: int, pretrained_cfg: Mapping[str, object]
+        self,
+        body: nn.Module,
+        features: int,
+        classes: int,
+        pretrained_cfg: Mapping[str, object],
+        size_px: int | None = None,
     ) -> None:
         super().__init__()
         self.body = body
         self.dropout = nn.Dropout(0.0)
         self.head = nn.Linear(features, classes)
         self.pretrained_cfg = dict(pretrained_cfg)
+        self.size_px = size_px
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return logits, float32 of shape (batch, classes)."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from pipeline.modalities.image.augment_recipe import ImageAugment as ImageAugment  # noqa: PLC0414
+from pipeline.modalities.image.names import PACKAGES, folder_of, split_name, with_folder
 from pipeline.recipe.sections import Backbone, Finetune, Recipe, Section
 
 
@@ -25,6 +26,19 @@ class ImageBackbone(Backbone):
 
     mapping: Literal["names", "order"] = "names"
 
+    def code(self) -> str | None:
+        """Return the folder of a network of PyTorch Hub."""
+        return folder_of(self.name)
+
+    def packages(self) -> tuple[str, ...]:
+        """Return what the network's source needs besides torch, timm and torchvision."""
+        return PACKAGES[split_name(self.name)[0]]
+
+    def with_places(self, change: Callable[[str], str]) -> Self:
+        """Return the section with the places of the weights, and of the network's code, changed."""
+        changed = super().with_places(change)
+        return changed.model_copy(update={"name": with_folder(self.name, change)})
+
 
 class Image(Section):
     """The preparation of pictures; what is left out comes from timm's configuration of the backbone.
@@ -36,6 +50,8 @@ class Image(Section):
         crop_mode: ``center`` keeps the aspect ratio and cuts off what is outside the square; ``squash``
             resizes each side for itself.
         interpolation: Method of resizing.
+        mean: Mean of red, green and blue, of pixels scaled to [0, 1], which is subtracted.
+        std: Standard deviation of red, green and blue, which the pixels are then divided by.
         background: Colour under the transparent parts of pictures: a name such as ``white``, or ``#rrggbb``.
             ``null`` drops the transparency, so that the colours which it hides are seen.
         window: The two values that become black and white, for greys deeper than 8 bits. By default they are
@@ -48,6 +64,8 @@ class Image(Section):
     crop_pct: float | None = Field(default=None, gt=0, le=1)
     crop_mode: Literal["center", "squash"] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     background: str | None = "white"
     window: tuple[float, float] | None = None
     max_pixels: int = Field(default=50_000_000, gt=0, le=1_000_000_000)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, JsonValue
 
+from pipeline.modalities.image.code import check_code, hash_code_of
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.examples import decode_examples as decode_pictures
 from pipeline.modalities.image.linear_heads import pooled, with_linear_head
@@ -22,9 +23,9 @@ from pipeline.modalities.image.network import (
     create_network,
     create_pretrained,
     describe_input,
-    rebuilt_from,
 )
 from pipeline.modalities.image.probes import probes as probes  # noqa: PLC0414
+from pipeline.modalities.image.rebuilding import rebuilt_from
 from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune, ImageRecipe
 from pipeline.modalities.image.thumbnails import encode_thumbnail
 from pipeline.modalities.image.views import views_named
@@ -49,6 +50,8 @@ class ImageNetwork(BaseModel):
         architecture: timm's name of the network.
         mean: Mean of each channel, R, G and B, of pixels scaled to [0, 1].
         std: Standard deviation of each channel.
+        code_sha256: SHA-256, in hex, of the code in the folder of a network of PyTorch Hub; None, the
+            default, for a network of a package.
         size_px: Side of the pictures in pixels that the network was made for; None, the default, for the
             architecture's own, and for networks that take any.
         head: ``own``, the default, for the architecture's own linear head; ``pooled`` for one on the pooled
@@ -59,6 +62,7 @@ class ImageNetwork(BaseModel):
     architecture: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    code_sha256: str | None = None
     size_px: int | None = None
     head: Literal["own", "pooled"] = "own"
     arguments: dict[str, JsonValue] = {}
@@ -81,6 +85,7 @@ def load_pretrained(recipe: ImageRecipe) -> Pretrained:
             architecture=architecture,
             mean=normalisation.mean,
             std=normalisation.std,
+            code_sha256=hash_code_of(recipe.backbone.name),
             size_px=size_px,
             head="own" if whole is network else "pooled",
             arguments=arguments,
@@ -93,8 +98,14 @@ def load_pretrained(recipe: ImageRecipe) -> Pretrained:
 
 
 def build_classifier(network: NetworkDescription, classes: int) -> ImageClassifier:
-    """Build the network that a checkpoint's card names, with random weights."""
+    """Build the network that a checkpoint's card names, with random weights.
+
+    Raises:
+        GraftError: There is no such network here, or the code that makes it has changed since.
+    """
     description = ImageNetwork.model_validate(network)
+    if description.code_sha256:
+        check_code(description.architecture, description.code_sha256)
     normalisation = Normalisation(description.mean, description.std)
     own = description.head == "own"
     created = create_network(

@@ -15,6 +15,7 @@ from pipeline.files.sources import locate
 from pipeline.modalities.image.authors import convert_authors
 from pipeline.modalities.image.head_parts import head_tensors
 from pipeline.modalities.image.pooled import PooledNetwork
+from pipeline.modalities.image.positions import resample_positions
 from pipeline.modalities.image.weight_files import THREE_WAYS, read_tensors
 from pipeline.modalities.image.weight_names import is_aside, is_of_positions, prefixes_of
 from pipeline.modalities.reasons import reason_of
@@ -72,12 +73,14 @@ class Fit:
         head: Those of the head; empty where they do not fit it.
         misfits: What is missing, left over or of another shape in the backbone, a clause each.
         aside: Names of the file's tensors that are not of the backbone.
+        misshapen: Whether the misfits are of shapes alone; False by default.
     """
 
     backbone: Tensors
     head: Tensors
     misfits: list[str]
     aside: list[str]
+    misshapen: bool = False
 
 
 def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "order"], source: str) -> None:
@@ -108,12 +111,14 @@ def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "o
         fit = (_converted(model, target, given, fit) or fit) if fit.misfits else fit
     _refuse(fit.misfits, source)
     named = {f"{target.place}{name}": value for name, value in fit.backbone.items()} | dict(fit.head)
-    model.load_state_dict(named, strict=False)
+    state = model.state_dict()  # with the versions of its layers, without which some refuse any tensors
+    state.update(named)
+    model.load_state_dict(state)
     if target.head and not fit.head:
         log.info("backbone: %s has no head that fits; the new one is trained", source)
-        state = model.state_dict()
+        own = model.state_dict()
         for name in target.head:
-            state[name].zero_()
+            own[name].zero_()
     if fit.aside:
         log.info(
             "backbone: %d tensors of %s are not the backbone's, such as `%s`",
@@ -146,11 +151,13 @@ def _by_names(target: Target, given: Tensors) -> Fit:
     strays += [name for name in outside if name.partition(".")[0] in tops]
     misfits = [f"`{name}` is missing" for name in target.backbone.keys() - backbone.keys()]
     misfits += [f"`{name}` is not in the network" for name in strays]
-    misfits += _misshapen(target.backbone, backbone)
+    shapes = _misshapen(target.backbone, backbone)
+    named = not misfits
+    misfits += shapes
     if len(prefixes) > 1 and not misfits and prefix and "ema" not in prefix:
         misfits = [f"it has the backbone more than once, as `{'`, `'.join(p + '*' for p in prefixes)}`"]
     aside = [*over, *outside]
-    return Fit(backbone, _head_of(target, inside | outside), misfits, aside)
+    return Fit(backbone, _head_of(target, inside | outside), misfits, aside, named and bool(shapes))
 
 
 def _misshapen(expected: Tensors, given: Tensors) -> list[str]:
@@ -183,11 +190,11 @@ def _head_of(target: Target, given: Tensors) -> Tensors:
 
 def _converted(model: nn.Module, target: Target, given: Tensors, fit: Fit) -> Fit | None:
     """Return the fit of what timm's own conversion makes of a file's tensors; None where that fits not."""
-    for candidate in ({**fit.backbone, **fit.head}, dict(given)):
-        tensors = convert_authors(model, candidate, PREFIXES)
-        if tensors is None:
+    known = {**fit.backbone, **fit.head} if fit.misshapen else given
+    for made in (convert_authors(model, known, PREFIXES), resample_positions(target.backbone, known)):
+        if made is None:
             continue
-        tensors = {name: value for name, value in tensors.items() if not name.endswith(COUNTER)}
+        tensors = {name: value for name, value in made.items() if not name.endswith(COUNTER)}
         result = _by_names(target, tensors)
         resized = [name for name, _ in _pairs_of_other_shape(fit.backbone, result.backbone)]
         if result.misfits or not all(is_of_positions(name) for name in resized):
@@ -262,7 +269,7 @@ def _refuse(misfits: list[str], source: str) -> None:
         )
 
 
-def describe_hub_failure(name: str, error: Exception) -> GraftError:
+def describe_hub_failure(name: str, error: BaseException) -> GraftError:
     """Return the error for weights that the hub does not give, with the other ways to give them.
 
     Args:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from pipeline.errors import GraftError
+from pipeline.modalities.image.names import HUB, KERAS, TIMM, TORCHVISION, split_name
 from pipeline.modalities.image.sources.source import NetworkSource
 
 
@@ -13,18 +15,47 @@ def _timm() -> NetworkSource:
     return timm_models
 
 
-TIMM = "timm"
-SOURCES: Mapping[str, Callable[[], NetworkSource]] = {TIMM: _timm}
+def _torchvision() -> NetworkSource:
+    from pipeline.modalities.image.sources import torchvision_models
+
+    return torchvision_models
+
+
+def _hub() -> NetworkSource:
+    from pipeline.modalities.image.sources import torch_hub
+
+    return torch_hub
+
+
+def _keras() -> NetworkSource:
+    from pipeline.modalities.image.sources import keras_models
+
+    return keras_models
+
+
+TENSORFLOW = frozenset({"tfhub", "tensorflow", "tensorflow_hub", "savedmodel", "tf"})
+"""Prefixes that people may try for a network of TensorFlow."""
+SOURCES: Mapping[str, Callable[[], NetworkSource]] = {
+    TIMM: _timm,
+    TORCHVISION: _torchvision,
+    HUB: _hub,
+    KERAS: _keras,
+}
 """A function that imports each source, by the prefix that stands before the colon of a backbone's name."""
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """Return the source of a backbone's name, ``timm`` where it has no prefix, and the name without it."""
-    prefix, colon, rest = name.partition(":")
-    return (prefix, rest) if colon and prefix in SOURCES else (TIMM, name)
-
-
 def source_of(name: str) -> tuple[NetworkSource, str]:
-    """Import the source that a backbone's name belongs to, and return it with the name without its prefix."""
+    """Import the source that a backbone's name belongs to, and return it with the name without its prefix.
+
+    Raises:
+        GraftError: The name has the prefix of something that is no source.
+    """
+    prefix = name.partition(":")[0].lower()
+    if prefix in TENSORFLOW:
+        raise GraftError(
+            f"backbone.name: {prefix}: is no source. A SavedModel of TensorFlow has no layers that could be "
+            "trained or exported here. Where Keras made it, save its weights there, "
+            "model.save_weights('w.weights.h5'), and use keras:NAME with weights: w.weights.h5."
+        )
     source, rest = split_name(name)
     return SOURCES[source](), rest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -41,5 +41,26 @@ class NetworkSource(Protocol):
 
         Raises:
             GraftError: There is no such network, its weights cannot be had here, or do not fit that size.
+        """
+        ...
+
+
+@runtime_checkable
+class FileSource(Protocol):
+    """What a source adds whose files are not those of its networks as the rest of the kind sees them."""
+
+    def create_from(
+        self, name: str, weights: str, mapping: Literal["names", "order"], size_px: int | None = None
+    ) -> nn.Module:
+        """Create a network with the weights of a file, in evaluation mode.
+
+        Args:
+            name: Name of the architecture, without the source's prefix.
+            weights: Path of the file, or ``package:NAME/PATH``.
+            mapping: Whether names or their order say where a tensor belongs.
+            size_px: Side of the pictures in pixels, as for :meth:`NetworkSource.create`.
+
+        Raises:
+            GraftError: There is no such network or file, or the two do not fit.
         """
         ...

@@ -12,7 +12,7 @@ from timm.models import load_model_config_from_hf
 from torch import nn
 
 from pipeline.errors import GraftError
-from pipeline.modalities.image.weights import describe_hub_failure
+from pipeline.modalities.image.weights import describe_hub_failure, fit_weights
 from pipeline.modalities.reasons import reason_of
 
 HUB = "hf-hub:"
@@ -64,12 +64,34 @@ def create_pretrained(name: str, size_px: int | None = None) -> nn.Module:
         )
     except Exception as error:  # the hub's client raises many unrelated types
         if sized and str(error).startswith(MISFIT):
-            raise GraftError(
-                f"image.size: {size_px}, but timm cannot resample the weights of `{name}` for that size. "
-                "Leave it out."
-            ) from error
+            return _refit(name, size_px)
         raise describe_hub_failure(name, error) from error
     return (_with_size(network, size_px) if sized else network).eval()
+
+
+def _refit(name: str, size_px: int | None) -> nn.Module:
+    """Create a network for a size to which timm's own loading does not resample its weights."""
+    own: nn.Module = timm.create_model(name, pretrained=True)
+    network = create(name, size_px=size_px)
+    try:
+        fit_weights(network, own.state_dict(), "names", name)
+    except GraftError as error:
+        raise cannot_resample(name, size_px, own) from error
+    return network.eval()
+
+
+def cannot_resample(name: str, size_px: int | None, own: nn.Module) -> GraftError:
+    """Return the error for weights that fit a network only at its own size.
+
+    Args:
+        name: Name of the network.
+        size_px: Side of the pictures in pixels that it was to be made for.
+        own: The network as it was pretrained.
+    """
+    return GraftError(
+        f"image.size: {size_px}, but what `{name}` knows of positions cannot be resampled."
+        f" It takes {resolve_data_config({}, model=own)['input_size'][-1]}."
+    )
 
 
 def resolve(name: str) -> tuple[str, dict[str, Any]]:

@@ -1,0 +1,36 @@
+"""The list of the pretrained backbones of all kinds of input."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+
+from pipeline.modalities.offers import MOST_LISTED, Offer, Offers
+from pipeline.modalities.registry import find_modality, list_modalities
+
+
+def list_offers(find: str | None = None) -> Offers:
+    """List the backbones of all kinds of input.
+
+    Args:
+        find: A part of the name or of the place that they must have, in any case; None, the default, for all
+            that are here.
+    """
+    found = [offer for name in list_modalities() for offer in _of_kind(name, find)]
+    here = tuple(offer for offer in found if offer.is_here and _has(offer, find))
+    elsewhere = tuple(offer for offer in found if not offer.is_here and _has(offer, find))
+    return Offers(here, elsewhere[:MOST_LISTED], max(0, len(elsewhere) - MOST_LISTED))
+
+
+def _has(offer: Offer, find: str | None) -> bool:
+    """Say whether a text is in what names a backbone."""
+    words = f"{offer.name}\n{offer.weights}\n{offer.place}".lower()
+    return find is None or find.lower() in words
+
+
+def _of_kind(name: str, find: str | None) -> Iterator[Offer]:
+    """Yield what a kind lists in the module ``listing`` of its room, if it has one."""
+    place = f"{find_modality(name).room}.listing"
+    if importlib.util.find_spec(place) is not None:
+        yield from importlib.import_module(place).list_offers(find)
