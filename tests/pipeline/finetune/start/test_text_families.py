@@ -10,7 +10,9 @@ from benchmarks.families.table import read_rows
 from benchmarks.families.texts import FAMILIES
 from pipeline.errors import GraftError
 from pipeline.finetune.stage import open_backbone
-from pipeline.machine.settings import Settings
+from pipeline.finetune.start.half import bf16_fault
+from pipeline.machine.settings import Settings, suit_network
+from pipeline.modalities.text.training import load_pretrained
 from pipeline.recipe.reading import parse_recipe
 from tests.conftest import ROOT
 from tests.encoders import text_recipe
@@ -18,7 +20,8 @@ from tests.encoders import text_recipe
 FP32 = Settings("cpu", "fp32", threads=1, why="test")
 BF16 = Settings("cpu", "bf16", threads=1, why="test")
 ROWS = {row.family: row for row in read_rows(ROOT / "docs" / "backbones-texts.md")}
-ODD = ["bart", "canine", "convbert", "fnet", "mamba", "opt", "perceiver", "squeezebert", "t5", "xlnet"]
+# Those that are refused without an export, which takes seconds, and two that pass.
+ODD = ["canine", "convbert", "fnet", "funnel", "mamba", "nystromformer", "perceiver", "yoso", "opt", "t5"]
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +29,9 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFT_CACHE", str(tmp_path / "cache"))
 
 
-def open_family(family: str, folder: Path, settings: Settings = FP32, **finetune: object):
+def open_family(family: str, folder: Path):
     FAMILIES[family](folder)
-    recipe = parse_recipe(text_recipe(Path("t.csv"), folder, finetune=finetune))
-    return open_backbone(recipe, settings)
+    return open_backbone(parse_recipe(text_recipe(Path("t.csv"), folder)), FP32)
 
 
 def test_the_table_names_exactly_the_families_and_none_fails() -> None:
@@ -42,22 +44,25 @@ def test_the_table_names_exactly_the_families_and_none_fails() -> None:
 @pytest.mark.parametrize("family", ODD)
 def test_an_odd_family_does_what_the_table_says(tmp_path: Path, family: str) -> None:
     if ROWS[family].outcome == "passes":
-        extractor = open_family(family, tmp_path / "encoder")
-        assert (extractor.cache.parent.parent / "tried").is_dir()
+        open_family(family, tmp_path / "encoder")
+        assert len(list((tmp_path / "cache" / "tried").iterdir())) == 1
         return
     with pytest.raises(GraftError, match=r"^backbone\.") as refused:
         open_family(family, tmp_path / "encoder")
-    assert (
-        str(refused.value).split("(by")[0].replace(str(tmp_path / "encoder"), family)[:60]
-        in ROWS[family].reason
-    )
+    reason = str(refused.value).replace(str(tmp_path / "encoder"), family).replace(": tiny ", f": {family} ")
+    assert reason.partition(" (by")[0] == ROWS[family].reason.partition(" (by")[0]
 
 
 def test_a_backbone_that_cannot_be_run_in_bf16_is_trained_in_fp32_unless_bf16_is_asked_for(
     tmp_path: Path,
 ) -> None:
-    extractor = open_family("deberta", tmp_path / "encoder", BF16)
-    assert extractor.settings.precision == "fp32"
-    assert "cannot be run in bf16" in extractor.settings.why
+    FAMILIES["deberta"](tmp_path)
+    pretrained = load_pretrained(parse_recipe(text_recipe(Path("t.csv"), tmp_path)))
+    assert bf16_fault(pretrained, FP32) is None
+    fault = bf16_fault(pretrained, BF16)
+    assert fault is not None
+    settings = suit_network(BF16, "auto", has_grouped_convolutions=False, bf16_fault=fault)
+    assert settings.precision == "fp32"
+    assert "cannot be run in bf16" in settings.why
     with pytest.raises(GraftError, match=r"^finetune\.precision: bf16, but .*Set fp32\.$"):
-        open_family("deberta", tmp_path / "encoder", BF16, precision="bf16")
+        suit_network(BF16, "bf16", has_grouped_convolutions=False, bf16_fault=fault)
