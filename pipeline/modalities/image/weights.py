@@ -65,7 +65,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Fit:
+class WeightsFit:
     """A file's tensors beside a network's.
 
     Attributes:
@@ -138,7 +138,7 @@ def target_of(model: nn.Module) -> Target:
     return Target(backbone, {name: value for name, value in state.items() if name in head}, order, place)
 
 
-def _by_names(target: Target, given: Tensors) -> Fit:
+def _by_names(target: Target, given: Tensors) -> WeightsFit:
     """Return a file's tensors by their names, without the prefix under which it has the backbone."""
     prefixes = prefixes_of(target.backbone, given)
     prefix = prefixes[0]
@@ -157,7 +157,7 @@ def _by_names(target: Target, given: Tensors) -> Fit:
     if len(prefixes) > 1 and not misfits and prefix and "ema" not in prefix:
         misfits = [f"it has the backbone more than once, as `{'`, `'.join(p + '*' for p in prefixes)}`"]
     aside = [*over, *outside]
-    return Fit(backbone, _head_of(target, inside | outside), misfits, aside, named and bool(shapes))
+    return WeightsFit(backbone, _head_of(target, inside | outside), misfits, aside, named and bool(shapes))
 
 
 def _misshapen(expected: Tensors, given: Tensors) -> list[str]:
@@ -188,7 +188,7 @@ def _head_of(target: Target, given: Tensors) -> Tensors:
     return {} if _misshapen(target.head, found) else found
 
 
-def _converted(model: nn.Module, target: Target, given: Tensors, fit: Fit) -> Fit | None:
+def _converted(model: nn.Module, target: Target, given: Tensors, fit: WeightsFit) -> WeightsFit | None:
     """Return the fit of what timm's own conversion makes of a file's tensors; None where that fits not."""
     known = {**fit.backbone, **fit.head} if fit.misshapen else given
     for made in (convert_authors(model, known, PREFIXES), resample_positions(target.backbone, known)):
@@ -203,7 +203,7 @@ def _converted(model: nn.Module, target: Target, given: Tensors, fit: Fit) -> Fi
             log.info(
                 "backbone: %d tensors of positions are resampled, such as `%s`", len(resized), resized[0]
             )
-        return Fit(result.backbone, result.head, [], fit.aside)
+        return WeightsFit(result.backbone, result.head, [], fit.aside)
     return None
 
 
@@ -214,7 +214,7 @@ def _pairs_of_other_shape(before: Tensors, after: Tensors) -> list[tuple[str, to
     ]
 
 
-def _by_order(target: Target, given: Tensors) -> Fit:
+def _by_order(target: Target, given: Tensors) -> WeightsFit:
     """Return a file's tensors under the names of the network's tensors, which stand in the same order.
 
     The file may be without the head, or have another.
@@ -230,11 +230,11 @@ def _by_order(target: Target, given: Tensors) -> Fit:
     if not fits:
         counts = f"the file has {len(given)} tensors, the network {len(everything)}"
         counts += f", or {len(target.backbone)} without its head" if target.head else ""
-        return Fit({}, {}, [counts], [])
+        return WeightsFit({}, {}, [counts], [])
     return next((fit for fit in fits if not fit.misfits), fits[0])
 
 
-def _in_order(target: Target, expected: Tensors, given: Tensors) -> Fit:
+def _in_order(target: Target, expected: Tensors, given: Tensors) -> WeightsFit:
     """Return as many tensors of a file as are expected, in their order."""
     pairs = list(zip(expected.items(), given.items(), strict=True))
     other = {
@@ -244,7 +244,7 @@ def _in_order(target: Target, expected: Tensors, given: Tensors) -> Fit:
     }
     renamed = {ours: value for (ours, _), (_, value) in pairs}
     head = {name: value for name, value in renamed.items() if name in target.head}
-    return Fit(
+    return WeightsFit(
         {name: value for name, value in renamed.items() if name in target.backbone},
         {} if other.keys() & head.keys() else head,
         [clause for ours, clause in other.items() if ours not in target.head],

@@ -23,7 +23,7 @@ OTHER_FORMATS = ("onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*", "original/*
 
 
 @dataclass(frozen=True)
-class Module:
+class EncodingStep:
     """A step of a sentence-transformers model.
 
     Attributes:
@@ -48,7 +48,7 @@ class Layout:
 
     folder: Path
     root: Path
-    modules: tuple[Module, ...] = ()
+    modules: tuple[EncodingStep, ...] = ()
 
     @property
     def pooling(self) -> Path | None:
@@ -74,15 +74,17 @@ def find_layout(folder: Path) -> Layout:
             return _layout_of(root, modules)
     # The file that says how to pool is heeded without the list of steps as well.
     alone = folder / "1_Pooling"
-    return Layout(folder, folder, (Module(POOLING, alone),) if (alone / "config.json").is_file() else ())
+    return Layout(
+        folder, folder, (EncodingStep(POOLING, alone),) if (alone / "config.json").is_file() else ()
+    )
 
 
-def _read_modules(root: Path, folder: Path) -> tuple[Module, ...]:
+def _read_modules(root: Path, folder: Path) -> tuple[EncodingStep, ...]:
     """Return the steps of a ``modules.json``; none where the file above a folder is something else."""
     path = root / MODULES_FILE
     try:
         listed = sorted(json.loads(path.read_bytes()), key=lambda module: module["idx"])
-        steps = [Module(module["type"].rpartition(".")[2], root / module["path"]) for module in listed]
+        steps = [EncodingStep(module["type"].rpartition(".")[2], root / module["path"]) for module in listed]
         if not steps:
             raise ValueError("it lists no steps")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -94,7 +96,7 @@ def _read_modules(root: Path, folder: Path) -> tuple[Module, ...]:
     return tuple(steps)
 
 
-def _layout_of(root: Path, modules: tuple[Module, ...]) -> Layout:
+def _layout_of(root: Path, modules: tuple[EncodingStep, ...]) -> Layout:
     """Return the layout of a sentence-transformers model, whose first step must be a transformer."""
     first = modules[0]
     if first.kind != "Transformer":

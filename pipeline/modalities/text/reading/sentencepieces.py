@@ -93,7 +93,6 @@ def exact_tokenizer(
         raise GraftError(
             f"backbone: {path} is the only tokenizer there, and how a {name} uses it is not known. {REMEDY}"
         )
-    pieces = SentencePieceProcessor(model_file=str(path))
     proto = import_protobuf().ModelProto.FromString(path.read_bytes())
     cleaning = _Cleaning(
         cleans=kind.cleans and stated.get("remove_space", True) is not False,
@@ -104,11 +103,11 @@ def exact_tokenizer(
     fast.normalizer = normalizers.Sequence([*cleaning.steps(), *_steps_of(proto.normalizer_spec)])
     fast.post_processor = _frame(tokenizer, kind, stated)
 
+    pieces, unknown = SentencePieceProcessor(model_file=str(path)), tokenizer.unk_token_id
+
     def expected(text: str) -> list[int]:
         ids = pieces.encode(cleaning.clean(text))
-        return [
-            tokenizer.unk_token_id if number == pieces.unk_id() else number + kind.offset for number in ids
-        ]
+        return [unknown if number == pieces.unk_id() else number + kind.offset for number in ids]
 
     differing = first_difference(expected, lambda text: fast.encode(text, add_special_tokens=False).ids)
     if differing is not None:

@@ -68,18 +68,7 @@ def load_tokenizer(
     stated = _read(folder / "tokenizer_config.json")
     model = _sentencepiece_file(folder)
     options = {"tokenizer_type": "t5"} if model and config.model_type in {"umt5", "longt5"} else {}
-    try:
-        with quiet():
-            from transformers import AutoTokenizer
-
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
-    except Exception as error:  # transformers raises many unrelated types
-        raise explain(folder, error) from error
-    if not getattr(tokenizer, "is_fast", False):
-        raise GraftError(
-            f"backbone: {folder} has no tokenizer that the `tokenizers` library can run, and serving needs "
-            f"one: its {type(tokenizer).__name__} runs in Python alone. Choose one with a {TOKENIZER_FILE}."
-        )
+    tokenizer = _load_fast(folder, options)
     if model is not None:
         fast = exact_tokenizer(tokenizer, _class_name(tokenizer, config, stated), model, stated)
     else:
@@ -103,6 +92,23 @@ def load_tokenizer(
         ),
         limit=next((limit for limit in limits if isinstance(limit, int) and 0 < limit < NO_LIMIT), None),
     )
+
+
+def _load_fast(folder: Path, options: Mapping[str, str]) -> Any:  # noqa: ANN401 - as above
+    """Load a folder's tokenizer by transformers; GraftError unless the library `tokenizers` can run it."""
+    try:
+        with quiet():
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
+    except Exception as error:  # transformers raises many unrelated types
+        raise explain(folder, error) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise GraftError(
+            f"backbone: {folder} has no tokenizer that the `tokenizers` library can run, and serving needs "
+            f"one: its {type(tokenizer).__name__} runs in Python alone. Choose one with a {TOKENIZER_FILE}."
+        )
+    return tokenizer
 
 
 def drop_tokens_without_rows(loaded: LoadedTokenizer, rows: int, place: str | Path) -> LoadedTokenizer:

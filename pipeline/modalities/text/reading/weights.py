@@ -57,6 +57,17 @@ def load_weights(
             )
     except Exception as error:  # each architecture fails in its own way
         raise explain(folder, error) from error
+    _require_fit(model, loaded, tensors, folder)
+    return model.eval()
+
+
+def _require_fit(
+    model: Any,  # noqa: ANN401 - as above
+    loaded: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    folder: Path,
+) -> None:
+    """Raise GraftError with the first tensors that do not fit, if there are any."""
     faults = [
         *(f"`{name}` is missing" for name in sorted(loaded["missing_keys"]) if not _is_pooler(name)),
         *(f"`{item[0]}` has another shape" for item in sorted(loaded["mismatched_keys"])),
@@ -70,7 +81,6 @@ def load_weights(
             f"backbone.weights: {folder} does not fit its own configuration: {'; '.join(faults[:SHOWN])}"
             f"{more}. Random weights are never filled in."
         )
-    return model.eval()
 
 
 def rows_of(model: Any, folder: Path) -> int:  # noqa: ANN401 - as above
