@@ -14,7 +14,7 @@ class Row:
         family: Name of the family, as its library has it.
         outcome: ``passes``: loaded, tried, trained for a step, exported, and its receipt held. ``refused``:
             an error of one line before any training. ``fails``: anything else, which is a fault.
-        seconds: Seconds until the outcome.
+        seconds: Seconds of the processor until the outcome.
         reason: The error's one line; empty where it passes.
     """
 

@@ -58,6 +58,7 @@ def write_table(path: Path, kind: str, rows: Sequence[Row], notes: Mapping[str, 
     lines = [
         TITLES[kind],
         f"\nMade by `python benchmarks/backbones.py {kind} --write` with {versions}, on one thread.\n"
+        "Seconds are the processor's.\n"
         "A family that passes was loaded, trained for a step, rebuilt from the checkpoint's card, tried and\n"
         "exported, and the export agrees with torch. One that is refused was refused before any training,\n"
         "for the reason given."

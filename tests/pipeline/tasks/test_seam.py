@@ -14,6 +14,7 @@ EXCEPTIONS: dict[str, str] = {
     "pipeline/finetune/rates/sweep.py": "the rate at which the loss falls fastest",
     "pipeline/data/splits/cut.py": "the bound that is furthest above what there is",
     "pipeline/data/splits/hashed.py": "the split that lacks most",
+    "pipeline/modalities/image/sources/keras_models.py": "the channel that a colour goes into",
 }
 
 
