@@ -77,7 +77,8 @@ def round_window(low: float, high: float) -> tuple[float, float]:
     if low >= 0 and high <= 1:
         return 0.0, 1.0
     if low >= 0 and low.is_integer() and high.is_integer():
-        return 0.0, float(2 ** math.ceil(math.log2(high + 1)) - 1)
+        # By the number of bits: a logarithm rounds 2 to the 49th and its neighbour to one number.
+        return 0.0, float((1 << int(high).bit_length()) - 1)
     step = 10.0 ** (math.floor(math.log10(max(abs(low), abs(high)))) - DIGITS + 1)
     window = math.floor(low / step) * step, math.ceil(high / step) * step
     return float(f"{window[0]:.{DIGITS}g}"), float(f"{window[1] + (step if low == high else 0):.{DIGITS}g}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
@@ -67,6 +67,7 @@ numbers = st.floats(-(2.0**100), 2.0**100, width=32)
 
 
 @given(numbers, numbers)
+@example(2.0**49, 2.0**49)
 def test_round_window_holds_what_was_measured(one: float, other: float) -> None:
     low, high = sorted((one, other))
     start, end = round_window(low, high)
