@@ -66,6 +66,6 @@ FINETUNE = Stage(
     work="pipeline.finetune.stage:finetune",
     inputs=_inputs,
     outputs=lambda run: sorted(run.checkpoint.iterdir()),
-    check="pipeline.finetune.stage:check",
+    check="pipeline.finetune.start.opening:check",
     is_shared=True,
 )

@@ -23,19 +23,15 @@ from pipeline.finetune.resuming.unfinished import Unfinished
 from pipeline.finetune.sheet import sheet_file
 from pipeline.finetune.start.adjustment import adjusted
 from pipeline.finetune.start.changes import decide_changes
-from pipeline.finetune.start.features import Extractor
-from pipeline.finetune.start.half import bf16_fault
 from pipeline.finetune.start.imbalance import choose_balance
+from pipeline.finetune.start.opening import open_backbone
 from pipeline.finetune.start.prepared import Prepared, Split, prepare
 from pipeline.finetune.start.soft import soft_of, weights_of
-from pipeline.finetune.start.trial import try_backbone
 from pipeline.finetune.steps.sharing import shared_plan
-from pipeline.finetune.strategies.modes import has_grouped_convolutions
 from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.processes import ALONE, Processes, join
-from pipeline.machine.settings import Settings, apply_settings, choose_settings, suit_network
-from pipeline.modalities.registry import modality_of
+from pipeline.machine.settings import Settings, apply_settings, choose_settings
 from pipeline.modalities.training import Pretrained, Training, Views
 from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
@@ -125,36 +121,6 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
         prepared = decide_changes(options.changes, labels, prepared, extractor)
     processes.check_equal("The choices", repr(prepared.remarks))
     return Started(pretrained, labels, settings, prepared, plan, options.views)
-
-
-def open_backbone(recipe: Recipe, settings: Settings, processes: Processes = ALONE) -> Extractor:
-    """Load a recipe's backbone and try it.
-
-    Args:
-        recipe: The run's recipe.
-        settings: Device and precision of the training, which what the network is made of may change.
-        processes: The processes that share the training; by default this one is alone.
-
-    Raises:
-        GraftError: The backbone cannot be had, or cannot be fine-tuned or served.
-    """
-    modality, section = modality_of(recipe), recipe.finetune
-    pretrained = modality.load_pretrained(recipe)
-    grouped = has_grouped_convolutions(pretrained.classifier.saved())
-    fault = bf16_fault(pretrained, settings)
-    settings = suit_network(settings, section.precision, has_grouped_convolutions=grouped, bf16_fault=fault)
-    extractor = Extractor(pretrained, settings, modality, processes)
-    try_backbone(extractor, recipe.backbone.name)
-    return extractor
-
-
-def check(recipe: Recipe) -> None:
-    """Load and try a recipe's backbone, so that one which cannot be used is refused before data are read.
-
-    Raises:
-        GraftError: It cannot be had, or cannot be fine-tuned or served.
-    """
-    open_backbone(recipe, choose_settings(recipe.finetune.device, recipe.finetune.precision))
 
 
 def _load_splits(
