@@ -18,6 +18,7 @@ from pipeline.modalities.image.pooled import PooledNetwork
 from pipeline.modalities.image.positions import resample_positions
 from pipeline.modalities.image.weight_files import THREE_WAYS, read_tensors
 from pipeline.modalities.image.weight_names import is_aside, is_of_positions, prefixes_of
+from pipeline.modalities.image.weight_values import refuse_values
 from pipeline.modalities.reasons import reason_of
 
 log = logging.getLogger("graft")
@@ -100,7 +101,8 @@ def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "o
         source: Where the tensors come from, for the error.
 
     Raises:
-        GraftError: Anything of the backbone is missing, left over, or does not fit; the first few are listed.
+        GraftError: Anything of the backbone is missing, left over, or does not fit, or has values that are no
+            finite floats where the network has floats; the first few are listed.
     """
     target = target_of(model)
     given = {name: value for name, value in tensors.items() if not name.endswith(COUNTER)}
@@ -110,6 +112,7 @@ def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "o
         fit = _by_names(target, given)
         fit = (_converted(model, target, given, fit) or fit) if fit.misfits else fit
     _refuse(fit.misfits, source)
+    refuse_values({**target.backbone, **target.head}, {**fit.backbone, **fit.head}, source)
     named = {f"{target.place}{name}": value for name, value in fit.backbone.items()} | dict(fit.head)
     state = model.state_dict()  # with the versions of its layers, without which some refuse any tensors
     state.update(named)

@@ -105,6 +105,35 @@ def test_fit_weights_refuses_when_anything_is_missing_left_over_or_misshapen() -
         assert words in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.ones(4, 3, 3, 3, dtype=torch.int8), "`0.weight` is of type int8"),
+        (torch.ones(4, 3, 3, 3, dtype=torch.complex64), "`0.weight` is of type complex64"),
+        (torch.ones(4, 3, 3, 3).to(torch.float8_e4m3fn), "`0.weight` is of type float8_e4m3fn"),
+        (torch.full((4, 3, 3, 3), float("nan")), "`0.weight` is not finite in float32"),
+        (torch.full((4, 3, 3, 3), 1e300, dtype=torch.float64), "`0.weight` is not finite in float32"),
+    ],
+)
+def test_fit_weights_refuses_values_that_are_no_finite_floats(value: torch.Tensor, words: str) -> None:
+    tensors = small().state_dict() | {"0.weight": value}
+    with pytest.raises(GraftError, match=words):
+        fit_weights(small(), tensors, "names", "x.pth")
+
+
+def test_fit_weights_takes_halves_and_a_networks_own_integers_and_masks() -> None:
+    def masked() -> nn.Module:
+        model = small()
+        model.register_buffer("index", torch.arange(3))
+        model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        return model
+
+    model = masked()
+    tensors = masked().half().state_dict()
+    fit_weights(model, tensors, "names", "x.pth")
+    assert torch.equal(model.state_dict()["0.weight"], tensors["0.weight"].float())
+
+
 def test_fit_weights_changes_nothing_when_it_refuses() -> None:
     model = small()
     before = hash_tensors(model.state_dict())
