@@ -16,7 +16,7 @@ from pipeline.modalities.image.authors import convert_authors
 from pipeline.modalities.image.head_parts import head_tensors
 from pipeline.modalities.image.pooled import PooledNetwork
 from pipeline.modalities.image.positions import resample_positions
-from pipeline.modalities.image.weight_files import THREE_WAYS, read_tensors
+from pipeline.modalities.image.weight_files import THREE_WAYS, file_of, keeps_no_order, read_tensors
 from pipeline.modalities.image.weight_names import is_aside, is_of_positions, prefixes_of
 from pipeline.modalities.image.weight_values import refuse_values
 from pipeline.modalities.reasons import reason_of
@@ -39,8 +39,8 @@ def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> d
     Raises:
         GraftError: There is no such file, or it holds something else than named tensors.
     """
-    path = locate(source, "backbone.weights")
-    if mapping == "order" and path.suffix == ".safetensors":
+    path = file_of(locate(source, "backbone.weights"))
+    if mapping == "order" and (path.suffix == ".safetensors" or keeps_no_order(path)):
         raise GraftError(
             "backbone.mapping: a safetensors file does not keep its tensors' order. "
             "Use a .pth file, or one with timm's names."

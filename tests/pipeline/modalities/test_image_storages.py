@@ -194,6 +194,51 @@ def test_a_torchscript_archive_is_refused_with_its_conversion(tmp_path: Path) ->
         read_weights(str(tmp_path / "w.pt"))
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ""])
+def test_files_are_read_by_their_content_whatever_their_names_end_with(tmp_path: Path, suffix: str) -> None:
+    tensors = {"a.weight": torch.arange(6.0).reshape(2, 3)}
+    save_file(tensors, tmp_path / f"safe{suffix}")
+    torch.save(tensors, tmp_path / f"zip{suffix}")
+    torch.save(tensors, tmp_path / f"old{suffix}", _use_new_zipfile_serialization=False)
+    for name in ("safe", "zip", "old"):
+        assert same(read_weights(str(tmp_path / f"{name}{suffix}")), tensors)
+    with pytest.raises(GraftError, match="does not keep its tensors' order"):
+        read_weights(str(tmp_path / f"safe{suffix}"), "order")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git-LFS's pointer.*git lfs pull"),
+        (b"\n<!DOCTYPE html><html></html>", "it is a web page.*/resolve/"),
+        (b"\x89HDF\r\n\x1a\n\0\0", "it is a file of Keras's.*keras:NAME"),
+        (b"\x1f\x8b\x08\0", "compressed by gzip.*Unpack it"),
+        (b"PK\x03\x04cut off", "a zip archive that is cut off or damaged"),
+        (b"Entry not found", "it is text, which begins with `Entry not found`.*Three ways"),
+        (b"", "it is empty.*Three ways"),
+        (bytes(range(100, 240)), "it is of no kind that is known.*Three ways"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".bin"])
+def test_what_is_no_file_of_weights_is_named_and_never_advised_to_be_run(
+    tmp_path: Path, content: bytes, words: str, suffix: str
+) -> None:
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(GraftError, match=words) as refused:
+        read_weights(str(path))
+    assert "weights_only" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_without_weights_lists_the_files_that_they_may_be_in(tmp_path: Path) -> None:
+    with pytest.raises(GraftError, match=r"a folder without model\.safetensors.*Name the file"):
+        read_weights(str(tmp_path))
+    (tmp_path / "last.ckpt").touch()
+    with pytest.raises(GraftError, match=r"It has last\.ckpt: name one"):
+        read_weights(str(tmp_path))
+
+
 def test_numbers_are_no_weights(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "losses": [1.0]}, tmp_path / "w.pth")
     with pytest.raises(GraftError, match="does not hold named tensors"):
