@@ -121,12 +121,11 @@ def _unreadable(path: Path, error: Exception) -> GraftError:
         return GraftError(
             f"backbone.weights: {path} cannot be read as weights ({what}). {remedy or THREE_WAYS}"
         )
-    pickled = kind in {"zip", "pickle"}
-    what = "it is of no kind that is known" if kind == "other" else reason_of(error)
-    conversion = _conversion(path, str(error)) if pickled else ""
-    return GraftError(
-        f"backbone.weights: {path} cannot be read as weights ({what}).{conversion} {THREE_WAYS}"
-    )
+    conversion = _conversion(path, str(error)) if kind in {"zip", "pickle"} else ""
+    reason = "it is of no kind that is known" if kind == "other" else reason_of(error)
+    # Where a conversion is named, torch's own advice beside it would be another, riskier one.
+    why = conversion or f" ({reason})."
+    return GraftError(f"backbone.weights: {path} cannot be read as weights{why} {THREE_WAYS}")
 
 
 def _harmless() -> list[Any]:
@@ -155,7 +154,7 @@ def _conversion(path: Path, message: str) -> str:
     else:
         return ""
     return (
-        f" {what}: where you trust it, convert it once, in an environment that has its classes, and name the"
+        f". {what}: where you trust it, convert it once, in an environment that has its classes, and name the"
         f" result: python -c {shlex.quote(code)}"
     )
 
