@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.errors import GraftError
-from pipeline.modalities.image.network import create_pretrained, describe_input, to_input
+from pipeline.modalities.image.network import create_network, create_pretrained, describe_input, to_input
 from pipeline.modalities.image.recipe import Image as ImageSection
 from pipeline.modalities.image.recipe import ImageBackbone
 from pipeline.modalities.image.weights import fit_weights, read_weights
@@ -205,3 +205,30 @@ def make_hub_cache(cache: Path, name: str) -> dict[str, torch.Tensor]:
 def test_create_pretrained_lists_near_names_when_timm_has_none() -> None:
     with pytest.raises(GraftError, match=r"timm has no `resnet18x`"):
         create_pretrained(ImageBackbone(name="resnet18x", weights="hub"))
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("restnet18", "resnet18"),
+        ("efficentnet_b0", "efficientnet_b0"),
+        ("RESNET18", "resnet18"),
+        ("timm/resnet18", "resnet18"),
+        ("resnet-18", "resnet18"),
+        ("restnet18.a1_in1k", "resnet18.a1_in1k"),
+        ("vit_base_patch_16", "vit_base_patch16_224"),
+    ],
+)
+def test_create_network_names_first_what_a_slip_of_the_pen_meant(name: str, near: str) -> None:
+    with pytest.raises(GraftError) as refused:
+        create_network(name)
+    first = str(refused.value).partition("Near it: ")[2].partition(";")[0].split(", ")
+    assert first[0] == near
+
+
+def test_create_network_lists_the_tags_that_an_architecture_has() -> None:
+    for name in ("resnet18.a1_in2k", "timm/resnet18.a1_in2k"):
+        with pytest.raises(GraftError, match=r"no weights `a1_in2k` for resnet18\. It has a1_in1k, "):
+            create_network(name)
+    with pytest.raises(GraftError, match="Near it: nothing"):
+        create_network("qqqq")
