@@ -27,7 +27,7 @@ SUFFIXES = (
     ".onnx",
 )
 PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml")
-_KERAS = (
+OF_KERAS = (
     "it is a file of Keras's",
     "Name one of keras.applications' networks as `name: keras:NAME`, or save the tensors with torch.",
 )
@@ -36,7 +36,7 @@ MAGIC: Mapping[bytes, tuple[str, str]] = {
         "it is git-LFS's pointer to the file, not the file",
         "Fetch the file itself: git lfs pull.",
     ),
-    b"\x89HDF\r\n\x1a\n": _KERAS,
+    b"\x89HDF\r\n\x1a\n": OF_KERAS,
     b"\x1f\x8b": ("it is compressed by gzip", "Unpack it, and name what is in it."),
     b"\xfd7zXZ": ("it is compressed by xz", "Unpack it, and name what is in it."),
     b"BZh": ("it is compressed by bzip2", "Unpack it, and name what is in it."),
@@ -101,7 +101,7 @@ def _explain_archive(path: Path) -> tuple[str, str] | None:
     if any(name.endswith((".pkl", "/version")) for name in names):
         return None
     if any(name.endswith(".weights.h5") for name in names):
-        return _KERAS
+        return OF_KERAS
     return f"it is a zip archive that torch did not write, with `{names[0] if names else ''}`", ""
 
 

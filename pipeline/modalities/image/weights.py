@@ -272,13 +272,17 @@ def _refuse(misfits: list[str], source: str) -> None:
         )
 
 
-def describe_hub_failure(name: str, error: BaseException) -> GraftError:
+def describe_hub_failure(
+    name: str, error: BaseException, giver: str = "the hub", remedy: str = THREE_WAYS
+) -> GraftError:
     """Return the error for weights that the hub does not give, with the other ways to give them.
 
     Args:
-        name: timm's name of the architecture.
+        name: timm's name of the architecture, or the name of another source's.
         error: What the hub's client raised.
+        giver: Who was asked for the weights; the hub by default.
+        remedy: The sentence with the other ways; by default those of networks whose files torch reads.
     """
     return GraftError(
-        f"backbone.weights: the hub did not give weights for `{name}` ({reason_of(error)}). {THREE_WAYS}"
+        f"backbone.weights: {giver} did not give weights for `{name}` ({reason_of(error)}). {remedy}"
     )
