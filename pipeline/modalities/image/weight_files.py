@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,8 @@ from pipeline.errors import GraftError
 from pipeline.modalities.image.weight_bytes import explain_bytes, kind_of, refuse_folder
 from pipeline.modalities.reasons import reason_of
 
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
+AVERAGED = ("state_dict_ema", "model_ema", "ema")
+WRAPPERS = (*AVERAGED, "state_dict", "model", "module")
 """Keys under which trainings save their network, the averaged one first, as timm prefers it."""
 FILES = (
     "model.safetensors",
@@ -31,10 +33,11 @@ THREE_WAYS = (
     "`weights: FILE.safetensors` or `.pth`, or `weights: package:NAME/PATH` from an installed package."
 )
 _LOAD = 'd = torch.load({path}, "cpu", weights_only=False)'
-_UNWRAP = "d = next((d[k] for k in {keys} if isinstance(d, dict) and k in d), d)"
+_UNWRAP = "d = next((d[k] for k in {keys} if isinstance(d, dict) and d.get(k) is not None), d)"
 _STATE = 'd = d.state_dict() if hasattr(d, "state_dict") else d'
 _SAVE = "torch.save({{k: v for k, v in d.items() if torch.is_tensor(v)}}, {target})"
 Tensors = dict[str, torch.Tensor]
+log = logging.getLogger("graft")
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -160,12 +163,30 @@ def _conversion(path: Path, message: str) -> str:
 
 
 def _unwrap(document: Any) -> Any:  # noqa: ANN401 - whatever was saved
-    """Return the network's part of what a training saved."""
+    """Return the network's part of what a training saved, and say which where there are several.
+
+    An average of some of the tensors alone, as of parameters without the statistics of norms, is not taken.
+    """
     while isinstance(document, Mapping):
-        key = next((key for key in WRAPPERS if isinstance(document.get(key), Mapping)), None)
-        if key is None:
+        counts = {
+            key: len(_named_tensors(document[key]))
+            for key in WRAPPERS
+            if isinstance(document.get(key), Mapping)
+        }
+        whole = max((count for key, count in counts.items() if key not in AVERAGED), default=0)
+        kept = [key for key, count in counts.items() if count and (key not in AVERAGED or count >= whole)]
+        if not kept:
             break
-        document = document[key]
+        others = [key for key, count in counts.items() if count and key != kept[0]]
+        if others:
+            average = " averaged" if kept[0] in AVERAGED else ""
+            log.info(
+                "backbone.weights: the%s tensors of `%s` are taken, not those of `%s`",
+                average,
+                kept[0],
+                "`, `".join(others),
+            )
+        document = document[kept[0]]
     return document
 
 

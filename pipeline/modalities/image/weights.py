@@ -157,7 +157,9 @@ def _by_names(target: Target, given: Tensors) -> WeightsFit:
     shapes = _misshapen(target.backbone, backbone)
     named = not misfits
     misfits += shapes
-    if len(prefixes) > 1 and not misfits and prefix and "ema" not in prefix:
+    if len(prefixes) > 1 and not misfits and "ema" in prefix:
+        log.info("backbone.weights: the averaged tensors `%s*` are taken, not `%s*`", *prefixes[:2])
+    elif len(prefixes) > 1 and not misfits and prefix:
         misfits = [f"it has the backbone more than once, as `{'`, `'.join(p + '*' for p in prefixes)}`"]
     aside = [*over, *outside]
     return WeightsFit(backbone, _head_of(target, inside | outside), misfits, aside, named and bool(shapes))

@@ -172,7 +172,9 @@ class Whole(torch.nn.Module):
         self.network = timm.create_model(TINY)
 
 
-@pytest.mark.parametrize("wrap", [lambda network: network, lambda network: {"model": network, "epoch": 1}])
+@pytest.mark.parametrize(
+    "wrap", [lambda network: network, lambda network: {"ema": None, "model": network, "epoch": 1}]
+)
 def test_pickled_objects_are_refused_with_the_conversion_that_works(
     wrap: Callable[[torch.nn.Module], object], tmp_path: Path
 ) -> None:
@@ -237,6 +239,20 @@ def test_a_folder_without_weights_lists_the_files_that_they_may_be_in(tmp_path: 
     (tmp_path / "last.ckpt").touch()
     with pytest.raises(GraftError, match=r"It has last\.ckpt: name one"):
         read_weights(str(tmp_path))
+
+
+def test_the_average_is_taken_if_it_is_whole_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "graft")
+    plain = {"a.weight": torch.zeros(2), "a.running_mean": torch.zeros(2)}
+    average = {name: value + 1 for name, value in plain.items()}
+    torch.save({"model": plain, "ema": {"module": average, "decay": 0.9}}, tmp_path / "w.pth")
+    assert same(read_weights(str(tmp_path / "w.pth")), average)
+    assert "the averaged tensors of `ema` are taken, not those of `model`" in caplog.text
+    torch.save({"model": plain, "ema": {"a.weight": torch.ones(2)}}, tmp_path / "part.pth")
+    assert same(read_weights(str(tmp_path / "part.pth")), plain)
+    assert "the tensors of `model` are taken, not those of `ema`" in caplog.text
 
 
 def test_numbers_are_no_weights(tmp_path: Path) -> None:
