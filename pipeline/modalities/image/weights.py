@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ from pipeline.modalities.image.head_parts import head_tensors
 from pipeline.modalities.image.pooled import PooledNetwork
 from pipeline.modalities.image.positions import resample_positions
 from pipeline.modalities.image.weight_files import THREE_WAYS, file_of, keeps_no_order, read_tensors
-from pipeline.modalities.image.weight_names import is_aside, is_of_positions, prefixes_of
+from pipeline.modalities.image.weight_names import is_aside, is_of_positions, loose_heads, prefixes_of
 from pipeline.modalities.image.weight_values import refuse_values
 from pipeline.modalities.reasons import reason_of
 
@@ -27,6 +27,7 @@ COUNTER = "num_batches_tracked"  # a counter, not a weight: older files lack it
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.")
 """What wrappers put before names; any other prefix is found by the names behind it."""
 BODY = "body."
+MATRIX = 2  # dimensions of the weight of a linear layer
 
 
 def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> dict[str, torch.Tensor]:
@@ -150,7 +151,9 @@ def _by_names(target: Target, given: Tensors) -> WeightsFit:
     backbone = {name: value for name, value in inside.items() if name in target.backbone}
     over = [name for name in inside if name not in target.backbone and name not in target.head]
     tops = {name.partition(".")[0] for name in target.backbone}
-    strays = [name for name in over if not is_aside(name)]
+    width = next((value.shape[1] for value in target.head.values() if value.ndim == MATRIX), 0)
+    loose = loose_heads(over, tops, {name: value.shape for name, value in inside.items()}, width)
+    strays = [name for name in over if not is_aside(name) and name not in loose]
     strays += [name for name in outside if name.partition(".")[0] in tops]
     misfits = [f"`{name}` is missing" for name in target.backbone.keys() - backbone.keys()]
     misfits += [f"`{name}` is not in the network" for name in strays]
@@ -162,7 +165,8 @@ def _by_names(target: Target, given: Tensors) -> WeightsFit:
     elif len(prefixes) > 1 and not misfits and prefix:
         misfits = [f"it has the backbone more than once, as `{'`, `'.join(p + '*' for p in prefixes)}`"]
     aside = [*over, *outside]
-    return WeightsFit(backbone, _head_of(target, inside | outside), misfits, aside, named and bool(shapes))
+    head = _head_of(target, inside | outside, loose)
+    return WeightsFit(backbone, head, misfits, aside, named and bool(shapes))
 
 
 def _misshapen(expected: Tensors, given: Tensors) -> list[str]:
@@ -174,7 +178,7 @@ def _misshapen(expected: Tensors, given: Tensors) -> list[str]:
     ]
 
 
-def _head_of(target: Target, given: Tensors) -> Tensors:
+def _head_of(target: Target, given: Tensors, loose: Collection[str]) -> Tensors:
     """Return the tensors of the head, or of the only linear layer aside of the backbone with its shape."""
     named = {name: given[name] for name in target.head if name in given}
     if len(named) == len(target.head) and not _misshapen(target.head, named):
@@ -185,7 +189,9 @@ def _head_of(target: Target, given: Tensors) -> Tensors:
     layers = [
         name.removesuffix("weight")
         for name, value in given.items()
-        if is_aside(name) and name.endswith("weight") and value.shape == target.head[weight].shape
+        if (is_aside(name) or name in loose)
+        and name.endswith("weight")
+        and value.shape == target.head[weight].shape
     ]
     if len(layers) != 1 or f"{layers[0]}bias" not in given:
         return {}

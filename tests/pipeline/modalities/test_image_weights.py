@@ -232,3 +232,18 @@ def test_create_network_lists_the_tags_that_an_architecture_has() -> None:
             create_network(name)
     with pytest.raises(GraftError, match="Near it: nothing"):
         create_network("qqqq")
+
+
+@pytest.mark.parametrize("name", ["mlp_head", "new_fc", "proj", "my.1"])
+def test_a_linear_layer_on_the_features_is_a_head_whatever_its_name(name: str) -> None:
+    network = timm.create_model(TINY)
+    head = {f"{name}.{key.rpartition('.')[2]}": key for key in ("fc.weight", "fc.bias")}
+    state = network.state_dict()
+    body = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    loaded = timm.create_model(TINY)
+    fit_weights(loaded, body | {new: state[old] for new, old in head.items()}, "names", "x.pth")
+    assert hash_tensors(loaded.state_dict()) == hash_tensors(state)
+    fit_weights(loaded, body | {f"{name}.weight": state["fc.weight"][:3]}, "names", "x.pth")
+    assert not loaded.state_dict()["fc.weight"].any()
+    with pytest.raises(GraftError, match=rf"`{name}.weight` is not in the network"):
+        fit_weights(loaded, body | {f"{name}.weight": state["fc.weight"][:, 1:]}, "names", "x.pth")
