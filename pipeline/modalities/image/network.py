@@ -22,6 +22,7 @@ from pipeline.modalities.image.rules import decoding_rules
 from pipeline.modalities.image.sources import timm_models
 from pipeline.modalities.image.sources.registry import source_of
 from pipeline.modalities.image.sources.source import FileSource
+from pipeline.modalities.image.weight_values import refuse_infinite_parameters
 from pipeline.modalities.image.weights import fit_weights, read_weights
 from pipeline.modalities.layers import depths_by_structure, norm_names, rate_groups
 from pipeline.modalities.training import ParameterGroup
@@ -79,8 +80,15 @@ def create_pretrained(backbone: ImageBackbone, size_px: int | None = None) -> nn
             for the side that it was pretrained with.
 
     Raises:
-        GraftError: The name is unknown, or the weights are not there or do not fit.
+        GraftError: The name is unknown, or the weights are not there, do not fit or are not finite.
     """
+    network = _create_loaded(backbone, size_px)
+    refuse_infinite_parameters(network, backbone.name if backbone.weights == "hub" else backbone.weights)
+    return network
+
+
+def _create_loaded(backbone: ImageBackbone, size_px: int | None) -> nn.Module:
+    """Create the recipe's backbone with its pretrained weights, as its source has them."""
     source, rest = source_of(backbone.name)
     if backbone.weights == "hub":
         return source.create_pretrained(rest, size_px)

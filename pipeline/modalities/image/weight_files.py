@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +14,11 @@ import numpy as np
 import torch
 
 from pipeline.errors import GraftError
+from pipeline.modalities.image.weight_bytes import explain_bytes, kind_of, refuse_folder
 from pipeline.modalities.reasons import reason_of
 
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "module")
+AVERAGED = ("state_dict_ema", "model_ema", "ema")
+WRAPPERS = (*AVERAGED, "state_dict", "model", "module")
 """Keys under which trainings save their network, the averaged one first, as timm prefers it."""
 FILES = (
     "model.safetensors",
@@ -30,10 +33,11 @@ THREE_WAYS = (
     "`weights: FILE.safetensors` or `.pth`, or `weights: package:NAME/PATH` from an installed package."
 )
 _LOAD = 'd = torch.load({path}, "cpu", weights_only=False)'
-_UNWRAP = "d = next((d[k] for k in {keys} if isinstance(d, dict) and k in d), d)"
+_UNWRAP = "d = next((d[k] for k in {keys} if isinstance(d, dict) and d.get(k) is not None), d)"
 _STATE = 'd = d.state_dict() if hasattr(d, "state_dict") else d'
 _SAVE = "torch.save({{k: v for k, v in d.items() if torch.is_tensor(v)}}, {target})"
 Tensors = dict[str, torch.Tensor]
+log = logging.getLogger("graft")
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -43,13 +47,13 @@ def read_tensors(path: Path) -> Tensors:
     optimiser, numbers) is taken off; dictionaries within each other become names with dots.
 
     Args:
-        path: A ``.safetensors`` file, or one that ``torch.save`` wrote, whatever its ending.
+        path: A file of safetensors, or one that ``torch.save`` wrote, whatever the endings of their names.
 
     Raises:
         GraftError: It holds something else than named tensors, or objects that only running code could read;
             then the error names the conversion.
     """
-    path = next((path / name for name in FILES if (path / name).is_file()), path) if path.is_dir() else path
+    path = file_of(path)
     if path.name.endswith(INDEX):
         return _read_shards(path)
     tensors = _named_tensors(_unwrap(_open(path)))
@@ -72,21 +76,59 @@ def _read_shards(index: Path) -> Tensors:
     return {name: value for file in files for name, value in read_tensors(index.parent / file).items()}
 
 
+def file_of(path: Path) -> Path:
+    """Return the file of weights, or the index of them, that a folder holds; of a file itself.
+
+    Raises:
+        GraftError: The folder holds none under their usual names.
+    """
+    if not path.is_dir():
+        return path
+    found = next((path / name for name in FILES if (path / name).is_file()), None)
+    if found is None:
+        raise refuse_folder(path, (FILES[0], "pytorch_model.bin"))
+    return found
+
+
+def keeps_no_order(path: Path) -> bool:
+    """Say whether a file is one of safetensors, or an index of such, whose tensors have no order."""
+    return path.name == FILES[1] or (path.is_file() and kind_of(path) == "safetensors")
+
+
 def _open(path: Path) -> Any:  # noqa: ANN401 - whatever was saved
-    """Return what a file holds."""
+    """Return what a file holds, by its first bytes, whatever its name ends with."""
     try:
-        if path.suffix == ".safetensors":
+        kind = kind_of(path)
+        if kind == "safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
-        with torch.serialization.safe_globals(_harmless()):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # torch reads a path, but not an open file, by the ending of its name.
+        with torch.serialization.safe_globals(_harmless()), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     # On bytes that are no weights, torch and safetensors raise types of half a dozen libraries.
     except Exception as error:
-        raise GraftError(
-            f"backbone.weights: {path} cannot be read as weights ({reason_of(error)})."
-            f"{_conversion(path, str(error))} {THREE_WAYS}"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> GraftError:
+    """Return the error for a file that torch or safetensors cannot read: what it is, and what to do.
+
+    Only what was pickled may be converted by running what is in it, so that nothing else is advised to be.
+    """
+    if isinstance(error, OSError) and error.errno is not None:  # it is not there, or may not be read
+        return GraftError(f"backbone.weights: {path} cannot be read as weights ({reason_of(error)}).")
+    kind, known = kind_of(path), explain_bytes(path)
+    if known is not None:
+        what, remedy = known
+        return GraftError(
+            f"backbone.weights: {path} cannot be read as weights ({what}). {remedy or THREE_WAYS}"
+        )
+    conversion = _conversion(path, str(error)) if kind in {"zip", "pickle"} else ""
+    reason = "it is of no kind that is known" if kind == "other" else reason_of(error)
+    # Where a conversion is named, torch's own advice beside it would be another, riskier one.
+    why = conversion or f" ({reason})."
+    return GraftError(f"backbone.weights: {path} cannot be read as weights{why} {THREE_WAYS}")
 
 
 def _harmless() -> list[Any]:
@@ -115,18 +157,36 @@ def _conversion(path: Path, message: str) -> str:
     else:
         return ""
     return (
-        f" {what}: where you trust it, convert it once, in an environment that has its classes, and name the"
+        f". {what}: where you trust it, convert it once, in an environment that has its classes, and name the"
         f" result: python -c {shlex.quote(code)}"
     )
 
 
 def _unwrap(document: Any) -> Any:  # noqa: ANN401 - whatever was saved
-    """Return the network's part of what a training saved."""
+    """Return the network's part of what a training saved, and say which where there are several.
+
+    An average of some of the tensors alone, as of parameters without the statistics of norms, is not taken.
+    """
     while isinstance(document, Mapping):
-        key = next((key for key in WRAPPERS if isinstance(document.get(key), Mapping)), None)
-        if key is None:
+        counts = {
+            key: len(_named_tensors(document[key]))
+            for key in WRAPPERS
+            if isinstance(document.get(key), Mapping)
+        }
+        whole = max((count for key, count in counts.items() if key not in AVERAGED), default=0)
+        kept = [key for key, count in counts.items() if count and (key not in AVERAGED or count >= whole)]
+        if not kept:
             break
-        document = document[key]
+        others = [key for key, count in counts.items() if count and key != kept[0]]
+        if others:
+            average = " averaged" if kept[0] in AVERAGED else ""
+            log.info(
+                "backbone.weights: the%s tensors of `%s` are taken, not those of `%s`",
+                average,
+                kept[0],
+                "`, `".join(others),
+            )
+        document = document[kept[0]]
     return document
 
 

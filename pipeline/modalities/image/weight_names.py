@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+
+Shape = Sequence[int]
 
 # Parts of files that belong to no backbone: heads by the names that libraries give them, auxiliary heads,
 # and what pre-training alone needs: tokens of hidden patches, decoders, projections.
@@ -27,6 +29,37 @@ def is_aside(name: str) -> bool:
 def is_of_positions(name: str) -> bool:
     """Say whether a tensor, by its name, holds something for each position in a picture."""
     return _OF_POSITIONS.search(name) is not None
+
+
+def loose_heads(
+    over: Collection[str], tops: Collection[str], shapes: Mapping[str, Shape], width: int
+) -> set[str]:
+    """Return the names of left-over tensors that are one linear layer each, on the features that heads get.
+
+    Args:
+        over: Names of the file's tensors that are not in the network.
+        tops: First parts of the names of the network's backbone, under which no head stands.
+        shapes: Shape of each of these tensors.
+        width: Number of features that the network gives.
+    """
+    layers: dict[str, set[str]] = {}
+    for name in over:
+        layers.setdefault(name.partition(".")[0], set()).add(name)
+    return {
+        name
+        for top, names in layers.items()
+        if top not in tops and _is_linear(names, shapes, width)
+        for name in names
+    }
+
+
+def _is_linear(names: Collection[str], shapes: Mapping[str, Shape], width: int) -> bool:
+    """Say whether tensors are a weight, of shape (outputs, width), and at most a bias of as many outputs."""
+    weight = next((name for name in names if name.endswith(".weight")), None)
+    if weight is None or len(shapes[weight]) != len(("outputs", "width")) or shapes[weight][1] != width:
+        return False
+    bias = f"{weight.removesuffix('weight')}bias"
+    return set(names) <= {weight, bias} and (bias not in names or tuple(shapes[bias]) == (shapes[weight][0],))
 
 
 def prefixes_of(wanted: Collection[str], given: Collection[str]) -> list[str]:

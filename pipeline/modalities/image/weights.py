@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +16,9 @@ from pipeline.modalities.image.authors import convert_authors
 from pipeline.modalities.image.head_parts import head_tensors
 from pipeline.modalities.image.pooled import PooledNetwork
 from pipeline.modalities.image.positions import resample_positions
-from pipeline.modalities.image.weight_files import THREE_WAYS, read_tensors
-from pipeline.modalities.image.weight_names import is_aside, is_of_positions, prefixes_of
+from pipeline.modalities.image.weight_files import THREE_WAYS, file_of, keeps_no_order, read_tensors
+from pipeline.modalities.image.weight_names import is_aside, is_of_positions, loose_heads, prefixes_of
+from pipeline.modalities.image.weight_values import refuse_values
 from pipeline.modalities.reasons import reason_of
 
 log = logging.getLogger("graft")
@@ -26,6 +27,7 @@ COUNTER = "num_batches_tracked"  # a counter, not a weight: older files lack it
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.")
 """What wrappers put before names; any other prefix is found by the names behind it."""
 BODY = "body."
+MATRIX = 2  # dimensions of the weight of a linear layer
 
 
 def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> dict[str, torch.Tensor]:
@@ -38,8 +40,8 @@ def read_weights(source: str, mapping: Literal["names", "order"] = "names") -> d
     Raises:
         GraftError: There is no such file, or it holds something else than named tensors.
     """
-    path = locate(source, "backbone.weights")
-    if mapping == "order" and path.suffix == ".safetensors":
+    path = file_of(locate(source, "backbone.weights"))
+    if mapping == "order" and (path.suffix == ".safetensors" or keeps_no_order(path)):
         raise GraftError(
             "backbone.mapping: a safetensors file does not keep its tensors' order. "
             "Use a .pth file, or one with timm's names."
@@ -100,7 +102,8 @@ def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "o
         source: Where the tensors come from, for the error.
 
     Raises:
-        GraftError: Anything of the backbone is missing, left over, or does not fit; the first few are listed.
+        GraftError: Anything of the backbone is missing, left over, or does not fit, or has values that are no
+            finite floats where the network has floats; the first few are listed.
     """
     target = target_of(model)
     given = {name: value for name, value in tensors.items() if not name.endswith(COUNTER)}
@@ -110,6 +113,7 @@ def fit_weights(model: nn.Module, tensors: Tensors, mapping: Literal["names", "o
         fit = _by_names(target, given)
         fit = (_converted(model, target, given, fit) or fit) if fit.misfits else fit
     _refuse(fit.misfits, source)
+    refuse_values({**target.backbone, **target.head}, {**fit.backbone, **fit.head}, source)
     named = {f"{target.place}{name}": value for name, value in fit.backbone.items()} | dict(fit.head)
     state = model.state_dict()  # with the versions of its layers, without which some refuse any tensors
     state.update(named)
@@ -147,17 +151,22 @@ def _by_names(target: Target, given: Tensors) -> WeightsFit:
     backbone = {name: value for name, value in inside.items() if name in target.backbone}
     over = [name for name in inside if name not in target.backbone and name not in target.head]
     tops = {name.partition(".")[0] for name in target.backbone}
-    strays = [name for name in over if not is_aside(name)]
+    width = next((value.shape[1] for value in target.head.values() if value.ndim == MATRIX), 0)
+    loose = loose_heads(over, tops, {name: value.shape for name, value in inside.items()}, width)
+    strays = [name for name in over if not is_aside(name) and name not in loose]
     strays += [name for name in outside if name.partition(".")[0] in tops]
     misfits = [f"`{name}` is missing" for name in target.backbone.keys() - backbone.keys()]
     misfits += [f"`{name}` is not in the network" for name in strays]
     shapes = _misshapen(target.backbone, backbone)
     named = not misfits
     misfits += shapes
-    if len(prefixes) > 1 and not misfits and prefix and "ema" not in prefix:
+    if len(prefixes) > 1 and not misfits and "ema" in prefix:
+        log.info("backbone.weights: the averaged tensors `%s*` are taken, not `%s*`", *prefixes[:2])
+    elif len(prefixes) > 1 and not misfits and prefix:
         misfits = [f"it has the backbone more than once, as `{'`, `'.join(p + '*' for p in prefixes)}`"]
     aside = [*over, *outside]
-    return WeightsFit(backbone, _head_of(target, inside | outside), misfits, aside, named and bool(shapes))
+    head = _head_of(target, inside | outside, loose)
+    return WeightsFit(backbone, head, misfits, aside, named and bool(shapes))
 
 
 def _misshapen(expected: Tensors, given: Tensors) -> list[str]:
@@ -169,7 +178,7 @@ def _misshapen(expected: Tensors, given: Tensors) -> list[str]:
     ]
 
 
-def _head_of(target: Target, given: Tensors) -> Tensors:
+def _head_of(target: Target, given: Tensors, loose: Collection[str]) -> Tensors:
     """Return the tensors of the head, or of the only linear layer aside of the backbone with its shape."""
     named = {name: given[name] for name in target.head if name in given}
     if len(named) == len(target.head) and not _misshapen(target.head, named):
@@ -180,7 +189,9 @@ def _head_of(target: Target, given: Tensors) -> Tensors:
     layers = [
         name.removesuffix("weight")
         for name, value in given.items()
-        if is_aside(name) and name.endswith("weight") and value.shape == target.head[weight].shape
+        if (is_aside(name) or name in loose)
+        and name.endswith("weight")
+        and value.shape == target.head[weight].shape
     ]
     if len(layers) != 1 or f"{layers[0]}bias" not in given:
         return {}
@@ -269,13 +280,17 @@ def _refuse(misfits: list[str], source: str) -> None:
         )
 
 
-def describe_hub_failure(name: str, error: BaseException) -> GraftError:
+def describe_hub_failure(
+    name: str, error: BaseException, giver: str = "the hub", remedy: str = THREE_WAYS
+) -> GraftError:
     """Return the error for weights that the hub does not give, with the other ways to give them.
 
     Args:
-        name: timm's name of the architecture.
+        name: timm's name of the architecture, or the name of another source's.
         error: What the hub's client raised.
+        giver: Who was asked for the weights; the hub by default.
+        remedy: The sentence with the other ways; by default those of networks whose files torch reads.
     """
     return GraftError(
-        f"backbone.weights: the hub did not give weights for `{name}` ({reason_of(error)}). {THREE_WAYS}"
+        f"backbone.weights: {giver} did not give weights for `{name}` ({reason_of(error)}). {remedy}"
     )

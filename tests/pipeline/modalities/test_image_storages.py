@@ -172,7 +172,9 @@ class Whole(torch.nn.Module):
         self.network = timm.create_model(TINY)
 
 
-@pytest.mark.parametrize("wrap", [lambda network: network, lambda network: {"model": network, "epoch": 1}])
+@pytest.mark.parametrize(
+    "wrap", [lambda network: network, lambda network: {"ema": None, "model": network, "epoch": 1}]
+)
 def test_pickled_objects_are_refused_with_the_conversion_that_works(
     wrap: Callable[[torch.nn.Module], object], tmp_path: Path
 ) -> None:
@@ -192,6 +194,65 @@ def test_a_torchscript_archive_is_refused_with_its_conversion(tmp_path: Path) ->
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "w.pt")
     with pytest.raises(GraftError, match=r"It is a TorchScript archive.*torch\.jit\.load"):
         read_weights(str(tmp_path / "w.pt"))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ""])
+def test_files_are_read_by_their_content_whatever_their_names_end_with(tmp_path: Path, suffix: str) -> None:
+    tensors = {"a.weight": torch.arange(6.0).reshape(2, 3)}
+    save_file(tensors, tmp_path / f"safe{suffix}")
+    torch.save(tensors, tmp_path / f"zip{suffix}")
+    torch.save(tensors, tmp_path / f"old{suffix}", _use_new_zipfile_serialization=False)
+    for name in ("safe", "zip", "old"):
+        assert same(read_weights(str(tmp_path / f"{name}{suffix}")), tensors)
+    with pytest.raises(GraftError, match="does not keep its tensors' order"):
+        read_weights(str(tmp_path / f"safe{suffix}"), "order")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git-LFS's pointer.*git lfs pull"),
+        (b"\n<!DOCTYPE html><html></html>", "it is a web page.*/resolve/"),
+        (b"\x89HDF\r\n\x1a\n\0\0", "it is a file of Keras's.*keras:NAME"),
+        (b"\x1f\x8b\x08\0", "compressed by gzip.*Unpack it"),
+        (b"PK\x03\x04cut off", "a zip archive that is cut off or damaged"),
+        (b"Entry not found", "it is text, which begins with `Entry not found`.*Three ways"),
+        (b"", "it is empty.*Three ways"),
+        (bytes(range(100, 240)), "it is of no kind that is known.*Three ways"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".bin"])
+def test_what_is_no_file_of_weights_is_named_and_never_advised_to_be_run(
+    tmp_path: Path, content: bytes, words: str, suffix: str
+) -> None:
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(GraftError, match=words) as refused:
+        read_weights(str(path))
+    assert "weights_only" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_without_weights_lists_the_files_that_they_may_be_in(tmp_path: Path) -> None:
+    with pytest.raises(GraftError, match=r"a folder without model\.safetensors.*Name the file"):
+        read_weights(str(tmp_path))
+    (tmp_path / "last.ckpt").touch()
+    with pytest.raises(GraftError, match=r"It has last\.ckpt: name one"):
+        read_weights(str(tmp_path))
+
+
+def test_the_average_is_taken_if_it_is_whole_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "graft")
+    plain = {"a.weight": torch.zeros(2), "a.running_mean": torch.zeros(2)}
+    average = {name: value + 1 for name, value in plain.items()}
+    torch.save({"model": plain, "ema": {"module": average, "decay": 0.9}}, tmp_path / "w.pth")
+    assert same(read_weights(str(tmp_path / "w.pth")), average)
+    assert "the averaged tensors of `ema` are taken, not those of `model`" in caplog.text
+    torch.save({"model": plain, "ema": {"a.weight": torch.ones(2)}}, tmp_path / "part.pth")
+    assert same(read_weights(str(tmp_path / "part.pth")), plain)
+    assert "the tensors of `model` are taken, not those of `ema`" in caplog.text
 
 
 def test_numbers_are_no_weights(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.errors import GraftError
-from pipeline.modalities.image.network import create_pretrained, describe_input, to_input
+from pipeline.modalities.image.network import create_network, create_pretrained, describe_input, to_input
 from pipeline.modalities.image.recipe import Image as ImageSection
 from pipeline.modalities.image.recipe import ImageBackbone
 from pipeline.modalities.image.weights import fit_weights, read_weights
@@ -105,6 +105,35 @@ def test_fit_weights_refuses_when_anything_is_missing_left_over_or_misshapen() -
         assert words in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.ones(4, 3, 3, 3, dtype=torch.int8), "`0.weight` is of type int8"),
+        (torch.ones(4, 3, 3, 3, dtype=torch.complex64), "`0.weight` is of type complex64"),
+        (torch.ones(4, 3, 3, 3).to(torch.float8_e4m3fn), "`0.weight` is of type float8_e4m3fn"),
+        (torch.full((4, 3, 3, 3), float("nan")), "`0.weight` is not finite in float32"),
+        (torch.full((4, 3, 3, 3), 1e300, dtype=torch.float64), "`0.weight` is not finite in float32"),
+    ],
+)
+def test_fit_weights_refuses_values_that_are_no_finite_floats(value: torch.Tensor, words: str) -> None:
+    tensors = small().state_dict() | {"0.weight": value}
+    with pytest.raises(GraftError, match=words):
+        fit_weights(small(), tensors, "names", "x.pth")
+
+
+def test_fit_weights_takes_halves_and_a_networks_own_integers_and_masks() -> None:
+    def masked() -> nn.Module:
+        model = small()
+        model.register_buffer("index", torch.arange(3))
+        model.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        return model
+
+    model = masked()
+    tensors = masked().half().state_dict()
+    fit_weights(model, tensors, "names", "x.pth")
+    assert torch.equal(model.state_dict()["0.weight"], tensors["0.weight"].float())
+
+
 def test_fit_weights_changes_nothing_when_it_refuses() -> None:
     model = small()
     before = hash_tensors(model.state_dict())
@@ -176,3 +205,45 @@ def make_hub_cache(cache: Path, name: str) -> dict[str, torch.Tensor]:
 def test_create_pretrained_lists_near_names_when_timm_has_none() -> None:
     with pytest.raises(GraftError, match=r"timm has no `resnet18x`"):
         create_pretrained(ImageBackbone(name="resnet18x", weights="hub"))
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("restnet18", "resnet18"),
+        ("efficentnet_b0", "efficientnet_b0"),
+        ("RESNET18", "resnet18"),
+        ("timm/resnet18", "resnet18"),
+        ("resnet-18", "resnet18"),
+        ("restnet18.a1_in1k", "resnet18.a1_in1k"),
+        ("vit_base_patch_16", "vit_base_patch16_224"),
+    ],
+)
+def test_create_network_names_first_what_a_slip_of_the_pen_meant(name: str, near: str) -> None:
+    with pytest.raises(GraftError) as refused:
+        create_network(name)
+    first = str(refused.value).partition("Near it: ")[2].partition(";")[0].split(", ")
+    assert first[0] == near
+
+
+def test_create_network_lists_the_tags_that_an_architecture_has() -> None:
+    for name in ("resnet18.a1_in2k", "timm/resnet18.a1_in2k"):
+        with pytest.raises(GraftError, match=r"no weights `a1_in2k` for resnet18\. It has a1_in1k, "):
+            create_network(name)
+    with pytest.raises(GraftError, match="Near it: nothing"):
+        create_network("qqqq")
+
+
+@pytest.mark.parametrize("name", ["mlp_head", "new_fc", "proj", "my.1"])
+def test_a_linear_layer_on_the_features_is_a_head_whatever_its_name(name: str) -> None:
+    network = timm.create_model(TINY)
+    head = {f"{name}.{key.rpartition('.')[2]}": key for key in ("fc.weight", "fc.bias")}
+    state = network.state_dict()
+    body = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    loaded = timm.create_model(TINY)
+    fit_weights(loaded, body | {new: state[old] for new, old in head.items()}, "names", "x.pth")
+    assert hash_tensors(loaded.state_dict()) == hash_tensors(state)
+    fit_weights(loaded, body | {f"{name}.weight": state["fc.weight"][:3]}, "names", "x.pth")
+    assert not loaded.state_dict()["fc.weight"].any()
+    with pytest.raises(GraftError, match=rf"`{name}.weight` is not in the network"):
+        fit_weights(loaded, body | {f"{name}.weight": state["fc.weight"][:, 1:]}, "names", "x.pth")

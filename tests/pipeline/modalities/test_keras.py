@@ -140,8 +140,9 @@ def test_training_changes_the_statistics_by_keras_own_momentum(
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("w.keras", b"garbage", "does not fit MobileNetV2"),
-        ("w.weights.h5", b"", "does not fit MobileNetV2"),
+        ("w.keras", b"\xff\0garbage", "does not fit MobileNetV2"),
+        ("w.keras", b"garbage", "is no file of Keras's: it is text, which begins with `garbage`"),
+        ("w.weights.h5", b"", "is no file of Keras's: it is empty"),
         ("w.pth", b"garbage", "is no file of Keras's"),
     ],
 )
@@ -176,6 +177,24 @@ def test_names_that_are_none_are_refused_in_one_line(name: str, reason: str) -> 
     with pytest.raises(GraftError, match=reason) as refused:
         create_network(f"keras:{name}")
     assert "\n" not in str(refused.value)
+
+
+def test_weights_of_keras_that_cannot_be_had_name_the_files_of_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("pipeline.modalities.image.sources.keras_start.Application.create", unreachable)
+    with pytest.raises(GraftError, match=r"Keras did not give .*no route.*FILE\.keras") as refused:
+        create_pretrained(ImageBackbone(name="keras:VGG16"))
+    assert ".pth" not in str(refused.value)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_a_pointer_is_no_file_of_keras(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"w{suffix}"
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(GraftError, match=r"no file of Keras's: it is git-LFS's pointer.*git lfs pull"):
+        create_pretrained(ImageBackbone(name=f"keras:{SMALL}", weights=str(path)))
 
 
 def test_keras_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,20 @@ def number():
     return 7
 
 
+def leaves(pretrained=False):
+    raise SystemExit(2)
+
+
+def away(pretrained=False):
+    if pretrained:
+        raise OSError("no route to host")
+    return Small()
+
+
+def part(pretrained=False):
+    return Small().state_dict()
+
+
 def broken():
     raise RuntimeError("line one\\nline two")
 """
@@ -159,6 +173,7 @@ def test_create_network_takes_the_first_size_that_a_network_runs_at(checkout: Pa
         ("two_in_training", "returns tuple while it trains"),
         ("number", "returns int, which is no torch.nn.Module"),
         ("broken", r"did not give a network \(line one\)"),
+        ("leaves", r"did not give a network \(it exits, with `2`\)"),
         ("smal", "has no entry `smal`. It has small"),
     ],
 )
@@ -173,6 +188,19 @@ def test_create_pretrained_refuses_weights_that_are_random_or_cannot_be_asked_fo
         create_pretrained(backbone(checkout, "liar"))
     with pytest.raises(GraftError, match="an argument `pretrained`, which bare"):
         create_pretrained(backbone(checkout, "bare"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ("leaves", r"backbone\.name: .*leaves did not give a network \(it exits, with `2`\)"),
+        ("part", r"backbone\.name: .*part did not give a network \(it returns OrderedDict"),
+        ("away", r"backbone\.weights: the entry's own code did not give .*no route to host.*TORCH_HOME"),
+    ],
+)
+def test_create_pretrained_says_what_an_entry_did(checkout: Path, entry: str, reason: str) -> None:
+    with pytest.raises(GraftError, match=reason):
+        create_pretrained(backbone(checkout, entry))
 
 
 def test_create_network_names_the_folder_that_is_none(tmp_path: Path) -> None:

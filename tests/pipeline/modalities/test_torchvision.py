@@ -148,3 +148,15 @@ def test_create_network_makes_a_vision_transformer_for_another_size(tmp_path: Pa
     assert resampled["encoder.pos_embedding"].shape == larger.state_dict()["encoder.pos_embedding"].shape
     assert choose("vit_b_32", 96).config()["input_size"] == (3, 96, 96)
     assert choose("resnet50", 96).config()["input_size"] == (3, 224, 224)
+
+
+@pytest.mark.parametrize(
+    ("name", "size_px", "taken"),
+    [("vit_b_16", 225, "224 and 240"), ("vit_b_16", 17, "16, 32 and 224"), ("vit_l_32", 9, "32 and 224")],
+)
+def test_create_pretrained_names_sizes_near_one_that_patches_do_not_divide(
+    tmp_path: Path, name: str, size_px: int, taken: str
+) -> None:
+    torch.save({"x": torch.ones(1)}, tmp_path / "w.pth")
+    with pytest.raises(GraftError, match=rf"image\.size: {size_px}, which.*It takes {taken}\.$"):
+        create_pretrained(backbone(name, tmp_path / "w.pth"), size_px)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import GraftError
 from pipeline.modalities.image.sources.keras_start import Application
+from pipeline.modalities.image.weight_bytes import OF_KERAS, explain_bytes
 from pipeline.modalities.reasons import reason_of
 
 Values = NDArray[np.generic]
@@ -40,6 +41,12 @@ def load_file(application: Application, path: Path) -> tuple[Any, Any | None]:
     """
     if not path.name.endswith(SUFFIXES):
         raise GraftError(f"{KEY}: {path} is no file of Keras's: its name ends with {', '.join(SUFFIXES)}.")
+    said = explain_bytes(path) if path.is_file() else ("it is no file", "")
+    if said is not None and said != OF_KERAS:
+        what, remedy = said
+        raise GraftError(
+            f"{KEY}: {path} is no file of Keras's: {what}. {remedy or 'Name one that Keras saved.'}"
+        )
     body = application.create()
     try:
         stored = dict(_read(path))

@@ -42,6 +42,10 @@ SIZES_PX = {
     "Xception": 299,
 }
 """Side of the pictures that a network was made for, in pixels, where it is not 224."""
+TWO_WAYS = (
+    "Two ways to give weights in the recipe: `weights: hub` with a network or Keras's cache (KERAS_HOME), or "
+    "a file that Keras saved: `weights: FILE.keras`, `FILE.weights.h5` or `package:NAME/PATH`."
+)
 USUAL_SIZE_PX, CROP_PCT = 224, 0.875
 STANDARD_DEVIATIONS = (0.229, 0.224, 0.225)  # ImageNet's, of red, green and blue
 
@@ -71,7 +75,7 @@ def create_pretrained(name: str, size_px: int | None = None) -> nn.Module:  # no
     try:
         model = application.create(weights="imagenet")
     except Exception as error:  # what a download or a damaged file raises is of many unrelated types
-        raise describe_hub_failure(f"{KERAS}:{name}", error) from error
+        raise describe_hub_failure(f"{KERAS}:{name}", error, "Keras", TWO_WAYS) from error
     return _network(application, model, None).eval()
 
 

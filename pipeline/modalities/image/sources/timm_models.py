@@ -12,6 +12,7 @@ from timm.models import load_model_config_from_hf
 from torch import nn
 
 from pipeline.errors import GraftError
+from pipeline.modalities.image.sources.timm_names import describe_unknown
 from pipeline.modalities.image.weights import describe_hub_failure, fit_weights
 from pipeline.modalities.reasons import reason_of
 
@@ -20,6 +21,8 @@ OWN_KEYS = ("img_size", "num_classes", "in_chans")
 """Arguments of configurations of the hub that a checkpoint's card holds elsewhere."""
 STEPS = (14, 16, 32, 64)
 """Steps in pixels in which networks that divide pictures take sizes."""
+TAG_MISSING = "Invalid pretrained tag"
+"""Beginning of the message of timm where an architecture has no weights of a tag."""
 MISFIT = "Error(s) in loading state_dict"
 """Beginning of the message of torch where tensors do not fit a network."""
 
@@ -172,14 +175,9 @@ def _refusal(name: str, size_px: int | None, error: Exception) -> GraftError:
             f"image.size: {size_px}, which timm cannot make `{name}` for ({reason_of(error)})."
             f"{_nearest(name, size_px)}"
         )
-    if _is_known(name):
+    if _is_known(name) and TAG_MISSING not in str(error):
         return GraftError(f"backbone.name: timm cannot create `{name}` ({reason_of(error)}). Choose another.")
-    architecture, _, tag = name.partition(".")
-    near = timm.list_pretrained(f"{architecture}.*") if tag else timm.list_models(f"*{architecture[:12]}*")
-    return GraftError(
-        f"backbone.name: timm has no `{name}`. Near it: {', '.join(near[:5]) or 'nothing'}; "
-        "all: timm.list_models(); networks of the hub are written hf-hub:ORGANISATION/NAME"
-    )
+    return GraftError(f"backbone.name: {describe_unknown(name)}")
 
 
 def sizes_near(network: nn.Module, size_px: int) -> str:

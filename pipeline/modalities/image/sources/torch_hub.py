@@ -35,7 +35,16 @@ PRETRAINED = "pretrained"
 SIZES_PX = (224, 384, 256, 299, 518, 96, 64, 32)
 """Sides of the pictures that a network is tried on, the first of which that it takes is its own."""
 CROP_PCT = 0.875
+MEND = "Mend hubconf.py, or name another entry."
+OWN_WEIGHTS = (
+    "Put the weights where its code looks for them, such as torch's cache (TORCH_HOME), or name a file of "
+    "them: `weights: FILE.safetensors` or `.pth`."
+)
 log = logging.getLogger("graft")
+
+
+class NoNetworkError(TypeError):
+    """An entry returned something else than a network."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ class Entry:
             load: Callable[..., object] = torch.hub.load
             network = load(str(self.folder), self.name, source="local", **options)
         if not isinstance(network, nn.Module):
-            raise TypeError(f"it returns {type(network).__name__}, which is no torch.nn.Module")
+            raise NoNetworkError(f"it returns {type(network).__name__}, which is no torch.nn.Module")
         return network.to("cpu", torch.float32).eval()
 
 
@@ -96,7 +105,7 @@ def create_pretrained(name: str, size_px: int | None = None) -> nn.Module:
     try:
         network, again = (_seeded(seed, lambda: entry.create(pretrained=True)) for seed in (0, 1))
     except (Exception, SystemExit) as error:  # foreign code, which may raise anything
-        raise describe_hub_failure(str(entry), error) from error
+        raise _failure(entry, error, asked=True) from error
     found = _look_at(network, entry, size_px)
     _refuse_chance(network, again, found, entry)
     return _told(_behead(network, found, None).eval(), found, entry)
@@ -143,7 +152,7 @@ def _entries_of(folder: Path) -> dict[str, Callable[..., Any]]:
         with _on_path(folder), contextlib.redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # foreign code, which may raise anything
-        raise GraftError(f"{KEY}: {folder / 'hubconf.py'} does not run ({reason_of(error)}).") from error
+        raise GraftError(f"{KEY}: {folder / 'hubconf.py'} does not run ({_reason(error)}).") from error
     return {
         name: value for name, value in vars(module).items() if callable(value) and not name.startswith("_")
     }
@@ -164,7 +173,29 @@ def _call(entry: Entry) -> nn.Module:
     try:
         return entry.create(pretrained=False)
     except (Exception, SystemExit) as error:  # foreign code, which may raise anything
-        raise GraftError(f"{KEY}: {entry} did not give a network ({reason_of(error)}).") from error
+        raise _failure(entry, error, asked=False) from error
+
+
+def _failure(entry: Entry, error: BaseException, *, asked: bool) -> GraftError:
+    """Return the error for an entry that gave no network, or not with its weights.
+
+    Args:
+        entry: The entry.
+        error: What it raised.
+        asked: Whether it was asked for its weights, which it may be that it cannot have here.
+    """
+    if isinstance(error, NoNetworkError):
+        return GraftError(f"{KEY}: {entry} did not give a network ({reason_of(error)}). Name another entry.")
+    if isinstance(error, SystemExit):
+        return GraftError(f"{KEY}: {entry} did not give a network ({_reason(error)}). {MEND}")
+    if asked:
+        return describe_hub_failure(str(entry), error, "the entry's own code", OWN_WEIGHTS)
+    return GraftError(f"{KEY}: {entry} did not give a network ({reason_of(error)}). {MEND}")
+
+
+def _reason(error: BaseException) -> str:
+    """Return the reason of an error, or that the code ended its process, whose reason is but a number."""
+    return f"it exits, with `{error}`" if isinstance(error, SystemExit) else reason_of(error)
 
 
 def _look_at(network: nn.Module, entry: Entry, size_px: int | None) -> FoundHead:

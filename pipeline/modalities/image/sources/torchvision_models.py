@@ -127,9 +127,33 @@ def create_from(
 
 
 def _create_plain(chosen: ChosenWeights) -> nn.Module:
-    """Create torchvision's own network with random weights."""
-    model: nn.Module = models.get_model(chosen.architecture, weights=None, **chosen.options())
+    """Create torchvision's own network with random weights.
+
+    Raises:
+        GraftError: It cannot be made for pictures of that size; the nearest sizes are listed.
+    """
+    try:
+        model: nn.Module = models.get_model(chosen.architecture, weights=None, **chosen.options())
+    except Exception as error:  # each architecture refuses in its own way
+        raise GraftError(
+            f"image.size: {chosen.size_px}, which torchvision cannot make `{chosen.architecture}` for "
+            f"({reason_of(error)}).{_sizes_near(chosen)}"
+        ) from error
     return model
+
+
+def _sizes_near(chosen: ChosenWeights) -> str:
+    """Return a sentence with the next sizes of pictures below and above that a network takes, and its own.
+
+    Vision transformers alone are made for a size, which has to be a multiple of that of their patches, the
+    last part of their name.
+    """
+    own_px: int = chosen.weights.transforms().crop_size[0]
+    patch = chosen.architecture.rpartition("_")[2]
+    step = int(patch) if patch.isdecimal() else own_px
+    below = chosen.size_px // step * step
+    sizes = sorted({below, below + step, own_px} - {0, chosen.size_px})
+    return f" It takes {', '.join(map(str, sizes[:-1]))}{' and ' if sizes[1:] else ''}{sizes[-1]}."
 
 
 def _load(
