@@ -92,11 +92,13 @@ def _usual(config: Any) -> Pooling:  # noqa: ANN401 - as above
     """Return the pooling that is usual for a kind of encoder: the last token of causal ones, or the mean."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
     kind = config.model_type
-    causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    writes = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    causal = writes and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     decoder = getattr(config, "is_decoder", False) is True
     encodes = getattr(config, "is_encoder_decoder", False) is True
     return "last" if (causal or decoder) and not encodes else "mean"
