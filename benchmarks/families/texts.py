@@ -42,15 +42,29 @@ BART = {
 XLM = {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 64}
 GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
 MAMBA = {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}
+# Kinds with a part for texts and another, whose configuration has no keys of its own for texts.
+PART = BERT | {"vocab_size": 80, "num_key_value_heads": 2, "head_dim": 8}
+PICTURES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "image_size": 16,
+    "patch_size": 8,
+}
+PARTS = {"text_config": PART, "vision_config": PICTURES}
 
 CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
     "albert": BERT | {"embedding_size": 16},
     "bart": BART,
     "bert": BERT,
     "big_bird": BERT | {"block_size": 4, "num_random_blocks": 1},
+    "blip": PARTS,
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
     "camembert": BERT,
     "canine": BERT | {"num_hash_buckets": 64},
+    "clip": PARTS,
+    "clip_text_model": BERT,
     "convbert": BERT | {"embedding_size": 32},
     "data2vec-text": BERT,
     "deberta": BERT | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
@@ -72,6 +86,7 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
         "block_repeats": [1, 1],
     },
     "gemma": LLAMA,
+    "gemma3": PARTS,
     "gemma3_text": LLAMA | {"sliding_window": 8},
     "gpt2": GPT2,
     "gpt_neo": {
@@ -115,6 +130,11 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
     "perceiver": {"num_latents": 8, "d_latents": 32, "d_model": 32, "num_self_attends_per_block": 2},
     "phi": BERT,
     "qwen2": LLAMA,
+    "qwen2_vl": {
+        "text_config": PART
+        | {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}},
+        "vision_config": {"depth": 1, "embed_dim": 32, "hidden_size": 32, "num_heads": 4, "patch_size": 8},
+    },
     "qwen3": LLAMA,
     "reformer": {
         "attention_head_size": 8,
@@ -134,11 +154,13 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
     "roc_bert": BERT | {"enable_pronunciation": False, "enable_shape": False},
     "roformer": BERT | {"embedding_size": 32},
     "rwkv": {"hidden_size": 32, "num_hidden_layers": 2, "context_length": 64},
+    "siglip": PARTS,
     "smollm3": LLAMA,
     "squeezebert": BERT | {"embedding_size": 32},
     "switch_transformers": T5 | {"num_experts": 2},
     "t5": T5,
     "umt5": T5,
+    "vilt": BERT | {"image_size": 16, "patch_size": 8},
     "xlm": XLM,
     "xlm-roberta": BERT | {"max_position_embeddings": 66, "pad_token_id": 1},
     "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64},

@@ -75,6 +75,44 @@ def test_load_encoder_follows_the_pooling_beside_a_transformer_in_a_folder_of_it
     assert load(root / "0_Transformer" if inner else root).pooling == "cls"
 
 
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("linked", [True, False])
+def test_load_encoder_follows_the_pooling_beside_an_inner_folder_linked_or_listed_nowhere(
+    encoder: Path, tmp_path: Path, *, listed: bool, linked: bool
+) -> None:
+    root = tmp_path / "model"
+    inner = root / "0_Transformer"
+    shutil.copytree(encoder, inner)
+    describe(root, "0_Transformer", ("Pooling", "1_Pooling", CLS))
+    if not listed:
+        (root / "modules.json").unlink()
+    link = tmp_path / "elsewhere"
+    link.symlink_to(inner)
+    assert load(link if linked else inner).pooling == "cls"
+
+
+def test_load_encoder_follows_the_list_whose_folder_is_a_link(encoder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "model"
+    root.mkdir()
+    (root / "0_Transformer").symlink_to(encoder)
+    describe(root, "0_Transformer", ("Pooling", "1_Pooling", CLS))
+    assert load(root / "0_Transformer").pooling == load(root).pooling == "cls"
+
+
+def test_load_encoder_refuses_a_list_that_names_a_folder_that_is_not_there(folder: Path) -> None:
+    describe(folder, "0_Transformer", ("Pooling", "1_Pooling", CLS))
+    with pytest.raises(GraftError, match=r"backbone\.weights: .*names the folder .*0_Transformer, which is"):
+        load(folder)
+
+
+def test_load_encoder_refuses_a_pooling_whose_folder_is_not_there(folder: Path) -> None:
+    describe(folder, "", ("Pooling", "1_Pooling", CLS))
+    shutil.rmtree(folder / "1_Pooling")
+    with pytest.raises(GraftError, match=r"backbone\.weights: .*1_Pooling/config\.json cannot be read"):
+        load(folder)
+    assert load(folder, pooling="mean").pooling == "mean"
+
+
 def test_load_encoder_does_not_heed_a_list_of_other_folders(encoder: Path, tmp_path: Path) -> None:
     root = tmp_path / "models"
     shutil.copytree(encoder, root / "another")
@@ -125,6 +163,7 @@ def test_load_encoder_refuses_a_pooling_that_it_does_not_have(
     describe(folder, "", ("Pooling", "1_Pooling", config))
     with pytest.raises(GraftError, match=words) as refused:
         load(folder)
+    assert str(refused.value).startswith("backbone.weights: ")
     assert "backbone.pooling" in str(refused.value)
 
 

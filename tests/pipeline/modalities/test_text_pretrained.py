@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.families.texts import FAMILIES
 from pipeline.errors import GraftError
 from pipeline.modalities.text.pretrained import load_encoder
 from pipeline.modalities.text.recipe import TextBackbone
@@ -124,3 +125,16 @@ def test_load_pretrained_refuses_more_tokens_than_there_are_positions(encoders: 
 def test_load_encoder_refuses_a_file_where_a_folder_is_needed(bert: Path) -> None:
     with pytest.raises(GraftError, match="an encoder is a folder"):
         load(bert / "model.safetensors")
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "gemma3"])
+def test_load_encoder_reads_the_part_for_texts_of_a_model_of_pictures_too(
+    tmp_path: Path, family: str
+) -> None:
+    encoder = load_encoder(FAMILIES[family](tmp_path))
+    assert (encoder.pooling, encoder.pad_id, encoder.longest) == ("last", 0, 64)
+
+
+def test_load_encoder_refuses_a_model_of_two_encoders(tmp_path: Path) -> None:
+    with pytest.raises(GraftError, match="has no table of vectors of tokens"):
+        load_encoder(FAMILIES["clip"](tmp_path))

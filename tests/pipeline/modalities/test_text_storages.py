@@ -202,22 +202,6 @@ def test_load_encoder_refuses_weights_that_are_not_the_encoder(
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("wrap", [
-    lambda tensors: tensors | {"own": Owned()},
-    lambda tensors: {"state_dict": tensors, "own": Owned()},
-])  # fmt: skip
-def test_the_conversion_that_the_refusal_names_makes_the_weights_readable(
-    encoders: dict[str, Path], bert: Path, monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Tensors], object]
-) -> None:
-    pickled(wrap)(bert)
-    with pytest.raises(GraftError, match="holds more than tensors") as refused:
-        load(bert)
-    monkeypatch.chdir(bert)
-    exec(str(refused.value).split('python -c "')[1].rstrip('"'), {})
-    expected, found = load(encoders["bert"]).model.state_dict(), load(bert).model.state_dict()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-
-
 def test_load_encoder_reads_a_vocabulary_alone(encoders: dict[str, Path], bert: Path) -> None:
     expected = load(bert)
     vocabulary = Tokenizer.from_file(str(bert / "tokenizer.json")).get_vocab()

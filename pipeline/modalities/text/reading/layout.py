@@ -65,18 +65,26 @@ def find_layout(folder: Path) -> Layout:
             alone.
 
     Raises:
-        GraftError: The folder's ``modules.json`` cannot be read, or does not begin with a transformer.
+        GraftError: The folder's ``modules.json`` cannot be read, or does not begin with a transformer that is
+            there.
     """
-    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - the hub's cache is of links
-    for root in (folder, folder.parent):
-        modules = _read_modules(root, folder) if (root / MODULES_FILE).is_file() else ()
-        if modules and (root == folder or modules[0].folder == folder):
-            return _layout_of(root, modules)
-    # The file that says how to pool is heeded without the list of steps as well.
-    alone = folder / "1_Pooling"
-    return Layout(
-        folder, folder, (EncodingStep(POOLING, alone),) if (alone / "config.json").is_file() else ()
-    )
+    named = Path(os.path.abspath(folder))  # noqa: PTH100 - the hub's cache is of links
+    # A link to the inner folder is taken for where it leads, if nothing is said beside the link itself.
+    for place in dict.fromkeys([named, named.resolve()]):
+        for root in (place, place.parent):
+            modules = _read_modules(root, place) if (root / MODULES_FILE).is_file() else ()
+            if modules and (root == place or modules[0].folder.resolve() == place.resolve()):
+                return _layout_of(root, modules)
+    return Layout(named, named, _unlisted_pooling(named) or _unlisted_pooling(named.resolve()))
+
+
+def _unlisted_pooling(folder: Path) -> tuple[EncodingStep, ...]:
+    """Return the step that says how to pool, which is heeded without the list of steps as well."""
+    places = [folder / "1_Pooling"]
+    if NUMBERED.match(folder.name):
+        places.append(folder.parent / "1_Pooling")
+    found = next((place for place in places if (place / "config.json").is_file()), None)
+    return () if found is None else (EncodingStep(POOLING, found),)
 
 
 def _read_modules(root: Path, folder: Path) -> tuple[EncodingStep, ...]:
@@ -103,6 +111,11 @@ def _layout_of(root: Path, modules: tuple[EncodingStep, ...]) -> Layout:
         raise GraftError(
             f"backbone.weights: {root} begins with a {first.kind}, and not with a Transformer. Choose "
             "another encoder, or give the folder of a transformer alone."
+        )
+    if not first.folder.is_dir():
+        raise GraftError(
+            f"backbone.weights: {root / MODULES_FILE} names the folder {first.folder}, which is not there. "
+            f"{_REMEDY}"
         )
     return Layout(first.folder, root, modules[1:])
 

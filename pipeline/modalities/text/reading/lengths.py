@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,6 +12,8 @@ ANY_LENGTH = 8192
 """The most that a recipe may ask for, for encoders with relative positions, or none."""
 TABLES = frozenset({"position_embeddings", "wpe", "embed_positions", "position_embedding", "wpe_embeddings"})
 KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length")
+OTHER_PARTS = re.compile(r"vision|visual|image|audio")
+"""What the names of parts for pictures and sounds have in them, whose positions are not those of texts."""
 RELATIVE = frozenset({"t5", "mt5", "umt5", "longt5", "xlnet", "bloom", "mamba", "mamba2", "funnel"})
 """Kinds whose positions are relative, so that what their configuration notes is no limit."""
 
@@ -48,12 +51,15 @@ def _positions(encoder: nn.Module) -> int | None:
     tables = [
         module.num_embeddings - _skipped(module)
         for name, module in encoder.named_modules()
-        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in TABLES
+        if isinstance(module, nn.Embedding)
+        and name.rpartition(".")[2] in TABLES
+        and not OTHER_PARTS.search(name)
     ]
     config = cast("Any", encoder.config)
     if not tables and config.model_type in RELATIVE:
         return None
-    stated = [value for key in KEYS if _is_number(value := getattr(config, key, None))]
+    configs = (config, getattr(config, "text_config", None))
+    stated = [value for each in configs for key in KEYS if _is_number(value := getattr(each, key, None))]
     return next(iter([*tables, *stated]), None)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import GraftError
+from pipeline.modalities.reasons import reason_of
 from pipeline.modalities.text.network import Pooling
 from pipeline.modalities.text.reading.layout import POOLING, Layout
 
@@ -77,13 +78,11 @@ def _stated(path: Path) -> Pooling:
             key for key, value in document.items() if key.startswith("pooling_mode_") and value is True
         }
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise GraftError(
-            f"{path}: cannot be read ({error}). Say it in the recipe: backbone.pooling"
-        ) from error
+        raise GraftError(f"backbone.weights: {path} cannot be read ({reason_of(error)}). {CHOICE}") from error
     if len({POOLINGS.get(mode, mode) for mode in stated}) != 1 or not stated <= POOLINGS.keys():
         raise GraftError(
-            f"{path}: says {', '.join(sorted(stated)) or 'nothing'}, which is not one of Graft's poolings. "
-            f"{CHOICE}"
+            f"backbone.weights: {path} says {', '.join(sorted(stated)) or 'nothing'}, which is not one of "
+            f"Graft's poolings. {CHOICE}"
         )
     return POOLINGS[stated.pop()]
 
@@ -92,11 +91,13 @@ def _usual(config: Any) -> Pooling:  # noqa: ANN401 - as above
     """Return the pooling that is usual for a kind of encoder: the last token of causal ones, or the mean."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
     kind = config.model_type
-    causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    writes = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    causal = writes and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     decoder = getattr(config, "is_decoder", False) is True
     encodes = getattr(config, "is_encoder_decoder", False) is True
     return "last" if (causal or decoder) and not encodes else "mean"

@@ -6,18 +6,23 @@ No code that a file holds is ever run.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from pipeline.errors import GraftError
 from pipeline.modalities.reasons import reason_of
+from pipeline.modalities.text.reading.library import quiet
+from pipeline.modalities.text.reading.unwrapping import (
+    PICKLED,
+    SAFE,
+    conversion_of,
+    harmless_classes,
+    unwrap,
+)
 
-SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 FILES = (SAFE, f"{SAFE}.index.json", PICKLED, f"{PICKLED}.index.json")
 """The files that hold weights, or the list of those that do, in the order in which they are looked for."""
-WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 OTHER_FORMATS = {
     "tf_model.h5": "TensorFlow's",
     "flax_model.msgpack": "Flax'",
@@ -26,13 +31,6 @@ OTHER_FORMATS = {
     "consolidated*": "the original's, and not transformers'",
     "*.ckpt*": "TensorFlow's or Lightning's",
 }
-CONVERSION = (
-    'Where you trust the file, convert it once, in its folder: python -c "import torch; '
-    "from safetensors.torch import save_file; "
-    "stored = torch.load('{name}', map_location='cpu', weights_only=False); "
-    "stored = stored.get('state_dict', stored); "
-    'tensors = {{k: v.clone() for k, v in stored.items() if isinstance(v, torch.Tensor)}}; {write}"'
-)
 
 
 def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -90,41 +88,27 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             # The tensors are views of the file, and would change with it while they are trained.
             return {name: tensor.clone() for name, tensor in load_file(path).items()}
-        return _unwrap(torch.load(path, map_location="cpu", weights_only=True))
-    except GraftError:
-        raise
+        with quiet(), torch.serialization.safe_globals(harmless_classes()):
+            tensors = unwrap(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # on broken bytes torch and safetensors raise types of half a dozen libraries
-        if path.suffix == ".safetensors" or not _is_pickled(path):
+        broken = "PytorchStreamReader" in str(error) or not _is_pickled(path)
+        if path.suffix == ".safetensors" or broken:
             raise GraftError(
                 f"backbone.weights: {path} cannot be read ({reason_of(error)}). Copy it again."
             ) from error
         raise GraftError(
             f"backbone.weights: {path} holds more than tensors, and is not read, because that would run its "
-            f"code. {_conversion_of(path)}"
+            f"code. {conversion_of(path, str(error))}"
         ) from error
-
-
-def _conversion_of(path: Path) -> str:
-    """Return the command that leaves nothing but tensors of a pickled file, or of one of several."""
-    write = f"save_file(tensors, '{SAFE}')" if path.name == PICKLED else f"torch.save(tensors, '{path.name}')"
-    return CONVERSION.format(name=path.name, write=write)
+    if not tensors:
+        raise GraftError(
+            f"backbone.weights: {path} holds no mapping of tensors by their names, such as "
+            "torch.save(model.state_dict(), FILE) writes. Save it so."
+        )
+    return tensors
 
 
 def _is_pickled(path: Path) -> bool:
     """Say whether a file begins as torch's do: as an archive, or as a pickle."""
     with path.open("rb") as file:
         return file.read(2) in {b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"}
-
-
-def _unwrap(stored: object) -> dict[str, torch.Tensor]:
-    """Return the tensors of what a file holds: a mapping of them, or a checkpoint around one."""
-    for key in ("", *WRAPPERS):
-        inner = stored.get(key) if key and isinstance(stored, Mapping) else stored
-        if isinstance(inner, Mapping) and inner:
-            tensors = {str(name): value for name, value in inner.items() if isinstance(value, torch.Tensor)}
-            if len(tensors) == len(inner) or (key and tensors):
-                return tensors
-    raise GraftError(
-        "backbone.weights: the pickled file holds no mapping of tensors by their names, such as "
-        "torch.save(model.state_dict(), FILE) writes. Save it so."
-    )

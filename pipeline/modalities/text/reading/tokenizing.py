@@ -83,13 +83,12 @@ def load_tokenizer(
     if notes.get("do_lower_case") is True:
         _lower(document)
     limits = (notes.get("max_seq_length"), tokenizer.model_max_length)
+    # Kinds with a configuration for each of their parts, and a few others, have no such key.
+    configured = getattr(config, "pad_token_id", None)
+    pad_ids = (tokenizer.pad_token_id, configured, tokenizer.eos_token_id, 0)
     return LoadedTokenizer(
         document=document,
-        pad_ids=tuple(
-            token
-            for token in (tokenizer.pad_token_id, config.pad_token_id, tokenizer.eos_token_id, 0)
-            if isinstance(token, int) and token >= 0
-        ),
+        pad_ids=tuple(token for token in pad_ids if isinstance(token, int) and token >= 0),
         limit=next((limit for limit in limits if isinstance(limit, int) and 0 < limit < NO_LIMIT), None),
     )
 

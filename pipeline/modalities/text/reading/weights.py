@@ -15,7 +15,6 @@ from pipeline.modalities.text.reading.storages import read_tensors
 
 FLOATS = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.float64})
 SHOWN = 5
-DEEPEST_PREFIX = 3
 
 
 def load_weights(
@@ -38,7 +37,7 @@ def load_weights(
 
     Raises:
         GraftError: The weights cannot be read or do not fit: a tensor of the encoder is missing, left over,
-            of another shape, of no type of floats, or not finite in float32.
+            of another shape, of no type of floats, or not finite in float32; or there are two encoders.
     """
     tensors = read_tensors(folder)
     model_class = architecture.load_class()
@@ -46,7 +45,7 @@ def load_weights(
         with quiet():
             with torch.device("meta"):
                 expected = model_class(config).state_dict().keys()
-            tensors = strip_prefix(tensors, expected)
+            tensors = strip_prefix(tensors, expected, folder)
             model, loaded = model_class.from_pretrained(
                 None,
                 config=config,
@@ -55,6 +54,8 @@ def load_weights(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
+    except GraftError:
+        raise
     except Exception as error:  # each architecture fails in its own way
         raise explain(folder, error) from error
     _require_fit(model, loaded, tensors, folder)
@@ -102,31 +103,51 @@ def rows_of(model: Any, folder: Path) -> int:  # noqa: ANN401 - as above
         ) from error
 
 
-def strip_prefix(tensors: Mapping[str, torch.Tensor], expected: Iterable[str]) -> dict[str, torch.Tensor]:
+def strip_prefix(
+    tensors: Mapping[str, torch.Tensor], expected: Iterable[str], folder: Path
+) -> dict[str, torch.Tensor]:
     """Return tensors without the prefix under which most of them are those of a model.
 
     Args:
         tensors: Tensors by their stored names.
         expected: The names in the model.
+        folder: Where they were read from, for the error.
 
     Returns:
-        The tensors with the prefix removed where they have it, and under their own names where they do not.
+        The tensors under the prefix, without it; all of them where there is none.
+
+    Raises:
+        GraftError: Two prefixes have whole encoders with different tensors, as a teacher and a student.
     """
     wanted = set(expected)
-    prefixes = {""} | {
-        ".".join(parts[:depth]) + "."
-        for name in tensors
-        for parts in [name.split(".")]
-        for depth in range(1, min(DEEPEST_PREFIX, len(parts) - 1) + 1)
-    }
-
-    def fitting(prefix: str) -> int:
-        return sum(name.startswith(prefix) and name[len(prefix) :] in wanted for name in tensors)
-
-    best = max(sorted(prefixes, key=len), key=fitting)
+    under: dict[str, set[str]] = {"": wanted & tensors.keys()}
+    for name in sorted(tensors):
+        parts = name.split(".")
+        for depth in range(1, len(parts)):
+            rest = ".".join(parts[depth:])
+            if rest in wanted:
+                under.setdefault(name.removesuffix(rest), set()).add(rest)
+    best, *others = sorted(under, key=lambda prefix: (-len(under[prefix]), len(prefix), prefix))
+    core = {name for name in under[best] if not _is_pooler(name)}
+    for other in others:
+        if core and core <= under[other] and not _same(tensors, best, other, core):
+            raise GraftError(
+                f"backbone.weights: {folder} holds more than one encoder: {_shown(best)} and "
+                f"{_shown(other)}. Save one of them alone, in a folder of its own."
+            )
     # A name outside the prefix could be taken for one of the model's own, and is a head's.
-    kept = {name.removeprefix(best): value for name, value in tensors.items() if name.startswith(best)}
-    return kept if best else dict(tensors)
+    return {name.removeprefix(best): value for name, value in tensors.items() if name.startswith(best)}
+
+
+def _same(tensors: Mapping[str, torch.Tensor], first: str, second: str, names: Iterable[str]) -> bool:
+    """Say whether two prefixes have equal tensors, as where an encoder was stored twice."""
+    pairs = [(tensors[first + name], tensors[second + name]) for name in names]
+    return all(one.dtype == other.dtype and torch.equal(one, other) for one, other in pairs)
+
+
+def _shown(prefix: str) -> str:
+    """Return how an error names a prefix."""
+    return f"`{prefix}*`" if prefix else "one without a prefix"
 
 
 def _is_pooler(name: str) -> bool:
