@@ -44,7 +44,7 @@ FAMILIES = (
     Family("cspnet", "cs3darknet_focus_s", 3274728, 128),
     Family("cspnext", "cspnext_tiny", 2733700, 128),
     Family("davit", "davit_tiny", 28360168, 128),
-    Family("deepseek_vit", "deepseek_vit_412m", 411842560, 128),
+    Family("deepseek_vit", "deepseek_vit_412m", 411842560, 112),
     Family("deit", "deit_tiny_distilled_patch16_224", 5910800),
     Family("deit", "deit_tiny_patch16_224", 5717416),
     Family("densenet", "densenet121", 7978856, 128),
