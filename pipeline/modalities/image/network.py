@@ -203,7 +203,7 @@ class ImageClassifier(nn.Module):
             bias: The head's bias, float32 of shape (classes,).
 
         Raises:
-            GraftError: The network's head has another form, such as the two heads of a distilled network.
+            GraftError: The network's head is not one linear layer.
         """
         with torch.random.fork_rng(devices=[]):  # the new head's first weights, which do not stay
             self.network.reset_classifier(len(bias))  # type: ignore[operator]

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pipeline.errors import GraftError
 from pipeline.modalities.image.weight_bytes import explain_bytes, kind_of, refuse_folder
 from pipeline.modalities.reasons import reason_of
+from pipeline.modalities.wrapped import WRAPPERS, Tensors, harmless_classes, tensors_within
 
-AVERAGED = ("state_dict_ema", "model_ema", "ema")
-WRAPPERS = (*AVERAGED, "state_dict", "model", "module")
-"""Keys under which trainings save their network, the averaged one first, as timm prefers it."""
 FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -36,8 +30,6 @@ _LOAD = 'd = torch.load({path}, "cpu", weights_only=False)'
 _UNWRAP = "d = next((d[k] for k in {keys} if isinstance(d, dict) and d.get(k) is not None), d)"
 _STATE = 'd = d.state_dict() if hasattr(d, "state_dict") else d'
 _SAVE = "torch.save({{k: v for k, v in d.items() if torch.is_tensor(v)}}, {target})"
-Tensors = dict[str, torch.Tensor]
-log = logging.getLogger("graft")
 
 
 def read_tensors(path: Path) -> Tensors:
@@ -56,7 +48,7 @@ def read_tensors(path: Path) -> Tensors:
     path = file_of(path)
     if path.name.endswith(INDEX):
         return _read_shards(path)
-    tensors = _named_tensors(_unwrap(_open(path)))
+    tensors = tensors_within(_open(path))
     if not tensors:
         raise GraftError(f"backbone.weights: {path} does not hold named tensors. {THREE_WAYS}")
     return tensors
@@ -104,7 +96,7 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - whatever was saved
 
             return load_file(path)
         # torch reads a path, but not an open file, by the ending of its name.
-        with torch.serialization.safe_globals(_harmless()), path.open("rb") as file:
+        with torch.serialization.safe_globals(harmless_classes()), path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
     # On bytes that are no weights, torch and safetensors raise types of half a dozen libraries.
     except Exception as error:
@@ -131,13 +123,6 @@ def _unreadable(path: Path, error: Exception) -> GraftError:
     return GraftError(f"backbone.weights: {path} cannot be read as weights{why} {THREE_WAYS}")
 
 
-def _harmless() -> list[Any]:
-    """Return classes that trainings save beside tensors, and that only hold values: arguments, numbers."""
-    scalar = np.float64(0).__reduce__()[0]
-    types = [type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32")]
-    return [argparse.Namespace, np.dtype, *types, scalar, (scalar, "numpy.core.multiarray.scalar")]
-
-
 def _conversion(path: Path, message: str) -> str:
     """Return the sentence with the command that makes named tensors of a file; empty where none would help.
 
@@ -160,44 +145,3 @@ def _conversion(path: Path, message: str) -> str:
         f". {what}: where you trust it, convert it once, in an environment that has its classes, and name the"
         f" result: python -c {shlex.quote(code)}"
     )
-
-
-def _unwrap(document: Any) -> Any:  # noqa: ANN401 - whatever was saved
-    """Return the network's part of what a training saved, and say which where there are several.
-
-    An average of some of the tensors alone, as of parameters without the statistics of norms, is not taken.
-    """
-    while isinstance(document, Mapping):
-        counts = {
-            key: len(_named_tensors(document[key]))
-            for key in WRAPPERS
-            if isinstance(document.get(key), Mapping)
-        }
-        whole = max((count for key, count in counts.items() if key not in AVERAGED), default=0)
-        kept = [key for key, count in counts.items() if count and (key not in AVERAGED or count >= whole)]
-        if not kept:
-            break
-        others = [key for key, count in counts.items() if count and key != kept[0]]
-        if others:
-            average = " averaged" if kept[0] in AVERAGED else ""
-            log.info(
-                "backbone.weights: the%s tensors of `%s` are taken, not those of `%s`",
-                average,
-                kept[0],
-                "`, `".join(others),
-            )
-        document = document[kept[0]]
-    return document
-
-
-def _named_tensors(document: Any, prefix: str = "") -> Tensors:  # noqa: ANN401 - whatever was saved
-    """Return the tensors of a dictionary, and of those within it, under names with dots."""
-    if not isinstance(document, Mapping):
-        return {}
-    tensors: Tensors = {}
-    for key, value in document.items():
-        if isinstance(value, torch.Tensor):
-            tensors[f"{prefix}{key}"] = value
-        else:
-            tensors |= _named_tensors(value, f"{prefix}{key}.")
-    return tensors

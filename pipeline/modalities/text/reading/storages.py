@@ -12,14 +12,9 @@ import torch
 
 from pipeline.errors import GraftError
 from pipeline.modalities.reasons import reason_of
+from pipeline.modalities.text.reading.conversion import PICKLED, SAFE, conversion_of
 from pipeline.modalities.text.reading.library import quiet
-from pipeline.modalities.text.reading.unwrapping import (
-    PICKLED,
-    SAFE,
-    conversion_of,
-    harmless_classes,
-    unwrap,
-)
+from pipeline.modalities.wrapped import harmless_classes, tensors_within
 
 FILES = (SAFE, f"{SAFE}.index.json", PICKLED, f"{PICKLED}.index.json")
 """The files that hold weights, or the list of those that do, in the order in which they are looked for."""
@@ -89,7 +84,7 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
             # The tensors are views of the file, and would change with it while they are trained.
             return {name: tensor.clone() for name, tensor in load_file(path).items()}
         with quiet(), torch.serialization.safe_globals(harmless_classes()):
-            tensors = unwrap(torch.load(path, map_location="cpu", weights_only=True))
+            tensors = tensors_within(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # on broken bytes torch and safetensors raise types of half a dozen libraries
         broken = "PytorchStreamReader" in str(error) or not _is_pickled(path)
         if path.suffix == ".safetensors" or broken:
