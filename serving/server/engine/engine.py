@@ -200,11 +200,15 @@ async def _in_lanes(calls: Sequence[Callable[[], Awaitable[T]]], lanes: int) -> 
             results[index] = await call()
 
     tasks = [asyncio.ensure_future(lane()) for _ in range(min(lanes, len(calls)))]
+    if not tasks:
+        return []
     try:
-        await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:  # once: another cancellation would end their wait for what a thread still does
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
+        await asyncio.wait(tasks)
+    errors = [task.exception() for task in tasks if not task.cancelled()]
+    for error in filter(None, errors):
+        raise error
     return [results[index] for index in range(len(calls))]

@@ -149,3 +149,24 @@ def test_decoded_inputs_share_runs_too() -> None:
     rows = with_engine(lambda engine: engine.score(predictor_of(model), arrays, Timings()))
     assert np.allclose(rows[:, 1], [0.003, 0.04, 0.005])
     assert model.runs == [[40], [5, 3]]
+
+
+def test_a_cancelled_batch_waits_for_what_runs_though_its_other_lane_has_not_begun() -> None:
+    model = Lengths()
+    predictor = predictor_of(model, run_elements=None)
+
+    async def work(engine: Engine) -> None:
+        model.go.clear()
+        other = asyncio.create_task(engine.predict(predictor, b"x", Timings()))
+        await asyncio.to_thread(model.started.acquire)
+        batch = asyncio.create_task(engine.predict_many(predictor, [b"xx"] * 4, Timings()))
+        await asyncio.to_thread(model.started.acquire)  # one of two threads has its first item
+        batch.cancel()
+        await asyncio.wait([batch], timeout=0.05)
+        assert (batch.done(), engine.admission.admitted) == (False, 2)
+        model.go.set()
+        await asyncio.wait([batch, other], timeout=5)
+        assert (batch.cancelled(), engine.admission.admitted) == (True, 0)
+
+    with_engine(work, threads=2)
+    assert sorted(model.runs) == [[1], [2]]
