@@ -30,9 +30,10 @@ import uvicorn
 from starlette.applications import Starlette
 
 from serving.model.inputs.item import Item
-from serving.model.predictor import Predictor
+from serving.model.predictor import Predictor, load_predictor
 from serving.server.app import components
 from serving.server.app.build import make_app
+from serving.server.engine import live
 from serving.server.process.protocol import HardenedProtocol
 from serving.server.settings import Settings
 
@@ -82,17 +83,10 @@ class Simulated:
 def make_simulated_app(bundle: Path, case: Case) -> Starlette:
     """Return the service's own application around a simulated model."""
     components.cpu_limit = lambda: case.threads  # type: ignore[attr-defined]
-    load = components.LiveModel
-
-    class Live(load):  # type: ignore[misc, valid-type]
-        def refresh(self) -> bool | None:
-            changed: bool | None = super().refresh()
-            if changed:
-                simulated = Simulated(self._predictor, case.run_ms)
-                self._predictor.decode, self._predictor.score = simulated.decode, simulated.score
-            return changed
-
-    components.LiveModel = Live  # type: ignore[misc]
+    predictor = load_predictor(bundle)
+    simulated = Simulated(predictor, case.run_ms)
+    predictor.decode, predictor.score = simulated.decode, simulated.score  # type: ignore[method-assign]
+    live.load_predictor = lambda *_, **__: predictor  # type: ignore[attr-defined]
     return make_app(Settings(bundle=bundle, max_queue=4096))
 
 

@@ -16,6 +16,7 @@ from serving.model.manifest import Manifest
 from serving.server.app.components import Components, open_components
 from serving.server.app.table import Schema, list_endpoints
 from serving.server.docs.document import describe_service
+from serving.server.engine.live import LiveModel
 from serving.server.http.access import KEYLESS, Guard
 from serving.server.http.encoding import PackingMiddleware
 from serving.server.http.endpoint import Endpoint
@@ -54,18 +55,25 @@ def make_app(
     return app
 
 
-def build_app(settings: Settings, *, modality: str | None = None, schema: Schema | None = None) -> Starlette:
+def build_app(
+    settings: Settings,
+    *,
+    modality: str | None = None,
+    schema: Schema | None = None,
+    live: LiveModel | None = None,
+) -> Starlette:
     """Build the application, which answers every request and watches the bundle and the keys while it runs.
 
     Args:
         settings: Settings of the service.
         modality: Kind of input whose bundles are served; None for the kind of the first bundle.
         schema: Describes the service to BentoML's clients, at ``/schema.json``; None for no such path.
+        live: The model that answers, which may have begun to be loaded; by default that of the settings.
 
     Raises:
         SettingsError: The keys cannot be used, or traces cannot be sent.
     """
-    parts = open_components(settings, modality)
+    parts = open_components(settings, modality, live=live)
     return frame(parts, list_endpoints(parts, schema))
 
 

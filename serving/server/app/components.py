@@ -140,7 +140,11 @@ def _refuse_misspelt(variables: Iterable[str]) -> None:
 
 
 def open_components(
-    settings: Settings, modality: str | None = None, *, keys: Keys | None = None
+    settings: Settings,
+    modality: str | None = None,
+    *,
+    keys: Keys | None = None,
+    live: LiveModel | None = None,
 ) -> Components:
     """Open the parts of a service.
 
@@ -148,6 +152,7 @@ def open_components(
         settings: Settings of the service.
         modality: Kind of input whose bundles are served; None for the kind of the first bundle.
         keys: Keys of those who may call; by default those of the settings and of the environment.
+        live: The model that answers; by default that of the settings.
 
     Raises:
         SettingsError: The keys cannot be used, or traces cannot be sent.
@@ -158,7 +163,8 @@ def open_components(
     return Components(
         settings=settings,
         keys=keys or open_keys(settings.api_keys_file),
-        live=LiveModel(
+        live=live
+        or LiveModel(
             settings.bundle, artifact=settings.artifact, fallback=settings.fallback, modality=modality
         ),
         engine=engine,

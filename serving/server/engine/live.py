@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from serving.model.errors import BundleError, ServingError
@@ -47,6 +48,7 @@ class LiveModel:
         )
         self._modality = modality
         self._seen: Signature | None = None
+        self._begun: tuple[Signature, Future[Predictor]] | None = None
         self._predictor: Predictor | None = None
         self.refusal: ServingError | None = None
 
@@ -76,6 +78,12 @@ class LiveModel:
         self.refusal = reason
         self._seen = _signature(self.folder)
 
+    def begin(self) -> None:
+        """Begin to load the folder's content in a thread, for the first :meth:`refresh` to take over."""
+        thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._begun = _signature(self.folder), thread.submit(self._load_resolved)
+        thread.shutdown(wait=False)
+
     def refresh(self) -> bool | None:
         """Load the folder's content if it changed since the last call.
 
@@ -90,8 +98,8 @@ class LiveModel:
             return None
         self._seen = seen
         try:
-            # Resolved first, so that a link that is redirected meanwhile does not mix two bundles' files.
-            predictor = self._load(self.folder.resolve())
+            begun, self._begun = self._begun, None
+            predictor = begun[1].result() if begun and begun[0] == seen else self._load_resolved()
             self._require_modality(predictor)
         except Exception as error:
             # A file may vanish meanwhile, or memory may not hold a second model: the current one must go on.
@@ -104,6 +112,10 @@ class LiveModel:
         self.refusal, self._predictor = None, predictor
         log.info("serving %s %s, %s", predictor.manifest.name, predictor.version, predictor.artifact.name)
         return True
+
+    def _load_resolved(self) -> Predictor:
+        # Resolved first, so that a link that is redirected meanwhile does not mix two bundles' files.
+        return self._load(self.folder.resolve())
 
     def _require_modality(self, predictor: Predictor) -> None:
         kind = predictor.kind

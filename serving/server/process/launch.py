@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import logging
 import os
 import resource
-import signal
-import sys
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 
 import uvicorn
-from starlette.applications import Starlette
 from uvicorn.config import STARTUP_FAILURE
 
-from serving.model.bundle import open_bundle
 from serving.model.errors import SettingsError
-from serving.server.app.build import make_app
-from serving.server.app.components import require_startable, share_memory
-from serving.server.http.access import REMEDY, is_loopback
-from serving.server.http.keys import open_keys
 from serving.server.observing.logs import configure_logging
 from serving.server.observing.sharing import FOLDER
 from serving.server.process.listening import BACKLOG, Listening
-from serving.server.process.protocol import HardenedProtocol
 from serving.server.process.streams import open_missing_streams
 from serving.server.process.supervisor import Supervisor
+from serving.server.process.worker import make_worker_app
 from serving.server.process.workers import open_shared_folder
 from serving.server.settings import Settings
 
 log = logging.getLogger("graft")
-PR_SET_PDEATHSIG = 1  # prctl(2)
+PROTOCOL = "serving.server.process.protocol:HardenedProtocol"  # which only workers need to import
 DRAIN_S = 25  # Kubernetes leaves 30 s by default between SIGTERM and SIGKILL
 HEALTHCHECK_S = 30  # a worker that shares its CPUs, or loads a second model, is slow and not dead
 MOST_FILES = 65_536
@@ -38,6 +31,9 @@ MOST_FILES = 65_536
 
 def serve(settings: Settings, listening: Listening, workers: int = 1) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP, and then answer what has been asked.
+
+    Workers are started first, and wait until everything has been checked here: what both import takes longer
+    than anything else, and so they do it at the same time.
 
     Args:
         settings: Settings of the service.
@@ -55,9 +51,6 @@ def serve(settings: Settings, listening: Listening, workers: int = 1) -> None:
     open_missing_streams()
     configure_logging(settings.log_level)
     logging.getLogger("uvicorn").setLevel(logging.getLogger().level)  # here it tells of workers that die
-    require_startable(settings)
-    _require_keys(settings, listening)
-    _require_bundle(settings)
     _allow_connections()
     listener = listening.open()
     try:
@@ -66,7 +59,11 @@ def serve(settings: Settings, listening: Listening, workers: int = 1) -> None:
             open_shared_folder()
         else:
             os.environ.pop(FOLDER, None)  # which another service may have left in the environment
-        supervisor = Supervisor(_configuration(settings, listening, workers), [listener])
+        gate, opener = Pipe(duplex=False)
+        supervisor = Supervisor(_configuration(settings, listening, workers, gate), [listener])
+        with supervisor.started():
+            _require_all(settings, listening)
+        opener.send_bytes(b"open")
         supervisor.run()
     finally:
         listening.clean()
@@ -76,6 +73,8 @@ def serve(settings: Settings, listening: Listening, workers: int = 1) -> None:
 
 def _divide_memory(settings: Settings, workers: int) -> Settings:
     """Return settings by which all workers together hold no more of bodies than one alone would."""
+    from serving.server.app.components import share_memory
+
     if settings.max_buffered_bytes is not None:
         return settings
     return settings.model_copy(update={"max_buffered_bytes": share_memory(workers)})
@@ -89,29 +88,15 @@ def _allow_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def make_worker_app(settings: Settings) -> Starlette:
-    """Build what a worker process runs."""
-    _end_with_parent()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the process that holds the port says when to end
-    return make_app(settings)
-
-
-def _end_with_parent() -> None:
-    """Drain and end when the process that holds the port is killed.
-
-    Nobody could replace this worker then, and the port would stay taken.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _configuration(settings: Settings, listening: Listening, workers: int) -> uvicorn.Config:
+def _configuration(
+    settings: Settings, listening: Listening, workers: int, gate: Connection
+) -> uvicorn.Config:
     return uvicorn.Config(
-        functools.partial(make_worker_app, settings),
+        functools.partial(make_worker_app, settings, gate),
         factory=True,
         workers=workers,
         loop="uvloop",
-        http=HardenedProtocol,
+        http=PROTOCOL,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -127,7 +112,19 @@ def _configuration(settings: Settings, listening: Listening, workers: int) -> uv
     )
 
 
+def _require_all(settings: Settings, listening: Listening) -> None:
+    """Raise ServingError for whatever the service could not be started, or never be ready, for."""
+    from serving.server.app.components import require_startable
+
+    require_startable(settings)
+    _require_keys(settings, listening)
+    _require_bundle(settings)
+
+
 def _require_keys(settings: Settings, listening: Listening) -> None:
+    from serving.server.http.access import REMEDY, is_loopback
+    from serving.server.http.keys import open_keys
+
     is_local = listening.unix_socket or is_loopback(listening.host)
     if is_local or settings.allow_anonymous or open_keys(settings.api_keys_file).are_set:
         return
@@ -136,6 +133,8 @@ def _require_keys(settings: Settings, listening: Listening) -> None:
 
 
 def _require_bundle(settings: Settings) -> None:
+    from serving.model.bundle import open_bundle
+
     bundle = open_bundle(settings.bundle)
     artifact = bundle.artifact(settings.artifact)
     if settings.fallback:

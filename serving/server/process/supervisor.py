@@ -6,6 +6,8 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -34,6 +36,23 @@ class Supervisor(Multiprocess):
         if outlives_terminal:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._count_deaths(0)
+
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Start the workers, and kill them where the block raises an error: they have not begun to serve."""
+        super().init_processes()
+        try:
+            yield
+        except BaseException:
+            for worker in self.processes:
+                worker.process.kill()
+                worker.process.join()
+            raise
+
+    def init_processes(self) -> None:
+        """Start the workers, unless that has been done."""
+        if not self.processes:
+            super().init_processes()
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that died or hang, unless one could not even start, as no other could either."""

@@ -6,6 +6,7 @@ Training tokenises through :class:`TextPreprocessor` too, so that what is served
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,16 +75,22 @@ class TextPreprocessor:
 
     def __init__(self, spec: TextInputSpec, tokenizer_json: bytes) -> None:
         self.spec = spec
+        self._json = tokenizer_json
         try:
             self._whole = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
-            self._cut = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
         except Exception as error:  # `tokenizers` raises bare Exceptions
             reason = f"{spec.tokenizer.file}: cannot be read as a tokenizer ({error})."
             raise BundleError("invalid_tokenizer", reason) from error
         self._whole.no_truncation()
         self._whole.no_padding()
-        self._cut.no_padding()
-        self._cut.enable_truncation(spec.max_tokens)
+
+    @functools.cached_property
+    def _cut(self) -> Tokenizer:
+        """The tokenizer that cuts, which is read when the first text is too long: a start needs none."""
+        cut = Tokenizer.from_str(self._json.decode("utf-8"))
+        cut.no_padding()
+        cut.enable_truncation(self.spec.max_tokens)
+        return cut
 
     @classmethod
     def open(cls, spec: TextInputSpec, folder: Path) -> TextPreprocessor:

@@ -121,3 +121,34 @@ def test_whatever_goes_wrong_while_loading_the_old_version_stays_and_it_is_told(
     shutil.rmtree(bundle.parent / "two")
     assert live.refresh() is False
     assert live.predictor is before
+
+
+def test_what_was_begun_is_taken_over_without_another_load(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = LiveModel(bundle)
+    live.begin()
+    begun = live._begun
+    assert begun is not None
+    assert not live.is_ready
+    monkeypatch.setattr(live, "_load", None)  # a second load would fail
+    assert live.refresh() is True
+    assert live.predictor is begun[1].result()
+
+
+def test_what_was_begun_is_dropped_when_the_link_has_moved_on_since(bundle: Path) -> None:
+    live = LiveModel(bundle)
+    live.begin()
+    make_version(bundle.parent / "two", "b2")
+    move_on(bundle, "two")
+    assert live.refresh() is True
+    assert live.predictor.version == "b2"
+
+
+def test_what_was_begun_and_is_refused_is_refused_by_the_refresh(tmp_path: Path) -> None:
+    live = LiveModel(tmp_path / "nowhere")
+    live.begin()
+    assert live.refusal is None
+    assert live.refresh() is False
+    assert live.refusal is not None
+    assert live.refusal.code == "missing_file"
