@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-import numpy as np
 from PIL import Image
 
 from pipeline.errors import DataError
@@ -80,13 +79,16 @@ def judge(data: bytes, spec: ImageInputSpec) -> Judgement:
 
 def _identity(image: Image.Image) -> bytes:
     digest = hashlib.sha256(f"{image.width} x {image.height}\n".encode())
-    digest.update(image.convert("RGB").tobytes())
+    colours = image if image.mode == "RGB" else image.convert("RGB")
+    digest.update(colours.tobytes())
     return digest.digest()
 
 
 def _spread(image: Image.Image) -> float:
     """Return the widest range of the picture's channels, in levels."""
-    return max(int(np.ptp(np.asarray(channel))) for channel in image.split())
+    extremes = image.getextrema()
+    channels = extremes if isinstance(extremes[0], tuple) else (extremes,)
+    return max(high - low for low, high in channels)
 
 
 def review(facts: Mapping[str, Facts], *, has_window: bool) -> Review:

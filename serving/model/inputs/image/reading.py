@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from PIL import (
+    AvifImagePlugin,  # noqa: F401
     BmpImagePlugin,  # noqa: F401 - registers its format
     GifImagePlugin,  # noqa: F401
     Image,
@@ -22,12 +24,16 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,  # noqa: F401
 )
+from PIL.JpegImagePlugin import JpegImageFile
 
 from serving.model.errors import InputRefusedError
-from serving.model.inputs.image import jpeg
+from serving.model.inputs.image import heic, jpeg
+from serving.model.inputs.image.boxes import is_heic
+from serving.model.inputs.image.heic import open_heic
+from serving.model.inputs.image.jpeg_pixels import load_pixels
 from serving.model.inputs.image.metadata import without_metadata
 
-FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS: Final = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
 ORIENTATION: Final = 0x0112
 TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,6 +44,9 @@ TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS: Final = frozenset({TURNS[5], TURNS[6], TURNS[7], TURNS[8]})
+"""What makes columns of rows."""
+Reduction = Callable[[int, int], int]
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277
 WHITE_IS_ZERO: Final = 0
 PNG_DEPTH: Final = 24
@@ -77,12 +86,32 @@ class Picture:
         return self.image.mode.startswith("I") or self.image.mode == "F"
 
 
-def read_picture(data: bytes, max_pixels: int) -> Picture:
+@dataclass(frozen=True, slots=True)
+class _Decoding:
+    """How files are decoded; see :func:`read_picture`."""
+
+    max_pixels: int
+    reduction: Reduction
+
+    def denominator(self, image: JpegImageFile) -> int:
+        """Return the denominator of the share of a JPEG's size at which it is decoded."""
+        is_sideways = _turn(image) in SIDEWAYS
+        rows, columns = (image.width, image.height) if is_sideways else (image.height, image.width)
+        return self.reduction(rows, columns)
+
+
+def _in_full(_height: int, _width: int) -> int:
+    return 1
+
+
+def read_picture(data: bytes, max_pixels: int, reduction: Reduction = _in_full) -> Picture:
     """Read one picture, of several frames the first, and turn it upright.
 
     Args:
-        data: Bytes of a PNG, JPEG, WebP, BMP, GIF or TIFF file.
+        data: Bytes of a file in one of ``FORMATS``.
         max_pixels: Number of pixels past which a picture is refused, before it is decoded.
+        reduction: Gives, for the rows and columns of an upright JPEG, the denominator 1, 2, 4 or 8 of the
+            share of them that is decoded. By default all are.
 
     Raises:
         InputRefusedError: The bytes are no picture, its pixels are truncated or damaged, or there are more of
@@ -95,26 +124,26 @@ def read_picture(data: bytes, max_pixels: int) -> Picture:
     jpeg.refuse_slow_jpeg(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of metadata
-        return _read(data, max_pixels)
+        return _read(data, _Decoding(max_pixels, reduction))
 
 
-def _read(data: bytes, max_pixels: int) -> Picture:
+def _read(data: bytes, decoding: _Decoding) -> Picture:
     try:
-        return _describe(*_decode_or_mend(data, max_pixels))
+        return _describe(*_decode_or_mend(data, decoding))
     except InputRefusedError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit for a WebP
-        raise _too_large("too many", max_pixels) from error
+        raise _too_large("too many", decoding.max_pixels) from error
     # Pillow's decoders raise a dozen types on hostile bytes (OSError, SyntaxError, struct.error, ...), with
     # messages for its developers.
     except Exception as error:
         raise InputRefusedError("not_an_image", _reason(data)) from error
 
 
-def _decode_or_mend(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
+def _decode_or_mend(data: bytes, decoding: _Decoding) -> tuple[Image.Image, bytes]:
     """Decode a picture, if need be without metadata; return it with the bytes that were decoded."""
     try:
-        return _decode(data, max_pixels), data
+        return _decode(data, decoding), data
     except (InputRefusedError, MemoryError):
         raise
     except Exception:
@@ -124,16 +153,16 @@ def _decode_or_mend(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, 
         is_jpeg = bare.startswith(jpeg.MAGIC)
         if bare != data:
             try:
-                return _decode(bare, max_pixels), bare
+                return _decode(bare, decoding), bare
             except OSError:
                 if not is_jpeg:
                     raise
         if not is_jpeg:
             raise
-        return _decode_cut_jpeg(bare, max_pixels), bare
+        return _decode_cut_jpeg(bare, decoding), bare
 
 
-def _decode_cut_jpeg(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
+def _decode_cut_jpeg(data: bytes, decoding: _Decoding) -> Image.Image:
     """Decode a JPEG whose end is missing.
 
     Raises:
@@ -143,26 +172,36 @@ def _decode_cut_jpeg(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
         raise OSError("scans are missing")
     # A last byte of ones is half a marker, or half of an escaped byte.
     cut = data.rstrip(b"\xff")
-    ended = _decode(cut + jpeg.END, max_pixels)
+    ended = _decode(cut + jpeg.END, decoding)
     pixels = np.asarray(ended)
     for tail in TAILS:
-        if not np.array_equal(pixels, np.asarray(_decode(cut + tail + jpeg.END, max_pixels))):
+        if not np.array_equal(pixels, np.asarray(_decode(cut + tail + jpeg.END, decoding))):
             raise OSError("pixels are missing")
     return ended
 
 
-def _decode(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
-    """Decode with the reader of the first format that the bytes begin like.
+def _decode(data: bytes, decoding: _Decoding) -> Image.Image:
+    """Decode with the reader of the first format that the bytes begin like."""
+    image = _open(data)
+    refuse_oversize(image.size, decoding.max_pixels)
+    if isinstance(image, JpegImageFile):
+        return load_pixels(image, data, decoding.denominator(image))
+    image.load()
+    refuse_oversize(image.size, decoding.max_pixels)  # what a HEIC says of its size need not be true
+    return image
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    """Open a file, of which no pixels are decoded yet.
 
     ``Image.open`` does the same, but has a limit of its own to the size, which is one for the whole process.
     """
+    if is_heic(data):
+        return open_heic(data)
     for name in FORMATS:
         create, accepts = Image.OPEN[name]
         if accepts is None or accepts(data[:16]) is True:
-            image = create(io.BytesIO(data), "")
-            refuse_oversize(image.size, max_pixels)
-            image.load()
-            return image
+            return create(io.BytesIO(data), "")
     raise InputRefusedError("not_an_image", _unreadable("unknown or unsupported format"))
 
 
@@ -182,7 +221,7 @@ def _too_large(size: str, max_pixels: int) -> InputRefusedError:
     return InputRefusedError("too_many_pixels", text, status=413)
 
 
-def _describe(image: ImageFile.ImageFile, data: bytes) -> Picture:
+def _describe(image: Image.Image, data: bytes) -> Picture:
     """Return a decoded picture, upright, with what its file says of its values."""
     _correct_key(image, data)
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
@@ -197,14 +236,19 @@ def _describe(image: ImageFile.ImageFile, data: bytes) -> Picture:
 
 def _turn_upright(image: Image.Image) -> Image.Image:
     """Turn a picture as its EXIF block says; as it is where the block cannot be read."""
-    try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # Pillow raises a dozen types on a broken block
-        return image
+    turn = _turn(image)
     return image if turn is None else image.transpose(turn)
 
 
-def _correct_key(image: ImageFile.ImageFile, data: bytes) -> None:
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what makes a picture upright; None where it is, or its EXIF block cannot be read."""
+    try:
+        return TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # Pillow raises a dozen types on a broken block
+        return None
+
+
+def _correct_key(image: Image.Image, data: bytes) -> None:
     """Bring the one colour of a PNG that is transparent to the depth that its pixels were decoded to."""
     key = image.info.get("transparency")
     if not isinstance(image, PngImagePlugin.PngImageFile) or key is None:
@@ -230,7 +274,8 @@ def _decode_low_bytes(data: bytes) -> Image.Image:
 
 
 def _unreadable(reason: str) -> str:
-    return f"Not a readable picture ({reason}). Accepted: {', '.join(FORMATS)}."
+    accepted = [*FORMATS, "HEIC"] if heic.is_read() else FORMATS
+    return f"Not a readable picture ({reason}). Accepted: {', '.join(accepted)}."
 
 
 def _reason(data: bytes) -> str:
