@@ -19,7 +19,7 @@ COLOURS: Final = {"L": "GRAY", "RGB": "RGB"}
 LEAST_REDUCED: Final = 8
 
 
-def load_pixels(image: JpegImageFile, data: bytes, denominator: int) -> Image.Image:
+def load_pixels(image: JpegImageFile, data: bytes, denominator: int) -> Image.Image | NDArray[np.uint8]:
     """Decode the pixels of a JPEG.
 
     Args:
@@ -30,7 +30,8 @@ def load_pixels(image: JpegImageFile, data: bytes, denominator: int) -> Image.Im
             rows and that of columns.
 
     Returns:
-        The picture, with the metadata that Pillow has read.
+        The picture as the file has it, not turned. It is a picture of Pillow's, or, where simplejpeg has
+        decoded red, green and blue, their values: uint8 of shape (height, width, 3).
 
     Raises:
         OSError: It is damaged. Pillow's decoders raise further types.
@@ -41,9 +42,7 @@ def load_pixels(image: JpegImageFile, data: bytes, denominator: int) -> Image.Im
             image.draft(None, (image.width // denominator, image.height // denominator))
         image.load()
         return image
-    decoded = Image.fromarray(pixels)
-    decoded.info = image.info
-    return decoded
+    return pixels if image.mode == "RGB" else Image.fromarray(pixels)
 
 
 def _decode(image: JpegImageFile, data: bytes, denominator: int) -> NDArray[np.uint8] | None:

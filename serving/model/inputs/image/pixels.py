@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.model.inputs.image.colours import to_rgb
-from serving.model.inputs.image.reading import Picture, read_picture
+from serving.model.inputs.image.picture import Picture
+from serving.model.inputs.image.reading import read_picture
 from serving.model.inputs.image.resizing import require_resizer, resize
 from serving.model.inputs.image.sizes import reduction, resized
 from serving.model.inputs.image.spec import MAX_PIXELS, ImageInputSpec

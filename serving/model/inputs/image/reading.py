@@ -20,7 +20,6 @@ from PIL import (
     GifImagePlugin,  # noqa: F401
     Image,
     ImageFile,
-    PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,  # noqa: F401
 )
@@ -32,25 +31,18 @@ from serving.model.inputs.image.boxes import is_heic
 from serving.model.inputs.image.heic import open_heic
 from serving.model.inputs.image.jpeg_pixels import load_pixels
 from serving.model.inputs.image.metadata import without_metadata
+from serving.model.inputs.image.picture import (
+    BITS_PER_SAMPLE,
+    SAMPLES_PER_PIXEL,
+    SIDEWAYS,
+    Decoded,
+    Picture,
+    describe,
+    turn_of,
+)
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
-ORIENTATION: Final = 0x0112
-TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-SIDEWAYS: Final = frozenset({TURNS[5], TURNS[6], TURNS[7], TURNS[8]})
-"""What makes columns of rows."""
 Reduction = Callable[[int, int], int]
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277
-WHITE_IS_ZERO: Final = 0
-PNG_DEPTH: Final = 24
-"""Place of the byte with the bits of a value in a PNG file."""
 # A picture is decoded several times to see whether its end matters: with few scans, that takes no longer than
 # the most scans that are accepted take once. Cameras and editors write a dozen at most.
 MOST_MENDED_SCANS: Final = 16
@@ -64,29 +56,6 @@ TAILS: Final = tuple(bytes((first,)) + _NOISE for first in (0xFE, 0xAA, 0x55, 0x
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """An upright picture as its file has it.
-
-    Attributes:
-        image: The picture in its own mode, whose ``info`` has its transparency.
-        bands: Number of values of a pixel in the file.
-        value_range: Least and greatest value that the greys of the file's type can have; None where the type
-            has no such range.
-        white_is_zero: Whether the least value of a deep grey is white.
-    """
-
-    image: Image.Image
-    bands: int
-    value_range: tuple[float, float] | None
-    white_is_zero: bool
-
-    @property
-    def is_deep(self) -> bool:
-        """Whether the picture is grey and deeper than 8 bits."""
-        return self.image.mode.startswith("I") or self.image.mode == "F"
-
-
-@dataclass(frozen=True, slots=True)
 class _Decoding:
     """How files are decoded; see :func:`read_picture`."""
 
@@ -95,7 +64,7 @@ class _Decoding:
 
     def denominator(self, image: JpegImageFile) -> int:
         """Return the denominator of the share of a JPEG's size at which it is decoded."""
-        is_sideways = _turn(image) in SIDEWAYS
+        is_sideways = turn_of(image) in SIDEWAYS
         rows, columns = (image.width, image.height) if is_sideways else (image.height, image.width)
         return self.reduction(rows, columns)
 
@@ -129,7 +98,7 @@ def read_picture(data: bytes, max_pixels: int, reduction: Reduction = _in_full) 
 
 def _read(data: bytes, decoding: _Decoding) -> Picture:
     try:
-        return _describe(*_decode_or_mend(data, decoding))
+        return describe(*_decode_or_mend(data, decoding))
     except InputRefusedError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit for a WebP
@@ -140,7 +109,7 @@ def _read(data: bytes, decoding: _Decoding) -> Picture:
         raise InputRefusedError("not_an_image", _reason(data)) from error
 
 
-def _decode_or_mend(data: bytes, decoding: _Decoding) -> tuple[Image.Image, bytes]:
+def _decode_or_mend(data: bytes, decoding: _Decoding) -> tuple[Decoded, bytes]:
     """Decode a picture, if need be without metadata; return it with the bytes that were decoded."""
     try:
         return _decode(data, decoding), data
@@ -162,7 +131,7 @@ def _decode_or_mend(data: bytes, decoding: _Decoding) -> tuple[Image.Image, byte
         return _decode_cut_jpeg(bare, decoding), bare
 
 
-def _decode_cut_jpeg(data: bytes, decoding: _Decoding) -> Image.Image:
+def _decode_cut_jpeg(data: bytes, decoding: _Decoding) -> Decoded:
     """Decode a JPEG whose end is missing.
 
     Raises:
@@ -173,22 +142,22 @@ def _decode_cut_jpeg(data: bytes, decoding: _Decoding) -> Image.Image:
     # A last byte of ones is half a marker, or half of an escaped byte.
     cut = data.rstrip(b"\xff")
     ended = _decode(cut + jpeg.END, decoding)
-    pixels = np.asarray(ended)
+    pixels = np.asarray(ended.content)
     for tail in TAILS:
-        if not np.array_equal(pixels, np.asarray(_decode(cut + tail + jpeg.END, decoding))):
+        if not np.array_equal(pixels, np.asarray(_decode(cut + tail + jpeg.END, decoding).content)):
             raise OSError("pixels are missing")
     return ended
 
 
-def _decode(data: bytes, decoding: _Decoding) -> Image.Image:
+def _decode(data: bytes, decoding: _Decoding) -> Decoded:
     """Decode with the reader of the first format that the bytes begin like."""
-    image = _open(data)
-    refuse_oversize(image.size, decoding.max_pixels)
-    if isinstance(image, JpegImageFile):
-        return load_pixels(image, data, decoding.denominator(image))
-    image.load()
-    refuse_oversize(image.size, decoding.max_pixels)  # what a HEIC says of its size need not be true
-    return image
+    file = _open(data)
+    refuse_oversize(file.size, decoding.max_pixels)
+    if isinstance(file, JpegImageFile):
+        return Decoded(file, load_pixels(file, data, decoding.denominator(file)))
+    file.load()
+    refuse_oversize(file.size, decoding.max_pixels)  # what a HEIC says of its size need not be true
+    return Decoded(file, file)
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
@@ -219,58 +188,6 @@ def refuse_oversize(size: tuple[int, int], max_pixels: int) -> None:
 def _too_large(size: str, max_pixels: int) -> InputRefusedError:
     text = f"The picture has {size} pixels; at most {max_pixels:,} are accepted."
     return InputRefusedError("too_many_pixels", text, status=413)
-
-
-def _describe(image: Image.Image, data: bytes) -> Picture:
-    """Return a decoded picture, upright, with what its file says of its values."""
-    _correct_key(image, data)
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    bits = tags.get(BITS_PER_SAMPLE, (16,))[0] if image.mode.startswith("I;16") else None
-    return Picture(
-        image=_turn_upright(image),
-        bands=max(tags.get(SAMPLES_PER_PIXEL, 0), len(image.getbands())),
-        value_range=None if bits is None else (0, 2**bits - 1),
-        white_is_zero=tags.get(PHOTOMETRIC) == WHITE_IS_ZERO,
-    )
-
-
-def _turn_upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF block says; as it is where the block cannot be read."""
-    turn = _turn(image)
-    return image if turn is None else image.transpose(turn)
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what makes a picture upright; None where it is, or its EXIF block cannot be read."""
-    try:
-        return TURNS.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # Pillow raises a dozen types on a broken block
-        return None
-
-
-def _correct_key(image: Image.Image, data: bytes) -> None:
-    """Bring the one colour of a PNG that is transparent to the depth that its pixels were decoded to."""
-    key = image.info.get("transparency")
-    if not isinstance(image, PngImagePlugin.PngImageFile) or key is None:
-        return
-    depth = data[PNG_DEPTH]
-    if image.mode == "L" and depth < 8:
-        image.info["transparency"] = key * 255 // (2**depth - 1)
-    elif image.mode == "RGB" and depth == 16:
-        # Pillow keeps the high bytes of the pixels: the picture is given its transparency band here.
-        del image.info["transparency"]
-        low = _decode_low_bytes(data)
-        pixels = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
-        alpha = np.where((pixels == key).all(axis=2), 0, 255).astype(np.uint8)
-        image.putalpha(Image.fromarray(alpha))
-
-
-def _decode_low_bytes(data: bytes) -> Image.Image:
-    """Decode the low bytes of a PNG of 16 bits a colour, as RGB."""
-    image = PngImagePlugin.PngImageFile(io.BytesIO(data))
-    image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
-    image.load()
-    return image
 
 
 def _unreadable(reason: str) -> str:
