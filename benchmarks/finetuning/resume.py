@@ -18,7 +18,10 @@ from finetuning.strategies import backbones
 # Each strategy with the backbone that it is tried on: one with batch statistics, and one with dropout.
 STRATEGIES = {"lp-ft": "ResNet18", "gradual": "ResNet18", "lora": "GPT-2"}
 CHECKPOINT_MINUTES = 0.02
-EPOCHS = 6
+EPOCHS = 4
+# Of one training. What is killed before it has written anything begins anew, and on a machine that has become
+# slower than it was when the training was timed, it might never end.
+MOST_KILLS = 4
 
 
 def print_kills(place: Workplace, kills: int, backbone: str | None = None, seed: int = 0) -> None:
@@ -65,18 +68,21 @@ def _kill_trainings(
     seconds, hashes, done = again.seconds, [_hash(root)], 0
     while done < kills:
         _restore(before, root)
-        done += _train_under_kills(["finetune", recipe, "--run", root], log, seconds, chance)
+        most = min(MOST_KILLS, kills - done)
+        done += _train_under_kills(["finetune", recipe, "--run", root], log, seconds, chance, most)
         hashes.append(_hash(root))
     return done, hashes, expected
 
 
-def _train_under_kills(command: list[object], log: Path, seconds: float, chance: random.Random) -> int:
+def _train_under_kills(
+    command: list[object], log: Path, seconds: float, chance: random.Random, most: int
+) -> int:
     """Carry out a command that is killed at random and started again until it ends; return the kills."""
     kills = 0
     while True:
         process = start(command, log)
         deadline = time.monotonic() + chance.uniform(0.3, 1.1) * seconds
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.poll() is None and (kills == most or time.monotonic() < deadline):
             time.sleep(0.02)
         if process.poll() is not None:
             if process.returncode:
