@@ -134,7 +134,14 @@ def right_answers(features: NDArray[np.float32], labels: NDArray[np.int64]) -> N
     for seen, unseen in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(features, labels):
         head = make_pipeline(
             StandardScaler(),
-            LogisticRegressionCV(Cs=PENALTIES, cv=3, max_iter=1000, use_legacy_attributes=False),
+            LogisticRegressionCV(
+                Cs=PENALTIES,
+                cv=3,
+                max_iter=1000,
+                scoring="accuracy",
+                l1_ratios=(0.0,),
+                use_legacy_attributes=False,
+            ),
         )
         head.fit(features[seen], labels[seen])
         right[unseen] = head.predict(features[unseen]) == labels[unseen]
