@@ -13,12 +13,13 @@ from pathlib import Path
 
 from finetuning.commands import graft, start
 from finetuning.runs import Workplace
-from finetuning.strategies import backbones
+from finetuning.strategies import backbones, random_timm
 
-# Each strategy with the backbone that it is tried on: one with batch statistics, and one with dropout.
-STRATEGIES = {"lp-ft": "ResNet18", "gradual": "ResNet18", "lora": "GPT-2"}
+# Each strategy with the backbone that it is tried on: small ones, with batch statistics and with dropout. What
+# a training depends on does not follow from the size, and there are many trainings.
+STRATEGIES = {"lp-ft": "test_resnet", "gradual": "test_efficientnet", "lora": "GPT-2"}
 CHECKPOINT_MINUTES = 0.02
-EPOCHS = 4
+EPOCHS = 20
 # Of one training. What is killed before it has written anything begins anew, and on a machine that has become
 # slower than it was when the training was timed, it might never end.
 MOST_KILLS = 4
@@ -47,7 +48,10 @@ def _kill_trainings(
     place: Workplace, strategy: str, name: str, kills: int, chance: random.Random
 ) -> tuple[int, list[str], str]:
     """Return the number of kills, the hashes of the killed trainings, and that of the one that was not."""
-    data_set, backbone = backbones(place)[name]
+    if name.startswith("test_"):
+        data_set, backbone = "faces-200", random_timm(place.folder / "weights", name)
+    else:
+        data_set, backbone = backbones(place)[name]
     changes = [
         f"finetune.mode: {strategy}",
         f"finetune.epochs: {EPOCHS}",
