@@ -15,8 +15,8 @@ from finetuning.commands import graft, start
 from finetuning.runs import Workplace
 from finetuning.strategies import backbones, random_timm
 
-# Each strategy with the backbone that it is tried on: small ones, with batch statistics and with dropout, since
-# there are many trainings, and what they depend on does not follow from the size.
+# Each strategy with a small backbone: what a training depends on does not follow from the size, and there are
+# many of them. Two have batch statistics, and one has dropout.
 STRATEGIES = {"lp-ft": "test_resnet", "gradual": "test_efficientnet", "lora": "GPT-2"}
 CHECKPOINT_MINUTES = 0.02
 EPOCHS = 20
