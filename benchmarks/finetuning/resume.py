@@ -19,7 +19,7 @@ from finetuning.strategies import backbones, random_timm
 # many of them. Two have batch statistics, and one has dropout.
 STRATEGIES = {"lp-ft": "test_resnet", "gradual": "test_efficientnet", "lora": "GPT-2"}
 CHECKPOINT_MINUTES = 0.02
-EPOCHS = 20
+EPOCHS = 10
 # Of one training. What is killed before it has written anything begins anew, and on a machine that has become
 # slower than it was when the training was timed, it might never end.
 MOST_KILLS = 4
