@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts.limits import Limits
 from pipeline.artifacts.sessions import answer
-from pipeline.export.int8.harm import Quantised, is_close, keep_most_harmful
+from pipeline.export.int8.harm import Quantised, Trial, is_close, keep_most_harmful
 from pipeline.measures.divergence import kl_divergences
 from pipeline.reporting.progress import track
 from serving.model.inputs.item import Feeds
@@ -84,8 +84,8 @@ def make_int8(model: bytes, inputs: Sequence[Feeds], limits: Limits) -> Quantise
     prepared = _choose_method(preprocess(model), inputs, exact)
     quantised = prepared.quantise((), inputs)
     if not is_close(exact, quantised.answers, limits):
-        layers = layers_of(prepared.model)
-        quantised = keep_most_harmful(quantised, layers, prepared.quantise, inputs, exact, limits)
+        trial = Trial(prepared.quantise, inputs, exact, limits)
+        quantised = keep_most_harmful(quantised, layers_of(prepared.model), trial)
     return quantised
 
 
