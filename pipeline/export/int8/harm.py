@@ -15,8 +15,8 @@ from pipeline.measures.divergence import agreement, cosines, kl_divergences
 from pipeline.reporting.progress import track
 from serving.model.inputs.item import Feeds
 
-# However deep a network is, the search makes at most GROUPS models for the hardest inputs and four for all of them. It
-# counts work instead of seconds, so that a slow machine makes the same file.
+# However deep a network is, the search makes at most GROUPS models for the hardest inputs and four for all of
+# them. It counts work instead of seconds, so that a slow machine makes the same file.
 HARDEST = 32  # inputs on which harm is measured: those that quantisation changes most
 # Layers are compared in groups of neighbours: between two layers in fp32 no activation is rounded either.
 GROUPS = 16

@@ -18,7 +18,8 @@ from pipeline.artifacts.limits import LIMITS
 from pipeline.artifacts.sessions import answer
 from pipeline.export.int8 import static
 from pipeline.export.int8.harm import Quantised
-from pipeline.export.int8.static import layers_of, make_int8, measure_ranges, preprocess, quantize_static
+from pipeline.export.int8.quantiser import WEIGHTED, layers_of, measure_ranges, preprocess, quantize_static
+from pipeline.export.int8.static import make_int8
 from pipeline.measures.divergence import kl_divergences
 
 SIZE, CLASSES = 12, 3
@@ -106,9 +107,7 @@ def float_layers(model: bytes) -> list[str]:
     document = onnx.load_from_string(model)
     weights = {tensor.name for tensor in document.graph.initializer}
     return [
-        node.name
-        for node in document.graph.node
-        if node.op_type in static.WEIGHTED and node.input[1] in weights
+        node.name for node in document.graph.node if node.op_type in WEIGHTED and node.input[1] in weights
     ]
 
 
