@@ -31,7 +31,7 @@ CHUNK = 8  # inputs whose every activation is held at once: a few hundred MB at 
 # any time.
 EXACT = {"Add"}
 WEIGHTED = ("Conv", "Gemm", "MatMul")
-ACTIVATIONS = ("Clip", "Relu", "HardSwish")
+ACTIVATIONS = ("Clip", "HardSwish", "Mul", "Relu", "Sigmoid")  # with SiLU, which is a product
 
 
 def layers_of(model: bytes) -> list[str]:
@@ -62,36 +62,31 @@ def _float_nodes(document: onnx.ModelProto) -> list[str]:
     first = next((index for index, node in enumerate(nodes) if node.op_type == "Conv"), -1)
     last = max((index for index, node in enumerate(nodes) if node.op_type in WEIGHTED), default=len(nodes))
     outside = [node.name for index, node in enumerate(nodes) if index <= first or index >= last]
-    second = _depthwise_after(document, first)
-    return outside if second is None else [*outside, *second]
+    return [*outside, *_to_depthwise(document, first)] if first >= 0 else outside
 
 
-def _depthwise_after(document: onnx.ModelProto, first: int) -> list[str] | None:
-    """Return the names of the depthwise convolution that reads a convolution's output, and of what is before.
+def _to_depthwise(document: onnx.ModelProto, first: int) -> list[str]:
+    """Return the names of the depthwise convolution that alone reads another one, and of what is between.
 
     Args:
         document: The model.
-        first: Place of the convolution among its nodes; -1 where it has none.
+        first: Place of the other convolution among its nodes.
 
     Returns:
-        The names; None where something else reads the output, or something other than an activation function
-        is between them.
+        The names; none where other layers read the first convolution too, or there is more than an activation
+        function between the two.
     """
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in document.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    names: list[str] = []
-    node = document.graph.node[first]
-    while first >= 0 and len(readers.get(node.output[0], ())) == 1:
-        (node,) = readers[node.output[0]]
-        names.append(node.name)
-        if node.op_type == "Conv":
-            groups = next((each.i for each in node.attribute if each.name == "group"), 1)
-            return names if groups > 1 else None
-        if node.op_type not in ACTIVATIONS:
-            return None
-    return None
+    reached, outputs = [], {document.graph.node[first].output[0]}
+    for node in document.graph.node[first + 1 :]:
+        if outputs.isdisjoint(node.input):
+            continue
+        reached.append(node)
+        if node.op_type in ACTIVATIONS:
+            outputs |= set(node.output)
+    layers = [node for node in reached if node.op_type not in ACTIVATIONS]
+    grouped = [each.i > 1 for node in layers for each in node.attribute if each.name == "group"]
+    is_depthwise = len(layers) == 1 and layers[0].op_type == "Conv" and grouped == [True]
+    return [node.name for node in reached] if is_depthwise else []
 
 
 def preprocess(model: bytes) -> bytes:
