@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ class Layer:
         """Return what the kernel meets in an activation, float32 of shape (groups, size, places)."""
         top, left, bottom, right = self.options.get("pads", (0, 0, 0, 0))
         padded = functional.pad(torch.from_numpy(value), (left, right, top, bottom))
+        if self.size * self.groups == value.shape[1] and tuple(self.options.get("strides", (1, 1))) == (1, 1):
+            return padded.reshape(self.groups, self.size, -1)  # a patch is one place of all channels
         patches = functional.unfold(
             padded, self.kernel.shape[2:], self.options.get("dilations", 1), 0, self.options.get("strides", 1)
         )
@@ -154,11 +157,23 @@ def _measure(document: onnx.ModelProto, layers: Sequence[Layer], inputs: Sequenc
         )
         for layer in layers
     ]
-    for feeds in track(inputs, total=len(inputs), what="int8: rounding", unit="inputs"):
-        values = dict(zip(names, session.run(names, dict(feeds)), strict=True))
-        for layer, each in zip(layers, moments, strict=True):
-            each.add(layer.patches(values[layer.source]))
+    with one_thread():
+        for feeds in track(inputs, total=len(inputs), what="int8: rounding", unit="inputs"):
+            values = dict(zip(names, session.run(names, dict(feeds)), strict=True))
+            for layer, each in zip(layers, moments, strict=True):
+                each.add(layer.patches(values[layer.source]))
     return moments
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread within the block: its sums then do not depend on how many CPUs there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _round(layer: Layer, moments: Moments) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

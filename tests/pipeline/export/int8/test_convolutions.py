@@ -25,11 +25,14 @@ from tests.pipeline.export.int8.mobile import fp32, make_inputs, prepared, quant
         {"strides": [2, 1], "pads": [1, 2, 1, 2], "dilations": [1, 2]},
         {"group": 2, "pads": [1, 1, 1, 1]},
         {"group": 6, "strides": [2, 2]},
+        {"kernel": 1, "group": 2, "pads": [1, 1, 1, 1]},
+        {"kernel": 1, "strides": [2, 2]},
     ],
 )
 def test_patches_are_what_a_kernel_is_multiplied_by(options: dict[str, object]) -> None:
     rng, groups = np.random.default_rng(0), options.get("group", 1)
-    kernel = rng.normal(size=(12, 6 // groups, 3, 3)).astype(np.float32)
+    side = options.get("kernel", 3)
+    kernel = rng.normal(size=(12, 6 // groups, side, side)).astype(np.float32)
     value = rng.normal(size=(1, 6, 9, 11)).astype(np.float32)
     patches = Layer("x", "w", None, kernel, options).patches(value)
     products = torch.from_numpy(kernel.reshape(groups, 12 // groups, -1)) @ patches
