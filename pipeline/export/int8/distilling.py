@@ -23,7 +23,10 @@ from pipeline.reporting.progress import track
 if TYPE_CHECKING:
     import onnx
 
-BATCH = 16  # which bounds the memory: 2 GB at 224 pixels
+BATCH = 16
+LARGEST_PART = (
+    2**28
+)  # numbers that a graph computes for samples that are run together: 2 GB with their gradients
 # Of weights in their own steps, of biases in those of their outputs, and of the logarithms of scales. At six
 # times these rates the answers got worse instead of better.
 WEIGHT_RATE, BIAS_RATE, GAIN_RATE = 1e-3, 1e-2, 3e-4
@@ -97,13 +100,16 @@ def distill(prepared: bytes, quantised: bytes, changes: Changes, lessons: Lesson
     optimizer = torch.optim.Adam(_groups(student), betas=MOMENTS)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, lessons.steps))
     batches = lessons.batches()
+    size = student.floats(lessons.examples.batch(batches[0][:1], "cpu"))
+    parts = -(-BATCH // max(1, min(BATCH, LARGEST_PART // size)))
     for indices in track(batches, total=len(batches), what="int8: distilling", unit="steps"):
-        feeds = lessons.examples.batch(indices, "cpu")
-        loss = _loss(student.forward(feeds, [ends.features, ends.logits]), teacher(feeds))
-        if not math.isfinite(loss.item()):
-            raise UntrainableError("the loss of its distillation is no longer a number")
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        for part in np.array_split(indices, parts):
+            feeds = lessons.examples.batch(part, "cpu")
+            loss = _loss(student.forward(feeds, [ends.features, ends.logits]), teacher(feeds))
+            if not math.isfinite(loss.item()):
+                raise UntrainableError("the loss of its distillation is no longer a number")
+            (loss * (len(part) / BATCH)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         rate.step()
     return student.changes()

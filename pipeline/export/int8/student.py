@@ -143,6 +143,16 @@ class Student(nn.Module):
                     values.pop(name, None)
         return [values[name] for name in names]
 
+    def floats(self, feeds: Mapping[str, torch.Tensor]) -> int:
+        """Return how many numbers the graph computes for a batch, nearly all of which training has to keep.
+
+        Args:
+            feeds: The model's inputs by their names.
+        """
+        names = [node.output[0] for node, _ in self._nodes if node.op_type != "DequantizeLinear"]
+        with torch.no_grad():
+            return sum(value.numel() for value in self.forward(feeds, names))
+
     def _weights(self) -> dict[str, torch.Tensor]:
         """Return the rounded weights and the biases, by the names that they have in the int8 model."""
         gains = {self.names[int(place)]: gain.exp() for place, gain in self.gains.items()}

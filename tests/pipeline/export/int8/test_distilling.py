@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.artifacts.limits import LIMITS
 from pipeline.artifacts.sessions import answer
-from pipeline.export.int8 import static
+from pipeline.export.int8 import distilling, static
 from pipeline.export.int8.changes import Changes
 from pipeline.export.int8.convolutions import round_convolutions
 from pipeline.export.int8.distilling import BATCH, Lessons, distill
@@ -100,6 +100,24 @@ def test_distill_makes_unseen_answers_closer() -> None:
         kl_divergences(exact, answer(each.apply(quantised()), inputs)).mean() for each in (before, after)
     ]
     assert divergences[1] < 0.6 * divergences[0]
+
+
+def test_distill_bounds_its_memory_by_running_fewer_samples_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once: list[int] = []
+    forward = Student.forward
+
+    def count(self: Student, feeds: dict[str, torch.Tensor], names: list[str]) -> list[torch.Tensor]:
+        at_once.append(len(feeds["image"]))
+        return forward(self, feeds, names)
+
+    whole = distill(prepared(), quantised(), Changes(), lessons(1))
+    size = student_of(Changes()).floats({"image": torch.from_numpy(make_pictures(1, 0))})
+    monkeypatch.setattr(distilling, "LARGEST_PART", 5 * size)
+    monkeypatch.setattr(Student, "forward", count)
+    parts = distill(prepared(), quantised(), Changes(), lessons(1))
+    assert at_once == [1, 4, 4, 4, 4]
+    for name, bias in whole.biases.items():
+        assert np.allclose(parts.biases[name], bias, atol=1e-4)
 
 
 def test_distill_gives_the_same_bytes_for_the_same_seed_alone() -> None:
