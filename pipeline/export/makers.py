@@ -17,6 +17,7 @@ from pipeline.errors import DataError, GraftError
 from pipeline.export.classifier import ServedClassifier
 from pipeline.export.half import to_half
 from pipeline.export.int8 import dynamic, static
+from pipeline.export.int8.distilling import BATCH, Lessons
 from pipeline.export.plan_wrapper import wrap_plan
 from pipeline.export.profiles import MAX_BATCH_SIZE, ranges_for
 from pipeline.export.temperature import scale_temperature
@@ -52,6 +53,9 @@ class ExportContext:
         input: The spec of the network's input.
         reference: The checkpoint's answers, with the temperature.
         metadata: Keys and values that describe the model in the metadata of every file.
+        distillation_steps: Number of steps in which an 8-bit network may be trained on the checkpoint's
+            answers; 0, the default, for none.
+        seed: Seed of what is drawn by chance; 0 by default.
     """
 
     limits: Mapping[Format, LimitChanges]
@@ -63,6 +67,8 @@ class ExportContext:
     input: InputSpec
     reference: Reference
     metadata: Mapping[str, str]
+    distillation_steps: int = 0
+    seed: int = 0
 
     def split(self, name: str) -> list[Sample]:
         """Return the samples of one split: ``train``, ``calibration``, ``validation`` or ``test``."""
@@ -128,13 +134,22 @@ def _make_half(_source: bytes, context: ExportContext, _folder: Path) -> Outcome
     return _recalibrate(content, context, Made(method="float16 backbone between float32 ends"))
 
 
-def _make_int8(source: bytes, context: ExportContext, _folder: Path) -> Outcome:
-    """Make the 8-bit file from the fp32 one, by the method that suits its network."""
-    method = static if static.is_convolutional(source) else dynamic
+def _make_int8(source: bytes, context: ExportContext, folder: Path) -> Outcome:
+    """Make the 8-bit file from the fp32 one, by the method that suits its network.
+
+    The method is chosen on calibration samples, or on validation where there are none; the test split is not
+    read.
+    """
+    is_static = static.is_convolutional(source)
     limits, _ = limits_for("int8", context.limits.get("onnx-int8"))
     samples = context.split("calibration") or context.split("validation")
     chosen = [samples[index] for index in evenly(len(samples), context.calibration_samples)]
-    quantised = method.make_int8(source, context.feeds(chosen), limits)
+    feeds = context.feeds(chosen)
+    if is_static:
+        lessons = partial(_lessons, context, folder) if context.distillation_steps else None
+        quantised = static.make_int8(source, feeds, limits, lessons)
+    else:
+        quantised = dynamic.make_int8(source, feeds, limits)
     kept = quantised.kept
     log.info("export: int8, %s%s", quantised.method, f"; fp32 stay {', '.join(kept)}" if kept else "")
     record = Made(
@@ -142,9 +157,22 @@ def _make_int8(source: bytes, context: ExportContext, _folder: Path) -> Outcome:
         calibrated_on=f"{len(chosen)} samples of {chosen[0].split}",
         kept_fp32=kept,
         # A dynamic scale is that of a whole batch, so that an answer would depend on its neighbours.
-        max_batch_size=1 if method is dynamic else None,
+        max_batch_size=None if is_static else 1,
     )
     return _recalibrate(quantised.model, context, record)
+
+
+def _lessons(context: ExportContext, folder: Path) -> Lessons:
+    """Decode what an 8-bit network is trained on: samples of the training split, without their labels.
+
+    Args:
+        context: Everything that files are made with.
+        folder: Folder for a file that decoded samples may be kept in, and that is removed with them.
+    """
+    samples = context.split("train")
+    chosen = [samples[index] for index in evenly(len(samples), context.distillation_steps * BATCH)]
+    examples = context.modality.decode_examples(chosen, context.preprocessor, folder / "training")
+    return Lessons(examples, context.modality.UNIT, context.distillation_steps, context.seed)
 
 
 def _recalibrate(content: bytes, context: ExportContext, record: Made) -> Outcome:

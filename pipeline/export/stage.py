@@ -64,6 +64,8 @@ def export(recipe: Recipe, run: RunFolder) -> None:
         input=card.input,
         reference=reference,
         metadata=describe_model(recipe, card, lineage),
+        distillation_steps=recipe.export.int8_distillation_steps,
+        seed=recipe.seed,
     )
     version = hash_model(classifier, card, reference, lineage)
     with atomic.folder(run.candidates) as folder:

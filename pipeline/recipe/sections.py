@@ -105,10 +105,14 @@ class Export(Section):
             the same file by OpenVINO (``openvino-fp32``, ``openvino-bf16``), and on NVIDIA GPUs by CUDA or
             TensorRT.
         limits: The limits that a format is published under instead of those of its precision, by its name.
+        int8_distillation_steps: Number of steps, on 16 training samples each, in which ``onnx-int8`` of a
+            convolutional network is trained towards the checkpoint's own answers where rounding alone changes
+            them too much; 0 for never.
     """
 
     formats: tuple[Format, ...] = ("onnx-fp32",)
     limits: dict[Format, LimitChanges] = Field(default={})
+    int8_distillation_steps: int = Field(default=200, ge=0, le=10_000)
 
     @property
     def further(self) -> tuple[Format, ...]:

@@ -13,7 +13,7 @@ from pipeline.artifacts.limits import Limits
 from pipeline.artifacts.sessions import answer
 from pipeline.export.int8.activations import measure_activations
 from pipeline.export.int8.gptq import Rounded, round_weights
-from pipeline.export.int8.harm import Quantised, is_close, keep_most_harmful
+from pipeline.export.int8.harm import Quantised, Trial, is_close, keep_most_harmful
 from pipeline.export.int8.products import Products, read_products
 from pipeline.export.int8.smoothing import choose_factors
 from serving.model.inputs.item import Feeds
@@ -66,7 +66,7 @@ def make_int8(model: bytes, inputs: Sequence[Feeds], limits: Limits) -> Quantise
 
     quantised = quantise((), inputs)
     if plan.products and not is_close(exact, quantised.answers, limits):
-        quantised = keep_most_harmful(quantised, plan.names(), quantise, inputs, exact, limits)
+        quantised = keep_most_harmful(quantised, plan.names(), Trial(quantise, inputs, exact, limits))
     return quantised
 
 

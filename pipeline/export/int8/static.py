@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artifacts.limits import Limits
 from pipeline.artifacts.sessions import answer
-from pipeline.export.int8.harm import Quantised, is_close, keep_most_harmful
+from pipeline.export.int8.changes import Changes
+from pipeline.export.int8.convolutions import round_convolutions
+from pipeline.export.int8.distilling import Lessons, distill
+from pipeline.export.int8.harm import Quantised, Trial, is_close, keep_most_harmful
+from pipeline.export.int8.quantiser import METHODS, layers_of, measure_ranges, preprocess, quantize_static
+from pipeline.export.int8.student import UntrainableError
 from pipeline.measures.divergence import kl_divergences
-from pipeline.reporting.progress import track
 from serving.model.inputs.item import Feeds
-from serving.model.runtimes.ort import load_onnxruntime
 
-if TYPE_CHECKING:
-    import onnx
-
-QUANTIZATION = "onnxruntime.quantization"
-METHODS: dict[str, dict[str, Any]] = {
-    "MinMax": {},
-    # Symmetric, as onnxruntime has it, wastes levels below zero.
-    "Percentile": {"percentile": 99.999, "symmetric": False},
-    "Entropy": {},
-}
 JUDGED_EVERY = 4  # every fourth input does not calibrate, but judges how well the others did
 # Inputs at most: a range is known by then, and a histogram takes a tenth of a second an input.
 CALIBRATED = 128
-CHUNK = 8  # inputs whose every activation is held at once: a few hundred MB at 224 pixels
-# Residuals carry every layer's rounding on: in fp32 they leave a seventh of the divergence, and take hardly
-# any time.
-EXACT = {"Add"}
-WEIGHTED = ("Conv", "Gemm", "MatMul")
+# How many times as good as the limits a trained network must be. With layers in fp32 it would take longer, so
+# that it must be four times as good.
+SPARE_TAUGHT = 2.0
 
 
 @dataclass(frozen=True)
@@ -49,12 +35,16 @@ class Prepared:
     Attributes:
         model: The bytes of the ONNX file; batch norms are folded, shapes are noted.
         ranges: onnxruntime's ``TensorsData``: the least and the largest value of each activation.
-        method: The calibration method that measured the ranges, a key of ``METHODS``.
+        calibration: The calibration method that measured the ranges, a key of ``METHODS``.
+        changes: What the int8 file holds in place of the nearest whole numbers.
+        method: How the int8 file is made, for people to read.
     """
 
     model: bytes
     ranges: Any
-    method: str
+    calibration: str
+    changes: Changes
+    method: str = "7-bit weights rounded by GPTQ"
 
     def quantise(self, kept: Sequence[str], inputs: Sequence[Feeds]) -> Quantised:
         """Make the int8 model, and have it answer some inputs.
@@ -63,30 +53,62 @@ class Prepared:
             kept: Names of layers that stay fp32.
             inputs: Single inputs of the model.
         """
-        int8 = quantize_static(self.model, self.ranges, kept)
-        method = f"static: 7-bit weights, ranges by {self.method}"
+        int8 = self.changes.apply(quantize_static(self.model, self.ranges, kept))
+        method = f"static: {self.method}, ranges by {self.calibration}"
         return Quantised(int8, method, tuple(kept), answer(int8, inputs))
 
 
-def make_int8(model: bytes, inputs: Sequence[Feeds], limits: Limits) -> Quantised:
+def make_int8(
+    model: bytes,
+    inputs: Sequence[Feeds],
+    limits: Limits,
+    lessons: Callable[[], Lessons] | None = None,
+) -> Quantised:
     """Quantise a convolutional network with fixed scales, at the least change of its answers to real inputs.
 
     Each calibration method measures the activations' ranges on most of the inputs; the one that changes the
-    answers to the others least is taken. Then the layers that hurt most go back to fp32, where that is
-    needed.
+    answers to the others least is taken. Where that is not close enough, the rounded network is trained on
+    the fp32 one's answers. Only then do layers go back to fp32, since each of them takes time in every run.
 
     Args:
         model: The bytes of the fp32 ONNX file.
         inputs: Single inputs of the model, of the calibration split; a few hundred.
         limits: The limits that the receipt will hold the file to.
+        lessons: Returns what the network may be trained on, none of which are in ``inputs``; None, the
+            default, to train nothing.
     """
     exact = answer(model, inputs)
     prepared = _choose_method(preprocess(model), inputs, exact)
     quantised = prepared.quantise((), inputs)
-    if not is_close(exact, quantised.answers, limits):
-        layers = layers_of(prepared.model)
-        quantised = keep_most_harmful(quantised, layers, prepared.quantise, inputs, exact, limits)
-    return quantised
+    if is_close(exact, quantised.answers, limits):
+        return quantised
+    if lessons is not None:
+        taught = _teach(prepared, lessons())
+        after = taught.quantise((), inputs)
+        if is_close(exact, after.answers, limits, spare=SPARE_TAUGHT):
+            return after
+        if _divergence(exact, after) >= _divergence(exact, quantised):
+            taught = replace(prepared, method=f"{taught.method}, in vain")
+        prepared, quantised = taught, taught.quantise((), inputs)
+    trial = Trial(prepared.quantise, inputs, exact, limits)
+    return keep_most_harmful(quantised, layers_of(prepared.model), trial)
+
+
+def _teach(prepared: Prepared, lessons: Lessons) -> Prepared:
+    """Train the rounded network; one that cannot be trained stays as it is, with a method that says why."""
+    try:
+        changes = distill(
+            prepared.model, quantize_static(prepared.model, prepared.ranges), prepared.changes, lessons
+        )
+    except UntrainableError as error:
+        return replace(prepared, method=f"{prepared.method}, not distilled: {error}")
+    told = f"distilled for {lessons.steps} steps on {lessons.samples:,} training {lessons.unit}"
+    return replace(prepared, changes=changes, method=f"{prepared.method}, {told}")
+
+
+def _divergence(exact: NDArray[np.float64], quantised: Quantised) -> float:
+    """Return the mean divergence of a model's answers, in nats."""
+    return float(kl_divergences(exact, quantised.answers).mean())
 
 
 def is_convolutional(model: bytes) -> bool:
@@ -100,183 +122,29 @@ def is_convolutional(model: bytes) -> bool:
 
 
 def _choose_method(prepared: bytes, inputs: Sequence[Feeds], exact: NDArray[np.float64]) -> Prepared:
-    """Calibrate with the method that changes the answers to inputs that it has not seen least.
+    """Round the weights, and calibrate with the method that changes the answers to unseen inputs least.
 
     Args:
         prepared: The bytes of the ONNX file, as :func:`preprocess` returns them.
         inputs: Single inputs of the model, every fourth of which judges the methods.
         exact: The fp32 model's probabilities of the inputs, float64 of shape (inputs, classes).
     """
-    held_back = inputs[::JUDGED_EVERY]
+    held_back, seen = inputs[::JUDGED_EVERY], _seen(inputs)
+    changes = round_convolutions(prepared, layers_of(prepared), seen)
+
+    def divergence(tried: Prepared) -> float:
+        return _divergence(exact[::JUDGED_EVERY], tried.quantise((), held_back))
+
+    best = min(
+        (Prepared(prepared, measure_ranges(prepared, seen, name), name, changes) for name in METHODS),
+        key=divergence,
+    )
+    nearest = replace(best, changes=Changes(), method="7-bit weights")
+    return min((best, nearest), key=divergence)
+
+
+def _seen(inputs: Sequence[Feeds]) -> list[Feeds]:
+    """Return the inputs that ranges and weights are made by: those that do not judge, evenly thinned out."""
     others = [feeds for index, feeds in enumerate(inputs) if index % JUDGED_EVERY] or list(inputs)
     chosen = np.linspace(0, len(others) - 1, min(CALIBRATED, len(others))).round().astype(np.int64)
-    seen = [others[index] for index in chosen]
-    tried = [Prepared(prepared, measure_ranges(prepared, seen, method), method) for method in METHODS]
-    return min(
-        tried,
-        key=lambda each: kl_divergences(exact[::JUDGED_EVERY], each.quantise((), held_back).answers).mean(),
-    )
-
-
-def layers_of(model: bytes) -> list[str]:
-    """Return the names of the layers with weights that :func:`quantize_static` quantises.
-
-    Args:
-        model: The bytes of the ONNX file, as :func:`preprocess` returns them.
-    """
-    import onnx
-
-    document = onnx.load_from_string(model)
-    weights = {tensor.name for tensor in document.graph.initializer}
-    outside = set(_float_nodes(document))
-    return [
-        node.name
-        for node in document.graph.node
-        if node.op_type in WEIGHTED and node.input[1] in weights and node.name not in outside
-    ]
-
-
-def _float_nodes(document: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes that stay fp32: to the first convolution, and from the classifier on.
-
-    Pixels and logits need more than 8 bits, and these layers cost little.
-    """
-    nodes = document.graph.node
-    first = next((index for index, node in enumerate(nodes) if node.op_type == "Conv"), -1)
-    last = max((index for index, node in enumerate(nodes) if node.op_type in WEIGHTED), default=len(nodes))
-    return [node.name for index, node in enumerate(nodes) if index <= first or index >= last]
-
-
-def preprocess(model: bytes) -> bytes:
-    """Prepare a model for the quantiser: fold its batch norms, note its shapes and name its nodes.
-
-    Args:
-        model: The bytes of the fp32 ONNX file.
-
-    Returns:
-        The bytes of an ONNX file that computes the same.
-    """
-    import onnx
-
-    quantization = load_onnxruntime(QUANTIZATION)
-    document = onnx.load_from_string(model)
-    # Its shape inference trips over what the exporter notes of inner values.
-    del document.graph.value_info[:]
-    with tempfile.TemporaryDirectory(prefix="graft-int8-") as folder, _silent():
-        source, path = Path(folder) / "model.onnx", Path(folder) / "prepared.onnx"
-        onnx.save(document, source)  # given a document, it would lose the weights (onnxruntime 1.31)
-        quantization.quant_pre_process(source, path, skip_symbolic_shape=True)
-        prepared = onnx.load(path)
-    for index, node in enumerate(prepared.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
-    used = {node.domain for node in prepared.graph.node}
-    # onnxruntime names every domain that it knows.
-    imports = [each for each in prepared.opset_import if each.domain in used]
-    del prepared.opset_import[:]
-    prepared.opset_import.extend(imports)
-    _set_metadata(prepared, document)
-    return prepared.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
-
-
-def measure_ranges(prepared: bytes, inputs: Sequence[Feeds], method: str) -> Any:  # noqa: ANN401 - untyped
-    """Measure the range that 8 bits shall cover of every activation.
-
-    Args:
-        prepared: The bytes of the ONNX file, as :func:`preprocess` returns them.
-        inputs: Single inputs of the model.
-        method: The calibration method, a key of ``METHODS``.
-
-    Returns:
-        onnxruntime's ``TensorsData``: the least and the largest value of each activation.
-    """
-    quantization = load_onnxruntime(QUANTIZATION)
-    with tempfile.TemporaryDirectory(prefix="graft-int8-") as folder, _silent():
-        path = Path(folder) / "prepared.onnx"
-        path.write_bytes(prepared)
-        calibrator = quantization.create_calibrator(
-            path, augmented_model_path=str(path.with_name("augmented.onnx")),
-            calibrate_method=quantization.CalibrationMethod[method], extra_options=METHODS[method],
-        )  # fmt: skip
-    # It collects what it is given in one go before it counts, so it is given little at a time.
-    starts = range(0, len(inputs), CHUNK)
-    for start in track(starts, total=len(inputs), what=f"int8: {method}", unit="inputs", weight=CHUNK):
-        with _silent():
-            calibrator.collect_data(_Reader(inputs[start : start + CHUNK]))
-    with _silent():
-        return calibrator.compute_data()
-
-
-class _Reader:
-    """An iterator over inputs in the form of onnxruntime's ``CalibrationDataReader``."""
-
-    def __init__(self, inputs: Sequence[Feeds]) -> None:
-        self._left = iter(inputs)
-
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
-        """Return the next input; None after the last."""
-        feeds = next(self._left, None)
-        return None if feeds is None else dict(feeds)
-
-
-def quantize_static(
-    prepared: bytes,
-    ranges: Any,  # noqa: ANN401 - onnxruntime is untyped
-    kept: Sequence[str] = (),
-) -> bytes:
-    """Write weights in 7 bits, one scale an output channel, and scales for activations in 8 bits.
-
-    Weights use 7 bits, since on CPUs without VNNI the sum of two 8-bit products overflows 16 bits, and the
-    answers would depend on the CPU.
-
-    Args:
-        prepared: The bytes of the ONNX file, as :func:`preprocess` returns them.
-        ranges: The ranges of the activations, as :func:`measure_ranges` returns them.
-        kept: Names of layers that stay fp32, beside the first convolution and the classifier; none by
-            default.
-
-    Returns:
-        The bytes of the int8 ONNX file, the same every time, with the metadata of the fp32 file.
-    """
-    import onnx
-
-    quantization, registry = load_onnxruntime(QUANTIZATION), load_onnxruntime(f"{QUANTIZATION}.registry")
-    document = onnx.load_from_string(prepared)
-    types = quantization.QuantType
-    with _silent():
-        quantizer = quantization.QDQQuantizer(
-            onnx.load_from_string(prepared),
-            per_channel=True,
-            reduce_range=True,
-            weight_qType=types.QInt8,
-            activation_qType=types.QUInt8,
-            tensors_range=ranges,
-            nodes_to_quantize=[],
-            nodes_to_exclude=[*_float_nodes(document), *kept],
-            op_types_to_quantize=sorted({*registry.QDQRegistry, *registry.QLinearOpsRegistry} - EXACT),
-            extra_options={},
-        )
-        quantized: onnx.ModelProto = quantizer.quantize_model()
-    quantizer.model.topological_sort()
-    del quantized.graph.value_info[:]
-    _set_metadata(quantized, document)
-    return quantized.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
-
-
-def _set_metadata(changed: onnx.ModelProto, source: onnx.ModelProto) -> None:
-    """Give a file the metadata of its source and nothing else: onnxruntime's quantiser notes what it did."""
-    metadata = sorted((item.key, item.value) for item in source.metadata_props)
-    del changed.metadata_props[:]
-    for key, value in metadata:
-        changed.metadata_props.add(key=key, value=value)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep onnxruntime's quantiser from printing and from giving advice within the block."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
+    return [others[index] for index in chosen]

@@ -25,7 +25,7 @@ from pipeline.measures.divergence import cosines, kl_divergences
 from tests.pipeline.export.int8.models import CHANNELS, OUTLIER, make_inputs, make_model, run
 
 INT8 = LIMITS["int8"]
-EXACT = replace(INT8, min_cosine=1.0)
+NEAR = replace(INT8, min_cosine=0.999, min_agreement=0.97, max_mean_kl=4e-4)  # a product too much misses it
 NAMES = {"product_a", "product_b"}
 
 
@@ -150,8 +150,8 @@ def test_write_int8_leaves_the_answers_as_they_are_when_everything_is_kept() -> 
 
 
 def test_make_int8_puts_the_most_harmful_product_back_when_the_limit_is_near() -> None:
-    model, inputs = make_model(), make_inputs()
-    made = make_int8(model, inputs, EXACT)
+    model, inputs = make_model(), make_inputs(30)
+    made = make_int8(model, inputs, NEAR)
     assert len(made.kept) == 1, "a quarter of two, but at least one"
     (other,) = NAMES - set(made.kept)
     exact = run(model, inputs).astype(np.float64)
