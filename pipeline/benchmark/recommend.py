@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.artifacts.formats import SOURCE
+from pipeline.artifacts.ratios import RatioInterval, estimate_ratio
 from pipeline.benchmark.rows import Row, Timing, single_runs
 from pipeline.errors import GraftError
-from pipeline.measures.ratios import RatioInterval, estimate_ratio
 
 LEAST_ADVANTAGE = 1.05  # ratio of the medians from which an artifact counts as faster
 LEAST_SAVING = 0.1  # share of a run's time that more threads must save

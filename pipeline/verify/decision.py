@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.artifacts.formats import SOURCE
+from pipeline.artifacts.ratios import Place, RatioInterval
 from pipeline.artifacts.states import Basis, Decided
-from pipeline.measures.ratios import Place, RatioInterval
 from serving.model.records import Speedup
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from pipeline.artifacts.ratios import LOOKS, RatioInterval, estimate_ratio
 from pipeline.files.samples import evenly
-from pipeline.measures.ratios import LOOKS, RatioInterval, estimate_ratio
 from pipeline.modalities.training import Readable
 from serving.model.records import Speedup
 from serving.model.scorer import Scorer

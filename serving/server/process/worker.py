@@ -30,7 +30,7 @@ def make_worker_app(settings: Settings, gate: Connection) -> Starlette:
     """
     _end_with_parent()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the process that holds the port says when to end
-    from serving.server.engine.live import LiveModel
+    from serving.server.app.ahead import load_ahead
     from serving.server.observing.logs import configure_logging
 
     gate.poll(None)
@@ -38,8 +38,7 @@ def make_worker_app(settings: Settings, gate: Connection) -> Starlette:
     if parent is not None and not parent.is_alive():  # the connection has ended, which can be read too
         sys.exit(1)
     configure_logging(settings.log_level)
-    live = LiveModel(settings.bundle, artifact=settings.artifact, fallback=settings.fallback)
-    live.begin()
+    live = load_ahead(settings)
     from serving.server.app.build import build_app
 
     return build_app(settings, live=live)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.measures.ratios import CONFIDENCE, LOOKS, RatioInterval, estimate_ratio
+from pipeline.artifacts.ratios import CONFIDENCE, LOOKS, RatioInterval, estimate_ratio
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=80), st.randoms())
