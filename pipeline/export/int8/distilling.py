@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     import onnx
 
 BATCH = 16
-LARGEST_PART = (
-    2**28
-)  # numbers that a graph computes for samples that are run together: 2 GB with their gradients
+# Numbers that a graph computes for the samples that are run at once: with their gradients they take 2 GB.
+LARGEST_PART = 2**28
 # Of weights in their own steps, of biases in those of their outputs, and of the logarithms of scales. At six
 # times the weights' rate the loss swings without falling, at twenty times it rises.
 WEIGHT_RATE, BIAS_RATE, GAIN_RATE = 1e-3, 1e-2, 3e-4

@@ -100,7 +100,7 @@ def _teach(prepared: Prepared, lessons: Lessons) -> Prepared:
         changes = distill(
             prepared.model, quantize_static(prepared.model, prepared.ranges), prepared.changes, lessons
         )
-    except UntrainableError as error:
+    except (UntrainableError, NotImplementedError, RuntimeError) as error:  # the last is torch's
         return replace(prepared, method=f"{prepared.method}, not distilled: {error}")
     told = f"distilled for {lessons.steps} steps on {lessons.samples:,} training {lessons.unit}"
     return replace(prepared, changes=changes, method=f"{prepared.method}, {told}")
