@@ -83,19 +83,30 @@ def make_int8(
     if is_close(exact, quantised.answers, limits):
         return quantised
     if lessons is not None:
-        taught = _teach(prepared, lessons())
-        after = taught.quantise((), inputs)
-        if is_close(exact, after.answers, limits, spare=SPARE_TAUGHT):
-            return after
-        if _divergence(exact, after) >= _divergence(exact, quantised):
-            taught = replace(prepared, method=f"{taught.method}, in vain")
-        prepared, quantised = taught, taught.quantise((), inputs)
+        prepared = _teach(prepared, lessons(), quantised, inputs, exact)
+        quantised = prepared.quantise((), inputs)
+        if is_close(exact, quantised.answers, limits, spare=SPARE_TAUGHT):
+            return quantised
     trial = Trial(prepared.quantise, inputs, exact, limits)
     return keep_most_harmful(quantised, layers_of(prepared.model), trial)
 
 
-def _teach(prepared: Prepared, lessons: Lessons) -> Prepared:
-    """Train the rounded network; one that cannot be trained stays as it is, with a method that says why."""
+def _teach(
+    prepared: Prepared,
+    lessons: Lessons,
+    untaught: Quantised,
+    inputs: Sequence[Feeds],
+    exact: NDArray[np.float64],
+) -> Prepared:
+    """Train the rounded network; it stays as it was, with a method that says so, where that is in vain.
+
+    Args:
+        prepared: The model before.
+        lessons: What it is trained on.
+        untaught: The int8 model before.
+        inputs: The inputs that judge, none of which are in the lessons.
+        exact: The fp32 model's probabilities of them, float64 of shape (inputs, classes).
+    """
     try:
         changes = distill(
             prepared.model, quantize_static(prepared.model, prepared.ranges), prepared.changes, lessons
@@ -103,7 +114,10 @@ def _teach(prepared: Prepared, lessons: Lessons) -> Prepared:
     except (UntrainableError, NotImplementedError, RuntimeError) as error:  # the last is torch's
         return replace(prepared, method=f"{prepared.method}, not distilled: {error}")
     told = f"distilled for {lessons.steps} steps on {lessons.samples:,} training {lessons.unit}"
-    return replace(prepared, changes=changes, method=f"{prepared.method}, {told}")
+    taught = replace(prepared, changes=changes, method=f"{prepared.method}, {told}")
+    if _divergence(exact, taught.quantise((), inputs)) < _divergence(exact, untaught):
+        return taught
+    return replace(prepared, method=f"{taught.method} in vain")
 
 
 def _divergence(exact: NDArray[np.float64], quantised: Quantised) -> float:
