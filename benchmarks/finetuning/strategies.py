@@ -24,8 +24,8 @@ def backbones(place: Workplace) -> dict[str, tuple[str, Backbone]]:
     folder = place.folder / "weights"
     return {
         "EfficientNet-Lite0": ("faces-200", Backbone("tf_efficientnet_lite0", place.weights("image"))),
-        "ResNet18": ("faces-200", _random_timm(folder, "resnet18")),
-        "ViT tiny": ("faces-200", _random_timm(folder, "vit_tiny_patch16_224")),
+        "ResNet18": ("faces-200", random_timm(folder, "resnet18")),
+        "ViT tiny": ("faces-200", random_timm(folder, "vit_tiny_patch16_224")),
         "MiniLM": ("books-140", Backbone("all-MiniLM-L6-v2", place.text_weights or MINILM)),
         "GPT-2": ("books-140", _random_gpt2(folder / "gpt2", place)),
     }
@@ -78,7 +78,7 @@ def _receipt(bundle: Path) -> str:
     return f"{verdict} ({receipt['max_abs_probabilities']:.0e})"
 
 
-def _random_timm(folder: Path, name: str) -> Backbone:
+def random_timm(folder: Path, name: str) -> Backbone:
     """Write random weights of one seed for one of timm's networks, once."""
     path = folder / f"{name}.safetensors"
     if not path.exists():

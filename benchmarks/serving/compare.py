@@ -1,16 +1,17 @@
 """Compare our service with FastAPI and LitServe: the same bundle, requests and load generator, in turns.
 
     python benchmarks/serving/compare.py RUN [--artifact NAME] [--before CHECKOUT] [--rounds 5] [--seconds 5]
-        [--clients 1 8 32] [--json FILE]
+        [--clients 1 8 32] [--photographs 640x480] [--json FILE]
 
 The peers are written as their documentation says (`fastapi_peer.py`, `litserve_peer.py`) and serve the fp32
 ONNX file; a tuned variant of each runs one thread a request, and LitServe a worker for each CPU. Ours serves
 its default, or what `--artifact` names. With `--before` our service of another checkout stands beside it too,
-with the same artifact, so that a change can be judged within one run. All servers stay up; what each uses
-while idle is printed, and must be next to nothing. Before anything is timed, every answer of each is compared
-with what its artifact answers in this process. Each round takes the numbers of clients, and for each of them
-the servers, in a new order. Ratios are formed within a round. Figures are medians with [least, most] of the
-rounds.
+with the same artifact, so that a change can be judged within one run. The peers decode and resize by Pillow,
+as people do. `--photographs` makes JPEGs of another size of the pictures first. All servers stay up; what
+each uses while idle is printed, and must be next to nothing. Before anything is timed, every answer of each
+is compared with what its artifact answers in this process. Each round takes the numbers of clients, and for
+each of them the servers, in a new order. Ratios are formed within a round. Figures are medians with [least,
+most] of the rounds.
 """
 
 from __future__ import annotations
@@ -18,47 +19,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import platform
 import random
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bodies import common_request, raw_request, read_inputs, write_requests
 from by_hand import ARTIFACT, read_manifest
 from load import quantile
+from photographs import by_pillow, enlarge
+from printing import machine, print_load, print_rest
 from servers import Caller, Server, before, drive, fastapi, litserve, ours
 
-sys.path.append(str(Path(__file__).parents[1]))
-from rounds import spread
-
-from pipeline.machine.settings import cpu_name
 from serving.model.predictor import Predictor, load_predictor
-from serving.model.runtimes.machine import cpu_limit
 from serving.model.schemas import Prediction
 
 AGREE_WITHIN = 1e-4
 IDLE_S = 3
-PACKAGES = (
-    "graft-ml",
-    "fastapi",
-    "litserve",
-    "uvicorn",
-    "starlette",
-    "uvloop",
-    "httptools",
-    "onnxruntime-gpu",
-    "onnxruntime",
-    "pillow",
-)
-PACKAGES += ("tokenizers", "pydantic")
-MEASURES = {"per_s": "requests/s", "p50_ms": "p50, ms", "p99_ms": "p99, ms"}
-HERE_ALONE = "in this process"
 
 
 @dataclass
@@ -97,7 +78,7 @@ def make_variants(
         else load_predictor(options.run / "bundle", artifact=ARTIFACT)
     )
     served_predictions, fp32_predictions = (
-        [predictor.predict(item) for item in inputs] for predictor in (served, fp32)
+        [predictor.predict(item) for item in inputs] for predictor in (served, by_pillow(fp32))
     )
     same = sum(a.label == b.label for a, b in zip(served_predictions, fp32_predictions, strict=True))
     print(
@@ -206,53 +187,12 @@ def run_round(
     return figures
 
 
-def print_load(rounds: list[dict[str, Any]], clients: int) -> None:
-    """Print the figures at one number of clients, and the ratios of ours to each of the others."""
-    loads = [each["load"][clients] for each in rounds]
-    print(f"\n{clients} client{'s' if clients > 1 else ''}")
-    for name in loads[0]:
-        for measure, unit in MEASURES.items():
-            print(f"  {name:<22} {unit:<12} {spread([load[name][measure] for load in loads])}")
-    for name in loads[0]:
-        if not name.startswith("ours"):
-            faster = [load["ours"]["per_s"] / load[name]["per_s"] for load in loads]
-            slower = [load["ours"]["p99_ms"] / load[name]["p99_ms"] for load in loads]
-            print(f"  {'ours / ' + name:<29} requests/s {spread(faster)}    p99 {spread(slower)}")
-
-
-def print_rest(rounds: list[dict[str, Any]], starts: dict[str, list[float]]) -> None:
-    """Print what one request costs beside the work itself, and the memory and the start of each server."""
-    if "in_process_p50_ms" in rounds[0]:
-        alone = [each["in_process_p50_ms"] for each in rounds]
-        print(f"\none client's p50 beside decoding and the session\n  {HERE_ALONE:<35} ms {spread(alone)}")
-        for name in (name for name in rounds[0]["load"][1] if name.startswith("ours")):
-            added = [each["load"][1][name]["p50_ms"] - each["in_process_p50_ms"] for each in rounds]
-            print(f"  {'added by ' + name:<35} ms {spread(added)}    (goal: 1)")
-    print("\nmemory of the process tree after a round's load")
-    for name in rounds[0]["memory"]:
-        for measure, unit in {"rss_mb": "resident, MB", "pss_mb": "shared once, MB"}.items():
-            print(f"  {name:<22} {unit:<15} {spread([each['memory'][name][measure] for each in rounds], 0)}")
-    print("\nstart to the first answer")
-    for name, values in starts.items():
-        print(f"  {name:<36} s {spread(values)}")
-
-
-def machine() -> dict[str, Any]:
-    """Describe the machine and the packages that the figures hold for."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    system = {"system": platform.platform(), "python": platform.python_version()}
-    return {"cpu": cpu_name(), "cpus": cpu_limit()} | system | {"versions": versions}
-
-
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Start all servers, check their answers, measure the rounds, and stop the servers."""
     modality = read_manifest(options.run / "bundle")["input"]["modality"]
     inputs = read_inputs(options.run, options.inputs)
+    if options.photographs:
+        inputs = [enlarge(item, options.photographs) for item in inputs]
     served = load_predictor(options.run / "bundle", artifact=options.artifact)
     variants = make_variants(options, modality, inputs, served)
     for index, variant in enumerate(variants):
@@ -290,6 +230,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--inputs", type=int, default=200, help="of the test split")
+    parser.add_argument(
+        "--photographs", metavar="WIDTHxHEIGHT", help="make JPEGs of this size of the pictures first"
+    )
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument(
         "--tuned", action=argparse.BooleanOptionalAction, default=True, help="the peers a second time, tuned"
@@ -299,6 +242,7 @@ def main() -> None:
     options = parser.parse_args()
     here = machine()
     print(f"{here['cpu']}, {here['cpus']} CPUs, {here['system']}, Python {here['python']}")
+    print(f"instructions: {' '.join(here['flags'])}")
     print(", ".join(f"{package} {number}" for package, number in here["versions"].items()))
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(options, Path(folder))

@@ -12,6 +12,44 @@ from pipeline.files import atomic
 from serving.model.records import Speedup
 
 
+class Basis(BaseModel):
+    """What a comparison of speed holds for.
+
+    Attributes:
+        files: SHA-256, in hexadecimal, of each of the artifact's files.
+        source_files: The same of ``onnx-fp32``.
+        cpu: Name of the CPU.
+        gpu: Name of the GPU, or None if neither artifact runs on one.
+        runtimes: The libraries that ran ``onnx-fp32`` and the artifact, with their versions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: tuple[str, ...]
+    source_files: tuple[str, ...]
+    cpu: str
+    gpu: str | None
+    runtimes: tuple[str, str]
+
+
+class Decided(BaseModel):
+    """The last comparison of an artifact's speed that was conclusive.
+
+    Attributes:
+        faster: Whether the artifact is at least ``bound`` times as fast as ``onnx-fp32``.
+        bound: The speed that was decided about.
+        speedup: The speed that was measured, whose interval leaves out the bound.
+        basis: What it holds for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    faster: bool
+    bound: float
+    speedup: Speedup
+    basis: Basis
+
+
 class State(BaseModel):
     """The state of an artifact after its verification.
 
@@ -19,6 +57,8 @@ class State(BaseModel):
         published: Whether it is in the bundle.
         why: Summary of what was measured, or the reason why it is not published.
         speedup: Its speed in times that of ``onnx-fp32``, or None if it was not run.
+        decided: The comparison by which it is fast enough or not, of this verification or an earlier one;
+            None if none was conclusive.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +66,7 @@ class State(BaseModel):
     published: bool
     why: str
     speedup: Speedup | None = None
+    decided: Decided | None = None
 
     def to_text(self) -> str:
         """Return one line for people."""

@@ -6,7 +6,7 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from pipeline.benchmark.rows import Setting, Spread, Timing
 from pipeline.reporting.progress import track
 
 WARM_UP_BATCHES = 5
+EXTENSIONS = 2  # how often the number of rounds is doubled while the choice is not clear
 Arrays = Sequence[NDArray[Any]]
 
 
@@ -47,7 +48,13 @@ class Slot:
 
 
 def measure_settings(
-    scorers: Mapping[Setting, Scorer], arrays: Arrays, *, rounds: int, seconds: float, seed: int
+    scorers: Mapping[Setting, Scorer],
+    arrays: Arrays,
+    *,
+    rounds: int,
+    seconds: float,
+    seed: int,
+    is_clear: Callable[[Mapping[Setting, Timing]], bool] = lambda _: True,
 ) -> dict[Setting, Timing]:
     """Time every setting once a round.
 
@@ -59,19 +66,32 @@ def measure_settings(
         scorers: The model to time in each setting.
         arrays: Decoded inputs, which are gone through again if more are needed.
         rounds: Number of rounds.
-        seconds: About how long all rounds together may take, in seconds.
+        seconds: About how long these rounds together may take, in seconds.
         seed: Seed of the orders.
+        is_clear: Whether the figures of the rounds so far are enough. While they are not, the settings of
+            the smallest batch, by which settings are chosen, get as many rounds again, at most twice. By
+            default they are.
 
     Returns:
         The figures of each setting.
     """
     inputs = _plan(scorers, arrays, seconds / rounds)
     random_order = random.Random(seed)  # noqa: S311 - an order, not a secret
-    turns = [setting for _ in range(rounds) for setting in random_order.sample(list(scorers), len(scorers))]
     slots: dict[Setting, list[Slot]] = {setting: [] for setting in scorers}
-    for setting in track(turns, total=len(turns), what="benchmark", unit="timings"):
-        slots[setting].append(_time_slot(scorers[setting], arrays, inputs, setting.batch_size))
-    return {setting: summarise_slots(setting, timed) for setting, timed in slots.items()}
+
+    def time_rounds(count: int, settings: Sequence[Setting]) -> dict[Setting, Timing]:
+        turns = [setting for _ in range(count) for setting in random_order.sample(settings, len(settings))]
+        for setting in track(turns, total=len(turns), what="benchmark", unit="timings"):
+            slots[setting].append(_time_slot(scorers[setting], arrays, inputs, setting.batch_size))
+        return {setting: summarise_slots(setting, timed) for setting, timed in slots.items()}
+
+    timings = time_rounds(rounds, list(scorers))
+    least = min(setting.batch_size for setting in scorers)
+    for extension in range(EXTENSIONS):
+        if is_clear(timings):
+            break
+        timings = time_rounds(rounds * 2**extension, [each for each in scorers if each.batch_size == least])
+    return timings
 
 
 def _plan(scorers: Mapping[Setting, Scorer], arrays: Arrays, seconds: float) -> int:

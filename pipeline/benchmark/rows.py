@@ -87,8 +87,8 @@ class Timing:
         p90_ms: 90th percentile of the batches of all rounds, in milliseconds.
         p99_ms: 99th percentile, in milliseconds; of fewer than 100 batches hardly more than the slowest.
         samples_per_s: Speed in inputs a second.
-        rounds_ms: Median time of a batch in each round, in milliseconds. The rounds of all settings are the
-            same.
+        rounds_ms: Median time of a batch in each round, in milliseconds. The rounds of all settings of one
+            batch size are the same.
     """
 
     setting: Setting

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from pipeline.artifacts.publishing import discard_unreadable_defaults, publish_d
 from pipeline.benchmark.cold import measure_cold_start
 from pipeline.benchmark.measure import measure_settings
 from pipeline.benchmark.plot import plot_pareto, points_of
-from pipeline.benchmark.recommend import recommend
+from pipeline.benchmark.recommend import Former, recommend
 from pipeline.benchmark.result import Result
 from pipeline.benchmark.rows import ColdStart, Facts, Row, Setting, Timing, single_runs
 from pipeline.files import atomic
@@ -43,13 +43,14 @@ class Options:
     Attributes:
         threads: Thread counts within one run; by default one thread, and as many as there are CPUs.
         batches: Batch sizes.
-        rounds: Number of times that each setting is timed.
-        seconds: About how long the timing may take, in seconds; starting each artifact comes on top.
+        rounds: Number of times that each setting is timed. While the choice is not clear, those of the
+            smallest batch are timed again, up to four times as often.
+        seconds: About how long ``rounds`` may take, in seconds; starting each artifact comes on top.
     """
 
     threads: tuple[int, ...] | None = None
     batches: tuple[int, ...] = (1, 8)
-    rounds: int = 5
+    rounds: int = 8
     seconds: float = 30.0
 
 
@@ -81,14 +82,21 @@ def benchmark(run: RunFolder, options: Options) -> Result:
     bundle = open_bundle(run.bundle)
     inputs = _read_inputs(run, bundle)
     starts = _start_all(bundle, inputs.data[0])
+    former = _read_former(bundle)
+
+    def rows_of(timings: Mapping[Setting, Timing]) -> list[Row]:
+        return [
+            row
+            for artifact in bundle.manifest.artifacts
+            for row in _rows(bundle, artifact, starts[artifact.name], timings)
+        ]
+
+    def is_clear(timings: Mapping[Setting, Timing]) -> bool:
+        return recommend(rows_of(timings), former).is_clear
+
     settings = _settings(bundle, starts, options)
-    timings = _time(bundle, settings, inputs, options) if settings else {}
-    rows = [
-        row
-        for artifact in bundle.manifest.artifacts
-        for row in _rows(bundle, artifact, starts[artifact.name], timings)
-    ]
-    recommended = recommend(rows)
+    rows = rows_of(_time(bundle, settings, inputs, options, is_clear) if settings else {})
+    recommended = recommend(rows, former)
     result = Result(
         run=run.root,
         measured_on=_device(bundle.artifact(recommended.artifact)),
@@ -105,6 +113,14 @@ def benchmark(run: RunFolder, options: Options) -> Result:
     publish_defaults(bundle, defaults)
     _write(run, result)
     return result
+
+
+def _read_former(bundle: Bundle) -> Former | None:
+    """Return the settings that a benchmark of this bundle recommended before, if it was on this machine."""
+    defaults = bundle.defaults
+    if defaults is None or _device(bundle.artifact(defaults.artifact)) != defaults.measured_on:
+        return None
+    return Former(defaults.artifact, defaults.threads)
 
 
 def _read_inputs(run: RunFolder, bundle: Bundle) -> Inputs:
@@ -144,7 +160,11 @@ def _settings(bundle: Bundle, starts: Starts, options: Options) -> list[Setting]
 
 
 def _time(
-    bundle: Bundle, settings: Sequence[Setting], inputs: Inputs, options: Options
+    bundle: Bundle,
+    settings: Sequence[Setting],
+    inputs: Inputs,
+    options: Options,
+    is_clear: Callable[[Mapping[Setting, Timing]], bool],
 ) -> dict[Setting, Timing]:
     """Time each setting; all batch sizes of an artifact with the same threads share one session."""
     pairs = dict.fromkeys((setting.artifact, setting.threads) for setting in settings)
@@ -157,12 +177,17 @@ def _time(
         "benchmark: %d settings in %d rounds, about %.0f s", len(settings), options.rounds, options.seconds
     )
     return measure_settings(
-        scorers, inputs.arrays, rounds=options.rounds, seconds=options.seconds, seed=ORDER_SEED
+        scorers,
+        inputs.arrays,
+        rounds=options.rounds,
+        seconds=options.seconds,
+        seed=ORDER_SEED,
+        is_clear=is_clear,
     )
 
 
 def _rows(
-    bundle: Bundle, artifact: Artifact, start: ColdStart | ServingError, timings: dict[Setting, Timing]
+    bundle: Bundle, artifact: Artifact, start: ColdStart | ServingError, timings: Mapping[Setting, Timing]
 ) -> list[Row]:
     facts = _facts(bundle, artifact)
     if isinstance(start, ServingError):

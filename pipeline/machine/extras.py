@@ -43,6 +43,7 @@ EXTRAS = (
     Extra("tensorrt", ("tensorrt", "pynvml"), "TensorRT plans"),
     Extra("openvino", ("openvino",), "OpenVINO as a second CPU runtime"),
     Extra("text", ("transformers", "sentencepiece"), "text encoders from Hugging Face"),
+    Extra("heic", ("pi_heif",), "pictures in HEIC, as iPhones write them"),
     Extra("keras", ("keras", "h5py"), "networks of keras.applications as backbones of pictures"),
     Extra("tables", ("pyarrow", "openpyxl"), "tables in Parquet and Excel files"),
     Extra("datasets", ("datasets",), "data sets of Hugging Face, saved in a folder or on the hub"),

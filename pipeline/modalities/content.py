@@ -11,7 +11,8 @@ class Facts:
     """What the audit of a whole set of samples needs to know of one of them.
 
     Attributes:
-        spread: Difference of the sample's greatest and least value once it is decoded, in levels of 255.
+        spread: Difference of the sample's greatest and least value once it is decoded, in levels of 255; of a
+            part of the sample, where that shows something.
         low: Least value in the sample's file, if the file is deeper than what the model gets; None, the
             default, otherwise.
         high: Greatest such value; None, the default, where there is no ``low``.

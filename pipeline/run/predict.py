@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import GraftError
 from pipeline.files.layout import find_bundle
-from pipeline.reporting.progress import track
+from pipeline.run.answering import answer_all
 from serving.model.inputs.kind import FileBody
 from serving.model.inputs.registry import find_kind
 from serving.model.predictor import load_predictor
@@ -89,19 +88,11 @@ def predict_all(run: Path, inputs: Sequence[Input], artifact: str | None = None)
     if isinstance(kind.body, FileBody) and any(item.text is not None for item in inputs):
         raise GraftError(f"{run}: takes {kind.plural}. Name their files; --text is for runs on texts.")
 
-    def predict_one(item: Input) -> Answer:
-        try:
-            answer = predictor.predict_or_error(item.read())
-        except OSError as error:
-            return Answer(
-                item, None, ErrorDetail(code="unreadable_file", message=error.strerror or str(error))
-            )
-        return (
-            Answer(item, answer, None) if isinstance(answer, Prediction) else Answer(item, None, answer.error)
-        )
-
-    with ThreadPoolExecutor(predictor.callers) as pool:
-        return list(track(pool.map(predict_one, inputs), total=len(inputs), what="predict", unit="inputs"))
+    answers = answer_all(predictor, inputs, Input.read, what="predict", unit="inputs")
+    return [
+        Answer(item, answer, None) if isinstance(answer, Prediction) else Answer(item, None, answer)
+        for item, answer in zip(inputs, answers, strict=True)
+    ]
 
 
 def describe_predictions(answers: Sequence[Answer]) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -26,10 +25,10 @@ from pipeline.recipe.data import Data, Labels, Split
 from pipeline.recipe.reading import load_recipe
 from pipeline.recipe.sections import Metric
 from pipeline.reporting.printable import listing, printable
-from pipeline.reporting.progress import track
+from pipeline.run.answering import answer_all
 from pipeline.run.scored import ScoredPlace, Unread
 from serving.model.predictor import Predictor, load_predictor
-from serving.model.schemas import Prediction
+from serving.model.schemas import ErrorDetail, Prediction
 
 log = logging.getLogger("graft")
 METRICS: tuple[str, ...] = get_args(Metric)
@@ -170,22 +169,22 @@ def _say_lost(left_out: Mapping[str, int], unread: Sequence[Unread]) -> str:
 
 def _answer(predictor: Predictor, examples: Sequence[Labelled]) -> list[_Answer]:
     """Answer all examples; one that cannot be read or decoded gets the reason instead."""
+    hashes = [""] * len(examples)
 
-    def answer(example: Labelled) -> _Answer:
-        try:
-            content = example.read()
-        except OSError as error:
-            return _Answer("", Unread(example.source, "unreadable_file", error.strerror or str(error)))
-        found = predictor.predict_or_error(content)
-        outcome = (
-            found
-            if isinstance(found, Prediction)
-            else Unread(example.source, found.error.code, found.error.message)
-        )
-        return _Answer(hashlib.sha256(content).hexdigest(), outcome)
+    def read(index: int) -> bytes:
+        content = examples[index].read()
+        hashes[index] = hashlib.sha256(content).hexdigest()
+        return content
 
-    with ThreadPoolExecutor(predictor.callers) as pool:
-        return list(track(pool.map(answer, examples), total=len(examples), what="evaluate", unit="samples"))
+    found = answer_all(predictor, range(len(examples)), read, what="evaluate", unit="samples")
+    return [
+        _Answer(sha256, each if isinstance(each, Prediction) else _unread(example, each))
+        for example, sha256, each in zip(examples, hashes, found, strict=True)
+    ]
+
+
+def _unread(example: Labelled, error: ErrorDetail) -> Unread:
+    return Unread(example.source, error.code, error.message)
 
 
 def _count_seen(run: Path, answers: Sequence[_Answer]) -> int:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pipeline.artifacts.candidates import Candidates
 from pipeline.artifacts.formats import FORMATS, SOURCE
 from pipeline.artifacts.limits import LIMITS, Limits, limits_for
 from pipeline.artifacts.publishing import Proven
-from pipeline.artifacts.states import State
+from pipeline.artifacts.states import Basis, Decided, State
 from pipeline.files.layout import RunFolder
 from pipeline.recipe.sections import Export, Format
 from pipeline.verify.checks import allowances, failures
+from pipeline.verify.decision import SpeedVerdict, decide, describe
 from pipeline.verify.receipt import Claim, Evidence, build_receipt
 from pipeline.verify.speed import measure_speedup
 from serving.model.errors import ServingError
@@ -20,7 +21,7 @@ from serving.model.files import hash_file
 from serving.model.inputs.item import Preprocessor
 from serving.model.manifest import Artifact
 from serving.model.receipt import Receipt
-from serving.model.records import Made, Speedup
+from serving.model.records import Made
 from serving.model.scorer import Scorer, load_scorer
 
 
@@ -50,6 +51,8 @@ class Judge:
         preprocessor: The preprocessor of the model's input.
         claim: The labels, the reference and the lineage that the candidates claim to have.
         evidence: The reference and the samples that the candidates are compared on.
+        decided: What earlier verifications found of the candidates' speed, by their names; by default
+            nothing.
     """
 
     run: RunFolder
@@ -58,6 +61,7 @@ class Judge:
     preprocessor: Preprocessor
     claim: Claim
     evidence: Evidence
+    decided: Mapping[str, Decided] = field(default_factory=dict)
 
     def load(self, name: Format) -> Scorer:
         """Load a candidate as it would be served, on one thread.
@@ -88,7 +92,7 @@ class Judge:
         receipt = build_receipt(scorer, self.claim, self.evidence, LIMITS["fp32"], made=self._made(SOURCE))
         if not receipt.passed:
             return Verdict(State(published=False, why="; ".join(failures(receipt))), receipt)
-        return self._publish(scorer, receipt, _describe_agreement(receipt))
+        return self._publish(scorer, receipt, State(published=True, why=_describe_agreement(receipt)))
 
     def judge(self, name: Format, source: Scorer) -> Verdict:
         """Judge a further format, which is published if it keeps to its limits and is faster than fp32.
@@ -109,27 +113,27 @@ class Judge:
         if receipt.measured.does_not_run is not None:
             reason = f"it does not run: {receipt.measured.does_not_run}"
             return Verdict(State(published=False, why=reason), receipt)
-        speedup = measure_speedup(source, scorer, list(self.evidence.originals.values()))
-        return self._weigh(scorer, receipt.model_copy(update={"speedup": speedup}), speedup, limits)
+        return self._weigh(scorer, receipt, self._time(source, scorer, receipt, limits))
 
-    def _weigh(self, scorer: Scorer, receipt: Receipt, speedup: Speedup, limits: Limits) -> Verdict:
+    def _time(self, source: Scorer, scorer: Scorer, receipt: Receipt, limits: Limits) -> SpeedVerdict:
+        """Measure the speed of a candidate, and decide whether it suffices."""
+        samples = list(self.evidence.originals.values())
+        speedup = measure_speedup(source, scorer, samples, limits.min_speedup)
+        basis = _basis_of(source, scorer, receipt)
+        return decide(speedup, limits.min_speedup, basis, self.decided.get(scorer.artifact.name))
+
+    def _weigh(self, scorer: Scorer, receipt: Receipt, speed: SpeedVerdict) -> Verdict:
         reasons = failures(receipt)
-        if speedup.median < limits.min_speedup:
-            reasons.append(f"it is not {limits.min_speedup:g} times as fast as onnx-fp32")
+        if reasons and speed.suffices:
+            reasons[-1] += f" ({describe(speed.speedup)})"
+        if not speed.suffices:
+            reasons.append(speed.why)
         if reasons:
-            why = f"{'; '.join(reasons)} ({_describe_speedup(speedup)})"
-            return Verdict(State(published=False, why=why, speedup=speedup), receipt)
-        return self._publish(
-            scorer,
-            receipt,
-            f"{_describe_agreement(receipt)}, {_describe_speedup(speedup)}",
-            allowances(receipt),
-        )
+            return Verdict(_state(speed, published=False, why="; ".join(reasons)), receipt)
+        why = "; ".join([f"{_describe_agreement(receipt)}, {speed.why}", *allowances(receipt)])
+        return self._publish(scorer, receipt, _state(speed, published=True, why=why))
 
-    def _publish(
-        self, scorer: Scorer, receipt: Receipt, measured: str, allowed: Sequence[str] = ()
-    ) -> Verdict:
-        state = State(published=True, why="; ".join([measured, *allowed]), speedup=receipt.speedup)
+    def _publish(self, scorer: Scorer, receipt: Receipt, state: State) -> Verdict:
         return Verdict(state, receipt, Proven(scorer.artifact, receipt, self.run.candidates))
 
     def _made(self, name: Format) -> Made:
@@ -142,6 +146,16 @@ def _describe_agreement(receipt: Receipt) -> str:
     return f"{receipt.measured.agreeing} of {receipt.measured.samples} answers agree"
 
 
-def _describe_speedup(speedup: Speedup) -> str:
-    interval = f"[{speedup.low:.2f}, {speedup.high:.2f}]"
-    return f"{speedup.median:.2f} {interval} times as fast, on one thread"
+def _state(speed: SpeedVerdict, *, published: bool, why: str) -> State:
+    return State(published=published, why=why, speedup=speed.speedup, decided=speed.decided)
+
+
+def _basis_of(source: Scorer, scorer: Scorer, receipt: Receipt) -> Basis:
+    """Return what a comparison of two artifacts on this machine holds for."""
+    return Basis(
+        files=tuple(ref.sha256 for ref in scorer.artifact.files()),
+        source_files=tuple(ref.sha256 for ref in source.artifact.files()),
+        cpu=receipt.machine.cpu,
+        gpu=receipt.machine.gpu,
+        runtimes=(source.session.in_use.runtime, scorer.session.in_use.runtime),
+    )

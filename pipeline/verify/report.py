@@ -64,11 +64,6 @@ def _difference(name: str) -> Callable[[Receipt], str]:
     return show
 
 
-def _speed(receipt: Receipt) -> str:
-    speedup = receipt.speedup
-    return f"{speedup.median:.2f} [{speedup.low:.2f}, {speedup.high:.2f}]" if speedup else "-"
-
-
 def _divergence(receipt: Receipt) -> str:
     mean_kl = receipt.measured.mean_kl
     return "-" if mean_kl is None else f"{max(mean_kl, 0.0):.2g}"
@@ -108,7 +103,6 @@ FIGURES: tuple[tuple[str, str | None, Callable[[Receipt], str]], ...] = (
     ("between batch sizes", "batch_difference", _plain("batch_difference", "{:.2g}")),
     ("NaN or infinite", "not_finite", _plain("not_finite", "{}")),
     ("layers left in fp32", None, _layers_in_fp32),
-    ("times as fast as onnx-fp32", None, _speed),
 )
 
 

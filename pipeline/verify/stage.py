@@ -10,7 +10,7 @@ from pipeline.artifacts.candidates import read_candidates
 from pipeline.artifacts.checkpoint import CheckpointCard, read_card
 from pipeline.artifacts.formats import SOURCE
 from pipeline.artifacts.publishing import Contents, publish
-from pipeline.artifacts.states import write_states
+from pipeline.artifacts.states import Decided, read_states, write_states
 from pipeline.errors import GateFailedError, GraftError
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
@@ -87,7 +87,17 @@ def prepare(recipe: Recipe, run: RunFolder, card: CheckpointCard) -> Judge:
         open_preprocessor(card.input, run.checkpoint),
         Claim(card.input.modality, card.labels, hash_file(run.reference), candidates.lineage),
         Evidence(reference, {sha256: originals[sha256] for sha256 in reference.samples()}),
+        _read_decided(run),
     )
+
+
+def _read_decided(run: RunFolder) -> dict[str, Decided]:
+    """Read what the verification before found of each artifact's speed, if it can be read."""
+    try:
+        states = read_states(run.artifacts)
+    except GraftError:  # there was none, or it was of another release
+        return {}
+    return {name: state.decided for name, state in states.items() if state.decided}
 
 
 def _reject(recipe: Recipe, run: RunFolder, verdicts: Verdicts) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.model.batches import MOST_INPUTS, plan_runs
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.decision import most_probable
 from serving.model.errors import InputRefusedError, ProviderError
@@ -99,7 +100,63 @@ class Predictor:
         try:
             return self.predict(data, timings)
         except InputRefusedError as refusal:
-            return ErrorBody(error=ErrorDetail(code=refusal.code, message=refusal.message))
+            return _to_error(refusal)
+
+    def decode_or_error(self, data: bytes, timings: Timings) -> Item | ErrorBody:
+        """Call :meth:`timed_decode`, but return a refusal."""
+        try:
+            return self.timed_decode(data, timings)
+        except InputRefusedError as refusal:
+            return _to_error(refusal)
+
+    def predict_many(self, items: Sequence[bytes]) -> list[Prediction | ErrorBody]:
+        """Predict many inputs, together where their kind gains from it.
+
+        Args:
+            items: The bytes of each input. All of them are decoded before the first is run.
+
+        Returns:
+            One prediction, or one error where the input was refused, for each item in order.
+        """
+        if not self.runs_together:
+            return [self.predict_or_error(item) for item in items]
+        timings = Timings()
+        decoded = [self.decode_or_error(item, timings) for item in items]
+        arrays = [item.array for item in decoded if isinstance(item, Item)]
+        rows: dict[int, NDArray[np.float32]] = {}
+        for run in self.plan_runs(arrays):
+            rows |= zip(run, self.score([arrays[index] for index in run]), strict=True)
+        return self.describe_all(decoded, [rows[index] for index in range(len(arrays))])
+
+    @property
+    def runs_together(self) -> bool:
+        """Whether the inputs of a batch share runs, as the kind of input and the artifact say.
+
+        On accelerators, inputs of all requests do.
+        """
+        return self.kind.run_elements is not None and self.artifact.max_batch_size != 1
+
+    def plan_runs(self, arrays: Sequence[NDArray[Any]]) -> list[list[int]]:
+        """Return the indices of the decoded inputs that share each run on a CPU."""
+        if self.kind.run_elements is None:
+            return [[index] for index in range(len(arrays))]
+        most_inputs = min(self.artifact.max_batch_size or MOST_INPUTS, MOST_INPUTS)
+        return plan_runs([array.size for array in arrays], self.kind.run_elements, most_inputs)
+
+    def describe_all(
+        self, decoded: Sequence[Item | ErrorBody], rows: Sequence[NDArray[np.float32]]
+    ) -> list[Prediction | ErrorBody]:
+        """Convert the probabilities of the items that could be decoded; the others keep their errors.
+
+        Args:
+            decoded: All items, in order.
+            rows: The probabilities of each that is no error, float32 of shape (labels,).
+        """
+        of_items = iter(rows)
+        return [
+            item if isinstance(item, ErrorBody) else self.describe(next(of_items), item.truncation)
+            for item in decoded
+        ]
 
     def timed_decode(self, data: bytes, timings: Timings) -> Item:
         """Call :meth:`decode`, and add the time that it takes to the timings."""
@@ -127,6 +184,10 @@ class Predictor:
             model=self._model,
             truncation=truncation,
         )
+
+
+def _to_error(refusal: InputRefusedError) -> ErrorBody:
+    return ErrorBody(error=ErrorDetail(code=refusal.code, message=refusal.message))
 
 
 def load_predictor(

@@ -46,7 +46,8 @@ class Receipt(Record):
         checks: Each limited figure beside its limit.
         flips: The samples that get another answer.
         made: How the model file was made.
-        speedup: Its speed, or None if it was not measured.
+        speedup: Its speed, in receipts of earlier releases. No two measurements of a time are equal, and a
+            receipt says what is the same whenever it is measured, so it is None in those of today.
         passed: Whether every check passed.
     """
 

@@ -48,16 +48,18 @@ class Speedup(Record):
     """How many times as fast an artifact is as ``onnx-fp32``, one sample a run on one thread.
 
     Attributes:
-        median: Median of interleaved rounds.
-        low: Smallest ratio of a round.
-        high: Largest ratio of a round.
+        median: Median ratio of interleaved rounds.
+        low: Lower end of its 99 % interval; the smallest ratio of a round where ``rounds`` is None.
+        high: Upper end of its 99 % interval; the largest ratio of a round where ``rounds`` is None.
         samples: Number of samples in each round.
+        rounds: Number of rounds; None in receipts of earlier releases.
     """
 
     median: float
     low: float
     high: float
     samples: int
+    rounds: int | None = None
 
 
 class Flip(Record):

@@ -71,7 +71,7 @@ class Pictures(_InProcess):
     def predict_batch(self, images: Any) -> BatchPredictions:  # noqa: ANN401
         """Classify many pictures: the multipart field `images`, repeated. One answer an item, in order."""
         pictures = [read_picture(image) for image in images]
-        return BatchPredictions(predictions=[self.predictor.predict_or_error(item) for item in pictures])
+        return BatchPredictions(predictions=self.predictor.predict_many(pictures))
 
 
 class Texts(_InProcess):
@@ -89,9 +89,7 @@ class Texts(_InProcess):
     )
     def predict_batch(self, texts: list[str]) -> BatchPredictions:
         """Classify many texts: the JSON key `texts`. One result or one error an item, in order."""
-        return BatchPredictions(
-            predictions=[self.predictor.predict_or_error(item.encode()) for item in texts]
-        )
+        return BatchPredictions(predictions=self.predictor.predict_many([item.encode() for item in texts]))
 
 
 METHODS: Final = {"image": Pictures, "text": Texts}

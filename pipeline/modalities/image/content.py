@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.modalities.content import Content, Facts, Judgement, Review
@@ -20,6 +20,9 @@ from serving.model.inputs.image.reading import read_picture
 from serving.model.inputs.image.spec import ImageInputSpec
 
 LEVELS: Final = 255
+GREY: Final = 2
+"""Number of dimensions of greys."""
+FEW_ROWS: Final = 16
 LEAST_SPREAD: Final = 8
 """Levels of 255 between the darkest and the brightest value below which a picture shows nothing."""
 MOST_CONSTANT: Final = 0.5
@@ -67,26 +70,39 @@ def judge(data: bytes, spec: ImageInputSpec) -> Judgement:
             raise
         text = f"{refusal.message} Set image.max_pixels in the recipe to accept more."
         raise InputRefusedError(refusal.code, text, refusal.status) from refusal
+    if picture.pixels is not None:
+        return Judgement(_identity(picture.pixels), Facts(_spread(picture.pixels)))
     extremes = extremes_of(picture)
     if extremes is None:
-        image = to_rgb(picture, spec)
-        return Judgement(_identity(image), Facts(_spread(image)))
+        pixels = np.asarray(to_rgb(picture, spec))
+        return Judgement(_identity(pixels), Facts(_spread(pixels)))
     low, high = extremes
     is_known = spec.window is not None or picture.value_range is not None
     known = spec if is_known else spec.model_copy(update={"window": (low, max(high, low + 1))})
-    image = to_rgb(picture, known)
-    return Judgement(_identity(image), Facts(_spread(image), low, high, range_width(picture)))
+    pixels = np.asarray(to_rgb(picture, known))
+    return Judgement(_identity(pixels), Facts(_spread(pixels), low, high, range_width(picture)))
 
 
-def _identity(image: Image.Image) -> bytes:
-    digest = hashlib.sha256(f"{image.width} x {image.height}\n".encode())
-    digest.update(image.convert("RGB").tobytes())
+def _identity(pixels: NDArray[np.uint8]) -> bytes:
+    """Return the hash of pixels, of shape (height, width, 3), or of greys, of shape (height, width)."""
+    height, width = pixels.shape[:2]
+    digest = hashlib.sha256(f"{width} x {height}\n".encode())
+    colours = pixels if pixels.ndim > GREY else np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
+    digest.update(np.ascontiguousarray(colours).data)
     return digest.digest()
 
 
-def _spread(image: Image.Image) -> float:
-    """Return the widest range of the picture's channels, in levels."""
-    return max(int(np.ptp(np.asarray(channel))) for channel in image.split())
+def _spread(pixels: NDArray[np.uint8]) -> int:
+    """Return the widest range of the channels, in levels; that of a few rows where these show something."""
+    few = pixels[:: max(1, len(pixels) // FEW_ROWS)]
+    spread = _widest(few)
+    return spread if spread >= LEAST_SPREAD or len(few) == len(pixels) else _widest(pixels)
+
+
+def _widest(pixels: NDArray[np.uint8]) -> int:
+    # NumPy is slow along an axis whose numbers do not lie side by side.
+    channels = np.ascontiguousarray(pixels.reshape(-1, *pixels.shape[GREY:]).T)
+    return int(np.ptp(channels, axis=-1).max())
 
 
 def review(facts: Mapping[str, Facts], *, has_window: bool) -> Review:

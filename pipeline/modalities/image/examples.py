@@ -23,8 +23,7 @@ from pipeline.modalities.training import Batch, Readable, Shown
 from pipeline.reporting.progress import track
 from serving.model.errors import InputRefusedError
 from serving.model.inputs.image.colours import to_rgb
-from serving.model.inputs.image.pixels import ImagePreprocessor, fit
-from serving.model.inputs.image.reading import read_picture
+from serving.model.inputs.image.pixels import ImagePreprocessor, fit, open_picture
 from serving.model.inputs.image.spec import ImageInputSpec
 from serving.model.runtimes.machine import cpu_limit
 
@@ -142,7 +141,7 @@ def decode_examples(
         data = samples[index].read()
         try:
             # As ImagePreprocessor.decode does it, but that the file is decoded once for both sizes.
-            picture = to_rgb(read_picture(data, spec.max_pixels), spec)
+            picture = to_rgb(open_picture(data, spec), spec)
             pixels[index] = fit(picture, spec)
             if larger is not None:
                 larger[index] = fit(picture, larger_spec)

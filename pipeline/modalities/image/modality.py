@@ -10,12 +10,14 @@ from typing import Final
 from pipeline.modalities.content import Content
 from pipeline.modalities.image.recipe import ImageRecipe
 from pipeline.modalities.modality import Look, Modality, Proposal, share_of
+from serving.model.inputs.image.boxes import is_avif, is_heic
 
 COLUMNS: Final = ("path", "file", "filename", "file_name", "image", "image_path", "filepath")
 FOUND_FILES: Final = 0.5
 NAMED_COLUMN: Final = 0.3  # a column of names that lead nowhere is less sure than one of texts
 SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"}
+    | {".avif", ".heic", ".heif", ".hif"}
 )
 MAGIC: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 
@@ -27,7 +29,7 @@ def takes(suffix: str, head: Callable[[], bytes]) -> bool:
     first = head()
     is_webp = first[:4] == b"RIFF" and first[8:12] == b"WEBP"
     is_bmp = first[:2] == b"BM" and first[6:10] == bytes(4)
-    return first.startswith(MAGIC) or is_webp or is_bmp
+    return first.startswith(MAGIC) or is_webp or is_bmp or is_avif(first) or is_heic(first)
 
 
 def judge_content(recipe: ImageRecipe) -> Content:
@@ -81,5 +83,5 @@ IMAGE: Final = Modality(
     propose=propose,
     takes=takes,
     warn_of_labels=warn_of_labels,
-    packages=("timm", "torchvision", "pillow"),
+    packages=("timm", "torchvision", "pillow", "simplejpeg", "cykooz-resizer", "pi-heif"),
 )

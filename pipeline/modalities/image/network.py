@@ -142,6 +142,8 @@ def describe_input(model: nn.Module, image: Image) -> tuple[ImageInputSpec, Norm
         crop_pct=image.crop_pct or min(config["crop_pct"], 1.0),
         crop_mode=crop_mode,
         interpolation=image.interpolation or config["interpolation"],
+        resizer=image.resizer,
+        reducing_gap=image.reducing_gap,
         **decoding_rules(image),
     )
     return spec, Normalisation(image.mean or tuple(config["mean"]), image.std or tuple(config["std"]))

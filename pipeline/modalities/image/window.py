@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from serving.model.errors import InputRefusedError
-from serving.model.inputs.image.reading import Picture, read_picture
+from serving.model.inputs.image.picture import Picture
+from serving.model.inputs.image.reading import read_picture
 
 MOST_OPENED: Final = 64
 MOST_PIXELS: Final = 200_000_000

@@ -169,6 +169,9 @@ class InputKind:
             BundleError when one of them is missing or changed.
         bento_service: Import path of the BentoML service that takes this kind, or None where there is none:
             it is then not packaged, but `graft serve` serves it.
+        run_elements: Number of elements of decoded inputs, padding included, that the inputs of a batch
+            share a run on a CPU up to. None, the default, runs each alone there, as is right where a network
+            gains nothing from a batch.
     """
 
     name: str
@@ -182,6 +185,7 @@ class InputKind:
     spec: type[InputSpec]
     open_preprocessor: Callable[[Any, Path], Preprocessor]
     bento_service: str | None = None
+    run_elements: int | None = None
 
 
 def name_json_type(value: object) -> str:

@@ -49,10 +49,10 @@ def list_endpoints(parts: Components, schema: Schema | None = None) -> tuple[End
         parts: Parts of the service.
         schema: Describes the service to BentoML's clients; None for no such path.
     """
-    v1 = PredictionHandlers(parts.live, parts.engine, parts.metrics)
+    v1 = PredictionHandlers(parts.live, parts.engine)
     reference = Reference(lambda bundle: describe_service(rows, bundle))
     about = AboutHandlers(parts.live, parts.metrics, reference, is_keyless=parts.is_keyless)
-    v2 = InferenceHandlers(parts.live, parts.engine, parts.metrics)
+    v2 = InferenceHandlers(parts.live, parts.engine)
     rows: tuple[Endpoint, ...] = (
         Endpoint("POST", "/predict", "predict", v1.one, "model", ONE, Prediction, "one"),
         Endpoint("POST", "/predict_batch", "predict_batch", v1.many, "model", MANY, BatchPredictions, "many"),

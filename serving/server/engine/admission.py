@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 from serving.model.errors import InputRefusedError
 from serving.model.timings import Timings
+from serving.server.engine.threads import Threads
 
 T = TypeVar("T")
 REMEDY = "Try again later, or at another replica."
@@ -38,7 +37,7 @@ class Admission:
         self.max_queue = max_queue
         self.deadline_s = deadline_s
         self.admitted = 0
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
+        self._threads = Threads(threads, "predict")
 
     @property
     def waiting(self) -> int:
@@ -89,27 +88,19 @@ class Admission:
         Raises:
             InputRefusedError: ``deadline_exceeded`` (HTTP 503): no thread was free in time.
         """
-        submitted, works = time.perf_counter(), [work]
+        submitted = time.perf_counter()
 
         def start() -> T:
             now = time.perf_counter()
             if now > until:
                 raise self._too_late()
             timings.queue_s += now - submitted
-            return works.pop()()
+            return work()
 
         # Requests are started in the order of their arrival, and all may wait equally long: those ahead of
         # one that is too late have been started or are too late as well. A late request is therefore refused
         # at its deadline or when a thread is next free, and no timer is needed.
-        future = self._pool.submit(start)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            if future.cancel():
-                works.clear()  # the pool keeps what it skips until a thread is free, and the input with it
-            else:
-                await _outlive(future)
-            raise
+        return await self._threads.run(start)
 
     def _too_late(self) -> InputRefusedError:
         text = f"The request was not started within {self.deadline_s:g} s. {REMEDY}"
@@ -117,9 +108,4 @@ class Admission:
 
     def close(self) -> None:
         """Wait until the threads have done all submitted work, and end them."""
-        self._pool.shutdown()
-
-
-async def _outlive(future: Future[T]) -> None:
-    """Wait for the end of what runs in a thread, whatever it is; another cancellation ends the wait."""
-    await asyncio.gather(asyncio.wrap_future(future), return_exceptions=True)
+        self._threads.close()

@@ -16,7 +16,6 @@ from serving.server.engine.live import LiveModel
 from serving.server.http.bodies import read_many, read_one
 from serving.server.http.exchange import Exchange
 from serving.server.http.refusals import BodyResponse
-from serving.server.observing.metrics import Metrics
 
 
 class PredictionHandlers:
@@ -25,22 +24,21 @@ class PredictionHandlers:
     Args:
         live: The model that answers.
         engine: What runs it.
-        metrics: Where predictions are counted.
     """
 
-    def __init__(self, live: LiveModel, engine: Engine, metrics: Metrics) -> None:
+    def __init__(self, live: LiveModel, engine: Engine) -> None:
         self._live = live
         self._engine = engine
-        self._metrics = metrics
 
     async def one(self, request: Request) -> Response:
         """Classify one input."""
         self._engine.admission.require_room()
         predictor, top_k, timings = self._live.predictor, _read_top_k(request), Timings()
         data = await read_one(request, predictor.kind)
-        Exchange.of(request).timings = timings
+        exchange = Exchange.of(request)
+        exchange.timings = timings
         answer = await self._engine.predict(predictor, data, timings)
-        self._metrics.count_predictions([answer], timings)
+        exchange.answers = [answer]
         return _answer(_shorten([answer], top_k)[0], request, timings)
 
     async def many(self, request: Request) -> Response:
@@ -48,9 +46,10 @@ class PredictionHandlers:
         self._engine.admission.require_room()
         predictor, top_k, timings = self._live.predictor, _read_top_k(request), Timings()
         items = await read_many(request, predictor.kind)
-        Exchange.of(request).timings = timings
+        exchange = Exchange.of(request)
+        exchange.timings = timings
         answers = await self._engine.predict_many(predictor, items, timings)
-        self._metrics.count_predictions(answers, timings)
+        exchange.answers = answers
         return _answer(BatchPredictions(predictions=_shorten(answers, top_k)), request, timings)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import Request
 from starlette.types import Scope
 
+from serving.model.schemas import ErrorBody, Prediction
 from serving.model.timings import Timings
 
 _PLACE: Final = "graft.exchange"
@@ -29,6 +31,8 @@ class Exchange:
         code: Code of the refusal that the answer is, or None.
         bytes_out: Size of the answer's body so far, in bytes.
         timings: Where the time of a prediction went.
+        answers: The predictions of the request's items, or the errors of those that were refused. They are
+            counted once the response has been sent.
     """
 
     id: str
@@ -37,6 +41,7 @@ class Exchange:
     code: str | None = None
     bytes_out: int = 0
     timings: Timings | None = None
+    answers: Sequence[Prediction | ErrorBody] = ()
 
     @classmethod
     def begin(cls, scope: Scope) -> Exchange:

@@ -70,6 +70,8 @@ class ObservingMiddleware:
         self._metrics.count_request(name, exchange.status, seconds)
         if exchange.code:
             self._metrics.count_refusal(exchange.code)
+        if exchange.answers and exchange.timings:
+            self._metrics.count_predictions(exchange.answers, exchange.timings)
         trace_id = None
         if self._traces:
             status, code, timings = exchange.status, exchange.code, exchange.timings

@@ -11,10 +11,14 @@ from typing import TextIO
 
 MOST_LINES = 10_000
 FLUSH_S = 2.0
+REST_S = 0.05
 
 
 class BackgroundHandler(logging.Handler):
     """Writes log records in a background thread.
+
+    To wake a thread for each line would cost a request more than the line itself. So the thread, once it has
+    written all there was, rests for a twentieth of a second, unless a warning or something worse comes.
 
     Records that find the queue full are dropped, and their number is logged when there is room again.
 
@@ -32,6 +36,7 @@ class BackgroundHandler(logging.Handler):
         self._stream = stream
         self._records: queue.Queue[logging.LogRecord | threading.Event | None] = queue.Queue(most_lines)
         self._dropped = 0
+        self._is_urgent = threading.Event()
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -42,12 +47,15 @@ class BackgroundHandler(logging.Handler):
             self._records.put_nowait(record)
         except queue.Full:
             self._dropped += 1
+        if record.levelno >= logging.WARNING:
+            self._is_urgent.set()
 
     def flush(self) -> None:
         """Wait until the records in the queue are written, unless the stream takes too long."""
         written = threading.Event()
         if not self._thread.is_alive():  # `logging.shutdown` also flushes handlers that are closed
             return
+        self._is_urgent.set()
         try:
             self._records.put(written, timeout=FLUSH_S)
         except queue.Full:
@@ -57,6 +65,7 @@ class BackgroundHandler(logging.Handler):
     def close(self) -> None:
         """Write the records in the queue, unless the stream takes too long, and end the thread."""
         atexit.unregister(self.close)
+        self._is_urgent.set()
         try:
             self._records.put(None, timeout=FLUSH_S)
         except queue.Full:
@@ -81,5 +90,7 @@ class BackgroundHandler(logging.Handler):
                 self._stream.write(line + "\n")
                 if self._records.empty():
                     self._stream.flush()
+                    self._is_urgent.wait(REST_S)
+                    self._is_urgent.clear()
             except Exception:  # a record that cannot be written must not stop the others
                 self.handleError(record)

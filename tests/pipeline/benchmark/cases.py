@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.benchmark.rows import ColdStart, Facts, Row, Setting, Spread, Timing
 
-PACES = st.lists(st.floats(0.5, 2), min_size=5, max_size=5)
+PACES = st.lists(st.floats(0.9, 1.1), min_size=8, max_size=8)
 FIGURES = st.floats(min_value=0.05, max_value=500, allow_nan=False)
 
 
@@ -16,7 +16,7 @@ def make_row(
     artifact: str,
     p50_ms: float,
     *,
-    paces: Sequence[float] = (1.0,) * 5,
+    paces: Sequence[float] = (1.0,) * 8,
     threads: int = 1,
     batch_size: int = 1,
     accuracy: float = 0.9,

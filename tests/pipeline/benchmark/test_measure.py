@@ -4,7 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from pipeline.benchmark import measure
 from pipeline.benchmark.cold import peak_rss_mb
 from pipeline.benchmark.measure import Slot, measure_settings, summarise_slots
 from pipeline.benchmark.plot import Point, pareto_front
-from pipeline.benchmark.rows import Setting, Spread
+from pipeline.benchmark.rows import Setting, Spread, Timing
 from tests.conftest import ROOT
 
 ARRAYS = [np.array([index]) for index in range(5)]
@@ -115,6 +115,20 @@ def test_little_time_still_means_one_batch_of_the_largest_size_a_round(clock: Cl
 def test_the_time_is_about_what_was_asked_for(clock: Clock) -> None:
     measure_settings(fakes(clock, []), ARRAYS, rounds=5, seconds=60, seed=0)
     assert 55 < clock.now < 62
+
+
+@pytest.mark.parametrize(("clear_from", "rounds"), [(2, 2), (3, 4), (5, 8), (99, 8)])
+def test_the_smallest_batch_gets_more_rounds_while_the_choice_is_not_clear(
+    clear_from: int, rounds: int, clock: Clock
+) -> None:
+    single = Setting("onnx-fp32", 1, 1)
+
+    def is_clear(timings: Mapping[Setting, Timing]) -> bool:
+        return len(timings[single].rounds_ms) >= clear_from
+
+    found = measure_settings(fakes(clock, []), ARRAYS, rounds=2, seconds=1, seed=0, is_clear=is_clear)
+    timed = {setting: len(timing.rounds_ms) for setting, timing in found.items()}
+    assert timed == {setting: rounds if setting.batch_size == 1 else 2 for setting in found}
 
 
 @given(

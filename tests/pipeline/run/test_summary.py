@@ -57,6 +57,7 @@ def test_summary_prints_the_keys_that_programs_read(capsys: pytest.CaptureFixtur
         "published": False,
         "why": "it is slower",
         "speedup": None,
+        "decided": None,
     }
     assert (document["report"], document["bento"]) == ("models/tiny/evaluate/report.html", "tiny:1")
 

@@ -124,8 +124,10 @@ def test_receipt_fails_when_the_tokenizer_is_another_models_under_its_own_hash(r
     assert receipt_of(run, scorer)["passed"] is False
 
 
-def published(run: RunFolder, monkeypatch: pytest.MonkeyPatch, speed: float, **limits: float) -> str:
-    speedup = Speedup(median=speed, low=speed, high=speed, samples=1)
+def published(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, speed: float, spread: float = 0.0, **limits: float
+) -> str:
+    speedup = Speedup(median=speed, low=speed - spread, high=speed + spread, samples=1, rounds=8)
     monkeypatch.setattr(judge, "measure_speedup", lambda *_: speedup)
     recipe = load_recipe(run.recipe)
     export = recipe.export.model_copy(update={"limits": {"onnx-int8": LimitChanges(**limits)}})
@@ -149,6 +151,34 @@ def test_int8_is_published_with_its_receipt_and_runs_one_at_a_time(
     assert receipt["passed"] is True
     assert receipt["artifact_sha256"] == predictor.artifact.sha256
     assert load_predictor(run.bundle).artifact.name == "onnx-fp32", "the default stays"
+
+
+def test_a_second_verification_gives_the_same_bundle_even_where_it_is_inconclusive(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in run.bundle.rglob("*") if path.is_file()}
+
+    published(run, monkeypatch, 2.0)
+    first = content()
+    assert "earlier" not in published(run, monkeypatch, 2.1)
+    assert content() == first, "no figure of a clock is in it"
+    said = published(run, monkeypatch, 1.15, spread=0.1)
+    assert said.startswith("published: ")
+    assert "an earlier verification of the same files on this machine found 2.10 [2.10, 2.10]" in said
+    assert content() == first
+
+
+def test_int8_is_not_published_when_its_speed_is_inconclusive(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.artifacts.unlink()  # what the run's own verification found
+    said = published(run, monkeypatch, 1.15, spread=0.1)
+    assert said.startswith(
+        "not published, because its speed is inconclusive after 8 rounds: 1.15 [1.05, 1.25]"
+    )
+    assert [artifact.name for artifact in open_bundle(run.bundle).manifest.artifacts] == ["onnx-fp32"]
+    assert "its speed is inconclusive" in run.proof.read_text()
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.05])

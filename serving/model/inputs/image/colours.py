@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.model.errors import InputRefusedError
-from serving.model.inputs.image.reading import Picture
+from serving.model.inputs.image.picture import Picture
 from serving.model.inputs.image.spec import ImageInputSpec
 
 
@@ -22,6 +22,8 @@ def to_rgb(picture: Picture, spec: ImageInputSpec) -> Image.Image:
         InputRefusedError: By rules 2: the picture has extra bands, greys without a known range, or a colour
             space that cannot be converted.
     """
+    if picture.pixels is not None:
+        return picture.image
     if spec.rules == 1:
         return _to_rgb_by_rules_1(picture.image)
     _refuse_extra_bands(picture)
@@ -99,6 +101,8 @@ def _composite(image: Image.Image, background: str | None) -> Image.Image:
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == mode:
+        return image  # Pillow would copy it
     try:
         return image.convert(mode)
     except ValueError as error:

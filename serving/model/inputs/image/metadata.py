@@ -8,6 +8,8 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
+from serving.model.inputs.image import boxes
+from serving.model.inputs.image.boxes import is_avif, is_heic
 from serving.model.inputs.image.jpeg import MAGIC as JPEG_MAGIC
 from serving.model.inputs.image.jpeg import MOST_SEGMENTS, START_OF_SCAN, segments
 
@@ -30,6 +32,8 @@ def without_metadata(data: bytes) -> bytes | None:
         return _bare_jpeg(data)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _bare_webp(data)
+    if is_avif(data) or is_heic(data):
+        return boxes.without_metadata(data)
     return None
 
 

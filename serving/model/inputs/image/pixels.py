@@ -6,6 +6,7 @@ Training reads its pictures through :func:`decode_image` too, so that what is se
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -13,18 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.model.inputs.image.colours import to_rgb
+from serving.model.inputs.image.picture import Picture
 from serving.model.inputs.image.reading import read_picture
+from serving.model.inputs.image.resizing import require_resizer, resize
+from serving.model.inputs.image.sizes import reduction, resized
 from serving.model.inputs.image.spec import MAX_PIXELS, ImageInputSpec
 from serving.model.inputs.item import Feeds, Item
 
 MOST_RESIZED: Final = MAX_PIXELS
 """Number of pixels past which a picture is not resized as a whole before the crop."""
-RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 
 class ImagePreprocessor:
@@ -32,9 +30,13 @@ class ImagePreprocessor:
 
     Args:
         spec: Input spec that says how.
+
+    Raises:
+        BundleError: The spec's resizer is not installed.
     """
 
     def __init__(self, spec: ImageInputSpec) -> None:
+        require_resizer(spec)
         self.spec = spec
 
     def decode(self, data: bytes) -> Item:
@@ -64,11 +66,16 @@ def decode_image(data: bytes, spec: ImageInputSpec) -> NDArray[np.uint8]:
         InputRefusedError: As :func:`~serving.model.inputs.image.reading.read_picture` and
             :func:`~serving.model.inputs.image.colours.to_rgb` raise it.
     """
-    return np.ascontiguousarray(fit(to_rgb(read_picture(data, spec.max_pixels), spec), spec))
+    return np.ascontiguousarray(fit(to_rgb(open_picture(data, spec), spec), spec))
+
+
+def open_picture(data: bytes, spec: ImageInputSpec) -> Picture:
+    """Read a picture with as many pixels as its resizing needs; see :func:`read_picture`."""
+    return read_picture(data, spec.max_pixels, partial(reduction, spec=spec))
 
 
 def fit(image: Image.Image, spec: ImageInputSpec) -> NDArray[np.uint8]:
-    """Resize, then crop the centre: torchvision's ``Resize`` and ``CenterCrop``, to the pixel.
+    """Resize, then crop the centre: torchvision's ``Resize`` and ``CenterCrop``, with Pillow to the pixel.
 
     Args:
         image: The picture, ``RGB`` or ``L``.
@@ -77,25 +84,13 @@ def fit(image: Image.Image, spec: ImageInputSpec) -> NDArray[np.uint8]:
     Returns:
         uint8 of shape ``(spec.height, spec.width, 3)``.
     """
-    height, width = _resized(image.height, image.width, spec)
+    height, width = resized(image.height, image.width, spec)
     top, left = round((height - spec.height) / 2), round((width - spec.width) / 2)
-    method = RESAMPLING[spec.interpolation]
     if height * width > min(spec.max_pixels, MOST_RESIZED):
         # A strip of 1 x 20,000 pixels would grow to a thousand megapixels, of which the crop keeps a square.
         across, down = image.width / width, image.height / height
         box = (left * across, top * down, (left + spec.width) * across, (top + spec.height) * down)
-        return np.asarray(image.resize((spec.width, spec.height), method, box).convert("RGB"))
+        return np.asarray(resize(image, (spec.width, spec.height), spec, box).convert("RGB"))
     if (image.height, image.width) != (height, width):
-        image = image.resize((width, height), method)
+        image = resize(image, (width, height), spec)
     return np.asarray(image.convert("RGB"))[top : top + spec.height, left : left + spec.width]
-
-
-def _resized(height: int, width: int, spec: ImageInputSpec) -> tuple[int, int]:
-    """Return the size, as (height, width) in pixels, to which a picture is resized before the crop."""
-    full_height, full_width = int(spec.height / spec.crop_pct), int(spec.width / spec.crop_pct)
-    if spec.crop_mode == "squash":
-        return full_height, full_width
-    # The smallest picture of the same aspect ratio that covers the full box.
-    if height * full_width <= width * full_height:
-        return full_height, max(int(full_height * width / height), full_width)
-    return max(int(full_width * height / width), full_height), full_width

@@ -9,39 +9,40 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from PIL import (
+    AvifImagePlugin,  # noqa: F401
     BmpImagePlugin,  # noqa: F401 - registers its format
     GifImagePlugin,  # noqa: F401
     Image,
     ImageFile,
-    PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,  # noqa: F401
 )
+from PIL.JpegImagePlugin import JpegImageFile
 
 from serving.model.errors import InputRefusedError
-from serving.model.inputs.image import jpeg
+from serving.model.inputs.image import heic, jpeg
+from serving.model.inputs.image.boxes import is_heic
+from serving.model.inputs.image.heic import open_heic
+from serving.model.inputs.image.jpeg_pixels import load_pixels
 from serving.model.inputs.image.metadata import without_metadata
+from serving.model.inputs.image.picture import (
+    BITS_PER_SAMPLE,
+    SAMPLES_PER_PIXEL,
+    SIDEWAYS,
+    Decoded,
+    Picture,
+    describe,
+    turn_of,
+)
 
-FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-ORIENTATION: Final = 0x0112
-TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277
-WHITE_IS_ZERO: Final = 0
-PNG_DEPTH: Final = 24
-"""Place of the byte with the bits of a value in a PNG file."""
+FORMATS: Final = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
+Reduction = Callable[[int, int], int]
 # A picture is decoded several times to see whether its end matters: with few scans, that takes no longer than
 # the most scans that are accepted take once. Cameras and editors write a dozen at most.
 MOST_MENDED_SCANS: Final = 16
@@ -55,34 +56,31 @@ TAILS: Final = tuple(bytes((first,)) + _NOISE for first in (0xFE, 0xAA, 0x55, 0x
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """An upright picture as its file has it.
+class _Decoding:
+    """How files are decoded; see :func:`read_picture`."""
 
-    Attributes:
-        image: The picture in its own mode, whose ``info`` has its transparency.
-        bands: Number of values of a pixel in the file.
-        value_range: Least and greatest value that the greys of the file's type can have; None where the type
-            has no such range.
-        white_is_zero: Whether the least value of a deep grey is white.
-    """
+    max_pixels: int
+    reduction: Reduction
 
-    image: Image.Image
-    bands: int
-    value_range: tuple[float, float] | None
-    white_is_zero: bool
-
-    @property
-    def is_deep(self) -> bool:
-        """Whether the picture is grey and deeper than 8 bits."""
-        return self.image.mode.startswith("I") or self.image.mode == "F"
+    def denominator(self, image: JpegImageFile) -> int:
+        """Return the denominator of the share of a JPEG's size at which it is decoded."""
+        is_sideways = turn_of(image) in SIDEWAYS
+        rows, columns = (image.width, image.height) if is_sideways else (image.height, image.width)
+        return self.reduction(rows, columns)
 
 
-def read_picture(data: bytes, max_pixels: int) -> Picture:
+def _in_full(_height: int, _width: int) -> int:
+    return 1
+
+
+def read_picture(data: bytes, max_pixels: int, reduction: Reduction = _in_full) -> Picture:
     """Read one picture, of several frames the first, and turn it upright.
 
     Args:
-        data: Bytes of a PNG, JPEG, WebP, BMP, GIF or TIFF file.
+        data: Bytes of a file in one of ``FORMATS``.
         max_pixels: Number of pixels past which a picture is refused, before it is decoded.
+        reduction: Gives, for the rows and columns of an upright JPEG, the denominator 1, 2, 4 or 8 of the
+            share of them that is decoded. By default all are.
 
     Raises:
         InputRefusedError: The bytes are no picture, its pixels are truncated or damaged, or there are more of
@@ -95,26 +93,26 @@ def read_picture(data: bytes, max_pixels: int) -> Picture:
     jpeg.refuse_slow_jpeg(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of metadata
-        return _read(data, max_pixels)
+        return _read(data, _Decoding(max_pixels, reduction))
 
 
-def _read(data: bytes, max_pixels: int) -> Picture:
+def _read(data: bytes, decoding: _Decoding) -> Picture:
     try:
-        return _describe(*_decode_or_mend(data, max_pixels))
+        return describe(*_decode_or_mend(data, decoding))
     except InputRefusedError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit for a WebP
-        raise _too_large("too many", max_pixels) from error
+        raise _too_large("too many", decoding.max_pixels) from error
     # Pillow's decoders raise a dozen types on hostile bytes (OSError, SyntaxError, struct.error, ...), with
     # messages for its developers.
     except Exception as error:
         raise InputRefusedError("not_an_image", _reason(data)) from error
 
 
-def _decode_or_mend(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, bytes]:
+def _decode_or_mend(data: bytes, decoding: _Decoding) -> tuple[Decoded, bytes]:
     """Decode a picture, if need be without metadata; return it with the bytes that were decoded."""
     try:
-        return _decode(data, max_pixels), data
+        return _decode(data, decoding), data
     except (InputRefusedError, MemoryError):
         raise
     except Exception:
@@ -124,16 +122,16 @@ def _decode_or_mend(data: bytes, max_pixels: int) -> tuple[ImageFile.ImageFile, 
         is_jpeg = bare.startswith(jpeg.MAGIC)
         if bare != data:
             try:
-                return _decode(bare, max_pixels), bare
+                return _decode(bare, decoding), bare
             except OSError:
                 if not is_jpeg:
                     raise
         if not is_jpeg:
             raise
-        return _decode_cut_jpeg(bare, max_pixels), bare
+        return _decode_cut_jpeg(bare, decoding), bare
 
 
-def _decode_cut_jpeg(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
+def _decode_cut_jpeg(data: bytes, decoding: _Decoding) -> Decoded:
     """Decode a JPEG whose end is missing.
 
     Raises:
@@ -143,26 +141,36 @@ def _decode_cut_jpeg(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
         raise OSError("scans are missing")
     # A last byte of ones is half a marker, or half of an escaped byte.
     cut = data.rstrip(b"\xff")
-    ended = _decode(cut + jpeg.END, max_pixels)
-    pixels = np.asarray(ended)
+    ended = _decode(cut + jpeg.END, decoding)
+    pixels = np.asarray(ended.content)
     for tail in TAILS:
-        if not np.array_equal(pixels, np.asarray(_decode(cut + tail + jpeg.END, max_pixels))):
+        if not np.array_equal(pixels, np.asarray(_decode(cut + tail + jpeg.END, decoding).content)):
             raise OSError("pixels are missing")
     return ended
 
 
-def _decode(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
-    """Decode with the reader of the first format that the bytes begin like.
+def _decode(data: bytes, decoding: _Decoding) -> Decoded:
+    """Decode with the reader of the first format that the bytes begin like."""
+    file = _open(data)
+    refuse_oversize(file.size, decoding.max_pixels)
+    if isinstance(file, JpegImageFile):
+        return Decoded(file, load_pixels(file, data, decoding.denominator(file)))
+    file.load()
+    refuse_oversize(file.size, decoding.max_pixels)  # what a HEIC says of its size need not be true
+    return Decoded(file, file)
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    """Open a file, of which no pixels are decoded yet.
 
     ``Image.open`` does the same, but has a limit of its own to the size, which is one for the whole process.
     """
+    if is_heic(data):
+        return open_heic(data)
     for name in FORMATS:
         create, accepts = Image.OPEN[name]
         if accepts is None or accepts(data[:16]) is True:
-            image = create(io.BytesIO(data), "")
-            refuse_oversize(image.size, max_pixels)
-            image.load()
-            return image
+            return create(io.BytesIO(data), "")
     raise InputRefusedError("not_an_image", _unreadable("unknown or unsupported format"))
 
 
@@ -182,55 +190,9 @@ def _too_large(size: str, max_pixels: int) -> InputRefusedError:
     return InputRefusedError("too_many_pixels", text, status=413)
 
 
-def _describe(image: ImageFile.ImageFile, data: bytes) -> Picture:
-    """Return a decoded picture, upright, with what its file says of its values."""
-    _correct_key(image, data)
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    bits = tags.get(BITS_PER_SAMPLE, (16,))[0] if image.mode.startswith("I;16") else None
-    return Picture(
-        image=_turn_upright(image),
-        bands=max(tags.get(SAMPLES_PER_PIXEL, 0), len(image.getbands())),
-        value_range=None if bits is None else (0, 2**bits - 1),
-        white_is_zero=tags.get(PHOTOMETRIC) == WHITE_IS_ZERO,
-    )
-
-
-def _turn_upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF block says; as it is where the block cannot be read."""
-    try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # Pillow raises a dozen types on a broken block
-        return image
-    return image if turn is None else image.transpose(turn)
-
-
-def _correct_key(image: ImageFile.ImageFile, data: bytes) -> None:
-    """Bring the one colour of a PNG that is transparent to the depth that its pixels were decoded to."""
-    key = image.info.get("transparency")
-    if not isinstance(image, PngImagePlugin.PngImageFile) or key is None:
-        return
-    depth = data[PNG_DEPTH]
-    if image.mode == "L" and depth < 8:
-        image.info["transparency"] = key * 255 // (2**depth - 1)
-    elif image.mode == "RGB" and depth == 16:
-        # Pillow keeps the high bytes of the pixels: the picture is given its transparency band here.
-        del image.info["transparency"]
-        low = _decode_low_bytes(data)
-        pixels = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
-        alpha = np.where((pixels == key).all(axis=2), 0, 255).astype(np.uint8)
-        image.putalpha(Image.fromarray(alpha))
-
-
-def _decode_low_bytes(data: bytes) -> Image.Image:
-    """Decode the low bytes of a PNG of 16 bits a colour, as RGB."""
-    image = PngImagePlugin.PngImageFile(io.BytesIO(data))
-    image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
-    image.load()
-    return image
-
-
 def _unreadable(reason: str) -> str:
-    return f"Not a readable picture ({reason}). Accepted: {', '.join(FORMATS)}."
+    accepted = [*FORMATS, "HEIC"] if heic.is_read() else FORMATS
+    return f"Not a readable picture ({reason}). Accepted: {', '.join(accepted)}."
 
 
 def _reason(data: bytes) -> str:

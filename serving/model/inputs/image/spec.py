@@ -30,6 +30,12 @@ class ImageInputSpec(InputSpec):
             the transparency, so that the colours which it hides are seen.
         window: The two values of greys deeper than 8 bits that become black and white; None, the default,
             for the least and greatest value of their type.
+        resizer: Library that resizes: ``pillow``, the default, or ``cykooz``, which is several times as fast.
+            Their pixels differ in some values by one or two, so a model is served by the one that its
+            training had.
+        reducing_gap: Number of times as many rows and columns as a picture is resized to that the decoding of
+            a JPEG must leave: it is decoded at a half, a quarter or an eighth of its size where that leaves
+            so many. None, the default, decodes every pixel. The name is that of ``Image.thumbnail``.
     """
 
     modality: Literal["image"] = "image"
@@ -42,6 +48,8 @@ class ImageInputSpec(InputSpec):
     rules: Literal[1, 2] = 1
     background: str | None = Field(default=None, pattern="^#[0-9a-f]{6}$")
     window: tuple[float, float] | None = None
+    resizer: Literal["pillow", "cykooz"] = "pillow"
+    reducing_gap: float | None = Field(default=None, ge=1)
 
     @field_validator("window")
     @classmethod

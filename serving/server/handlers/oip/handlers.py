@@ -38,7 +38,6 @@ from serving.server.handlers.oip.tensors import BASE64, Tensor, read_array, read
 from serving.server.http.bodies import shown
 from serving.server.http.exchange import Exchange
 from serving.server.http.refusals import JSON, BodyResponse
-from serving.server.observing.metrics import Metrics
 
 EXTENSIONS: Final = ("binary_tensor_data", "classification")
 PROBABILITIES, LABEL = "probabilities", "label"
@@ -51,13 +50,11 @@ class InferenceHandlers:
     Args:
         live: The model that answers.
         engine: What runs it.
-        metrics: Where predictions are counted.
     """
 
-    def __init__(self, live: LiveModel, engine: Engine, metrics: Metrics) -> None:
+    def __init__(self, live: LiveModel, engine: Engine) -> None:
         self._live = live
         self._engine = engine
-        self._metrics = metrics
         self._server = ServerMetadata(name="graft", version=_version(), extensions=EXTENSIONS)
 
     async def server(self, _: Request) -> Response:
@@ -87,7 +84,7 @@ class InferenceHandlers:
         exchange = Exchange.of(request)
         exchange.timings = timings = Timings()
         answers = await self._predict(predictor, tensors, timings)
-        self._metrics.count_predictions([*answers], timings)
+        exchange.answers = answers
         outputs = [_make_output(each, message, answers, predictor.manifest.labels) for each in wanted]
         body, header_length = encode_response(_make_response(predictor, message, answers), outputs)
         headers = {"server-timing": timings.to_header(exchange.seconds())}

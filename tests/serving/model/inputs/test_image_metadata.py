@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter, TiffImagePlugin
 
 from serving.model.errors import InputRefusedError
-from serving.model.inputs.image import pixels, reading
+from serving.model.inputs.image import reading
 from serving.model.inputs.image.jpeg import has_every_scan
-from serving.model.inputs.image.pixels import decode_image
+from serving.model.inputs.image.pixels import decode_image, fit
+from serving.model.inputs.image.resizing import RESAMPLING
+from serving.model.inputs.image.sizes import resized
 from serving.model.inputs.image.spec import ImageInputSpec
 
 WIDTH, HEIGHT = 40, 24
@@ -199,9 +201,9 @@ def test_decode_image_refuses_a_cut_jpeg_of_many_scans_without_decoding_it_again
     decoded: list[bytes] = []
     decode = reading._decode
 
-    def counting(data: bytes, max_pixels: int) -> object:
+    def counting(data: bytes, decoding: object) -> object:
         decoded.append(data)
-        return decode(data, max_pixels)
+        return decode(data, decoding)
 
     monkeypatch.setattr(reading, "_decode", counting)
     with pytest.raises(InputRefusedError, match="truncated"):
@@ -226,9 +228,9 @@ def _places(data: bytes, wanted: bytes) -> Iterator[int]:
 
 def old_fit(image: Image.Image, spec: ImageInputSpec) -> np.ndarray:
     """Resize the whole picture and crop, which is how every accepted picture was fitted before."""
-    height, width = pixels._resized(image.height, image.width, spec)
+    height, width = resized(image.height, image.width, spec)
     if (image.height, image.width) != (height, width):
-        image = image.resize((width, height), pixels.RESAMPLING[spec.interpolation])
+        image = image.resize((width, height), RESAMPLING[spec.interpolation])
     top, left = round((height - spec.height) / 2), round((width - spec.width) / 2)
     return np.asarray(image.convert("RGB"))[top : top + spec.height, left : left + spec.width]
 
@@ -254,7 +256,7 @@ def test_fit_gives_the_pixels_of_resizing_the_whole_picture(
     shape: tuple[int, int, int], spec: ImageInputSpec
 ) -> None:
     picture = picture_of(*shape)
-    np.testing.assert_array_equal(pixels.fit(picture, spec), old_fit(picture, spec))
+    np.testing.assert_array_equal(fit(picture, spec), old_fit(picture, spec))
 
 
 @settings(max_examples=60, deadline=None)
@@ -266,7 +268,7 @@ def test_fit_crops_before_it_resizes_when_the_whole_would_be_too_large(
     # bits: of values from which no filter leaves the range, either order rounds by one level at most.
     noisy = picture_of(*((narrow, long) if upright else (long, narrow)), seed)
     picture = noisy.point(lambda value: 100 + value // 5)
-    cropped = pixels.fit(picture, spec.model_copy(update={"max_pixels": 1}))
+    cropped = fit(picture, spec.model_copy(update={"max_pixels": 1}))
     if spec.interpolation == "nearest":  # a place between two pixels may take either
         source, moves = np.asarray(picture), [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]
         allowed = [Image.fromarray(np.roll(source, move, axis=(0, 1))) for move in moves]

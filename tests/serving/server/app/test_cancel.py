@@ -446,7 +446,9 @@ def test_a_batch_counts_until_the_last_of_its_items_has_ended(tiny_run: Path) ->
         async with rig(tiny_run / "bundle") as made:
             engine, held, lanes = made.parts.engine, Held(), made.parts.engine.admission.threads
             predictor = types.SimpleNamespace(
-                artifact=made.parts.live.predictor.artifact, predict=lambda *_: held()
+                artifact=made.parts.live.predictor.artifact,
+                runs_together=False,
+                predict=lambda *_: held(),
             )
             work = engine.predict_many(predictor, [b""] * 50, Timings())  # type: ignore[arg-type]
             task = asyncio.create_task(work)
