@@ -22,6 +22,7 @@ from serving.model.inputs.item import Feeds
 if TYPE_CHECKING:
     import onnx
 
+NOISE = 1e-5  # of a mean square, in sums of float32
 LARGEST_GRAMS = 2**25  # numbers that the sums of one pass over the inputs may have: 256 MB
 
 
@@ -185,7 +186,8 @@ def _round(layer: Layer, moments: Moments) -> tuple[NDArray[np.int8], NDArray[np
     for group, (matrix, mean) in enumerate(zip(outputs, means, strict=True)):
         gram = moments.gram[group].numpy() / moments.count
         if layer.bias is not None:  # which takes the mean error away, so that only the rest counts
-            gram -= np.outer(mean, mean)
+            # What is always the same leaves only float32's noise, which must not look like a negative square.
+            gram += NOISE * np.diag(gram).mean() * np.eye(layer.size) - np.outer(mean, mean)
         rounded = round_weights(np.ascontiguousarray(matrix.T), gram)
         whole[group] = rounded.whole.T
         shifts[group] = (matrix - rounded.whole.T * rounded.scales[:, None]) @ mean

@@ -33,11 +33,18 @@ def _padded(
 ) -> tuple[torch.Tensor, tuple[int, int]]:
     """Return a value, and the padding that torch is left to add to both sides of its height and width."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise NotImplementedError("auto_pad")
+        raise NotImplementedError("padding that depends on the size (auto_pad)")
     top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
     if (top, left) == (bottom, right):
         return value, (top, left)
     return functional.pad(value, (left, right, top, bottom), value=filling), (0, 0)
+
+
+def _cast(tensors: Tensors, attributes: Attributes) -> torch.Tensor:
+    """Turn a value into another type."""
+    if attributes["to"] not in TYPES:
+        raise NotImplementedError("a Cast to a type that is neither a float nor a whole number")
+    return _first(tensors).to(TYPES[attributes["to"]])
 
 
 def _pool_max(tensors: Tensors, attributes: Attributes) -> torch.Tensor:
@@ -54,7 +61,7 @@ def _pool_mean(tensors: Tensors, attributes: Attributes) -> torch.Tensor:
     counted = bool(attributes.get("count_include_pad", 0))
     pads = attributes.get("pads", (0, 0, 0, 0))
     if pads[:2] != pads[2:]:
-        raise NotImplementedError("pads")
+        raise NotImplementedError("an AveragePool with other padding on one side")
     return functional.avg_pool2d(
         _first(tensors), attributes["kernel_shape"], attributes.get("strides", ONES), tuple(pads[:2]),
         bool(attributes.get("ceil_mode", 0)), counted,
@@ -133,7 +140,7 @@ def _of_two(function: Callable[[Any, Any], torch.Tensor]) -> Operator:
 OPERATORS: Mapping[str, Operator] = {
     "Add": _of_two(torch.add),
     "AveragePool": _pool_mean,
-    "Cast": lambda tensors, attributes: _first(tensors).to(TYPES[attributes["to"]]),
+    "Cast": _cast,
     "Clip": _clip,
     "Concat": lambda tensors, attributes: torch.cat(
         [each for each in tensors if each is not None], attributes["axis"]

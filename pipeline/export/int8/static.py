@@ -44,7 +44,7 @@ class Prepared:
     ranges: Any
     calibration: str
     changes: Changes
-    method: str = "7-bit weights rounded by GPTQ"
+    method: str
 
     def quantise(self, kept: Sequence[str], inputs: Sequence[Feeds]) -> Quantised:
         """Make the int8 model, and have it answer some inputs.
@@ -67,8 +67,9 @@ def make_int8(
     """Quantise a convolutional network with fixed scales, at the least change of its answers to real inputs.
 
     Each calibration method measures the activations' ranges on most of the inputs; the one that changes the
-    answers to the others least is taken. Where that is not close enough, the rounded network is trained on
-    the fp32 one's answers. Only then do layers go back to fp32, since each of them takes time in every run.
+    answers to the others least is taken. Where that is not close enough, weights are rounded by GPTQ; where
+    that is not either, the rounded network is trained on the fp32 one's answers. Only then do layers go back
+    to fp32, since each of them takes time in every run.
 
     Args:
         model: The bytes of the fp32 ONNX file.
@@ -78,32 +79,51 @@ def make_int8(
             default, to train nothing.
     """
     exact = answer(model, inputs)
-    prepared = _choose_method(preprocess(model), inputs, exact)
+    nearest = _calibrate(preprocess(model), inputs)
+    prepared = _closest(nearest, inputs, exact)
+    quantised = prepared.quantise((), inputs)
+    if is_close(exact, quantised.answers, limits):
+        return quantised
+    prepared = _closest([prepared, *_round(nearest, inputs)], inputs, exact)
     quantised = prepared.quantise((), inputs)
     if is_close(exact, quantised.answers, limits):
         return quantised
     if lessons is not None:
-        taught = _teach(prepared, lessons())
-        after = taught.quantise((), inputs)
-        if is_close(exact, after.answers, limits, spare=SPARE_TAUGHT):
-            return after
-        if _divergence(exact, after) >= _divergence(exact, quantised):
-            taught = replace(prepared, method=f"{taught.method}, in vain")
-        prepared, quantised = taught, taught.quantise((), inputs)
+        prepared = _teach(prepared, lessons(), quantised, inputs, exact)
+        quantised = prepared.quantise((), inputs)
+        if is_close(exact, quantised.answers, limits, spare=SPARE_TAUGHT):
+            return quantised
     trial = Trial(prepared.quantise, inputs, exact, limits)
     return keep_most_harmful(quantised, layers_of(prepared.model), trial)
 
 
-def _teach(prepared: Prepared, lessons: Lessons) -> Prepared:
-    """Train the rounded network; one that cannot be trained stays as it is, with a method that says why."""
+def _teach(
+    prepared: Prepared,
+    lessons: Lessons,
+    untaught: Quantised,
+    inputs: Sequence[Feeds],
+    exact: NDArray[np.float64],
+) -> Prepared:
+    """Train the rounded network; it stays as it was, with a method that says so, where that is in vain.
+
+    Args:
+        prepared: The model before.
+        lessons: What it is trained on.
+        untaught: The int8 model before.
+        inputs: The inputs that judge, none of which are in the lessons.
+        exact: The fp32 model's probabilities of them, float64 of shape (inputs, classes).
+    """
     try:
         changes = distill(
             prepared.model, quantize_static(prepared.model, prepared.ranges), prepared.changes, lessons
         )
-    except UntrainableError as error:
+    except (UntrainableError, NotImplementedError, RuntimeError) as error:  # the last is torch's
         return replace(prepared, method=f"{prepared.method}, not distilled: {error}")
     told = f"distilled for {lessons.steps} steps on {lessons.samples:,} training {lessons.unit}"
-    return replace(prepared, changes=changes, method=f"{prepared.method}, {told}")
+    taught = replace(prepared, changes=changes, method=f"{prepared.method}, {told}")
+    if _divergence(exact, taught.quantise((), inputs)) < _divergence(exact, untaught):
+        return taught
+    return replace(prepared, method=f"{taught.method} in vain")
 
 
 def _divergence(exact: NDArray[np.float64], quantised: Quantised) -> float:
@@ -121,26 +141,42 @@ def is_convolutional(model: bytes) -> bool:
     return [node.op_type for node in onnx.load_from_string(model).graph.node].count("Conv") > 1
 
 
-def _choose_method(prepared: bytes, inputs: Sequence[Feeds], exact: NDArray[np.float64]) -> Prepared:
-    """Round the weights, and calibrate with the method that changes the answers to unseen inputs least.
+def _calibrate(prepared: bytes, inputs: Sequence[Feeds]) -> list[Prepared]:
+    """Measure ranges by each calibration method, for weights that are rounded to the nearest numbers.
 
     Args:
         prepared: The bytes of the ONNX file, as :func:`preprocess` returns them.
-        inputs: Single inputs of the model, every fourth of which judges the methods.
+        inputs: Single inputs of the model, every fourth of which is left to judge the methods.
+    """
+    seen = _seen(inputs)
+    return [
+        Prepared(prepared, measure_ranges(prepared, seen, name), name, Changes(), "7-bit weights")
+        for name in METHODS
+    ]
+
+
+def _round(nearest: Sequence[Prepared], inputs: Sequence[Feeds]) -> list[Prepared]:
+    """Round the weights by GPTQ, for the ranges of each calibration method.
+
+    Args:
+        nearest: The model with the ranges of each method.
+        inputs: Single inputs of the model, every fourth of which is left to judge.
+    """
+    model = nearest[0].model
+    changes = round_convolutions(model, layers_of(model), _seen(inputs))
+    return [replace(each, changes=changes, method=f"{each.method} rounded by GPTQ") for each in nearest]
+
+
+def _closest(tried: Sequence[Prepared], inputs: Sequence[Feeds], exact: NDArray[np.float64]) -> Prepared:
+    """Return the model that changes the answers to the inputs least that no range was measured on.
+
+    Args:
+        tried: The models.
+        inputs: Single inputs of the model, every fourth of which judges.
         exact: The fp32 model's probabilities of the inputs, float64 of shape (inputs, classes).
     """
-    held_back, seen = inputs[::JUDGED_EVERY], _seen(inputs)
-    changes = round_convolutions(prepared, layers_of(prepared), seen)
-
-    def divergence(tried: Prepared) -> float:
-        return _divergence(exact[::JUDGED_EVERY], tried.quantise((), held_back))
-
-    best = min(
-        (Prepared(prepared, measure_ranges(prepared, seen, name), name, changes) for name in METHODS),
-        key=divergence,
-    )
-    nearest = replace(best, changes=Changes(), method="7-bit weights")
-    return min((best, nearest), key=divergence)
+    judging = inputs[::JUDGED_EVERY]
+    return min(tried, key=lambda each: _divergence(exact[::JUDGED_EVERY], each.quantise((), judging)))
 
 
 def _seen(inputs: Sequence[Feeds]) -> list[Feeds]:

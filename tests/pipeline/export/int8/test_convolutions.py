@@ -66,6 +66,20 @@ def test_round_convolutions_takes_several_passes_where_the_sums_are_large(
         assert np.array_equal(one_by_one.whole[name], whole)
 
 
+def test_round_convolutions_takes_channels_that_never_change() -> None:
+    kernel = np.linspace(-1, 1, 18, dtype=np.float32).reshape(2, 1, 3, 3)
+    layer = Layer("x", "w", "b", kernel, {"group": 2})
+    moments = convolutions.Moments(
+        torch.zeros(2, 9, 9, dtype=torch.float64), torch.zeros(2, 9, dtype=torch.float64)
+    )
+    for value in (5.3, 5.3, 5.3):
+        moments.add(torch.full((2, 9, 49), value))
+    whole, lost = convolutions._round(layer, moments)
+    steps = np.abs(kernel).max(axis=(1, 2, 3), keepdims=True) / 64
+    assert np.abs(whole * steps - kernel).max() <= steps.max()
+    assert np.allclose(((kernel - whole * steps) * 5.3).sum(axis=(1, 2, 3)), lost, atol=1e-5)
+
+
 def test_first_depthwise_convolution_stays_fp32_beside_the_stem() -> None:
     document = onnx.load_from_string(quantised())
     weights = {tensor.name: tuple(tensor.dims) for tensor in document.graph.initializer}
