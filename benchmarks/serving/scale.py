@@ -7,7 +7,8 @@ of two cores stands for one that has as many as there are threads: only HTTP, ad
 `threads` is one process with so many threads, `workers` so many processes with one thread each. `ideal` is
 the rate of the waits alone; where the rate falls behind it, the event loop and the GIL are the limit. `cpu`
 is the CPU time of the service a request, and `loop` the most of a CPU that one of its processes took:
-a process whose loop is the limit takes all of one. The load generator shares the cores with the service.
+a process whose loop is the limit takes all of one. `limit` is the rate at which each process would take a
+whole CPU, which holds on a busy machine too. The load generator shares the cores with the service.
 """
 
 from __future__ import annotations
@@ -170,8 +171,8 @@ def main() -> None:
         port, workers, threads, run_ms = options.serve
         serve(options.bundle, int(port), Case(int(workers), int(threads), float(run_ms)))
         return
-    print("| run ms | workers | threads | requests/s | ideal | p50 ms | p99 ms | cpu ms | loop |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| run ms | workers | threads | requests/s | ideal | p50 ms | p99 ms | cpu ms | loop | limit |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for run_ms in options.run_ms:
         cases = [Case(1, count, run_ms) for count in options.counts]
         cases += [Case(count, 1, run_ms) for count in options.counts if count > 1]
@@ -180,7 +181,7 @@ def main() -> None:
             ideal = f"{1000 * case.workers * case.threads / run_ms:,.0f}" if run_ms else "-"
             figures = (
                 f"{found['per_s']:,.0f} | {ideal} | {found['p50_ms']:.2f} | {found['p99_ms']:.2f} | "
-                f"{found['cpu_ms']:.3f} | {found['loop']:.2f}"
+                f"{found['cpu_ms']:.3f} | {found['loop']:.2f} | {1000 * case.workers / found['cpu_ms']:,.0f}"
             )
             print(f"| {run_ms:g} | {case.workers} | {case.threads} | {figures} |", flush=True)
 
