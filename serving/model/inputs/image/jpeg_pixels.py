@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from serving.model.inputs.image.jpeg import END
+
 COLOURS: Final = {"L": "GRAY", "RGB": "RGB"}
 # Below, shares such as 3/8 and 1/2 of a side are of equally many pixels, and simplejpeg takes either.
 LEAST_REDUCED: Final = 8
 
 
-def load_pixels(image: JpegImageFile, data: bytes, denominator: int) -> Image.Image | NDArray[np.uint8]:
+def load_pixels(
+    image: JpegImageFile, data: bytes, denominator: int, *, fast: bool = True
+) -> Image.Image | NDArray[np.uint8]:
     """Decode the pixels of a JPEG.
 
     Args:
@@ -28,6 +32,7 @@ def load_pixels(image: JpegImageFile, data: bytes, denominator: int) -> Image.Im
         denominator: 1 to decode all pixels; 2, 4 or 8 for a half, a quarter or an eighth of the rows and
             columns, rounded up, which libjpeg computes from fewer coefficients. It is at most the number of
             rows and that of columns.
+        fast: Whether simplejpeg is tried, which is the default.
 
     Returns:
         The picture as the file has it, not turned. It is a picture of Pillow's, or, where simplejpeg has
@@ -36,7 +41,7 @@ def load_pixels(image: JpegImageFile, data: bytes, denominator: int) -> Image.Im
     Raises:
         OSError: It is damaged. Pillow's decoders raise further types.
     """
-    pixels = _decode(image, data, denominator)
+    pixels = _decode(image, data, denominator) if fast else None
     if pixels is None:
         if denominator > 1:
             image.draft(None, (image.width // denominator, image.height // denominator))
@@ -48,8 +53,8 @@ def load_pixels(image: JpegImageFile, data: bytes, denominator: int) -> Image.Im
 def _decode(image: JpegImageFile, data: bytes, denominator: int) -> NDArray[np.uint8] | None:
     """Decode by simplejpeg: uint8 of shape (height, width, 3) or (height, width). None where Pillow must."""
     simplejpeg = _load_simplejpeg()
-    if simplejpeg is None or image.mode not in COLOURS:
-        return None
+    if simplejpeg is None or image.mode not in COLOURS or not data.endswith(END):
+        return None  # a file without an end would be found out after all of it had been decoded
     width, height = (-(-side // denominator) for side in image.size)
     if denominator > 1 and max(width, height) < LEAST_REDUCED:
         return None

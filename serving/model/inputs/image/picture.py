@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 ORIENTATION: Final = 0x0112
 TURNS: Final = {
@@ -23,6 +23,9 @@ TURNS: Final = {
 }
 SIDEWAYS: Final = frozenset({TURNS[5], TURNS[6], TURNS[7], TURNS[8]})
 """What makes columns of rows."""
+# What brings the last row, and the last column, to the front, once columns have been made of rows.
+UPSIDE_DOWN: Final = frozenset({TURNS[3], TURNS[4], TURNS[7], TURNS[8]})
+BACK_TO_FRONT: Final = frozenset({TURNS[2], TURNS[3], TURNS[6], TURNS[7]})
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 258, 262, 277
 WHITE_IS_ZERO: Final = 0
 CHANNELS: Final = 3
@@ -68,7 +71,7 @@ class Picture:
 class Decoded:
     """A decoded file: as Pillow has opened it, and what it was decoded to, which may be the same object."""
 
-    file: ImageFile.ImageFile
+    file: Image.Image
     content: Image.Image | NDArray[np.uint8]
 
 
@@ -76,9 +79,7 @@ def describe(decoded: Decoded, data: bytes) -> Picture:
     """Return a decoded picture, upright, with what its file says of its values."""
     turn = turn_of(decoded.file)
     if not isinstance(decoded.content, Image.Image):
-        if turn is None:
-            return Picture(decoded.content, bands=CHANNELS)
-        return Picture(Image.fromarray(decoded.content).transpose(turn), bands=CHANNELS)
+        return Picture(_upright(decoded.content, turn), bands=CHANNELS)
     image = decoded.content
     _correct_key(image, data)
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
@@ -89,6 +90,17 @@ def describe(decoded: Decoded, data: bytes) -> Picture:
         value_range=None if bits is None else (0, 2**bits - 1),
         white_is_zero=tags.get(PHOTOMETRIC) == WHITE_IS_ZERO,
     )
+
+
+def _upright(pixels: NDArray[np.uint8], turn: Image.Transpose | None) -> NDArray[np.uint8]:
+    """Return pixels as ``Image.transpose`` would turn them."""
+    if turn in SIDEWAYS:
+        pixels = pixels.swapaxes(0, 1)
+    if turn in UPSIDE_DOWN:
+        pixels = pixels[::-1]
+    if turn in BACK_TO_FRONT:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def turn_of(image: Image.Image) -> Image.Transpose | None:

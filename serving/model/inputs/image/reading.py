@@ -10,12 +10,12 @@ import hashlib
 import io
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from PIL import (
-    AvifImagePlugin,  # noqa: F401
+    AvifImagePlugin,
     BmpImagePlugin,  # noqa: F401 - registers its format
     GifImagePlugin,  # noqa: F401
     Image,
@@ -61,6 +61,7 @@ class _Decoding:
 
     max_pixels: int
     reduction: Reduction
+    fast: bool = True
 
     def denominator(self, image: JpegImageFile) -> int:
         """Return the denominator of the share of a JPEG's size at which it is decoded."""
@@ -119,6 +120,7 @@ def _decode_or_mend(data: bytes, decoding: _Decoding) -> tuple[Decoded, bytes]:
         bare = without_metadata(data)
         if bare is None:
             raise
+        decoding = replace(decoding, fast=False)  # what it is faster at has failed
         is_jpeg = bare.startswith(jpeg.MAGIC)
         if bare != data:
             try:
@@ -141,23 +143,34 @@ def _decode_cut_jpeg(data: bytes, decoding: _Decoding) -> Decoded:
         raise OSError("scans are missing")
     # A last byte of ones is half a marker, or half of an escaped byte.
     cut = data.rstrip(b"\xff")
+    # All pixels are looked at, so that whether a file is read does not depend on the size that is asked for.
+    reduced, decoding = decoding, replace(decoding, reduction=_in_full)
     ended = _decode(cut + jpeg.END, decoding)
     pixels = np.asarray(ended.content)
     for tail in TAILS:
         if not np.array_equal(pixels, np.asarray(_decode(cut + tail + jpeg.END, decoding).content)):
             raise OSError("pixels are missing")
-    return ended
+    return ended if reduced == decoding else _decode(cut + jpeg.END, reduced)
 
 
 def _decode(data: bytes, decoding: _Decoding) -> Decoded:
     """Decode with the reader of the first format that the bytes begin like."""
+    if is_heic(data):
+        return _decode_heic(data, decoding)
     file = _open(data)
     refuse_oversize(file.size, decoding.max_pixels)
     if isinstance(file, JpegImageFile):
-        return Decoded(file, load_pixels(file, data, decoding.denominator(file)))
+        return Decoded(file, load_pixels(file, data, decoding.denominator(file), fast=decoding.fast))
     file.load()
-    refuse_oversize(file.size, decoding.max_pixels)  # what a HEIC says of its size need not be true
     return Decoded(file, file)
+
+
+def _decode_heic(data: bytes, decoding: _Decoding) -> Decoded:
+    opened = open_heic(data)
+    refuse_oversize(opened.size, decoding.max_pixels)
+    image = opened.decode()
+    refuse_oversize(image.size, decoding.max_pixels)  # what the file says of it need not be true
+    return Decoded(image, image)
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
@@ -165,8 +178,8 @@ def _open(data: bytes) -> ImageFile.ImageFile:
 
     ``Image.open`` does the same, but has a limit of its own to the size, which is one for the whole process.
     """
-    if is_heic(data):
-        return open_heic(data)
+    # By default it decodes on as many threads as the host has CPUs, and several pictures at a time.
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     for name in FORMATS:
         create, accepts = Image.OPEN[name]
         if accepts is None or accepts(data[:16]) is True:

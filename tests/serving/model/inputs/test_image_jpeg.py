@@ -113,6 +113,49 @@ def test_a_header_of_another_size_than_the_accepted_one_is_left_to_pillow() -> N
     assert jpeg_pixels._decode(image, huge, 1) is None
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_decoded_pixels_are_turned_as_pictures_are(orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(noise(8, 14, orientation), exif=exif)
+    fast = read_picture(data, MOST_PIXELS)
+    assert fast.pixels is not None
+    monkeypatch.setattr(jpeg_pixels, "_load_simplejpeg", lambda: None)
+    np.testing.assert_array_equal(fast.pixels, np.asarray(read_picture(data, MOST_PIXELS).image))
+
+
+def test_whether_a_cut_file_is_read_does_not_depend_on_the_size_that_is_asked_for() -> None:
+    whole = encode(noise(64, 96, 0), progressive=True, quality=90)
+    accepted = 0
+    for missing in range(1, 60):
+        cut = whole[:-missing]
+        full, reduced = outcome(cut, 1), outcome(cut, 8)
+        assert (full[0] == "not_an_image") == (reduced[0] == "not_an_image")
+        accepted += full[0] != "not_an_image"
+    assert 0 < accepted < 59
+
+
+def test_a_file_without_its_end_is_left_to_pillow_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is decoded several times to see whether its end matters, and each failure costs a decoding too."""
+
+    def fail() -> None:
+        pytest.fail("simplejpeg was tried")
+
+    whole = encode(noise(64, 96, 0), progressive=True)
+    expected = outcome(whole, 1)
+    simplejpeg = jpeg_pixels._load_simplejpeg()
+
+    class Refusing:
+        decode_jpeg_header = simplejpeg.decode_jpeg_header
+
+        @staticmethod
+        def decode_jpeg(*_args: object, **_options: object) -> None:
+            fail()
+
+    monkeypatch.setattr(jpeg_pixels, "_load_simplejpeg", lambda: Refusing)
+    assert outcome(whole[:-2], 1) == expected
+
+
 @given(
     st.integers(1, 6_000),
     st.integers(1, 6_000),
