@@ -46,17 +46,19 @@ class Threads:
         if self._is_closed:
             raise RuntimeError("the threads are closed")
         self._callers += 1
+        job: _Job[T] = _Job(work)
         try:
             self._start_thread()
-            job: _Job[T] = _Job(work)
             self._jobs.put(job)  # type: ignore[arg-type] # what a job returns goes to its own caller
-            try:
-                return await job.result
-            except asyncio.CancelledError:
-                await job.give_up()
-                raise
+            return await job.result
+        except asyncio.CancelledError:
+            await job.give_up()
+            raise
         finally:
             self._callers -= 1
+            # An error's traceback holds this frame. If this frame held the error, by way of the job, both
+            # would stay until the next garbage collection, and the request's input with them.
+            del job
 
     def _start_thread(self) -> None:
         """Start a further thread if those that have been started have enough to do."""
@@ -106,6 +108,7 @@ class _Job(Generic[T]):
             value = work()
         except BaseException as error:  # whatever it is, its caller gets it
             self._loop.call_soon_threadsafe(self._finish, None, error)
+            del self, work  # as in `Threads.run`
         else:
             self._loop.call_soon_threadsafe(self._finish, value, None)
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -35,6 +37,31 @@ def test_results_and_errors_reach_their_callers_in_order() -> None:
     first, second, third = with_threads(work)
     assert (first, third, done) == (0.25, 0.5, [4, 0, 2])
     assert isinstance(second, ZeroDivisionError)
+
+
+def test_an_error_leaves_no_circle_that_holds_the_input() -> None:
+    class Input:
+        def refuse(self) -> None:
+            raise ValueError
+
+    async def work(threads: Threads) -> None:
+        given = Input()
+        kept = weakref.ref(given)
+        is_refused = False
+        try:  # `pytest.raises` would hold the error
+            await threads.run(given.refuse)
+        except ValueError:
+            is_refused = True
+        del given
+        assert is_refused
+        await asyncio.sleep(0.05)  # the thread drops it too
+        assert kept() is None, "only a garbage collection would free it"
+
+    gc.disable()
+    try:
+        with_threads(work)
+    finally:
+        gc.enable()
 
 
 def test_as_many_threads_are_started_as_are_needed_at_a_time() -> None:
