@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,10 +17,11 @@ from pipeline.export.int8.convolutions import round_convolutions
 from pipeline.export.int8.distilling import Lessons, distill
 from pipeline.export.int8.harm import Quantised, Trial, is_close, keep_most_harmful
 from pipeline.export.int8.quantiser import METHODS, layers_of, measure_ranges, preprocess, quantize_static
-from pipeline.export.int8.student import UntrainableError
 from pipeline.measures.divergence import kl_divergences
+from pipeline.modalities.reasons import reason_of
 from serving.model.inputs.item import Feeds
 
+log = logging.getLogger("graft")
 JUDGED_EVERY = 4  # every fourth input does not calibrate, but judges how well the others did
 # Inputs at most: a range is known by then, and a histogram takes a tenth of a second an input.
 CALIBRATED = 128
@@ -117,11 +119,15 @@ def _teach(
         changes = distill(
             prepared.model, quantize_static(prepared.model, prepared.ranges), prepared.changes, lessons
         )
-    except (UntrainableError, NotImplementedError, RuntimeError) as error:  # the last is torch's
-        return replace(prepared, method=f"{prepared.method}, not distilled: {error}")
-    told = f"distilled for {lessons.steps} steps on {lessons.samples:,} training {lessons.unit}"
-    taught = replace(prepared, changes=changes, method=f"{prepared.method}, {told}")
-    if _divergence(exact, taught.quantise((), inputs)) < _divergence(exact, untaught):
+        told = f"distilled for {lessons.steps} steps on {lessons.samples:,} training {lessons.unit}"
+        taught = replace(prepared, changes=changes, method=f"{prepared.method}, {told}")
+        after = taught.quantise((), inputs)
+    # Operators that are not known here, torch's errors, and onnxruntime's, which have no common type: the
+    # network that was not taught is still there.
+    except Exception as error:
+        log.debug("export: distillation", exc_info=True)
+        return replace(prepared, method=f"{prepared.method}, not distilled: {reason_of(error)}")
+    if _divergence(exact, after) < _divergence(exact, untaught):
         return taught
     return replace(prepared, method=f"{taught.method} in vain")
 

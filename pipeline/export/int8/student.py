@@ -12,6 +12,7 @@ from torch import nn
 
 from pipeline.export.int8.changes import QUANTISED, SCALE, Changes
 from pipeline.export.int8.operators import OPERATORS
+from pipeline.export.int8.quantiser import WEIGHTED
 from pipeline.export.int8.smoothing import LEVELS
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class Student(nn.Module):
             if node.op_type == "QuantizeLinear"
         }
         for node, _ in self._nodes:
-            if node.op_type in ROUNDING or len(node.input) < 2 or node.input[1] not in rounded:
+            # Others have rounded constants too, such as the factor of a product.
+            if node.op_type not in WEIGHTED or node.input[1] not in rounded:
                 continue
             weight, axis = rounded[node.input[1]]
             if weight in self._steps:

@@ -172,6 +172,8 @@ class InputKind:
         run_elements: Number of elements of decoded inputs, padding included, that the inputs of a batch
             share a run on a CPU up to. None, the default, runs each alone there, as is right where a network
             gains nothing from a batch.
+        require_packages: Raises BundleError where what decodes inputs of a spec is not installed, without
+            loading it; None, the default, where nothing can be missing.
     """
 
     name: str
@@ -186,6 +188,7 @@ class InputKind:
     open_preprocessor: Callable[[Any, Path], Preprocessor]
     bento_service: str | None = None
     run_elements: int | None = None
+    require_packages: Callable[[Any], None] | None = None
 
 
 def name_json_type(value: object) -> str:

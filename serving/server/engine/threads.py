@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
@@ -106,11 +107,19 @@ class _Job(Generic[T]):
             return
         try:
             value = work()
-        except BaseException as error:  # whatever it is, its caller gets it
-            self._loop.call_soon_threadsafe(self._finish, None, error)
+        except StopIteration as error:  # which no future takes
+            self._tell(None, RuntimeError(f"the work raised StopIteration ({error})"))
             del self, work  # as in `Threads.run`
+        except BaseException as error:  # whatever it is, its caller gets it
+            self._tell(None, error)
+            del self, work
         else:
-            self._loop.call_soon_threadsafe(self._finish, value, None)
+            self._tell(value, None)
+
+    def _tell(self, value: T | None, error: BaseException | None) -> None:
+        """Hand the end over to the loop; one that is closed has nobody left who waits."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._finish, value, error)
 
     async def give_up(self) -> None:
         """Forget the function if no thread has started it, and otherwise wait for its end."""

@@ -134,8 +134,12 @@ def _require_keys(settings: Settings, listening: Listening) -> None:
 
 def _require_bundle(settings: Settings) -> None:
     from serving.model.bundle import open_bundle
+    from serving.model.inputs.registry import find_kind
 
     bundle = open_bundle(settings.bundle)
+    kind = find_kind(bundle.manifest.input.modality)
+    if kind.require_packages is not None:
+        kind.require_packages(bundle.manifest.input)
     artifact = bundle.artifact(settings.artifact)
     if settings.fallback:
         bundle.artifact(settings.fallback)  # better refused now than when it is needed

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from serving.model.inputs.image.spec import ImageInputSpec
+from serving.model.errors import BundleError
+from serving.model.inputs.image.spec import CYKOOZ, CYKOOZ_MISSING, ImageInputSpec
 from serving.model.inputs.kind import ArrayTensor, BytesTensor, FileBody, FileControl, InputKind
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ def _open(spec: ImageInputSpec, _: Path) -> Preprocessor:
     return ImagePreprocessor(spec)
 
 
+def _require_packages(spec: ImageInputSpec) -> None:
+    if spec.resizer == "cykooz" and find_spec(CYKOOZ) is None:
+        raise BundleError("missing_package", CYKOOZ_MISSING)
+
+
 IMAGE: Final = InputKind(
     name="image",
     noun="picture",
@@ -39,4 +46,5 @@ IMAGE: Final = InputKind(
     spec=ImageInputSpec,
     open_preprocessor=_open,
     bento_service="serving.service:GraftService",
+    require_packages=_require_packages,
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any, Final
 
 from PIL import Image
 
 from serving.model.errors import BundleError
-from serving.model.inputs.image.spec import ImageInputSpec
+from serving.model.inputs.image.spec import CYKOOZ, CYKOOZ_MISSING, ImageInputSpec
 
 RESAMPLING: Final = {
     "nearest": Image.Resampling.NEAREST,
@@ -68,11 +69,6 @@ def _options(cykooz: Any, interpolation: str, box: Box | None) -> Any:  # noqa: 
 @functools.cache
 def _load_cykooz() -> Any:  # noqa: ANN401 - it has no types
     try:
-        import cykooz_resizer
+        return importlib.import_module(CYKOOZ)
     except ImportError as error:
-        text = (
-            "The model's pictures are resized by cykooz-resizer, which is not installed, and another resizer "
-            f"would give it other pixels ({error}). Install it: pip install cykooz-resizer"
-        )
-        raise BundleError("missing_package", text) from error
-    return cykooz_resizer
+        raise BundleError("missing_package", CYKOOZ_MISSING) from error

@@ -9,6 +9,11 @@ from pydantic import Field, field_validator, model_validator
 from serving.model.inputs.kind import InputSpec
 
 MAX_PIXELS = 50_000_000
+CYKOOZ = "cykooz_resizer"
+CYKOOZ_MISSING = (
+    "The model's pictures are resized by cykooz-resizer, which is not installed, and another resizer would "
+    "give it other pixels. Install it: pip install cykooz-resizer"
+)
 
 
 class ImageInputSpec(InputSpec):

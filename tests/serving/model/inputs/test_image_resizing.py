@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cykooz_resizer
 import numpy as np
@@ -13,8 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serving.model.errors import BundleError
-from serving.model.inputs.image import resizing
-from serving.model.inputs.image.kind import IMAGE
+from serving.model.inputs.image import kind, resizing
 from serving.model.inputs.image.pixels import ImagePreprocessor, decode_image, fit
 from serving.model.inputs.image.spec import ImageInputSpec
 
@@ -100,12 +101,17 @@ def test_each_resizer_gives_its_own_pixels() -> None:
 
 
 def test_a_missing_resizer_is_told_before_there_is_a_picture(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "cykooz_resizer", None)
+    monkeypatch.setitem(sys.modules, "cykooz_resizer", None)
+    monkeypatch.setattr(kind, "find_spec", lambda _: None)
     resizing._load_cykooz.cache_clear()
-    for open_preprocessor in (ImagePreprocessor, lambda spec: IMAGE.open_preprocessor(spec, tmp_path)):
+    for require in (
+        ImagePreprocessor,
+        kind.IMAGE.require_packages,
+        lambda spec: kind.IMAGE.open_preprocessor(spec, tmp_path),
+    ):
         with pytest.raises(BundleError, match="pip install cykooz-resizer"):
-            open_preprocessor(CYKOOZ)
-    ImagePreprocessor(ImageInputSpec(height=32, width=32))
+            require(CYKOOZ)
+        require(ImageInputSpec(height=32, width=32))
     resizing._load_cykooz.cache_clear()

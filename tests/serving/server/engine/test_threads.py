@@ -39,6 +39,34 @@ def test_results_and_errors_reach_their_callers_in_order() -> None:
     assert isinstance(second, ZeroDivisionError)
 
 
+def test_an_error_that_no_future_takes_reaches_its_caller_all_the_same() -> None:
+    async def work(threads: Threads) -> None:
+        await asyncio.wait_for(threads.run(lambda: next(iter(()))), timeout=10)
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        with_threads(work)
+
+
+def test_a_loop_that_is_closed_ends_no_thread() -> None:
+    release, threads = threading.Event(), Threads(1, "test")
+
+    async def leave() -> None:
+        task = asyncio.ensure_future(threads.run(release.wait))
+        await asyncio.sleep(0.05)
+        task.cancel()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave())
+    loop.close()
+    release.set()
+
+    async def ask() -> int:
+        return await asyncio.wait_for(threads.run(lambda: 7), timeout=10)
+
+    assert asyncio.run(ask()) == 7
+    threads.close()
+
+
 def test_an_error_leaves_no_circle_that_holds_the_input() -> None:
     class Input:
         def refuse(self) -> None:
