@@ -39,8 +39,18 @@ class Mobile(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         value = self.first(self.stem((image.to(torch.float32) / 64 - 2).permute(0, 3, 1, 2)))
-        value = self.top(value + self.second(value)).mean(dim=(2, 3))
+        value = self.top(value + self.scale(self.second(value))).mean(dim=(2, 3))
         return torch.softmax(self.head(value) * 4, dim=-1)
+
+    def scale(self, value: torch.Tensor) -> torch.Tensor:
+        return value
+
+
+class Scaled(Mobile):
+    """One whose residuals are scaled by a constant, as those of NFNets are."""
+
+    def scale(self, value: torch.Tensor) -> torch.Tensor:
+        return value * 0.7
 
 
 def make_pictures(count: int, seed: int) -> np.ndarray:
@@ -55,9 +65,9 @@ def make_inputs(count: int = 48, seed: int = 1) -> list[dict[str, np.ndarray]]:
 
 
 @functools.cache
-def fp32() -> bytes:
+def fp32(kind: type[Mobile] = Mobile) -> bytes:
     torch.manual_seed(0)
-    model = Mobile().eval()
+    model = kind().eval()
     with torch.no_grad():
         logits = model(torch.from_numpy(make_pictures(64, 3))).log()
         model.head.bias -= (logits - logits.mean(dim=1, keepdim=True)).mean(dim=0) / 4

@@ -21,6 +21,7 @@ from pipeline.export.int8.quantiser import layers_of
 from pipeline.export.int8.student import Student, UntrainableError
 from pipeline.measures.divergence import kl_divergences
 from tests.pipeline.export.int8.mobile import (
+    Scaled,
     fp32,
     make_inputs,
     make_pictures,
@@ -162,6 +163,26 @@ def test_make_int8_does_not_even_decode_training_samples_where_rounding_is_close
 
     made = static.make_int8(fp32(), make_inputs(8), lax, refuse)
     assert made.method == "static: 7-bit weights, ranges by MinMax"
+
+
+@pytest.mark.usefixtures("quick")
+def test_make_int8_leaves_the_constants_of_products_alone() -> None:
+    made = static.make_int8(fp32(Scaled), make_inputs(), STRICT, lambda: lessons(8))
+    assert "distilled for 8 steps" in made.method
+    assert np.isfinite(answer(made.model, make_inputs(4))).all()
+
+
+@pytest.mark.usefixtures("quick")
+def test_make_int8_keeps_the_rounded_network_where_the_taught_one_cannot_be_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rounded = static.make_int8(fp32(), make_inputs(), STRICT)
+    nodes = onnx.load_from_string(prepared()).graph.node
+    wrong = {node.input[1]: np.zeros((1, 1), np.int8) for node in nodes if node.op_type == "Conv"}
+    monkeypatch.setattr(static, "distill", lambda *_: Changes(whole=wrong))
+    made = static.make_int8(fp32(), make_inputs(), STRICT, lambda: lessons(8))
+    assert "not distilled: " in made.method
+    assert made.model == rounded.model
 
 
 @pytest.mark.usefixtures("quick")
