@@ -39,7 +39,7 @@ class Mobile(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         value = self.first(self.stem((image.to(torch.float32) / 64 - 2).permute(0, 3, 1, 2)))
-        value = self.top(value + self.scale(self.second(value))).mean(dim=(2, 3))
+        value = self.scale(self.top(value + self.second(value))).mean(dim=(2, 3))
         return torch.softmax(self.head(value) * 4, dim=-1)
 
     def scale(self, value: torch.Tensor) -> torch.Tensor:
@@ -47,7 +47,7 @@ class Mobile(nn.Module):
 
 
 class Scaled(Mobile):
-    """One whose residuals are scaled by a constant, as those of NFNets are."""
+    """One whose activations are scaled by a constant, as those of NFNets are."""
 
     def scale(self, value: torch.Tensor) -> torch.Tensor:
         return value * 0.7
