@@ -41,7 +41,7 @@ def create_content(rules: DecodingRules, settings: str) -> Content:
         rules: The rules by which training and serving decode them.
         settings: JSON of the part of the recipe that the rules come from.
     """
-    # Training and serving resize what is decoded here, and resizing refuses nothing.
+    # Training and serving decode a share of what is decoded here, and resize it, which refuses nothing.
     spec = ImageInputSpec(height=1, width=1, **rules)
     once = partial(judge, spec=spec)
     return Content(
@@ -54,7 +54,7 @@ def create_content(rules: DecodingRules, settings: str) -> Content:
 
 
 def judge(data: bytes, spec: ImageInputSpec) -> Judgement:
-    """Decode a picture once, as serving does, for its identity and its facts.
+    """Decode every pixel of a picture once, for its identity and its facts.
 
     Two pictures are the same when their sizes and their pixels are, upright and over the background; file
     format and metadata do not count. Deep greys without a known range are refused by :func:`review`, which
