@@ -116,7 +116,7 @@ def test_describe_input_gives_the_pixels_of_torchvisions_own_transforms(name: st
     expected = chosen.weights.transforms()(picture)
     network = torch.nn.Identity()
     network.pretrained_cfg = chosen.config()
-    spec, normalisation = describe_input(network, ImageSection())
+    spec, normalisation = describe_input(network, ImageSection(resizer="pillow"))
     import io
 
     buffer = io.BytesIO()

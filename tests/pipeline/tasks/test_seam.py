@@ -14,6 +14,8 @@ EXCEPTIONS: dict[str, str] = {
     "pipeline/finetune/rates/sweep.py": "the rate at which the loss falls fastest",
     "pipeline/data/splits/cut.py": "the bound that is furthest above what there is",
     "pipeline/data/splits/hashed.py": "the split that lacks most",
+    "pipeline/export/int8/operators.py": "the operator Softmax of ONNX, in torch",
+    "pipeline/export/int8/distilling.py": "the divergence of a graph that ends in that operator from itself",
     "pipeline/modalities/image/sources/keras_models.py": "the channel that a colour goes into",
 }
 
