@@ -56,7 +56,7 @@ def decode_image(data: bytes, spec: ImageInputSpec) -> NDArray[np.uint8]:
     """Decode, orient, resize and crop one picture.
 
     Args:
-        data: Bytes of a PNG, JPEG, WebP, BMP, GIF or TIFF file. Of several frames the first is used.
+        data: Bytes of a file in one of ``reading.FORMATS``, or HEIC. Of several frames the first is used.
         spec: Input spec that names the size, and how the picture is brought to it.
 
     Returns:

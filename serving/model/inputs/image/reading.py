@@ -27,7 +27,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from serving.model.errors import InputRefusedError
 from serving.model.inputs.image import heic, jpeg
-from serving.model.inputs.image.boxes import is_heic
+from serving.model.inputs.image.boxes import is_avif, is_heic
 from serving.model.inputs.image.heic import open_heic
 from serving.model.inputs.image.jpeg_pixels import load_pixels
 from serving.model.inputs.image.metadata import without_metadata
@@ -78,7 +78,7 @@ def read_picture(data: bytes, max_pixels: int, reduction: Reduction = _in_full) 
     """Read one picture, of several frames the first, and turn it upright.
 
     Args:
-        data: Bytes of a file in one of ``FORMATS``.
+        data: Bytes of a file in one of ``FORMATS``, or HEIC.
         max_pixels: Number of pixels past which a picture is refused, before it is decoded.
         reduction: Gives, for the rows and columns of an upright JPEG, the denominator 1, 2, 4 or 8 of the
             share of them that is decoded. By default all are.
@@ -178,8 +178,9 @@ def _open(data: bytes) -> ImageFile.ImageFile:
 
     ``Image.open`` does the same, but has a limit of its own to the size, which is one for the whole process.
     """
-    # By default it decodes on as many threads as the host has CPUs, and several pictures at a time.
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    if is_avif(data):
+        # By default it takes as many threads as the host has CPUs, and several are decoded at a time.
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     for name in FORMATS:
         create, accepts = Image.OPEN[name]
         if accepts is None or accepts(data[:16]) is True:

@@ -104,12 +104,17 @@ def _is_taken(data: bytes) -> bool:
         return False
 
 
-def test_a_header_of_another_size_than_the_accepted_one_is_left_to_pillow() -> None:
+def test_a_header_of_another_size_than_the_accepted_one_is_left_to_pillow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A file must not bring simplejpeg to reserve memory for a size that was never looked at."""
     data = encode(noise(16, 16, 0))
     image = Image.open(io.BytesIO(data))
     frame = data.index(b"\xff\xc0")
     huge = data[: frame + 5] + (65_000).to_bytes(2, "big") * 2 + data[frame + 9 :]
+    monkeypatch.setattr(
+        jpeg_pixels._load_simplejpeg(), "decode_jpeg", lambda *_, **__: pytest.fail("it was decoded")
+    )
     assert jpeg_pixels._decode(image, huge, 1) is None
 
 
