@@ -13,7 +13,7 @@ from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
 from pipeline.finetune.auto import Decision, decide, named
 from pipeline.finetune.course.curves import remarks_of
-from pipeline.finetune.course.loop import Outcome, train
+from pipeline.finetune.course.loop import Outcome, Watch, train, unwatched
 from pipeline.finetune.keep.candidates import Candidate
 from pipeline.finetune.keep.distill import distill
 from pipeline.finetune.plan import Plan, plan_of
@@ -153,7 +153,11 @@ def _load_splits(
 
 
 def carry_out(
-    section: Finetune, prepared: Prepared, plan: Plan, unfinished: Unfinished | None = None
+    section: Finetune,
+    prepared: Prepared,
+    plan: Plan,
+    unfinished: Unfinished | None = None,
+    watch: Watch = unwatched,
 ) -> Decision:
     """Train as the recipe's mode says.
 
@@ -162,12 +166,14 @@ def carry_out(
         prepared: What the training starts from.
         plan: The plan of the recipe.
         unfinished: The place of the unfinished trainings, to go on with them; None, the default, keeps none.
+        watch: Is told the figures of each epoch of each training; by default nobody is.
     """
 
     def fit(name: str, plan: Plan, strategy: Strategy) -> Outcome:
         if section.mode != "features":
             log.info("finetune: %s, epochs: %d", name, plan.epochs)
-        return train(prepared, plan, strategy, None if unfinished is None else FileKeeper(unfinished, name))
+        keeper = None if unfinished is None else FileKeeper(unfinished, name)
+        return train(prepared, plan, strategy, keeper, watch)
 
     if section.mode == "auto":
         return decide(prepared, plan, fit, rate_is_given=section.learning_rate is not None)

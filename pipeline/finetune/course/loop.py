@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import nullcontext
 
+from pipeline.artifacts.history import Epoch
 from pipeline.errors import GraftError
 from pipeline.finetune.course.course import Course
 from pipeline.finetune.course.course import Outcome as Outcome  # noqa: PLC0414 - the loop's result
@@ -22,8 +24,21 @@ log = logging.getLogger("graft")
 # Seconds that the first process has for its checkpoint when all of those that train together are to end.
 HELPERS_WAIT_S = 5.0
 
+Watch = Callable[[Epoch], None]
+"""What is told the figures of each epoch as soon as it is judged; what it raises ends the training."""
 
-def train(prepared: Prepared, plan: Plan, strategy: Strategy, keeper: Keeper | None = None) -> Outcome:
+
+def unwatched(_: Epoch) -> None:
+    """Do nothing with an epoch's figures."""
+
+
+def train(
+    prepared: Prepared,
+    plan: Plan,
+    strategy: Strategy,
+    keeper: Keeper | None = None,
+    watch: Watch = unwatched,
+) -> Outcome:
     """Train a classifier, and keep the weights that validation does not speak against.
 
     Args:
@@ -32,6 +47,7 @@ def train(prepared: Prepared, plan: Plan, strategy: Strategy, keeper: Keeper | N
         strategy: The strategy, which says what trains, at which rate, and when.
         keeper: Keeps checkpoints, and knows those of the same training in another process, which then goes
             on from there, or its outcome, which is then not made again. None, the default, keeps nothing.
+        watch: Is told the figures of each epoch that this process trains; by default nobody is.
 
     Raises:
         GraftError: The loss runs away even at a quarter of the learning rate, the backbone cannot be trained
@@ -51,13 +67,13 @@ def train(prepared: Prepared, plan: Plan, strategy: Strategy, keeper: Keeper | N
     with nullcontext() if isinstance(keeper, NoKeeper) else stops.held():
         while not course.is_over:
             start, boundary = course.copied_state() if boundary is None else boundary, None
-            _run_epoch(course, keeper, stops, start)
+            _run_epoch(course, keeper, stops, start, watch)
         outcome = course.result()
         keeper.finish({"outcome": outcome.state(prepared), "chance": chance_state()})
     return outcome
 
 
-def _run_epoch(course: Course, keeper: Keeper, stops: Stops, start: Tree) -> None:
+def _run_epoch(course: Course, keeper: Keeper, stops: Stops, start: Tree, watch: Watch) -> None:
     """Run an epoch, or what is left of it, or go back to its start if the loss runs away.
 
     Args:
@@ -65,6 +81,7 @@ def _run_epoch(course: Course, keeper: Keeper, stops: Stops, start: Tree) -> Non
         keeper: Keeps checkpoints.
         stops: The signals that are held back.
         start: The state at the start of the epoch.
+        watch: Is told the figures of the epoch.
 
     Raises:
         Stopped: A signal came, and a checkpoint is made.
@@ -93,3 +110,4 @@ def _run_epoch(course: Course, keeper: Keeper, stops: Stops, start: Tree) -> Non
     else:
         if not course.is_over:
             keeper.save_epoch(course.state())
+        watch(course.records[-1])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.artifacts.history import Epoch
 from pipeline.errors import GraftError
 from pipeline.finetune.course.loop import Outcome, train
 from pipeline.finetune.plan import Keeping, Objective, Plan, Rates
@@ -160,3 +161,19 @@ def test_train_keeps_the_best_epoch_where_patience_cuts_the_schedule_short() -> 
     losses = [epoch.validation_loss for epoch in outcome.epochs[1:]]
     assert len(losses) < 40
     assert outcome.kept.epoch == 1 + int(np.argmin(losses))
+
+
+def test_train_tells_each_epoch_as_soon_as_it_is_judged_and_ends_when_told_to() -> None:
+    told: list[int] = []
+
+    class EnoughError(Exception):
+        pass
+
+    def watch(epoch: Epoch) -> None:
+        told.append(epoch.epoch)
+        if epoch.epoch == 2:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        train(prepared(), PLAN, Full(head_first=False), watch=watch)
+    assert told == [1, 2]

@@ -1,0 +1,1 @@
+"""The comparison of backbones, and of numbers of samples."""
