@@ -19,6 +19,11 @@ COMMANDS = {
     ),
     "data": ("pipeline.cli.stage", "data", "Read, audit and split the samples."),
     "rates": ("pipeline.cli.rates", "rates", "Look for a learning rate by a short training at rising ones."),
+    "search": (
+        "pipeline.cli.search",
+        "search",
+        "Search for the values of a recipe that do best on validation.",
+    ),
     "finetune": ("pipeline.cli.stage", "finetune", "Train the backbone on the samples."),
     "evaluate": (
         "pipeline.cli.evaluate",

@@ -84,6 +84,11 @@ class RunFolder:
         return self.root / "rates"
 
     @property
+    def search(self) -> Path:
+        """The folder of what ``graft search`` found: its trials, the best recipe and a page."""
+        return self.root / "search"
+
+    @property
     def metrics(self) -> Path:
         """The metrics of the test split."""
         return self.root / "evaluate" / "metrics.json"

@@ -78,6 +78,8 @@ class Finetune(Section):
         focal: Exponent of the focal loss (arXiv:1708.02002); 0 for cross-entropy.
         logit_adjustment: Strength by which the classes' shares are taken out of the answers after training
             (arXiv:2007.07314); 0 for none.
+        penalty: L2 penalty on the weights of the best head on frozen features, on features of unit variance;
+            ``null`` for the one of the lowest loss, by cross-validation where validation has few samples.
         lora: The adapters of ``mode: lora``.
         checkpoint_minutes: Minutes between two checkpoints of an unfinished training, from which the same
             command goes on. One more is made after each epoch, but where that would take over 2 % of the
@@ -107,6 +109,7 @@ class Finetune(Section):
     sampling: Literal["natural", "balanced"] = "natural"
     focal: float = Field(default=0.0, ge=0, le=10)
     logit_adjustment: float = Field(default=0.0, ge=0, le=4)
+    penalty: float | None = Field(default=None, gt=0)
     lora: Lora = Lora()
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -7,14 +7,16 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from pipeline.errors import RecipeError
 from pipeline.modalities.registry import DEFAULT, find_modality, list_modalities
 from pipeline.recipe.data import Range
+from pipeline.recipe.search import Search
 from pipeline.recipe.sections import Export, Recipe
 
 
@@ -103,12 +105,16 @@ def hash_recipe(recipe: Recipe) -> str:
 
 
 def without_places(recipe: Recipe) -> Recipe:
-    """Return a recipe without the places of its files, which may change while the files stay the same."""
+    """Return a recipe without the places of its files, which may change while the files stay the same.
+
+    Left out is the search, too, which does not change what the recipe makes.
+    """
     splits = recipe.data.splits.model_copy(update={"keep": None})
     data = recipe.data.model_copy(update={"source": "", "root": None, "splits": splits})
     backbone = recipe.backbone.with_places(lambda _: "")
     finetune = recipe.finetune.with_places(lambda _: "")
-    return recipe.model_copy(update={"data": data, "backbone": backbone, "finetune": finetune})
+    others = {"backbone": backbone, "finetune": finetune, "search": Search()}
+    return recipe.model_copy(update={"data": data, **others})
 
 
 def _absolute(recipe: Recipe, base: Path) -> Recipe:
@@ -127,6 +133,41 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     backbone = recipe.backbone.with_places(resolve)
     finetune = recipe.finetune.with_places(resolve)
     return recipe.model_copy(update={"data": data, "backbone": backbone, "finetune": finetune})
+
+
+def find_field(recipe: Recipe, name: str) -> FieldInfo:
+    """Return the field of a recipe with a dotted name, such as ``finetune.lora.rank``.
+
+    Raises:
+        RecipeError: There is no such field; the message names the one that looks like it.
+    """
+    model: Any = type(recipe)
+    parts = name.split(".")
+    field: FieldInfo | None = None
+    for depth, part in enumerate(parts):
+        known = {each.alias or key: each for key, each in model.model_fields.items()} if model else {}
+        if part not in known:
+            close = difflib.get_close_matches(part, known, n=1, cutoff=0.5)
+            ways = [".".join([*parts[:depth], each]) for each in close or known]
+            told = f"; did you mean `{ways[0]}`?" if close else f"; known here: {', '.join(ways)}"
+            raise RecipeError(f"{name}: unknown field{told if known else ''}")
+        field = known[part]
+        model = next((each for each in _types(field.annotation) if issubclass(each, BaseModel)), None)
+    assert field is not None
+    return field
+
+
+def is_whole(field: FieldInfo) -> bool:
+    """Return whether a field takes whole numbers and no others."""
+    kinds = set(_types(field.annotation))
+    return int in kinds and float not in kinds
+
+
+def _types(annotation: Any) -> list[type]:  # noqa: ANN401 - a type
+    """Return the classes that an annotation such as ``int | None`` names."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return [annotation]
+    return [each for part in get_args(annotation) for each in _types(part)]
 
 
 def _explain(error: ValidationError, kind: type[Recipe]) -> Iterator[str]:

@@ -31,6 +31,10 @@ log = logging.getLogger("graft")
 MODELS = Path("models")
 
 
+class BusyError(GraftError):
+    """Another command is working on the run."""
+
+
 @dataclass(frozen=True)
 class StageResult:
     """The outcome of a stage.
@@ -250,7 +254,7 @@ def _held(folder: RunFolder) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise GraftError(
+            raise BusyError(
                 f"{folder.root}: another graft command is working on this run. "
                 "Wait for it, or use another folder: --run DIR"
             ) from error

@@ -54,8 +54,9 @@ def fit_heads(
     train: tuple[Features, Targets],
     validation: tuple[Features, Targets],
     masses: Masses | None = None,
+    penalty: float | None = None,
 ) -> tuple[LinearHead, LinearHead]:
-    """Return the best head, whose penalty is chosen, and the gentle one.
+    """Return the best head, whose penalty is chosen unless it is given, and the gentle one.
 
     Where validation has few samples, the penalty is chosen by cross-validation on the training split, which
     has more of them; so the choice also leaves validation fresh for what is compared with the head.
@@ -66,8 +67,9 @@ def fit_heads(
         validation: The same of the validation split.
         masses: What each training sample adds to each class, its probability times its weights, float32 of
             shape (samples, classes); None, the default, for one label a sample, and equal weights.
+        penalty: The best head's penalty; None, the default, to choose it.
     """
-    penalty = choose_penalty(train, validation, masses)
+    penalty = choose_penalty(train, validation, masses) if penalty is None else penalty
     best = fit_head(train, penalty, masses)
     gentle = best if penalty >= GENTLE else fit_head(train, GENTLE, masses)
     return best, gentle

@@ -111,7 +111,13 @@ class Prepared:
 
 
 def prepare(
-    extractor: Extractor, train: Split, validation: Split, *, balance: Balance, task: Task
+    extractor: Extractor,
+    train: Split,
+    validation: Split,
+    *,
+    balance: Balance,
+    task: Task,
+    penalty: float | None = None,
 ) -> Prepared:
     """Fit the best head and a gentle one on the frozen backbone's features, and set the best.
 
@@ -121,9 +127,10 @@ def prepare(
         validation: The validation split, with content hashes.
         balance: What is done about classes of unequal size.
         task: The task, which says what the loss and the answers are.
+        penalty: The best head's penalty; None, the default, to choose it.
     """
     judged = extractor.extract(validation.examples, np.arange(len(validation)), validation.sha256)
-    best, gentle = _fit_heads(extractor, train, (judged, validation.targets), balance)
+    best, gentle = _fit_heads(extractor, train, (judged, validation.targets), balance, penalty)
     classifier, unit = extractor.pretrained.classifier, extractor.modality.UNIT
     device, processes = extractor.settings.device, extractor.processes
     classifier.set_head(best.weight, best.bias)
@@ -146,7 +153,11 @@ def prepare(
 
 
 def _fit_heads(
-    extractor: Extractor, train: Split, validation: tuple[Features, Targets], balance: Balance
+    extractor: Extractor,
+    train: Split,
+    validation: tuple[Features, Targets],
+    balance: Balance,
+    penalty: float | None,
 ) -> tuple[LinearHead, LinearHead]:
     """Return the best head and the gentle one, fitted on the features of the training split.
 
@@ -155,12 +166,13 @@ def _fit_heads(
         train: The training split, with content hashes.
         validation: Features of the validation split, and its class indices.
         balance: What is done about classes of unequal size.
+        penalty: The best head's penalty; None to choose it.
     """
     chosen = spread(train.targets, HEAD_SAMPLES)
     features = extractor.extract(train.examples, chosen, [train.sha256[index] for index in chosen])
     masses = balance.masses_for_heads(train.targets, train.masses(len(balance.sizes)))
     some = None if masses is None else masses[chosen]
-    given = (features, train.targets[chosen]), validation, some
+    given = (features, train.targets[chosen]), validation, some, penalty
     heads = heads_from_first(extractor.processes, lambda: fit_heads(*given))
     log.info(
         "head: on the features of %d %s, penalty %g", len(chosen), extractor.modality.UNIT, heads[0].penalty
