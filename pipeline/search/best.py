@@ -7,7 +7,7 @@ from pipeline.recipe.reading import dump_recipe
 from pipeline.recipe.search import Search
 from pipeline.recipe.sections import Recipe
 from pipeline.reporting.printable import printable
-from pipeline.search.results import UNITS, Found
+from pipeline.search.results import NAMES, Found
 from pipeline.search.table import shown_values
 
 
@@ -20,8 +20,8 @@ def write_best(found: Found, recipe: Recipe) -> None:
     """
     best = found.best
     lines = [
-        f"Trial {best.place} of the study {printable(found.study)}: the best of {len(found.trials)} by"
-        f" {found.objective}, {best.value:.6g} {UNITS[found.objective]}.",
+        f"Trial {best.place} of the study {printable(found.study)}, the best of {len(found.trials)}:"
+        f" {best.value:.6g} ({NAMES[found.objective]}).",
         f"Method {found.method}, pruner {found.pruner}, seed {found.seed}.",
         f"Searched: {printable(shown_values(best.values), 1000)}.",
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.files import atomic
 from pipeline.reporting.page import render_page
 from pipeline.search.plots import plot_history, plot_importance, plot_parallel
-from pipeline.search.results import UNITS, Found
+from pipeline.search.results import NAMES, Found
 from pipeline.search.space import Space
 from pipeline.search.studies import MAXIMISED
 from pipeline.search.table import STATES, shown, shown_values
@@ -38,7 +38,7 @@ def render(found: Found, space: Space) -> str:
         "report.html.jinja",
         title=found.study,
         found=found,
-        unit=UNITS[found.objective],
+        measured=NAMES[found.objective],
         values=shown_values(found.best.values),
         names=[axis.name for axis in space.axes],
         rows=ranked[:MOST_ROWS],
@@ -54,7 +54,7 @@ def render(found: Found, space: Space) -> str:
 
 
 def _rank(value: float | None, state: str, *, maximises: bool) -> tuple[int, float]:
-    """Return what trials are sorted by: those that were done first, by their value, those that failed last."""
+    """Return what trials are sorted by: those that were done by their value, then others, then failures."""
     if value is None:
         return 2, 0.0
     return int(state != "done"), -value if maximises else value

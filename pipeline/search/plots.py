@@ -40,10 +40,11 @@ def plot_history(rows: Sequence[TrialRow], objective: str, *, maximises: bool) -
     ):
         some = [row for row in rows if row.state == state and row.value is not None]
         if some:
-            places, values = [row.place for row in some], [row.value for row in some]
-            axes.plot(places, values, marker, color=color, markersize=5, label=label)
+            axes.plot(
+                [row.place for row in some], _values(some), marker, color=color, markersize=5, label=label
+            )
     done = [row for row in rows if row.state == "done" and row.value is not None]
-    values = np.array([row.value for row in done], np.float64)
+    values = _values(done)
     running = np.maximum.accumulate(values) if maximises else np.minimum.accumulate(values)
     axes.step([row.place for row in done], running, where="post", color=GREEN, label="best so far")
     for row in rows:
@@ -89,7 +90,7 @@ def plot_parallel(rows: Sequence[TrialRow], space: Space, objective: str, *, max
         The bytes of a PNG file.
     """
     drawn = [row for row in rows if row.value is not None]
-    values = np.array([row.value for row in drawn], np.float64)
+    values = _values(drawn)
     order = np.argsort(values if maximises else -values, kind="stable")
     columns = [_heights(axis, drawn) for axis in space.axes] + [_scaled(values)]
     figure = make_figure(max(6.0, 1.9 * len(columns)), PARALLEL_HEIGHT_IN)
@@ -125,6 +126,11 @@ def _draw_axis(axes: Axes, place: int, name: str, labels: Sequence[tuple[float, 
             fontsize="x-small",
             bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
         )
+
+
+def _values(rows: Sequence[TrialRow]) -> NDArray[np.float64]:
+    """Return the objectives of trials, float64 of shape (trials,)."""
+    return np.array([row.value for row in rows], np.float64)
 
 
 def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:

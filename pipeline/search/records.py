@@ -69,7 +69,7 @@ def rows_of(trials: Sequence[FrozenTrial]) -> tuple[TrialRow, ...]:
 
 
 def best_of(rows: Sequence[TrialRow], *, maximises: bool) -> TrialRow | None:
-    """Return the best of the trials that were done to their end, the first of equal ones; None without any."""
+    """Return the best of the trials that were done to their end, the first of equals; None without any."""
     done = [row for row in rows if row.state == "done" and row.value is not None]
     sign = -1.0 if maximises else 1.0
     return min(done, key=lambda row: (sign * (row.value or 0.0), row.place), default=None)

@@ -9,7 +9,11 @@ from pathlib import Path
 from pipeline.search.records import TrialRow
 from pipeline.search.table import shown_values
 
-UNITS = {"loss": "nats on validation", "accuracy": "on validation", "macro_f1": "on validation"}
+NAMES = {
+    "loss": "loss on validation, in nats",
+    "accuracy": "accuracy on validation",
+    "macro_f1": "macro F1 on validation",
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Nested:
         mean: Mean of the scores.
         low: Lower end of the 95 % interval of the mean over the folds.
         high: Upper end of it.
-        optimism: How much better the inner searches' best values look than the scores, on average.
+        optimism: How much better the best value of the search looks than the mean; below 0, it looks worse.
     """
 
     scores: tuple[float, ...]
@@ -87,7 +91,7 @@ class Found:
         best = self.best
         lines = [
             f"trials     {len(states)} of {self.asked}" + (f" ({told})" if told else ""),
-            f"best       {best.value:.4f} {self.objective} {UNITS[self.objective]}, trial {best.place}",
+            f"best       {best.value:.4f}: {NAMES[self.objective]}; trial {best.place}",
             f"values     {shown_values(best.values)}",
         ]
         if self.importance:
@@ -97,8 +101,8 @@ class Found:
             lines.append(f"honest     {self.nested_text()}")
         else:
             lines.append(
-                "note       the best of many looks better on validation than it is; the test split, which was"
-                " not read, or search.nested says how good"
+                "note       the best of many looks better on validation than it is; how good it is, the test"
+                " split says, which was not read, or search.nested"
             )
         return "\n".join([*lines, f"recipe     graft run {self.recipe}", f"page       {self.page}"])
 
@@ -106,8 +110,9 @@ class Found:
         """Return the estimate by outer folds in words."""
         nested = self.nested
         assert nested is not None
+        looks = "better" if nested.optimism > 0 else "worse"
         return (
             f"{nested.mean:.4f} (95 % interval {nested.low:.4f} to {nested.high:.4f}) over"
-            f" {len(nested.scores)} outer folds; the inner searches' best values look better by"
-            f" {nested.optimism:.4f}"
+            f" {len(nested.scores)} outer folds; the best trial looks {looks} than that by"
+            f" {abs(nested.optimism):.4f}"
         )

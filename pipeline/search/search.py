@@ -153,7 +153,7 @@ class Searcher:
         if best is None:
             raise _nothing_found(rows)
         took = sum(row.seconds for row in rows)
-        estimate = nested_estimate(self, start, took) if self.section.nested else None
+        estimate = nested_estimate(self, start, took, best.value or 0.0) if self.section.nested else None
         found = Found(
             run=self.run.root,
             study=self.name,
@@ -249,7 +249,7 @@ class Searcher:
 
 
 def identity_of(recipe: Recipe, run: RunFolder, space: Space, seed: int) -> Mapping[str, object]:
-    """Return all that the trials of a study depend on, as nested JSON values; places of files do not count."""
+    """Return all that the trials of a study depend on, as nested JSON values, without places of files."""
     samples = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
     bare, weights = without_places(recipe), recipe.backbone.weights
     sections = {name: getattr(bare, name) for name in ("backbone", *recipe.own_keys(), "finetune")}

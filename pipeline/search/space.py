@@ -234,7 +234,7 @@ def _shape_faults(axis: Axis) -> Iterator[str]:
     """Yield what is wrong with a range or with choices, whatever the field."""
     dimension = axis.dimension
     if dimension.choices is not None:
-        if {"low", "high", "log", "step", "points"} & dimension.model_fields_set:
+        if dimension != Dimension(choices=dimension.choices):
             yield "has `choices` and a range; keep one of them"
         if len({json.dumps(choice, sort_keys=True) for choice in dimension.choices}) < len(dimension.choices):
             yield "has a choice twice"

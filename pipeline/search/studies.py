@@ -1,8 +1,8 @@
 """A study: the trials of a search in a database, each of which is done exactly once, whoever does it.
 
 Every trial has a place, from 0 on. A worker claims the first place that nobody has done or is doing, while no
-other worker claims. A trial whose worker has died is marked as such, and its place is free again, with the same
-values.
+other worker claims. A trial whose worker has died is marked as such, and its place is free again, with the
+same values.
 """
 
 from __future__ import annotations
