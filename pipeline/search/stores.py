@@ -147,7 +147,7 @@ class PostgresStore:
         self.shown = shown_address(url)
         self.worker = secrets.randbits(62)
         self._engine: Engine = create_engine(
-            url, isolation_level="AUTOCOMMIT", connect_args={"timeout": CONNECT_TIMEOUT_S}
+            url, isolation_level="AUTOCOMMIT", connect_args=self._connecting(CONNECT_TIMEOUT_S)
         )
         with self.explained("cannot be used"):
             self._connection: Connection = self._engine.connect()
@@ -162,7 +162,11 @@ class PostgresStore:
 
     def engine_options(self) -> dict[str, object]:
         """Return the options with which Optuna opens the database."""
-        return {"pool_pre_ping": True, "connect_args": {"timeout": LOCK_TIMEOUT_S}}
+        return {"pool_pre_ping": True, "connect_args": self._connecting(LOCK_TIMEOUT_S)}
+
+    def _connecting(self, timeout_s: int) -> dict[str, object]:
+        """Return the options of a connection. Without any password, pg8000 fails where the server wants one."""
+        return {"timeout": timeout_s, "password": self._url.password or ""}
 
     def _ask(self, statement: str) -> Any:  # noqa: ANN401 - a value of a row
         from sqlalchemy import text
@@ -270,7 +274,7 @@ def shown_address(url: URL) -> str:
 
 
 REMEDIES = {
-    "28P01": "the password is refused. Set it in the variable PGPASSWORD",
+    "28P01": "the password is missing or wrong. Set it in the variable PGPASSWORD",
     "28000": "the user is refused. Check the name, and pg_hba.conf of the server",
     "3D000": "there is no such database. Make it with: createdb",
     "53300": "it has too many connections already. Raise max_connections, or use fewer workers",
@@ -285,8 +289,6 @@ def reason_of(error: BaseException) -> str:
     if isinstance(told, dict):  # as pg8000 gives what the server says
         code, message = str(told.get("C", "")), str(told.get("M", ""))
         return REMEDIES.get(code, message or "it refuses")
-    if "password" in str(told).lower():
-        return "it wants a password. Set it in the variable PGPASSWORD"
     return (
         "nothing answers there. Start the server, or check host and port; trials that are done are kept, and"
         " the same command goes on"

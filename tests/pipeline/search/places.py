@@ -63,7 +63,7 @@ def work(
         section = recipe.finetune
         for what, seconds in (("begun", pause_s), ("ended", 0.0)):
             with (folder / "log").open("a") as log:
-                log.write(json.dumps([what, section.penalty, section.logit_adjustment]) + "\n")
+                log.write(json.dumps([what, os.getpid(), section.penalty, section.logit_adjustment]) + "\n")
             time.sleep(seconds)
         return Result(Score(abs((section.penalty or 0) - 0.3) + section.logit_adjustment, 0.5, 0.5))
 
@@ -144,9 +144,20 @@ def wait_for_lines(folder: Path, count: int, timeout_s: float = 30) -> None:
         time.sleep(0.01)
 
 
+def kill_at_work(worker: Worker) -> None:
+    """Kill a worker in the middle of a trial."""
+    deadline = time.monotonic() + 30
+    while True:
+        own = [line[0] for line in lines(worker.folder) if line[1] == worker.process.pid]
+        if own and own[-1] == "begun":
+            return worker.kill()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def ended(folder: Path) -> list[tuple[object, ...]]:
     """The values of the trials that came to their end, in that order."""
-    return [tuple(values) for what, *values in lines(folder) if what == "ended"]
+    return [tuple(values) for what, _, *values in lines(folder) if what == "ended"]
 
 
 class Server:
