@@ -165,7 +165,7 @@ class PostgresStore:
         return {"pool_pre_ping": True, "connect_args": self._connecting(LOCK_TIMEOUT_S)}
 
     def _connecting(self, timeout_s: int) -> dict[str, object]:
-        """Return the options of a connection. Without any password, pg8000 fails where the server wants one."""
+        """Return the options of a connection; pg8000 fails without any password where one is wanted."""
         return {"timeout": timeout_s, "password": self._url.password or ""}
 
     def _ask(self, statement: str) -> Any:  # noqa: ANN401 - a value of a row

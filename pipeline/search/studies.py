@@ -135,9 +135,8 @@ class Study:
             GraftError: The database cannot be used any more.
         """
         with self._in_store(), self.store.claiming(self.name):
-            trials = self._study.get_trials(deepcopy=False)
-            self._mark_dead(trials)
-            taken, left, deaths = _places(trials)
+            self._mark_dead()
+            taken, left, deaths = _places(self._study.get_trials(deepcopy=False))
             place = next((each for each in range(len(taken) + 1) if each not in taken), len(taken))
             if place >= most:
                 return None
@@ -150,12 +149,12 @@ class Study:
             trial.set_user_attr(WORKER, self.store.worker)
             return Claim(trial, place, dict(trial.params))
 
-    def _mark_dead(self, trials: list[FrozenTrial]) -> None:
+    def _mark_dead(self) -> None:
         """Mark the trials whose worker has died, so that they are tried again."""
         from optuna.trial import TrialState
 
-        for trial in trials:
-            if trial.state == TrialState.RUNNING and self.store.is_dead(trial.user_attrs[WORKER]):
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self.store.is_dead(trial.user_attrs[WORKER]):
                 self._study._storage.set_trial_user_attr(trial._trial_id, DEAD, True)  # noqa: SLF001, FBT003
                 self._study.tell(trial.number, state=TrialState.FAIL)
 

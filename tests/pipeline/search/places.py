@@ -28,7 +28,13 @@ from pipeline.search.search import Changes, search
 from tests.conftest import free_port, recipe_document
 
 # What forks would load one after the other.
-LOADED = (alembic.migration, optuna, pg8000, sqlalchemy.dialects.postgresql.pg8000, sqlalchemy.dialects.sqlite)
+LOADED = (
+    alembic.migration,
+    optuna,
+    pg8000,
+    sqlalchemy.dialects.postgresql.pg8000,
+    sqlalchemy.dialects.sqlite,
+)
 BINARIES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), Path("/usr/local/bin"))
 HAS_SERVER = (BINARIES / "initdb").exists()
 USER, PASSWORD = "grafter", "s3cr3t-Passw0rd"
@@ -59,7 +65,7 @@ def work(
     """
     os.environ.update(env)
 
-    def carry_out(self: Bench, recipe: Recipe, watch: object, held_out: object = None) -> Result:  # noqa: ARG001
+    def carry_out(self: Bench, recipe: Recipe, watch: object, held_out: object = None) -> Result:
         section = recipe.finetune
         for what, seconds in (("begun", pause_s), ("ended", 0.0)):
             with (folder / "log").open("a") as log:
@@ -179,7 +185,9 @@ class Server:
 
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder} -c fsync=off"
-        self._run("pg_ctl", "-D", self.folder / "data", "-w", "-l", self.folder / "log", "-o", options, "start")
+        self._run(
+            "pg_ctl", "-D", self.folder / "data", "-w", "-l", self.folder / "log", "-o", options, "start"
+        )
 
     def stop(self) -> None:
         """End it at once, with all connections, as a machine that fails does."""

@@ -1,0 +1,207 @@
+"""Searches with real trials: heads on frozen features, trainings, outer folds, and what is left of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.artifacts.history import Epoch
+from pipeline.errors import GraftError
+from pipeline.files.layout import RunFolder
+from pipeline.files.samples import read_samples
+from pipeline.finetune.stage import carry_out, start
+from pipeline.recipe.reading import load_recipe
+from pipeline.run.runner import open_run, run_stage
+from pipeline.search.bench import Bench
+from pipeline.search.search import BehindError, Changes, Searcher, search
+from pipeline.search.space import space_of, with_values
+from pipeline.search.stores import open_store
+from tests.conftest import recipe_document, run_graft
+from tests.pipeline.search.places import HEADS, Worker, write_recipe
+
+TRAINED = {"mode": "lp-ft", "epochs": 2, "batch_size": 16, "augment": {"horizontal_flip": False}}
+RATES = {
+    "finetune.learning_rate": {"low": 1e-5, "high": 0.03, "log": True},
+    "finetune.label_smoothing": {"choices": [0.0, 0.1]},
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path, pictures: Path, tiny_weights: Path) -> Path:
+    """The folder of a run whose data are read, on pictures of its own."""
+    own = Path(shutil.copytree(pictures, tmp_path / "pictures"))
+    recipe = write_recipe(tmp_path, own, tiny_weights, {"space": HEADS, "trials": 6})
+    run_stage("data", open_run(recipe, tmp_path / "run"))
+    return tmp_path / "run"
+
+
+def search_in(run: Path, **changes: object):
+    """Search in a run whose samples are not looked at any more."""
+    recipe = load_recipe(run / "recipe.yaml")
+    recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update=changes)})
+    store = open_store(None, run / "search" / "trials.db")
+    try:
+        return Searcher(recipe, RunFolder(run), space_of(recipe), store).search()
+    finally:
+        store.close()
+
+
+def test_the_test_split_is_not_read_and_no_outer_fold_is_in_its_own_search(run: Path) -> None:
+    held_out = [sample for sample in read_samples(RunFolder(run)) if sample.split == "test"]
+    assert len(held_out) > 10
+    before = search_in(run, study="before").trials
+    for sample in held_out:
+        (run.parent / "pictures" / sample.source).unlink()
+    rows = [[replace(row, seconds=0) for row in trials] for trials in (before, search_in(run).trials)]
+    assert rows[0] == rows[1]
+    nested = search_in(run, study="nested", nested=True, trials=1).nested
+    assert nested is not None
+    assert len(nested.scores) == 5
+    assert nested.low < nested.mean < nested.high
+    everything = {s.sha256 for s in read_samples(RunFolder(run)) if s.split in {"train", "validation"}}
+    judged: list[str] = []
+    for number in range(5):
+        samples = read_samples(RunFolder(run / "search" / f"fold-{number}"))
+        fold = [sample.sha256 for sample in samples if sample.split == "test"]
+        assert {sample.sha256 for sample in samples} == everything
+        assert not set(fold) & {sample.sha256 for sample in samples if sample.split != "test"}
+        judged += fold
+    assert sorted(judged) == sorted(everything), "each is judged in one fold"
+    recipe = with_values(
+        load_recipe(run / "recipe.yaml"), {"finetune.mode": "full", "finetune.epochs": 1}, ""
+    )
+    Bench(RunFolder(run)).carry_out(recipe, lambda _: None)
+
+
+def test_the_best_recipe_runs_and_ends_where_the_trial_did(run: Path) -> None:
+    found = search_in(run)
+    assert found.recipe.read_text().startswith(
+        f"# Trial {found.best.place} of the study tiny, the best of 6: "
+    )
+    best = load_recipe(found.recipe)
+    assert {name: best.finetune.model_dump()[name.split(".")[1]] for name in HEADS} == found.best.values
+    run_stage("data", open_run(found.recipe, run))
+    run_stage("finetune", open_run(found.recipe, run))
+    history = json.loads((run / "checkpoint" / "history.json").read_text())
+    trial = Bench(RunFolder(run)).carry_out(best, lambda _: None)
+    assert trial.score.loss == pytest.approx(found.best.value)
+    assert history["head"]["penalty"] == pytest.approx(found.best.values["finetune.penalty"])
+    assert f"{trial.score.loss:.3f}" in history["trained"]["why"]
+
+
+def test_a_trial_that_reuses_what_another_prepared_ends_where_a_fresh_one_does(
+    tmp_path: Path, pictures: Path, tiny_weights: Path
+) -> None:
+    recipe = write_recipe(tmp_path, pictures, tiny_weights, {"space": RATES}, **TRAINED)
+    opened = open_run(recipe, tmp_path / "run")
+    run_stage("data", opened)
+    bench, told = Bench(opened.folder), []
+    for values in (
+        {"finetune.learning_rate": 0.003},
+        {"finetune.learning_rate": 0.001, "finetune.dropout": 0.2},
+    ):
+        told.append([])
+        bench.carry_out(with_values(opened.recipe, values, ""), told[-1].append)
+    prepared = bench._started[1].prepared
+    fresh = with_values(opened.recipe, values, "")
+    started, own = start(fresh, opened.folder), []
+    carry_out(fresh.finetune, started.prepared, started.plan, None, own.append)
+    losses = [[(epoch.train_loss, epoch.validation_loss) for epoch in epochs] for epochs in (*told, own)]
+    assert losses[2] == losses[1] != losses[0]
+
+    def fall_behind(epoch: Epoch) -> None:
+        raise BehindError
+
+    with pytest.raises(BehindError):
+        bench.carry_out(fresh, fall_behind)
+    assert bench._started[1].prepared is prepared
+    other = with_values(opened.recipe, {"finetune.class_weights": "balanced"}, "")
+    bench.carry_out(other, lambda _: None)
+    assert bench._started[1].prepared is not prepared, "heads depend on it"
+
+
+def test_a_study_of_another_space_or_other_data_is_refused_with_what_differs(run: Path) -> None:
+    search_in(run, trials=1)
+    other = {**HEADS, "finetune.penalty": {"low": 0.01, "high": 10, "log": True}}
+    recipe = yaml.safe_load((run.parent / "recipe.yaml").read_text())
+    recipe["search"] |= {"space": other, "seed": 5}
+    (run.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    with pytest.raises(GraftError) as error:
+        search(run.parent / "recipe.yaml", run, None, Changes())
+    assert "The study `tiny` in" in str(error.value)
+    assert "search.seed is 0 there and 5 here" in str(error.value)
+    assert "search.space.finetune.penalty.low is 0.001 there and 0.01 here" in str(error.value)
+    assert "--study NAME" in str(error.value)
+    next((run.parent / "pictures" / "bars").iterdir()).unlink()
+    recipe["search"] = {"space": HEADS}
+    (run.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    with pytest.raises(GraftError, match="is of another search: data is"):
+        search(run.parent / "recipe.yaml", run, None, Changes())
+
+
+def test_a_trial_that_the_recipe_refuses_fails_and_the_others_go_on(run: Path) -> None:
+    space = space_of(load_recipe(run / "recipe.yaml"))
+    assert space.size == 1
+    recipe = yaml.safe_load((run.parent / "recipe.yaml").read_text())
+    recipe["search"] = {
+        "method": "grid",
+        "space": {
+            "finetune.logit_adjustment": {"choices": [0.0, 0.5]},
+            "finetune.class_weights": {"choices": ["none", "balanced"]},
+        },
+    }
+    (run.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    found = search(run.parent / "recipe.yaml", run, None, Changes())
+    failed = [row for row in found.trials if row.state == "failed"]
+    assert [dict(row.values) for row in failed] == [
+        {"finetune.class_weights": "balanced", "finetune.logit_adjustment": 0.5}
+    ]
+    assert "Keep one of them" in failed[0].why
+    assert "trials     4 of 4 (1 failed)" in found.to_text()
+    assert "Keep one of them" in found.page.read_text()
+
+
+def test_the_time_of_a_search_ends_it_between_trials(run: Path, tmp_path: Path) -> None:
+    worker = Worker(tmp_path / "w", tmp_path / "recipe.yaml", run, pause_s=0.5, minutes=1.2 / 60)
+    assert 1 <= len(worker.trials()) <= 4
+
+
+def test_a_server_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    for url, told in (
+        ("postgresql://me:s3cret@127.0.0.1:1/trials", "nothing answers there"),
+        ("mysql://me:s3cret@host/trials", "is no address of a database"),
+        ("trials of s3cret", "is no address of a database"),
+    ):
+        with pytest.raises(GraftError, match=told) as error:
+            open_store(url, tmp_path / "trials.db")
+        if "//" in url:
+            assert "s3cret" not in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_the_command_prints_what_it_found_and_leaves_a_page_that_needs_nothing_else(
+    tmp_path: Path, pictures: Path, tiny_weights: Path
+) -> None:
+    document = recipe_document(pictures, tiny_weights)
+    document["finetune"] = {"mode": "features", "device": "cpu"}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(document))
+    run = tmp_path / "run"
+    told = run_graft("search", tmp_path / "recipe.yaml", "--run", run, "--trials", 5, "--json")
+    found = json.loads(told.stdout)
+    assert len(found["trials"]) == 5
+    assert found["objective"] == "loss"
+    assert set(found["best"]["values"]) == {"finetune.penalty"}, "the default space of heads"
+    assert json.loads((run / "search" / "search.json").read_text()) == found
+    page = (run / "search" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 2
+    assert "http" not in page.replace("http-equiv", "")
+    assert "search: the study tiny has 5 trials" in told.stderr
+    assert told.stderr.count("search: trial ") == 5
+    assert told.stderr.count("features: all") + told.stderr.count("are new") == 2, "read once for all trials"
+    refused = run_graft("search", tmp_path / "recipe.yaml", "--run", run, "--trials", 0, check=2)
+    assert "--trials" in refused.stderr

@@ -1,0 +1,131 @@
+"""The space of a search: what is wrong with it is told at once, and a grid is counted, not written down."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import GraftError, RecipeError
+from pipeline.recipe.reading import check_recipe, dump_recipe
+from pipeline.recipe.sections import Recipe
+from pipeline.search.samplers import shuffled
+from pipeline.search.search import _check_size
+from pipeline.search.space import space_of
+from tests.conftest import recipe_document
+
+
+def recipe_with(search: dict[str, object], **finetune: object) -> Recipe:
+    document = recipe_document(Path("/pictures"), Path("/weights"), search=search)
+    document["finetune"] |= finetune
+    return check_recipe(document, "recipe.yaml")
+
+
+WRONG = {
+    "finetune.learning_rat": ({"low": 2, "high": 1}, "unknown field; did you mean `finetune.learning_rate`?"),
+    "learning_rate": ({"choices": [0.1, 0.2]}, "unknown field"),
+    "finetune.lora.rnk": ({"low": 1, "high": 8}, "unknown field; did you mean `finetune.lora.rank`?"),
+    "finetune.epochs": ({"low": 1, "high": 2.5}, "takes whole numbers only"),
+    "finetune.mode": ({"choices": ["lora", "bogus"]}, "(found 'bogus')"),
+    "finetune.penalty": ({"low": 0, "high": 3, "log": True}, "log: true needs low above 0 (found 0)"),
+    "finetune.focal": ({"low": 2, "high": 2}, "has one value (2), and a search needs two at least"),
+    "finetune.soup": ({"low": 5, "high": 1}, "low (5) is above high (1)"),
+    "finetune.ema": ({"choices": [True]}, "has 1 value(s)"),
+    "finetune.sampling": ({"choices": []}, "has no value(s)"),
+    "finetune.patience": ({}, "needs `low` and `high`, or `choices`"),
+    "finetune.warmup": ({"low": 0.0, "high": 1.5}, "Input should be less than 1 (found 1.5)"),
+    "finetune.schedule": ({"choices": ["cosine", "cosine"]}, "has a choice twice"),
+    "finetune.mixup": ({"choices": [0, 1], "low": 0}, "has `choices` and a range"),
+    "finetune.weight_decay": ({"low": 0.0, "high": 1.0, "step": 2}, "step (2) has to be above 0"),
+    "finetune.device": ({"choices": ["cpu", "cuda"]}, "changes nothing of the model"),
+    "data.splits.test": ({"low": 0.1, "high": 0.2}, "changes which samples are trained on and judged"),
+    "seed": ({"low": 0, "high": 2}, "changes which samples are trained on and judged"),
+}
+
+
+def test_everything_that_is_wrong_with_a_space_is_told_at_once() -> None:
+    recipe = recipe_with({"space": {name: dimension for name, (dimension, _) in WRONG.items()}})
+    with pytest.raises(RecipeError) as error:
+        space_of(recipe)
+    told = str(error.value).splitlines()[1:]
+    for name, (_, fault) in WRONG.items():
+        assert any(line.startswith(f"  search.space.{name}") and fault in line for line in told), name
+    assert len({line.split(":")[0] for line in told}) == len(WRONG)
+    assert "  search.space.finetune.learning_rat: low (2) is above high (1)" in told, "and all of one field"
+
+
+def test_a_grid_needs_to_know_its_points() -> None:
+    space = {"finetune.learning_rate": {"low": 0.001, "high": 0.1, "log": True}}
+    with pytest.raises(RecipeError, match="a grid needs `step` or `points`"):
+        space_of(recipe_with({"space": space, "method": "grid"}))
+    assert space_of(recipe_with({"space": space})).size == 1
+
+
+def test_a_grid_has_every_combination_once_whatever_its_order() -> None:
+    space = space_of(
+        recipe_with(
+            {
+                "method": "grid",
+                "space": {
+                    "finetune.learning_rate": {"low": 0.001, "high": 0.1, "log": True, "points": 3},
+                    "finetune.epochs": {"low": 1, "high": 4},
+                    "finetune.label_smoothing": {"low": 0.0, "high": 0.3, "step": 0.1},
+                    "finetune.soup": {"low": 1, "high": 16, "log": True, "points": 9},
+                    "finetune.augment.crop_scale": {"choices": [[0.8, 1.0], [1.0, 1.0]]},
+                },
+            }
+        )
+    )
+    values = [
+        ("[0.8, 1.0]", "[1.0, 1.0]"), (1, 2, 3, 4), (0.0, 0.1, 0.2, 0.3), (0.001, 0.01, 0.1),
+        (1, 2, 3, 4, 6, 8, 11, 16),
+    ]  # fmt: skip
+    points = [tuple(space.point(shuffled(place, space.size, 7)).values()) for place in range(space.size)]
+    assert sorted(points) == sorted(itertools.product(*values))
+    assert points != sorted(points)
+
+
+def test_a_grid_past_a_million_points_is_counted_and_refused_until_it_is_meant() -> None:
+    thousand = {"low": 0.0, "high": 0.999, "step": 0.001}
+    names = ("finetune.label_smoothing", "finetune.warmup", "finetune.mixup", "finetune.cutmix")
+    recipe = recipe_with({"method": "grid", "space": dict.fromkeys(names, thousand)})
+    start = time.monotonic()
+    space = space_of(recipe)
+    with pytest.raises(GraftError, match=r"the grid has 1,000,000,000,000 points \(1000 of .*--yes"):
+        _check_size(recipe, space, agreed=False)
+    _check_size(recipe, space, agreed=True)
+    last = space.point(shuffled(10**12 - 1, space.size, 0))
+    assert set(last) == set(names)
+    assert time.monotonic() - start < 5, "no point but the one that is asked for is made"
+
+
+def test_a_combination_that_the_recipe_refuses_is_refused_by_its_own_rules() -> None:
+    space = {
+        "finetune.logit_adjustment": {"low": 0.0, "high": 1.0},
+        "finetune.class_weights": {"choices": ["balanced", "none"]},
+    }
+    recipe = recipe_with({"space": space}, mode="features")
+    values = {"finetune.logit_adjustment": 0.5, "finetune.class_weights": "balanced"}
+    with pytest.raises(RecipeError, match=r"(?s)trial 3: .*Keep one of them") as error:
+        space_of(recipe).recipe_with(recipe, values, "trial 3")
+    assert "class_weights: balanced and logit_adjustment" in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["auto", "features", "full", "lp-ft", "gradual", "lora"])
+@pytest.mark.parametrize("objective", ["loss", "macro_f1"])
+@pytest.mark.parametrize("method", ["bayesian", "grid"])
+def test_every_way_to_train_has_a_space_of_its_own(mode: str, objective: str, method: str) -> None:
+    recipe = recipe_with({"objective": objective, "method": method}, mode=mode)
+    space = space_of(recipe)
+    for place in (0, space.size - 1):
+        if method == "grid":
+            space.recipe_with(recipe, space.point(place), "a point")
+
+
+def test_a_password_is_in_no_copy_of_a_recipe() -> None:
+    recipe = recipe_with({"storage": "postgresql://me:p@ss:w0rd@host:5433/trials"})
+    assert recipe.search.storage == "postgresql://me:p@ss:w0rd@host:5433/trials"
+    assert "storage: postgresql://me@host:5433/trials\n" in dump_recipe(recipe)
+    assert "w0rd" not in dump_recipe(recipe) + repr(recipe)
