@@ -32,7 +32,6 @@ from pipeline.finetune.strategies.registry import strategy_named
 from pipeline.finetune.strategies.strategy import Strategy
 from pipeline.machine.processes import ALONE, Processes, join
 from pipeline.machine.settings import Settings, apply_settings, choose_settings
-from pipeline.modalities.registry import modality_of
 from pipeline.modalities.training import Pretrained, Training, Views
 from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
@@ -124,19 +123,6 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
         prepared = decide_changes(options.changes, labels, prepared, extractor)
     processes.check_equal("The choices", repr(prepared.remarks))
     return Started(pretrained, labels, settings, prepared, plan, options.views)
-
-
-def replan(started: Started, recipe: Recipe) -> Started:
-    """Return what another training of the same samples and heads begins with.
-
-    Args:
-        started: What a training begins with, of a recipe that differs in how to train alone.
-        recipe: The recipe of the other training.
-    """
-    section, samples = recipe.finetune, len(started.prepared.train)
-    options = modality_of(recipe).training_options(section)
-    plan = plan_of(section, options, started.settings, recipe.seed, samples)
-    return replace(started, plan=shared_plan(plan, samples, started.prepared.processes))
 
 
 def _load_splits(

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.artifacts.history import Epoch
 from pipeline.files.layout import RunFolder
+from pipeline.finetune.again import Beginning
+from pipeline.finetune.course.loop import Watch
 from pipeline.finetune.heldout import answer_split
-from pipeline.finetune.keep.judging import smoothed_losses
-from pipeline.finetune.resuming.chance import chance_state, restore_chance
-from pipeline.finetune.resuming.tree import Tree
-from pipeline.finetune.stage import Started, carry_out, replan, start, with_adjustment
+from pipeline.finetune.keep.scoring import Score as Score  # noqa: PLC0414 - of a trial's result
+from pipeline.finetune.keep.scoring import score_of
+from pipeline.finetune.stage import Started, carry_out, with_adjustment
 from pipeline.finetune.start.frozen import Frozen, extract_splits
 from pipeline.finetune.start.linear import fit_features
-from pipeline.measures.metrics import summarise
 from pipeline.recipe.data import Split
 from pipeline.recipe.sections import Recipe
-from pipeline.tasks.registry import task_of
 
 # Keys of ``finetune`` that only say how to train: decoded samples and heads are the same for all of them.
 ONLY_PLANNED = frozenset(
@@ -33,27 +27,6 @@ ONLY_PLANNED = frozenset(
 )  # fmt: skip
 # What only the head depends on: features are the same for all their values.
 ONLY_OF_HEADS = ONLY_PLANNED | {"mode", "class_weights", "sampling", "logit_adjustment", "penalty", "augment"}
-
-Told = Callable[[Epoch], None]
-
-
-@dataclass(frozen=True)
-class Score:
-    """The objectives of a model on some samples.
-
-    Attributes:
-        loss: Mean loss in nats, at the temperature that validation chose.
-        accuracy: Share of right answers, in [0, 1].
-        macro_f1: Mean of the classes' F1, in [0, 1].
-    """
-
-    loss: float
-    accuracy: float
-    macro_f1: float
-
-    def objective(self, name: str) -> float:
-        """Return the objective of a name."""
-        return {"loss": self.loss, "accuracy": self.accuracy, "macro_f1": self.macro_f1}[name]
 
 
 @dataclass(frozen=True)
@@ -83,9 +56,9 @@ class Bench:
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         self._frozen: tuple[str, Frozen] | None = None
-        self._started: tuple[str, Started, Tree] | None = None
+        self._beginning: tuple[str, Beginning] | None = None
 
-    def carry_out(self, recipe: Recipe, watch: Told, held_out: Split | None = None) -> Result:
+    def carry_out(self, recipe: Recipe, watch: Watch, held_out: Split | None = None) -> Result:
         """Carry out a trial on the training and the validation split.
 
         Args:
@@ -101,12 +74,12 @@ class Bench:
         return self._train(recipe, watch, held_out)
 
     def _fit_head(self, recipe: Recipe, held_out: Split | None) -> Result:
-        frozen, task = self._features(recipe, held_out), task_of(recipe)
-        fitted = fit_features(recipe.finetune, frozen, task)
+        frozen = self._features(recipe, held_out)
+        fitted = fit_features(recipe, frozen)
 
         def score(name: str) -> Score:
             logits, targets = fitted.logits(frozen.splits[name]), frozen.splits[name].targets
-            return score_of(task.probabilities(logits, fitted.judged.temperature), targets)
+            return score_of(recipe, logits, fitted.judged.temperature, targets)
 
         return Result(score("validation"), score(held_out) if held_out else None)
 
@@ -118,29 +91,25 @@ class Bench:
             self._frozen = key, extract_splits(recipe, self.run, names)
         return self._frozen[1]
 
-    def _train(self, recipe: Recipe, watch: Told, held_out: Split | None) -> Result:
-        started, task = self._prepared(recipe), task_of(recipe)
+    def _train(self, recipe: Recipe, watch: Watch, held_out: Split | None) -> Result:
+        started = self._prepared(recipe)
         prepared = started.prepared
         decision = carry_out(recipe.finetune, prepared, started.plan, None, watch)
         _, kept = with_adjustment(decision, prepared)
         temperature, targets = kept.judged.temperature, prepared.validation.targets
-        score = score_of(task.probabilities(kept.logits, temperature), targets)
+        score = score_of(recipe, kept.logits, temperature, targets)
         if held_out is None:
             return Result(score)
         logits, others = answer_split(started, kept.state, self.run, held_out)
-        return Result(score, score_of(task.probabilities(logits, temperature), others))
+        return Result(score, score_of(recipe, logits, temperature, others))
 
     def _prepared(self, recipe: Recipe) -> Started:
         """Return what a training begins with, which is made anew only where the trial needs another."""
         key = json.dumps(_key(recipe, ONLY_PLANNED))
-        if self._started is not None and self._started[0] == key:
-            _, started, chance = self._started
-            restore_chance(chance)
-            return replan(started, recipe)
-        self._started = None
-        started = start(recipe, self.run)
-        self._started = key, started, chance_state()
-        return started
+        if self._beginning is None or self._beginning[0] != key:
+            self._beginning = None  # the samples of both need not fit into memory
+            self._beginning = key, Beginning(recipe, self.run)
+        return self._beginning[1].of(recipe)
 
 
 def _key(recipe: Recipe, free: frozenset[str]) -> object:
@@ -154,15 +123,3 @@ def _key(recipe: Recipe, free: frozenset[str]) -> object:
     document = recipe.model_dump(mode="json", by_alias=True)
     finetune = {key: value for key, value in document["finetune"].items() if key not in free}
     return [{name: document[name] for name in names}, finetune]
-
-
-def score_of(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> Score:
-    """Return the objectives of calibrated probabilities.
-
-    Args:
-        probabilities: Probabilities, float64 of shape (samples, classes).
-        targets: Class indices, int64 of shape (samples,).
-    """
-    figures = summarise(probabilities, targets)
-    loss = float(smoothed_losses(probabilities, targets).mean())
-    return Score(loss, figures["accuracy"], figures["macro_f1"])

@@ -10,12 +10,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.artifacts.history import Epoch
 from pipeline.errors import GraftError
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import digest, read_samples
 from pipeline.files.sources import hash_source
+from pipeline.finetune.course.loop import Epoch
 from pipeline.machine.extras import require
 from pipeline.recipe.reading import check_recipe, without_places
 from pipeline.recipe.sections import Recipe

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from pipeline.artifacts.history import Epoch
+from pipeline.artifacts.history import Epoch as Epoch  # noqa: PLC0414 - what watches are told
 from pipeline.errors import GraftError
 from pipeline.finetune.course.course import Course
 from pipeline.finetune.course.course import Outcome as Outcome  # noqa: PLC0414 - the loop's result

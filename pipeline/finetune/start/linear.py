@@ -13,8 +13,8 @@ from pipeline.finetune.start.frozen import Frozen, FrozenSplit
 from pipeline.finetune.start.heads import LinearHead, choose_penalty, fit_head
 from pipeline.finetune.start.imbalance import choose_balance
 from pipeline.finetune.start.prepared import HEAD_SAMPLES, spread
-from pipeline.recipe.finetune import Finetune
-from pipeline.tasks.task import Task
+from pipeline.recipe.sections import Recipe
+from pipeline.tasks.registry import task_of
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class FittedHead:
         return np.asarray(self.head.logits(split.features) + self.shift, np.float32)
 
 
-def fit_features(section: Finetune, frozen: Frozen, task: Task) -> FittedHead:
+def fit_features(recipe: Recipe, frozen: Frozen) -> FittedHead:
     """Fit the head of a recipe whose mode is ``features``.
 
     Args:
-        section: The recipe's section ``finetune``.
+        recipe: The recipe.
         frozen: Features of the training and the validation split.
-        task: The task, which says what the answers are.
     """
+    section = recipe.finetune
     train, validation, classes = frozen.splits["train"], frozen.splits["validation"], len(frozen.labels)
     masses = train.masses(classes)
     counts = np.bincount(train.targets, minlength=classes)
@@ -60,4 +60,4 @@ def fit_features(section: Finetune, frozen: Frozen, task: Task) -> FittedHead:
     if balance.adjustment:
         shift = shift_of(sizes, balance.adjustment)
     logits = np.asarray(head.logits(validation.features) + shift, np.float32)
-    return FittedHead(head, shift, judge(task, logits, validation.targets))
+    return FittedHead(head, shift, judge(task_of(recipe), logits, validation.targets))

@@ -18,6 +18,7 @@ from pipeline.finetune.stage import carry_out, start
 from pipeline.recipe.reading import load_recipe
 from pipeline.run.runner import open_run, run_stage
 from pipeline.search.bench import Bench
+from pipeline.search.nested import outer_folds, refuse_torn
 from pipeline.search.search import BehindError, Changes, Searcher, search
 from pipeline.search.space import space_of, with_values
 from pipeline.search.stores import open_store
@@ -75,7 +76,31 @@ def test_the_test_split_is_not_read_and_no_outer_fold_is_in_its_own_search(run: 
     recipe = with_values(
         load_recipe(run / "recipe.yaml"), {"finetune.mode": "full", "finetune.epochs": 1}, ""
     )
-    Bench(RunFolder(run)).carry_out(recipe, lambda _: None)
+    result = Bench(RunFolder(run)).carry_out(recipe, lambda _: None, held_out="validation")
+    assert result.held_out is not None
+    assert result.held_out.loss == pytest.approx(result.score.loss, rel=1e-4), "a split is answered as it was"
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"group_by": "{group}/*"}, "data.group_by keeps samples together"),
+        ({"split_by_time": "when"}, "data.split_by_time keeps samples together"),
+    ],
+)
+def test_samples_that_belong_together_are_not_torn_apart_by_outer_folds(
+    data: dict[str, str], told: str, run: Path
+) -> None:
+    recipe = load_recipe(run / "recipe.yaml").data.model_copy(update=data)
+    with pytest.raises(GraftError, match=told):
+        refuse_torn(recipe)
+
+
+def test_a_class_of_few_samples_has_no_outer_folds(run: Path) -> None:
+    samples = read_samples(RunFolder(run))
+    few = [sample for sample in samples if sample.label == "plain"][:9]
+    with pytest.raises(GraftError, match="a class has 9 samples, and 5 outer folds need 10 of each"):
+        outer_folds([*few, *(sample for sample in samples if sample.label == "bars")], 0)
 
 
 def test_the_best_recipe_runs_and_ends_where_the_trial_did(run: Path) -> None:
@@ -107,7 +132,7 @@ def test_a_trial_that_reuses_what_another_prepared_ends_where_a_fresh_one_does(
     ):
         told.append([])
         bench.carry_out(with_values(opened.recipe, values, ""), told[-1].append)
-    prepared = bench._started[1].prepared
+    prepared = bench._beginning[1].started.prepared
     fresh = with_values(opened.recipe, values, "")
     started, own = start(fresh, opened.folder), []
     carry_out(fresh.finetune, started.prepared, started.plan, None, own.append)
@@ -119,10 +144,10 @@ def test_a_trial_that_reuses_what_another_prepared_ends_where_a_fresh_one_does(
 
     with pytest.raises(BehindError):
         bench.carry_out(fresh, fall_behind)
-    assert bench._started[1].prepared is prepared
+    assert bench._beginning[1].started.prepared is prepared
     other = with_values(opened.recipe, {"finetune.class_weights": "balanced"}, "")
     bench.carry_out(other, lambda _: None)
-    assert bench._started[1].prepared is not prepared, "heads depend on it"
+    assert bench._beginning[1].started.prepared is not prepared, "heads depend on it"
 
 
 def test_a_study_of_another_space_or_other_data_is_refused_with_what_differs(run: Path) -> None:
@@ -203,5 +228,3 @@ def test_the_command_prints_what_it_found_and_leaves_a_page_that_needs_nothing_e
     assert "search: the study tiny has 5 trials" in told.stderr
     assert told.stderr.count("search: trial ") == 5
     assert told.stderr.count("features: all") + told.stderr.count("are new") == 2, "read once for all trials"
-    refused = run_graft("search", tmp_path / "recipe.yaml", "--run", run, "--trials", 0, check=2)
-    assert "--trials" in refused.stderr
