@@ -96,7 +96,7 @@ def samplers(folder: Path, options: argparse.Namespace) -> None:
     """Bayesian against random search of the same budget: regret against the best that anybody found."""
     from pipeline.run.runner import open_run, run_stage
     from pipeline.search.bench import Bench
-    from pipeline.search.search import Searcher
+    from pipeline.search.searcher import Searcher
     from pipeline.search.space import space_of
     from pipeline.search.stores import SqliteStore
 
@@ -165,10 +165,11 @@ def kills(folder: Path, options: argparse.Namespace) -> None:
             killed += 1
         rows = trials_of([*command, "--study", study])
         places = Counter(row["place"] for row in rows)
+        again = sum(row["tries"] - 1 for row in rows)
         same = [row["values"] for row in rows] == [row["values"] for row in whole]
         print(
             f"{method}: {killed} kills, {len(rows)} of {trials} trials, places done twice:"
-            f" {sum(count > 1 for count in places.values())}, begun again: {sum(row['tries'] - 1 for row in rows)},"
+            f" {sum(count > 1 for count in places.values())}, begun again: {again},"
             f" the same values as without kills: {same}",
             flush=True,
         )

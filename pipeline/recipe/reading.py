@@ -132,7 +132,8 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     data = recipe.data.model_copy(update=places)
     backbone = recipe.backbone.with_places(resolve)
     finetune = recipe.finetune.with_places(resolve)
-    return recipe.model_copy(update={"data": data, "backbone": backbone, "finetune": finetune})
+    others = {"backbone": backbone, "finetune": finetune, "search": recipe.search.with_places(resolve)}
+    return recipe.model_copy(update={"data": data, **others})
 
 
 def find_field(recipe: Recipe, name: str) -> FieldInfo:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, Self
 
 from pydantic import Field, JsonValue, field_serializer
 
 from pipeline.recipe.data import Section
+
+SQLITE = "sqlite:///"
 
 
 class Dimension(Section):
@@ -62,6 +65,17 @@ class Search(Section):
     nested: bool = False
     storage: str | None = Field(default=None, repr=False)
     study: str | None = Field(default=None, min_length=1, max_length=200)
+
+    def with_places(self, change: Callable[[str], str]) -> Self:
+        """Return the section with the place of a file of SQLite changed.
+
+        Args:
+            change: From the place in the section to the one that takes its place.
+        """
+        if self.storage is None or not self.storage.startswith(SQLITE):
+            return self
+        place = change(self.storage.removeprefix(SQLITE))
+        return self.model_copy(update={"storage": f"{SQLITE}{place}"})
 
     @field_serializer("storage")
     def _without_password(self, storage: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.files.layout import RunFolder
 from pipeline.finetune.again import Beginning
@@ -41,6 +42,21 @@ class Result:
 
     score: Score
     held_out: Score | None = None
+
+
+@dataclass(frozen=True)
+class WorkerFolder(RunFolder):
+    """The folder of a run whose decoded samples are in the way of no other worker's.
+
+    Attributes:
+        worker: The worker's number.
+    """
+
+    worker: int
+
+    def scratch(self, split: str) -> Path:
+        """Return the path of the decoded samples of a split that do not fit into memory."""
+        return self.root / f".decoded-{split}-{self.worker}.npy"
 
 
 class Bench:

@@ -26,7 +26,7 @@ from pipeline.search.records import best_of
 from pipeline.search.results import Nested
 
 if TYPE_CHECKING:
-    from pipeline.search.search import Searcher
+    from pipeline.search.searcher import Searcher
 
 log = logging.getLogger("graft")
 FOLDS = 5
@@ -46,6 +46,10 @@ class FoldFolder(RunFolder):
     def store(self) -> Path:
         """The folder of the contents that the run stores itself."""
         return self.run.store
+
+    def scratch(self, split: str) -> Path:
+        """Return the path of the decoded samples of a split, beside those of the run."""
+        return self.run.scratch(f"{split}-{self.root.name}")
 
 
 def nested_estimate(searcher: Searcher, start: float, seconds: float, best_value: float) -> Nested:

@@ -12,25 +12,17 @@ import fcntl
 import hashlib
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from pipeline.errors import GraftError
 from pipeline.machine.extras import require
 from pipeline.recipe.search import without_password
-
-if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, Engine
+from pipeline.search.postgres import PostgresStore, StoreError
 
 POSTGRESQL, SQLITE = ("postgresql", "postgres"), "sqlite"
-DRIVER = "postgresql+pg8000"
-# After so many seconds without an answer the server takes a worker's machine for lost.
-KEEPALIVES = {"tcp_keepalives_idle": 20, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
-CONNECT_TIMEOUT_S = 10
-POLL_S = 0.02
 LOCK_TIMEOUT_S = 60
 
 
@@ -52,6 +44,10 @@ class Store(Protocol):
 
     def engine_options(self) -> dict[str, object]:
         """Return the options with which Optuna opens the database."""
+        ...
+
+    def explained(self) -> AbstractContextManager[None]:
+        """Turn what goes wrong with the database within the block into one error, without the password."""
         ...
 
     def claiming(self, study: str) -> AbstractContextManager[None]:
@@ -100,6 +96,21 @@ class SqliteStore:
         """Return the options with which Optuna opens the file: it waits for other writers."""
         return {"connect_args": {"timeout": LOCK_TIMEOUT_S}}
 
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what goes wrong with the file within the block into one error."""
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except (SQLAlchemyError, StorageInternalError) as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise StoreError(
+                f"{self.shown}: cannot be used as the database of a search ({reason}). Free some space, or"
+                " give yourself the right to it; a damaged file can only be removed, and the search begins anew"
+            ) from error
+
     def _lock_of(self, worker: int) -> Path:
         return self._locks / f"{worker}.lock"
 
@@ -133,100 +144,6 @@ class SqliteStore:
         self._own.close()
 
 
-class PostgresStore:
-    """A database of PostgreSQL, for workers on any machines.
-
-    Args:
-        url: The address, with the password.
-    """
-
-    def __init__(self, url: URL) -> None:
-        from sqlalchemy import create_engine
-
-        self._url = url
-        self.shown = shown_address(url)
-        self.worker = secrets.randbits(62)
-        self._engine: Engine = create_engine(
-            url, isolation_level="AUTOCOMMIT", connect_args=self._connecting(CONNECT_TIMEOUT_S)
-        )
-        with self.explained("cannot be used"):
-            self._connection: Connection = self._engine.connect()
-            for name, value in KEEPALIVES.items():
-                self._ask(f"SET {name} = {value}")
-            self._ask(f"SELECT pg_advisory_lock({self.worker})")
-
-    @property
-    def url(self) -> str:
-        """The address for Optuna, password included."""
-        return self._url.render_as_string(hide_password=False)
-
-    def engine_options(self) -> dict[str, object]:
-        """Return the options with which Optuna opens the database."""
-        return {"pool_pre_ping": True, "connect_args": self._connecting(LOCK_TIMEOUT_S)}
-
-    def _connecting(self, timeout_s: int) -> dict[str, object]:
-        """Return the options of a connection; pg8000 fails without any password where one is wanted."""
-        return {"timeout": timeout_s, "password": self._url.password or ""}
-
-    def _ask(self, statement: str) -> Any:  # noqa: ANN401 - a value of a row
-        from sqlalchemy import text
-
-        result = self._connection.execute(text(statement))
-        return result.scalar() if result.returns_rows else None
-
-    @contextmanager
-    def explained(self, what: str) -> Iterator[None]:
-        """Turn what goes wrong with the server within the block into one error, without the password."""
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            yield
-        except (SQLAlchemyError, OSError) as error:
-            raise self.error(what, error) from None
-
-    def error(self, what: str, error: BaseException) -> GraftError:
-        """Return what went wrong with the server as one error, without the password."""
-        return GraftError(f"search.storage: {self.shown} {what}: {reason_of(error)}")
-
-    @contextmanager
-    def claiming(self, study: str) -> Iterator[None]:
-        """Keep all other workers of a study from claiming within the block."""
-        key = int.from_bytes(hashlib.sha256(study.encode()).digest()[:7], "big")
-        with self.explained("no longer answers"):
-            while not self._ask(f"SELECT pg_try_advisory_lock({key})"):
-                time.sleep(POLL_S)
-        try:
-            yield
-        finally:
-            with self.explained("no longer answers"):
-                self._ask(f"SELECT pg_advisory_unlock({key})")
-
-    def is_dead(self, worker: int) -> bool:
-        """Return whether a worker has ended: then its lock can be had."""
-        if worker == self.worker:
-            return False
-        with self.explained("no longer answers"):
-            free = bool(self._ask(f"SELECT pg_try_advisory_lock({worker})"))
-            if free:
-                self._ask(f"SELECT pg_advisory_unlock({worker})")
-        return free
-
-    def check(self) -> None:
-        """Make sure that the connection that holds the worker's lock has not ended."""
-        with self.explained("no longer answers"):
-            self._ask("SELECT 1")
-
-    def close(self) -> None:
-        """End the worker."""
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            self._connection.close()
-            self._engine.dispose()
-        except (SQLAlchemyError, OSError):  # the server is gone, and the lock with it
-            pass
-
-
 def open_store(storage: str | None, usual: Path) -> Store:
     """Open the database that a recipe or an option names.
 
@@ -256,40 +173,11 @@ def open_store(storage: str | None, usual: Path) -> Store:
         raise _not_an_address(storage)
     require("pg8000")
     password = url.password or os.environ.get("PGPASSWORD")
-    return PostgresStore(url.set(drivername=DRIVER, password=password))
+    return PostgresStore(url.set(password=password))
 
 
 def _not_an_address(storage: str) -> GraftError:
     return GraftError(
         f"search.storage: {without_password(storage)} is no address of a database that trials can be kept in."
         " Write postgresql://USER@HOST/DATABASE, or sqlite:///PATH"
-    )
-
-
-def shown_address(url: URL) -> str:
-    """Return the address of a server for people, without the password."""
-    port = f":{url.port}" if url.port else ""
-    user = f"{url.username}@" if url.username else ""
-    return f"postgresql://{user}{url.host}{port}/{url.database}"
-
-
-REMEDIES = {
-    "28P01": "the password is missing or wrong. Set it in the variable PGPASSWORD",
-    "28000": "the user is refused. Check the name, and pg_hba.conf of the server",
-    "3D000": "there is no such database. Make it with: createdb",
-    "53300": "it has too many connections already. Raise max_connections, or use fewer workers",
-    "57P03": "it is starting up or shutting down. Repeat the command in a moment",
-}
-
-
-def reason_of(error: BaseException) -> str:
-    """Return in one line why a server cannot be used, and what to do; never with a password."""
-    origin = getattr(error, "orig", None) or error
-    told = origin.args[0] if origin.args else ""
-    if isinstance(told, dict):  # as pg8000 gives what the server says
-        code, message = str(told.get("C", "")), str(told.get("M", ""))
-        return REMEDIES.get(code, message or "it refuses")
-    return (
-        "nothing answers there. Start the server, or check host and port; trials that are done are kept, and"
-        " the same command goes on"
     )

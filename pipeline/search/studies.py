@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from pipeline.recipe.search import Search
 from pipeline.search.records import TrialRow, rows_of
 from pipeline.search.samplers import PLACE, given_values, sampler_of
 from pipeline.search.space import Space, Values
-from pipeline.search.stores import PostgresStore, Store
+from pipeline.search.stores import Store
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 IDENTITY, WORKER, DEAD, WHY, SECONDS = "identity", "worker", "dead", "why", "seconds"
 """Names of the attributes of a study and of its trials."""
 MAXIMISED = frozenset({"accuracy", "macro_f1"})
+# Number of trials from which on it is told what decides the objective.
+LEAST_FOR_IMPORTANCE = 4
 # A trial with which so many workers have died is not tried again.
 MOST_DEATHS = 20
 
@@ -78,7 +79,7 @@ class Study:
         self.search = search
         self.space = space
         self.seed = seed
-        with self._in_store(), store.claiming("studies"):
+        with self.store.explained(), store.claiming("studies"):
             self._study = _open(store, name, search, pruner)
             self._agree(identity)
 
@@ -86,27 +87,6 @@ class Study:
     def maximises(self) -> bool:
         """Whether a greater value is a better one."""
         return self.search.objective in MAXIMISED
-
-    @contextmanager
-    def _in_store(self) -> Iterator[None]:
-        """Turn what goes wrong with the database within the block into one error."""
-        from optuna.exceptions import StorageInternalError
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            if isinstance(self.store, PostgresStore):
-                with self.store.explained("no longer answers"):
-                    yield
-            else:
-                yield
-        except (SQLAlchemyError, StorageInternalError) as error:
-            if isinstance(self.store, PostgresStore):
-                raise self.store.error("no longer answers", error.__cause__ or error) from None
-            raise GraftError(
-                f"{self.store.shown}: cannot be used as the database of a search"
-                f" ({str(error.__cause__ or error).splitlines()[0]}). Free some space, or give yourself the"
-                " right to it; a damaged file can only be removed, and the search begins anew"
-            ) from error
 
     def _agree(self, identity: Mapping[str, object]) -> None:
         """Note the identity of a new study, or refuse another one's.
@@ -134,7 +114,7 @@ class Study:
         Raises:
             GraftError: The database cannot be used any more.
         """
-        with self._in_store(), self.store.claiming(self.name):
+        with self.store.explained(), self.store.claiming(self.name):
             self._mark_dead()
             taken, left, deaths = _places(self._study.get_trials(deepcopy=False))
             place = next((each for each in range(len(taken) + 1) if each not in taken), len(taken))
@@ -162,7 +142,7 @@ class Study:
         """Return whether another worker is still at a trial, whom this one may have to follow."""
         from optuna.trial import TrialState
 
-        with self._in_store():
+        with self.store.explained():
             running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
             return bool(running)
 
@@ -174,7 +154,7 @@ class Study:
             step: Number of the epoch, from 1 on.
             value: The objective at that epoch.
         """
-        with self._in_store():
+        with self.store.explained():
             claim.trial.report(value, step)
             return claim.trial.should_prune()
 
@@ -193,7 +173,7 @@ class Study:
         from optuna.trial import TrialState
 
         self.store.check()
-        with self._in_store():
+        with self.store.explained():
             claim.trial.set_user_attr(SECONDS, round(seconds, 3))
             if value is not None:
                 self._study.tell(claim.trial, value)
@@ -205,7 +185,7 @@ class Study:
 
     def rows(self) -> tuple[TrialRow, ...]:
         """Return all trials that are done, in the order of their places."""
-        with self._in_store():
+        with self.store.explained():
             return rows_of(self._study.get_trials(deepcopy=False))
 
     def importance(self) -> dict[str, float]:
@@ -215,10 +195,10 @@ class Study:
         """
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-        rows = [row.value for row in self.rows() if row.value is not None]
-        if len(rows) < 4 or min(rows) == max(rows):
+        values = [row.value for row in self.rows() if row.state == "done" and row.value is not None]
+        if len(values) < LEAST_FOR_IMPORTANCE or min(values) == max(values):
             return {}
-        with self._in_store():
+        with self.store.explained():
             return get_param_importances(self._study, evaluator=PedAnovaImportanceEvaluator())
 
 

@@ -19,7 +19,8 @@ from pipeline.recipe.reading import load_recipe
 from pipeline.run.runner import open_run, run_stage
 from pipeline.search.bench import Bench
 from pipeline.search.nested import outer_folds, refuse_torn
-from pipeline.search.search import BehindError, Changes, Searcher, search
+from pipeline.search.search import Changes, search
+from pipeline.search.searcher import BehindError, Searcher
 from pipeline.search.space import space_of, with_values
 from pipeline.search.stores import open_store
 from tests.conftest import recipe_document, run_graft
@@ -228,3 +229,19 @@ def test_the_command_prints_what_it_found_and_leaves_a_page_that_needs_nothing_e
     assert "search: the study tiny has 5 trials" in told.stderr
     assert told.stderr.count("search: trial ") == 5
     assert told.stderr.count("features: all") + told.stderr.count("are new") == 2, "read once for all trials"
+
+
+def test_a_search_in_which_nothing_can_be_had_ends_early_with_the_reason(run: Path) -> None:
+    recipe = yaml.safe_load((run.parent / "recipe.yaml").read_text())
+    recipe["backbone"]["name"] = "resnet_of_nobody"
+    (run.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    with pytest.raises(GraftError, match=r"None of 5 trial.*resnet_of_nobody.*--study NAME"):
+        search(run.parent / "recipe.yaml", run, None, Changes())
+
+
+def test_a_file_that_is_no_database_is_told_in_one_line(run: Path) -> None:
+    (run / "search").mkdir()
+    (run / "search" / "trials.db").write_bytes(b"no database" * 100)
+    with pytest.raises(GraftError, match="trials.db: cannot be used as the database of a search") as error:
+        search(run.parent / "recipe.yaml", run, None, Changes())
+    assert "\n" not in str(error.value)
