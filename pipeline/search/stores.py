@@ -108,7 +108,8 @@ class SqliteStore:
             reason = str(error.__cause__ or error).splitlines()[0]
             raise StoreError(
                 f"{self.shown}: cannot be used as the database of a search ({reason}). Free some space, or"
-                " give yourself the right to it; a damaged file can only be removed, and the search begins anew"
+                " give yourself the right to it; a damaged file can only be removed, and the search"
+                " begins anew"
             ) from error
 
     def _lock_of(self, worker: int) -> Path:

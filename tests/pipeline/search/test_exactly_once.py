@@ -28,7 +28,7 @@ def kill_often(recipe: Path, folder: Path, kills: int, seed: int) -> list[list[o
     return Worker(folder, recipe, folder / "run").trials()
 
 
-@pytest.mark.parametrize(("method", "kills"), [("grid", 10), ("bayesian", 3)])
+@pytest.mark.parametrize(("method", "kills"), [("grid", 4), ("bayesian", 3)])
 def test_a_search_that_is_killed_does_every_trial_once_and_in_the_same_sequence(
     method: str, kills: int, tmp_path: Path, pictures: Path, tiny_weights: Path
 ) -> None:

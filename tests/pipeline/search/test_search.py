@@ -34,8 +34,19 @@ RATES = {
 
 
 @pytest.fixture
-def run(tmp_path: Path, pictures: Path, tiny_weights: Path) -> Path:
-    """The folder of a run whose data are read, on pictures of its own."""
+def run(
+    tmp_path: Path,
+    pictures: Path,
+    tiny_weights: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """The folder of a run whose data are read, on pictures of its own.
+
+    Pages take a second each, and are written where the test reads one.
+    """
+    if "page" not in request.node.name:
+        monkeypatch.setattr("pipeline.search.page.write_page", lambda *_: None)
     own = Path(shutil.copytree(pictures, tmp_path / "pictures"))
     recipe = write_recipe(tmp_path, own, tiny_weights, {"space": HEADS, "trials": 6})
     run_stage("data", open_run(recipe, tmp_path / "run"))
@@ -170,7 +181,7 @@ def test_a_study_of_another_space_or_other_data_is_refused_with_what_differs(run
         search(run.parent / "recipe.yaml", run, None, Changes())
 
 
-def test_a_trial_that_the_recipe_refuses_fails_and_the_others_go_on(run: Path) -> None:
+def test_a_trial_that_the_recipe_refuses_fails_on_the_page_and_the_others_go_on(run: Path) -> None:
     space = space_of(load_recipe(run / "recipe.yaml"))
     assert space.size == 1
     recipe = yaml.safe_load((run.parent / "recipe.yaml").read_text())
@@ -242,6 +253,6 @@ def test_a_search_in_which_nothing_can_be_had_ends_early_with_the_reason(run: Pa
 def test_a_file_that_is_no_database_is_told_in_one_line(run: Path) -> None:
     (run / "search").mkdir()
     (run / "search" / "trials.db").write_bytes(b"no database" * 100)
-    with pytest.raises(GraftError, match="trials.db: cannot be used as the database of a search") as error:
+    with pytest.raises(GraftError, match=r"trials\.db: cannot be used as the database of a search") as error:
         search(run.parent / "recipe.yaml", run, None, Changes())
     assert "\n" not in str(error.value)
