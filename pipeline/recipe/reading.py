@@ -16,6 +16,7 @@ from pipeline.errors import RecipeError
 from pipeline.modalities.registry import DEFAULT, find_modality, list_modalities
 from pipeline.recipe.data import Range
 from pipeline.recipe.sections import Export, Recipe
+from pipeline.recipe.transfer import Transfer
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -95,10 +96,10 @@ def section_json(section: BaseModel) -> str:
 def hash_recipe(recipe: Recipe) -> str:
     """Return a SHA-256, in hex, of those choices of a recipe that make the model.
 
-    Left out are the places of files, whose contents have hashes of their own, and what is made of the model
-    afterwards.
+    Left out are the places of files, whose contents have hashes of their own, what the model is compared
+    with, and what is made of it afterwards.
     """
-    decisive = without_places(recipe).model_copy(update={"export": Export()})
+    decisive = without_places(recipe).model_copy(update={"export": Export(), "transfer": Transfer()})
     return hashlib.sha256(section_json(decisive).encode()).hexdigest()
 
 
