@@ -178,6 +178,7 @@ def judge_opponents(
         measure=found.record.measure,
         margin=recipe.transfer.margin,
         seed=recipe.seed,
+        left_out=found.record.left_out,
     )
 
 

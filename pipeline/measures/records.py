@@ -122,6 +122,7 @@ class TransferVerdict(Record):
         margin: Largest difference that counts as none.
         samples: Number of samples.
         opponents: How the model compares with each opponent.
+        left_out: A sentence for each opponent that could not be had.
     """
 
     answer: TransferAnswer
@@ -135,6 +136,7 @@ class TransferVerdict(Record):
     margin: float
     samples: int
     opponents: tuple[OpponentResult, ...]
+    left_out: tuple[str, ...] = ()
 
 
 class Guessing(Record):

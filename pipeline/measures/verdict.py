@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.measures.figures import Targets, confusion, macro_figures
 from pipeline.measures.guessing import judge_guessing
 from pipeline.measures.paired import ROUNDING, SIGNIFICANT, PairedDifference, compare_answers
-from pipeline.measures.records import Measure, OpponentResult, TransferAnswer, TransferVerdict
+from pipeline.measures.records import Interval, Measure, OpponentResult, TransferAnswer, TransferVerdict
 
 SHOWN = {
     "helps": "Transfer helps",
@@ -46,6 +47,7 @@ def judge_transfer(
     measure: Measure,
     margin: float,
     seed: int,
+    left_out: Sequence[str] = (),
 ) -> TransferVerdict:
     """Judge whether transfer helps.
 
@@ -62,30 +64,49 @@ def judge_transfer(
         measure: What is compared.
         margin: Largest difference that counts as none, in (0, 1].
         seed: Seed of whatever is drawn by chance.
+        left_out: A sentence for each opponent that could not be had; none by default.
     """
     by_class = measure == "balanced_accuracy"
     pairs = [
         compare_answers(answers, each.answers, targets, by_class=by_class, seed=seed) for each in opponents
     ]
-    able = _beats_guessing(answers, targets, classes, seed)
     results = tuple(
         _result(each, pair, targets, classes, seed) for each, pair in zip(opponents, pairs, strict=True)
     )
+    able, value = _beats_guessing(answers, targets, classes, seed), _value(answers, targets, classes, measure)
     answer, decisive = _decide(results, able=able, margin=margin)
-    value = _value(answers, targets, classes, measure)
     return TransferVerdict(
         answer=answer,
         why=_explain(answer, decisive, value, measure, able=able, margin=margin),
         measure=measure,
         value=value,
-        against=None if decisive is None else decisive.name,
-        difference=0.0 if decisive is None else decisive.difference,
-        difference_95=(-1.0, 1.0) if decisive is None else decisive.difference_95,
-        smallest_difference=1.0 if decisive is None else decisive.smallest_difference,
         margin=margin,
         samples=len(targets),
         opponents=results,
+        left_out=tuple(left_out),
+        **_told_of(decisive),
     )
+
+
+class _Told(TypedDict):
+    """What a verdict says of the opponent that it rests on."""
+
+    against: str | None
+    difference: float
+    difference_95: Interval
+    smallest_difference: float
+
+
+def _told_of(decisive: OpponentResult | None) -> _Told:
+    """Return what a verdict says of the opponent that it rests on; of none that nothing is known."""
+    if decisive is None:
+        return {"against": None, "difference": 0.0, "difference_95": (-1.0, 1.0), "smallest_difference": 1.0}
+    return {
+        "against": decisive.name,
+        "difference": decisive.difference,
+        "difference_95": decisive.difference_95,
+        "smallest_difference": decisive.smallest_difference,
+    }
 
 
 def _decide(
@@ -169,7 +190,9 @@ def _explain(
         f"{MEASURES[measure]} {value:.3f} against {theirs:.3f} of {decisive.name}"
         f" ({decisive.difference:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})"
     )
-    could = f"these samples could have shown {decisive.smallest_difference:.3f}"
+    could = (
+        f"the smallest difference that these samples could have shown is {decisive.smallest_difference:.3f}"
+    )
     if answer == "helps":
         return f"{SHOWN[answer]}: {figures}, the best that does without it."
     if answer == "hurts":

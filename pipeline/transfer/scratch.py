@@ -32,7 +32,7 @@ VALIDATION_SHARE = 1 / 3
 MOST_VALIDATED = 1_000
 FEWEST_OF_A_CLASS = 2
 # Numbers of epochs, so far apart that the same machine comes to the same one, though its speed varies.
-EPOCHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40)
+EPOCHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,7 @@ def test_metrics_keep_the_keys_that_programs_read_in_their_order() -> None:
         "margin",
         "samples",
         "opponents",
+        "left_out",
     ]
 
 

@@ -73,7 +73,7 @@ def test_nothing_is_told_when_samples_are_too_few() -> None:
     found = judged(right(0.9, targets, 0), right(0.8, targets, 1), targets * 0, targets, targets)
     assert found.answer == "cannot_be_told"
     assert "cannot be told from so few samples" in found.why
-    assert f"could have shown {found.smallest_difference:.3f}" in found.why
+    assert f"could have shown is {found.smallest_difference:.3f}" in found.why
 
 
 @pytest.mark.parametrize("measure", ["accuracy", "balanced_accuracy"])
