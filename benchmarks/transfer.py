@@ -34,6 +34,7 @@ from pipeline.run.runner import Run, run_stage
 
 ROOT = Path(__file__).parents[1]
 MARKERS = ("zephyr", "quokka")
+MOST_TOKENS = 40
 EXPECTED = {
     "words": {"no_measurable_difference", "hurts", "cannot_be_told"},
     "noise": {"cannot_be_told"},
@@ -92,7 +93,7 @@ def recipe_of(case: str, seed: int, work: Path, count: int, scratch_seconds: flo
                 "splits": {"validation": 0.1, "test": 0.3},
             },
         }
-        recipe["text"]["max_tokens"] = 64
+        recipe["text"]["max_tokens"] = MOST_TOKENS
     recipe["finetune"]["device"] = "cpu"
     return recipe | {"seed": seed, "transfer": {"scratch_seconds": scratch_seconds}, "evaluate": SHIP}
 
@@ -121,7 +122,7 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="folder of the runs; those done are kept")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--texts", type=int, default=1500, help="number of texts of each case of texts")
+    parser.add_argument("--texts", type=int, default=600, help="number of texts of a case")
     parser.add_argument("--scratch-seconds", type=float, default=10.0)
     parser.add_argument("--cases", nargs="+", choices=list(EXPECTED), default=list(EXPECTED))
     options = parser.parse_args()
