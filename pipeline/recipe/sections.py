@@ -15,6 +15,7 @@ from pipeline.recipe.data import Data
 from pipeline.recipe.data import Section as Section  # noqa: PLC0414 - kinds of input build on it
 from pipeline.recipe.finetune import Finetune as Finetune  # noqa: PLC0414 - kinds of input build on it
 from pipeline.recipe.finetune import Fraction as Fraction  # noqa: PLC0414
+from pipeline.recipe.tracking import Tracking
 
 Format = Literal[
     "onnx-fp32",
@@ -141,6 +142,7 @@ class Recipe(Section):
         finetune: The training of the backbone.
         evaluate: The evaluation on the test split.
         export: The formats to serve.
+        tracking: Where the figures of the run are sent beside its own folder.
     """
 
     name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=60)
@@ -151,6 +153,7 @@ class Recipe(Section):
     finetune: Finetune = Finetune()
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
+    tracking: Tracking = Tracking()
 
     @classmethod
     def own_keys(cls) -> list[str]:
