@@ -175,7 +175,8 @@ def carry_out(
         if section.mode != "features":
             log.info("finetune: %s, epochs: %d", name, plan.epochs)
         keeper = None if unfinished is None else FileKeeper(unfinished, name)
-        return train(prepared, plan, strategy, keeper, tell_epochs(name, watch))
+        head = prepared.floor.judged
+        return train(prepared, plan, strategy, keeper, tell_epochs(name, head.loss, head.accuracy, watch))
 
     if section.mode == "auto":
         return decide(prepared, plan, fit, rate_is_given=section.learning_rate is not None)

@@ -43,13 +43,25 @@ def tell(event: Event) -> None:
         tracker.log(Moment(time=datetime.now(UTC), event=event))
 
 
-def tell_epochs(training: str, watch: Callable[[Epoch], None]) -> Callable[[Epoch], None]:
-    """Return a function that tells the run's tracker of each epoch, and then the one who watches.
+def tell_epochs(
+    training: str, head_loss: float, head_accuracy: float, watch: Callable[[Epoch], None]
+) -> Callable[[Epoch], None]:
+    """Tell the run's tracker of a training's start, and return a function that tells it of each epoch.
 
     Args:
         training: Name of the training.
-        watch: Is told the same figures, and may end the training.
+        head_loss: Loss of the head that it starts from on validation, in nats, which is told as epoch 0.
+        head_accuracy: The head's share of right answers on validation, in [0, 1].
+        watch: Is told the same figures of each trained epoch, and may end the training.
     """
+    head = Epoch(
+        epoch=0,
+        train_loss=None,
+        validation_loss=head_loss,
+        validation_accuracy=head_accuracy,
+        samples_per_s=None,
+    )
+    tell(EpochJudged(training=training, figures=head))
 
     def told(epoch: Epoch) -> None:
         tell(EpochJudged(training=training, figures=epoch))
