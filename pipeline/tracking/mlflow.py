@@ -36,7 +36,11 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 """What keeps MLflow from reporting to its makers, from the log, and from looking for Git."""
-BRIEF = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+BRIEF = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
 """How long it waits for a server, unless the user says otherwise; by default it is for many minutes."""
 KEY, MOST_AT_ONCE, LONGEST = "graft.key", 100, 5000
 STATES = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -68,14 +72,29 @@ def open_mlflow(section: Mlflow, described: Described) -> MlflowTracker:
 def _connect(section: Mlflow) -> tuple[MlflowClient, str]:
     """Return a client, and the address as people may see it."""
     uri = _address(section)
-    _import_quietly()
-    from mlflow import MlflowClient
-
     shown = without_credentials(uri)
     try:
+        _check_database(uri)
+        _import_quietly()
+        from mlflow import MlflowClient
+
         return MlflowClient(tracking_uri=_without_user(uri)), shown
+    except GraftError:
+        raise
     except Exception as error:
         raise GraftError(_refusal(shown, error)) from None
+
+
+def _check_database(uri: str) -> None:
+    """Connect to a database once, since MLflow tries for minutes to connect to one that is not there."""
+    if urlsplit(uri).scheme in SERVERS:
+        return
+    for module in ("sqlalchemy", "alembic"):  # which mlflow-skinny does without where there is a server
+        require(module)
+    from sqlalchemy import create_engine
+
+    if not uri.startswith(SQLITE):
+        create_engine(uri).connect().close()
 
 
 def _refusal(shown: str, error: Exception) -> str:
