@@ -14,6 +14,7 @@ from pipeline.tracking.described import Described, describe
 from pipeline.tracking.events import EpochJudged, Moment, RunBegun, RunEnded, StageBegun, StageEnded
 from pipeline.tracking.history import HistoryFile, latest_training
 from pipeline.tracking.tracker import Lenient, Several, Tracker
+from pipeline.tracking.trainings import CatchingUp
 
 FULL_DISK = "Free some space there: what is missing is written as soon as it can be"
 REPEAT = "Repeat the command when it works again: what is missing is logged then, and nothing is redone"
@@ -33,9 +34,8 @@ def tracked(recipe: Recipe, run: RunFolder) -> Iterator[None]:
     described = describe(recipe, run)
     history = HistoryFile(run.history)
     others = Several(tuple(_open_others(recipe, described)))
-    for moment in _to_catch_up(history.moments):
-        others.log(moment)
-    tracker = Several((Lenient(history, "history.jsonl", FULL_DISK), others))
+    past = tuple(_to_catch_up(history.moments))
+    tracker = Several((Lenient(history, "history.jsonl", FULL_DISK), CatchingUp(others, past)))
     with telling(tracker):
         tell(RunBegun(name=recipe.name, recipe_sha256=described.recipe_sha256, versions=installed_versions()))
         try:

@@ -21,13 +21,14 @@ from pipeline.machine import extras
 from pipeline.recipe.reading import dump_recipe, parse_recipe
 from pipeline.recipe.sections import Recipe
 from pipeline.tracking.current import tell
-from pipeline.tracking.events import EpochJudged, Event, RunEnded, StageBegun
+from pipeline.tracking.events import EpochJudged, Event, RunEnded, StageBegun, StageEnded
 from pipeline.tracking.history import read_moments
 from pipeline.tracking.opening import tracked
 from tests.conftest import make_once, recipe_document
 from tests.pipeline.tracking.moments import epoch
 from tests.pipeline.tracking.stores import Place
 
+FOUND_DONE = StageEnded(stage="finetune", state="skipped", seconds=0)
 PASSWORD = "s3cret-word"
 
 
@@ -198,12 +199,25 @@ def test_a_training_that_goes_on_keeps_its_run_and_one_that_begins_anew_has_its_
     assert points(store) == [[0, 1, 2], [0]]
 
 
+def test_an_earlier_training_is_none_of_a_new_ones_business(store: Place) -> None:
+    """It may be of another recipe, whose choices would stand beside its curve."""
+    silent = recipe_with()
+    with tracked(silent, run_in(store.folder.root, silent)):
+        for event in (StageBegun(stage="finetune"), judged(0), judged(1)):
+            tell(event)
+    data = StageBegun(stage="data"), StageEnded(stage="data", state="done", seconds=1)
+    tell_all(store, *data)
+    assert store.runs() == []
+    tell_all(store, *data, StageBegun(stage="finetune"), judged(0))
+    assert points(store) == [[0]]
+
+
 def test_a_tracker_that_is_asked_for_later_is_told_of_the_epochs_before(store: Place) -> None:
     silent = recipe_with()
     with tracked(silent, run_in(store.folder.root, silent)):
         for event in (StageBegun(stage="finetune"), judged(0), judged(1)):
             tell(event)
-    tell_all(store)
+    tell_all(store, FOUND_DONE)
     assert points(store) == [[0, 1]]
 
 
@@ -213,7 +227,7 @@ def test_how_a_command_ends_is_told(store: Place) -> None:
     last = read_moments(store.folder.history)[-1].event
     assert last == RunEnded(state="stopped", error="KeyboardInterrupt")
     assert [run.info.status for run in store.runs()] == ["KILLED"]
-    tell_all(store)
+    tell_all(store, FOUND_DONE)
     assert [run.info.status for run in store.runs()] == ["FINISHED"]
 
 
@@ -243,7 +257,7 @@ def test_a_store_that_breaks_in_the_middle_ends_nothing_and_is_made_up_for(
     events = [moment.event for moment in read_moments(store.folder.history)]
     assert [event.figures.epoch for event in events if isinstance(event, EpochJudged)] == [0, 1, 2, 3]
     store.database.write_bytes(whole)
-    tell_all(store)
+    tell_all(store, FOUND_DONE)
     assert points(store) == [[0, 1, 2, 3]]
 
 
