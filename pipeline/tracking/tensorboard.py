@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,36 +62,47 @@ class TensorBoard:
     def __init__(self, folder: Path, described: Described) -> None:
         self.folder = folder
         self.described = described
+        self._training: Moment | None = None
         self._curves: Curves | None = None
 
     def log(self, moment: Moment) -> None:
         """Write the numbers of a moment, and the report's plots when there is a new one.
 
         Raises:
-            OSError: They cannot be written, such as on a full disk.
+            OSError: They cannot be written, such as on a full disk. The next moment begins another file,
+                since nobody reads on behind half a record.
         """
-        if names_training(moment, is_open=self._curves is not None):
-            self._open(moment)
-        if self._curves is None:
+        if names_training(moment, is_open=self._training is not None):
+            self.close()
+            self._training = moment
+        if self._training is None:
             return
-        self._curves.add(scalars_of(moment.event), self._plots(moment.event), moment.time.timestamp())
+        try:
+            curves = self._open(self._training)
+            curves.add(scalars_of(moment.event), self._plots(moment.event), moment.time.timestamp())
+        except OSError:
+            self.close()
+            raise
 
     def close(self) -> None:
-        """Close the file that is written."""
-        if self._curves is not None:
-            self._curves.close()
-            self._curves = None
+        """Close the file that is written, of which everything was written when it was told."""
+        curves, self._curves = self._curves, None
+        if curves is not None:
+            with suppress(OSError):
+                curves.close()
 
-    def _open(self, moment: Moment) -> None:
-        self.close()
-        curves = Curves(self.folder / f"{self.described.name}-{moment.time:%Y%m%d-%H%M%S-%f}")
-        self._curves = curves
-        if not curves.has_choices:
+    def _open(self, training: Moment) -> Curves:
+        """Return the curves of a training, which the moment at which it began names."""
+        if self._curves is None:
+            name = f"{self.described.name}-{training.time:%Y%m%d-%H%M%S-%f}"
+            self._curves = Curves(self.folder / name)
+        if not self._curves.has_choices:
             from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-            at = moment.time.timestamp()
-            choices = hparams_pb(dict(self.described.choices), start_time_secs=at)
-            curves.write(choices, 0, at)
+            at_s = training.time.timestamp()
+            self._curves.write(hparams_pb(dict(self.described.choices), start_time_secs=at_s), 0, at_s)
+            self._curves.has_choices = True
+        return self._curves
 
     def _plots(self, event: Event) -> tuple[Plot, ...]:
         if not isinstance(event, Evaluated):

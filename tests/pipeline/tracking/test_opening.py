@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import os
+import resource
 import shutil
 import socket
 import threading
@@ -21,11 +22,13 @@ from pipeline.machine import extras
 from pipeline.recipe.reading import dump_recipe, parse_recipe
 from pipeline.recipe.sections import Recipe
 from pipeline.tracking.current import tell
+from pipeline.tracking.described import describe
 from pipeline.tracking.events import EpochJudged, Event, RunEnded, StageBegun, StageEnded
-from pipeline.tracking.history import read_moments
+from pipeline.tracking.history import HistoryFile, read_moments
 from pipeline.tracking.opening import tracked
+from pipeline.tracking.tensorboard import open_tensorboard
 from tests.conftest import make_once, recipe_document
-from tests.pipeline.tracking.moments import epoch
+from tests.pipeline.tracking.moments import begun, epoch
 from tests.pipeline.tracking.stores import Place
 
 FOUND_DONE = StageEnded(stage="finetune", state="skipped", seconds=0)
@@ -267,3 +270,40 @@ def test_a_torn_file_of_tensorboard_is_gone_on_from(store: Place) -> None:
     file.write_bytes(file.read_bytes()[:-20])
     tell_all(store, StageBegun(stage="finetune", resumed=True), judged(2))
     assert points(store) == [[0, 1, 2]]
+
+
+@contextmanager
+def full_disk(file: Path, room: int) -> Iterator[None]:
+    """The system lets files grow to the size of this one and a little more, and no further."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_curves_go_on_after_a_full_disk(store: Place) -> None:
+    described = describe(recipe_with(), RunFolder(store.folder.root))
+    tracker = open_tensorboard(store.boards, described)
+    tracker.log(begun())
+    tracker.log(epoch(0))
+    (file,) = store.boards.rglob("events.*")
+    with full_disk(file, 20), pytest.raises(OSError, match="too large"):
+        tracker.log(epoch(1))
+    tracker.log(epoch(1))
+    tracker.log(epoch(2))
+    tracker.close()
+    (board,) = store.boards_read().values()
+    assert [each.step for each in board.Scalars("full/validation_loss")] == [0, 1, 2]
+    assert [each.step for each in board.Scalars("full/samples_per_s")] == [0, 1, 2]
+
+
+def test_the_history_goes_on_after_a_full_disk(tmp_path: Path) -> None:
+    history = HistoryFile(tmp_path / "h.jsonl")
+    history.log(begun())
+    with full_disk(history.path, 20), pytest.raises(OSError, match=r"too large|only a part"):
+        history.log(epoch(1))
+    assert read_moments(history.path) == (begun(),)
+    history.log(epoch(1))
+    assert read_moments(history.path) == (begun(), epoch(1))
