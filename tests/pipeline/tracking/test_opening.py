@@ -73,7 +73,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     assert "Name another folder" in message
 
 
-def test_a_server_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody listens
         message = refusal(tmp_path, mlflow={"uri": f"http://127.0.0.1:{taken.getsockname()[1]}"})
@@ -81,7 +82,8 @@ def test_a_server_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "Start the server" in message
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     (tmp_path / "x.db").write_text("no database at all, but a text of some length" * 50)
     message = refusal(tmp_path, mlflow={"uri": f"sqlite:///{tmp_path}/x.db"})
     assert "not a database" in message
