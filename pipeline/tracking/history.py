@@ -84,7 +84,10 @@ class HistoryFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._mend()
         except OSError as error:
-            raise GraftError(f"{path}: cannot be written ({error.strerror or error}).") from error
+            raise GraftError(
+                f"{path}: cannot be written ({error.strerror or error}). Free some space there, or give"
+                " yourself the right to write"
+            ) from error
 
     def log(self, moment: Moment) -> None:
         """Append a moment, unless the file holds it.
