@@ -156,11 +156,12 @@ class Curves:
                 self.write(Summary(value=[value]), scalar.step, at_s)
                 self._known[scalar.name, scalar.step] = scalar.value
         for plot in plots:
-            if self._shown.get(plot.name) != plot.png:
+            tag = f"report/{plot.name}"
+            if self._shown.get(tag) != plot.png:
                 width, height = plot.size_px
                 image = Summary.Image(width=width, height=height, encoded_image_string=plot.png)
-                self.write(Summary(value=[Summary.Value(tag=plot.name, image=image)]), 0, at_s)
-                self._shown[plot.name] = plot.png
+                self.write(Summary(value=[Summary.Value(tag=tag, image=image)]), 0, at_s)
+                self._shown[tag] = plot.png
 
     def write(self, summary: Summary, step: int, at_s: float) -> None:
         """Write a summary to the disk.

@@ -118,7 +118,7 @@ def test_tensorboard_has_each_point_once(place: Place) -> None:
     (accuracy,) = board.Scalars("test/accuracy")
     assert accuracy.value == pytest.approx(read_metrics(place.folder.metrics).accuracy)
     assert "_hparams_/session_start_info" in board.summary_metadata
-    (picture,) = board.Images("Confusion matrix")
+    (picture,) = board.Images("report/Confusion matrix")
     assert picture.encoded_image_string.startswith(b"\x89PNG")
     assert (picture.width, picture.height) == (506, 418)
 
