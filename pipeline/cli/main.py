@@ -15,11 +15,12 @@ COMMANDS = {
     "run": (
         "pipeline.cli.run",
         "run",
-        "Carry out a recipe: data, finetune, evaluate, export, verify, package.",
+        "Carry out a recipe: data, finetune, transfer, evaluate, export, verify, package.",
     ),
     "data": ("pipeline.cli.stage", "data", "Read, audit and split the samples."),
     "rates": ("pipeline.cli.rates", "rates", "Look for a learning rate by a short training at rising ones."),
     "finetune": ("pipeline.cli.stage", "finetune", "Train the backbone on the samples."),
+    "transfer": ("pipeline.cli.stage", "transfer", "Fit what does without transfer, to compare with."),
     "evaluate": (
         "pipeline.cli.evaluate",
         "evaluate",

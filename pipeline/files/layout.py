@@ -84,6 +84,21 @@ class RunFolder:
         return self.root / "rates"
 
     @property
+    def transfer(self) -> Path:
+        """The folder of what the model is compared with to say whether transfer helps."""
+        return self.root / "transfer"
+
+    @property
+    def opponents(self) -> Path:
+        """The record of the opponents."""
+        return self.transfer / "opponents.json"
+
+    @property
+    def opponents_answers(self) -> Path:
+        """The opponents' answers to the test split."""
+        return self.transfer / "answers.npz"
+
+    @property
     def metrics(self) -> Path:
         """The metrics of the test split."""
         return self.root / "evaluate" / "metrics.json"

@@ -23,6 +23,7 @@ from pipeline.finetune.resuming.unfinished import Unfinished
 from pipeline.finetune.sheet import sheet_file
 from pipeline.finetune.start.adjustment import adjusted
 from pipeline.finetune.start.changes import decide_changes
+from pipeline.finetune.start.features import Extractor
 from pipeline.finetune.start.imbalance import choose_balance
 from pipeline.finetune.start.opening import open_backbone
 from pipeline.finetune.start.prepared import Prepared, Split, prepare
@@ -78,7 +79,7 @@ class Started:
     """All that a recipe's training begins with.
 
     Attributes:
-        pretrained: The backbone.
+        extractor: The frozen backbone.
         labels: Names of the classes.
         settings: Device and precision of the training.
         prepared: The decoded samples, and the heads on the frozen backbone.
@@ -86,12 +87,22 @@ class Started:
         views: The views that the network is to be taught after training; None for none.
     """
 
-    pretrained: Pretrained
+    extractor: Extractor
     labels: tuple[str, ...]
     settings: Settings
     prepared: Prepared
     plan: Plan
     views: Views | None
+
+    @property
+    def pretrained(self) -> Pretrained:
+        """The backbone."""
+        return self.extractor.pretrained
+
+    @property
+    def modality(self) -> Training:
+        """The training side of the samples' kind of input."""
+        return self.extractor.modality
 
 
 def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Started:
@@ -121,7 +132,7 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
     if section.mode != "features":
         prepared = decide_changes(options.changes, labels, prepared, extractor)
     processes.check_equal("The choices", repr(prepared.remarks))
-    return Started(pretrained, labels, settings, prepared, plan, options.views)
+    return Started(extractor, labels, settings, prepared, plan, options.views)
 
 
 def _load_splits(

@@ -17,6 +17,7 @@ from pipeline.modalities.registry import DEFAULT, find_modality, list_modalities
 from pipeline.recipe.data import Range
 from pipeline.recipe.sections import Export, Recipe
 from pipeline.recipe.tracking import without_credentials
+from pipeline.recipe.transfer import Transfer
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -101,10 +102,10 @@ def section_json(section: BaseModel, leave_out: frozenset[str] = frozenset()) ->
 def hash_recipe(recipe: Recipe) -> str:
     """Return a SHA-256, in hex, of those choices of a recipe that make the model.
 
-    Left out are the places of files, whose contents have hashes of their own, what is made of the model
-    afterwards, and to whom the run is told.
+    Left out are the places of files, whose contents have hashes of their own, what the model is compared
+    with, what is made of it afterwards, and to whom the run is told.
     """
-    decisive = without_places(recipe).model_copy(update={"export": Export()})
+    decisive = without_places(recipe).model_copy(update={"export": Export(), "transfer": Transfer()})
     return hashlib.sha256(section_json(decisive, frozenset({"tracking"})).encode()).hexdigest()
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pipeline.artifacts.history import Epoch
 from pipeline.files.records import Record
-from pipeline.measures.records import Figures, Intervals
+from pipeline.measures.records import Figures, Interval, Intervals
 
 
 class RunBegun(Record):
@@ -108,6 +108,24 @@ class Trained(Record):
     why: str
 
 
+class Transfer(Record):
+    """The verdict on transfer.
+
+    Attributes:
+        answer: ``helps``, ``hurts``, ``no_measurable_difference`` or ``cannot_be_told``.
+        measure: What was compared, such as ``accuracy``.
+        against: Name of the opponent that decides; None where there is none.
+        difference: The model's measure less that opponent's.
+        difference_95: The 95 % interval of the difference.
+    """
+
+    answer: str
+    measure: str
+    against: str | None
+    difference: float
+    difference_95: Interval
+
+
 class Evaluated(Record):
     """The figures of the checkpoint on the test split.
 
@@ -115,14 +133,14 @@ class Evaluated(Record):
         samples: Number of samples.
         figures: The figures.
         intervals_95: The 95 % interval of each.
-        baseline: Figures of a simple classifier on the same samples; None where there is none.
+        transfer: The verdict on transfer; None where it was not judged.
     """
 
     kind: Literal["evaluated"] = "evaluated"
     samples: int
     figures: Figures
     intervals_95: Intervals
-    baseline: Figures | None = None
+    transfer: Transfer | None = None
 
 
 class Verdict(Record):

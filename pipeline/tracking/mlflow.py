@@ -18,7 +18,7 @@ from pipeline.errors import GraftError
 from pipeline.machine.extras import require
 from pipeline.recipe.tracking import SERVERS, SQLITE, Mlflow, check_address, has_password, without_credentials
 from pipeline.tracking.described import Described
-from pipeline.tracking.events import Moment, Packaged, RunEnded, Trained
+from pipeline.tracking.events import Evaluated, Moment, Packaged, RunEnded, Trained
 from pipeline.tracking.results import files_of
 from pipeline.tracking.scalars import Scalar, scalars_of
 from pipeline.tracking.tracker import first_line
@@ -206,6 +206,8 @@ class MlflowTracker:
             self.client.log_artifact(run, str(path), path.parent.name)
         if isinstance(event, Trained):
             self._set_tags(run, {"graft.mode": event.mode, "graft.kept": event.kept, "graft.why": event.why})
+        elif isinstance(event, Evaluated) and event.transfer is not None:
+            self._set_tags(run, {"graft.transfer": event.transfer.answer})
         elif isinstance(event, Packaged):
             self._set_tags(run, {"graft.bento": event.bento or "none"})
         elif isinstance(event, RunEnded):

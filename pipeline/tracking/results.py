@@ -9,8 +9,8 @@ from pipeline.artifacts.history import read_history
 from pipeline.artifacts.states import State, read_states
 from pipeline.files.layout import RunFolder
 from pipeline.files.records import Record
-from pipeline.measures.records import Figures, read_metrics
-from pipeline.tracking.events import Evaluated, Event, Packaged, Trained, Verdict
+from pipeline.measures.records import Figures, TransferVerdict, read_metrics
+from pipeline.tracking.events import Evaluated, Event, Packaged, Trained, Transfer, Verdict
 from serving.model.receipt import read_receipt
 
 
@@ -45,13 +45,21 @@ def results_of(stage: str, run: RunFolder) -> Iterator[Event]:
 
 def _evaluated(run: RunFolder) -> Evaluated:
     metrics = read_metrics(run.metrics)
-    names = tuple(Figures.model_fields)
-    baseline = metrics.baseline
     return Evaluated(
         samples=metrics.samples,
-        figures=Figures(**{name: getattr(metrics, name) for name in names}),
+        figures=Figures(**{name: getattr(metrics, name) for name in Figures.model_fields}),
         intervals_95=metrics.intervals_95,
-        baseline=None if baseline is None else Figures(**{name: getattr(baseline, name) for name in names}),
+        transfer=None if metrics.transfer is None else _transfer(metrics.transfer),
+    )
+
+
+def _transfer(verdict: TransferVerdict) -> Transfer:
+    return Transfer(
+        answer=verdict.answer,
+        measure=verdict.measure,
+        against=verdict.against,
+        difference=verdict.difference,
+        difference_95=verdict.difference_95,
     )
 
 

@@ -64,8 +64,10 @@ def _of_evaluation(event: Evaluated) -> tuple[Scalar, ...]:
         low, high = getattr(event.intervals_95, name)
         values = {"": getattr(event.figures, name), "_low": low, "_high": high}
         scalars += [Scalar(f"test/{name}{end}", value) for end, value in values.items()]
-        if event.baseline is not None:
-            scalars.append(Scalar(f"baseline/{name}", getattr(event.baseline, name)))
+    if event.transfer is not None:
+        low, high = event.transfer.difference_95
+        values = {"": event.transfer.difference, "_low": low, "_high": high}
+        scalars += [Scalar(f"transfer/difference{end}", value) for end, value in values.items()]
     return tuple(scalars)
 
 

@@ -17,6 +17,7 @@ from pipeline.files.layout import RunFolder
 from pipeline.measures.records import read_metrics
 from pipeline.recipe.reading import hash_recipe, load_recipe
 from pipeline.run.runner import open_run, run_all
+from pipeline.run.stages import STAGES
 from pipeline.tracking.events import EpochJudged, Evaluated, Packaged, RunBegun, StageEnded, Trained, Verdict
 from pipeline.tracking.history import read_moments
 from tests.conftest import free_port
@@ -43,7 +44,7 @@ def test_every_run_has_a_history(tiny_run: Path) -> None:
     folder = RunFolder(tiny_run)
     events = [moment.event for moment in read_moments(folder.history)]
     stages = [event.stage for event in events if isinstance(event, StageEnded) and event.state == "done"]
-    assert stages == ["data", "finetune", "evaluate", "export", "verify", "package"]
+    assert stages == [stage.name for stage in STAGES]
     judged = [event.figures for event in events if isinstance(event, EpochJudged)]
     assert tuple(judged) == epochs_of(folder)
     start, *_ = (event for event in events if isinstance(event, RunBegun))  # others may have repeated it
@@ -89,6 +90,9 @@ def test_mlflow_has_one_run_with_everything(place: Place) -> None:
     assert run.data.metrics["test/macro_f1"] == metrics.macro_f1
     assert (run.data.metrics["test/macro_f1_low"], run.data.metrics["test/macro_f1_high"]) == (low, high)
     assert run.data.metrics["receipt/onnx-fp32/passed"] == 1
+    assert metrics.transfer is not None
+    assert run.data.metrics["transfer/difference"] == metrics.transfer.difference
+    assert run.data.tags["graft.transfer"] == metrics.transfer.answer
     points = place.client().get_metric_history(run.info.run_id, "lp-ft/validation_loss")
     assert {point.step: point.value for point in points} == {
         each.epoch: each.validation_loss for each in epochs_of(place.folder)
