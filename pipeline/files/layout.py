@@ -176,6 +176,16 @@ class RunFolder:
         """The folder of what ``graft benchmark`` measured of the published artifacts on this machine."""
         return self.root / "benchmark"
 
+    @property
+    def history(self) -> Path:
+        """The history of the run, one JSON object a line, which is only ever appended to."""
+        return self.root / "history.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of the files for TensorBoard, where the recipe names no other."""
+        return self.root / "tensorboard"
+
     def scratch(self, split: str) -> Path:
         """Return the path of the decoded samples of a split that do not fit into memory."""
         return self.root / f".decoded-{split}.npy"

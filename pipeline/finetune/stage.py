@@ -37,6 +37,7 @@ from pipeline.modalities.training import Pretrained, Training, Views
 from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
+from pipeline.tracking.current import tell_epochs
 
 log = logging.getLogger("graft")
 
@@ -177,14 +178,16 @@ def carry_out(
         prepared: What the training starts from.
         plan: The plan of the recipe.
         unfinished: The place of the unfinished trainings, to go on with them; None, the default, keeps none.
-        watch: Is told the figures of each epoch of each training; by default nobody is.
+        watch: Is told the figures of each epoch of each training, after the run's tracker; by default nobody
+            is.
     """
 
     def fit(name: str, plan: Plan, strategy: Strategy) -> Outcome:
         if section.mode != "features":
             log.info("finetune: %s, epochs: %d", name, plan.epochs)
         keeper = None if unfinished is None else FileKeeper(unfinished, name)
-        return train(prepared, plan, strategy, keeper, watch)
+        head = prepared.floor.judged
+        return train(prepared, plan, strategy, keeper, tell_epochs(name, head.loss, head.accuracy, watch))
 
     if section.mode == "auto":
         return decide(prepared, plan, fit, rate_is_given=section.learning_rate is not None)

@@ -16,6 +16,7 @@ from pipeline.errors import RecipeError
 from pipeline.modalities.registry import DEFAULT, find_modality, list_modalities
 from pipeline.recipe.data import Range
 from pipeline.recipe.sections import Export, Recipe
+from pipeline.recipe.tracking import without_credentials
 from pipeline.recipe.transfer import Transfer
 
 
@@ -34,7 +35,7 @@ def load_recipe(path: Path) -> Recipe:
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe. Write one with: graft init FOLDER") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: cannot be read as YAML: {error}") from error
+        raise RecipeError(f"{path}: cannot be read as YAML: {without_credentials(str(error))}") from error
     if not isinstance(document, dict):
         raise RecipeError(
             f"{path}: a recipe is a mapping with the keys {', '.join(find_modality(DEFAULT).recipe.keys())}."
@@ -88,19 +89,24 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True)
 
 
-def section_json(section: BaseModel) -> str:
-    """Return a section as canonical JSON, to be hashed."""
-    return json.dumps(section.model_dump(mode="json", by_alias=True), sort_keys=True)
+def section_json(section: BaseModel, leave_out: frozenset[str] = frozenset()) -> str:
+    """Return a section as canonical JSON, to be hashed.
+
+    Args:
+        section: The section.
+        leave_out: Keys that are left out.
+    """
+    return json.dumps(section.model_dump(mode="json", by_alias=True, exclude=set(leave_out)), sort_keys=True)
 
 
 def hash_recipe(recipe: Recipe) -> str:
     """Return a SHA-256, in hex, of those choices of a recipe that make the model.
 
     Left out are the places of files, whose contents have hashes of their own, what the model is compared
-    with, and what is made of it afterwards.
+    with, what is made of it afterwards, and to whom the run is told.
     """
     decisive = without_places(recipe).model_copy(update={"export": Export(), "transfer": Transfer()})
-    return hashlib.sha256(section_json(decisive).encode()).hexdigest()
+    return hashlib.sha256(section_json(decisive, frozenset({"tracking"})).encode()).hexdigest()
 
 
 def without_places(recipe: Recipe) -> Recipe:
@@ -125,9 +131,13 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     splits = recipe.data.splits.model_copy(update={"keep": keep and resolve(keep)})
     places = {"source": resolve(recipe.data.source), "root": root and resolve(root), "splits": splits}
     data = recipe.data.model_copy(update=places)
-    backbone = recipe.backbone.with_places(resolve)
-    finetune = recipe.finetune.with_places(resolve)
-    return recipe.model_copy(update={"data": data, "backbone": backbone, "finetune": finetune})
+    changed = {
+        "data": data,
+        "backbone": recipe.backbone.with_places(resolve),
+        "finetune": recipe.finetune.with_places(resolve),
+        "tracking": recipe.tracking.with_places(resolve),
+    }
+    return recipe.model_copy(update=changed)
 
 
 def _explain(error: ValidationError, kind: type[Recipe]) -> Iterator[str]:
@@ -149,8 +159,8 @@ def _explain(error: ValidationError, kind: type[Recipe]) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever the YAML held
-    """Return a value as a message shows it, in 60 characters at most."""
-    text = repr(value)
+    """Return a value as a message shows it, in 60 characters at most, without users and passwords."""
+    text = without_credentials(repr(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -15,6 +15,7 @@ from pipeline.recipe.data import Data
 from pipeline.recipe.data import Section as Section  # noqa: PLC0414 - kinds of input build on it
 from pipeline.recipe.finetune import Finetune as Finetune  # noqa: PLC0414 - kinds of input build on it
 from pipeline.recipe.finetune import Fraction as Fraction  # noqa: PLC0414
+from pipeline.recipe.tracking import Tracking
 from pipeline.recipe.transfer import Transfer
 
 Format = Literal[
@@ -143,6 +144,7 @@ class Recipe(Section):
         transfer: The opponents that say whether transfer helps.
         evaluate: The evaluation on the test split.
         export: The formats to serve.
+        tracking: Where the figures of the run are sent beside its own folder.
     """
 
     name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=60)
@@ -154,6 +156,7 @@ class Recipe(Section):
     transfer: Transfer = Transfer()
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
+    tracking: Tracking = Tracking()
 
     @classmethod
     def own_keys(cls) -> list[str]:
