@@ -87,7 +87,8 @@ class OpponentResult(Record):
         is_transfer: Whether the opponent uses what was pretrained.
         accuracy: The opponent's share of right answers.
         balanced_accuracy: The opponent's mean recall of the classes that have samples.
-        better_than_guessing: Whether the opponent is better than guessing.
+        better_than_guessing: Whether the opponent is clearly better than guessing: at 5 % for the model and
+            all opponents together.
         difference: The model's measure less the opponent's.
         difference_95: The 95 % interval of the difference.
         p_value: Two-sided p-value that the difference is 0.
@@ -111,7 +112,8 @@ class TransferVerdict(Record):
     Attributes:
         answer: ``helps``: better than every opponent without transfer. ``hurts``: worse than an opponent.
             ``no_measurable_difference``: neither, and the whole interval is within the margin.
-            ``cannot_be_told``: neither, and the interval is wider, or nothing is better than guessing.
+            ``cannot_be_told``: neither, and the interval is wider, or the model is not clearly better than
+            guessing.
         why: One sentence for people.
         measure: What is compared: ``accuracy``, or ``balanced_accuracy`` where the training balances classes.
         value: The model's value of it.

@@ -66,14 +66,16 @@ def judge_transfer(
         seed: Seed of whatever is drawn by chance.
         left_out: A sentence for each opponent that could not be had; none by default.
     """
-    by_class = measure == "balanced_accuracy"
+    by_class, contenders = measure == "balanced_accuracy", len(opponents) + 1
     pairs = [
         compare_answers(answers, each.answers, targets, by_class=by_class, seed=seed) for each in opponents
     ]
     results = tuple(
-        _result(each, pair, targets, classes, seed) for each, pair in zip(opponents, pairs, strict=True)
+        _result(each, pair, targets, classes, seed, contenders)
+        for each, pair in zip(opponents, pairs, strict=True)
     )
-    able, value = _beats_guessing(answers, targets, classes, seed), _value(answers, targets, classes, measure)
+    able = _beats_guessing(answers, targets, classes, seed, contenders)
+    value = _value(answers, targets, classes, measure)
     answer, decisive = _decide(results, able=able, margin=margin)
     return TransferVerdict(
         answer=answer,
@@ -120,9 +122,9 @@ def _decide(
     if not without:
         return "cannot_be_told", None
     closest = min(without, key=lambda each: (each.difference, each.difference_95))
-    if not able and not any(each.better_than_guessing for each in results):
+    if not able:
         return "cannot_be_told", closest
-    if able and all(_is_significant(each) and each.difference > 0 for each in without):
+    if all(_is_significant(each) and each.difference > 0 for each in without):
         return "helps", closest
     low, high = closest.difference_95
     told = -margin <= low and high <= margin
@@ -144,8 +146,10 @@ def _significant(results: Sequence[OpponentResult]) -> list[OpponentResult]:
     return kept
 
 
-def _beats_guessing(answers: Targets, targets: Targets, classes: int, seed: int) -> bool:
-    return judge_guessing(answers, targets, classes, seed).verdict == "better"
+def _beats_guessing(answers: Targets, targets: Targets, classes: int, seed: int, contenders: int) -> bool:
+    """Say whether answers are better than guessing, all contenders' together at 5 % (Bonferroni)."""
+    found = judge_guessing(answers, targets, classes, seed)
+    return found.balanced_accuracy > found.chance and found.p_value <= SIGNIFICANT / contenders
 
 
 def _value(answers: Targets, targets: Targets, classes: int, measure: Measure) -> float:
@@ -156,7 +160,12 @@ def _value(answers: Targets, targets: Targets, classes: int, measure: Measure) -
 
 
 def _result(
-    opponent: Opponent, pair: PairedDifference, targets: NDArray[np.int64], classes: int, seed: int
+    opponent: Opponent,
+    pair: PairedDifference,
+    targets: NDArray[np.int64],
+    classes: int,
+    seed: int,
+    contenders: int,
 ) -> OpponentResult:
     """Return the record of a comparison."""
     return OpponentResult(
@@ -164,7 +173,7 @@ def _result(
         is_transfer=opponent.is_transfer,
         accuracy=_value(opponent.answers, targets, classes, "accuracy"),
         balanced_accuracy=_value(opponent.answers, targets, classes, "balanced_accuracy"),
-        better_than_guessing=_beats_guessing(opponent.answers, targets, classes, seed),
+        better_than_guessing=_beats_guessing(opponent.answers, targets, classes, seed, contenders),
         difference=pair.difference,
         difference_95=pair.interval_95,
         p_value=pair.p_value,
@@ -200,8 +209,7 @@ def _explain(
         return f"{what}: {figures}."
     if answer == "no_measurable_difference":
         return f"{SHOWN[answer]}: {figures}; {could}, and less than {margin:g} counts as none."
-    if not able and not decisive.better_than_guessing:
-        return (
-            f"Whether transfer helps cannot be told, since nothing is better than guessing here: {figures}."
-        )
+    if not able:
+        guessing = "the model is not clearly better than guessing"
+        return f"Whether transfer helps cannot be told, since {guessing}: {figures}."
     return f"{SHOWN[answer]}: {figures}; {could}."
