@@ -23,14 +23,15 @@ from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
-import yaml
-
 from pipeline.cli.output import start_logging
 from pipeline.errors import GateFailedError
+from pipeline.evaluate.stage import judge_opponents
 from pipeline.files.layout import RunFolder
-from pipeline.measures.records import TransferVerdict, read_metrics
+from pipeline.measures.records import TransferVerdict
+from pipeline.measures.reference import read_reference
 from pipeline.recipe.reading import check_recipe, load_recipe
 from pipeline.run.runner import Run, run_stage
+from pipeline.tasks.registry import task_of
 
 ROOT = Path(__file__).parents[1]
 MARKERS = ("zephyr", "quokka")
@@ -99,20 +100,19 @@ def recipe_of(case: str, seed: int, work: Path, count: int, scratch_seconds: flo
 
 
 def judge(case: str, seed: int, work: Path, count: int, scratch_seconds: float) -> TransferVerdict:
-    """Carry out a case with a seed, and return the verdict; a seed that is done is read."""
+    """Carry out a case with a seed, and judge it; a seed that is done is only judged."""
     folder = RunFolder(work / f"{case}-{seed}")
+    recipe = check_recipe(recipe_of(case, seed, work, count, scratch_seconds), case)
     if not folder.marker("evaluate").is_file():
-        recipe = check_recipe(recipe_of(case, seed, work, count, scratch_seconds), case)
         folder.root.mkdir(parents=True, exist_ok=True)
-        (folder.root / "wanted.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
         for stage in STAGES:
             try:
                 run_stage(stage, Run(recipe, folder))
             except GateFailedError as error:
                 logging.getLogger("graft").error("%s", error)
-    verdict = read_metrics(folder.metrics).transfer
-    assert verdict is not None
-    return verdict
+    reference = read_reference(folder.reference)
+    answers = task_of(recipe).answers(task_of(recipe).probabilities(reference.test.logits))
+    return judge_opponents(recipe, folder, reference, answers)
 
 
 def main() -> None:
