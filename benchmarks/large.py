@@ -24,7 +24,7 @@ from finetuning.commands import graft, start
 
 PORT = 23911
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-STAGES = ("data", "finetune", "evaluate", "export", "verify", "package")
+STAGES = ("data", "finetune", "transfer", "evaluate", "export", "verify", "package")
 
 
 def make_encoder(folder: Path, vocabulary: int, width: int) -> None:
@@ -65,7 +65,7 @@ def make_recipe(folder: Path, encoder: Path, vocabulary: int, mode: str) -> Path
         "data": {"source": str(folder / "texts.csv")},
         "backbone": {"name": "large", "weights": str(encoder)},
         "finetune": {"mode": mode, "epochs": 1, "device": "cpu"},
-        "evaluate": {"ship_guessing": True, "ship_below_baseline": True},
+        "evaluate": {"ship_guessing": True, "ship_negative_transfer": True},
     }
     path = folder / "recipe.yaml"
     path.write_text(json.dumps(document))  # JSON is YAML

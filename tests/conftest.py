@@ -187,6 +187,7 @@ def recipe_document(pictures: Path, weights: Path, **changes: object) -> dict[st
             "augment": {"crop_scale": [0.8, 1.0]},
             "device": "cpu",
         },
+        "transfer": {"scratch_seconds": 0},
         "evaluate": {"bootstrap": 100},
     }
     return document | changes

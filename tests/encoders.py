@@ -77,7 +77,8 @@ def text_recipe(texts: Path, encoder: Path, **changes: object) -> dict[str, obje
         "backbone": {"name": "tiny", "weights": str(encoder)},
         "text": {"max_tokens": 20, "max_characters": 400},
         "finetune": {"mode": "lp-ft", "epochs": 3, "batch_size": 16, "learning_rate": 5e-3, "device": "cpu"},
-        "evaluate": {"bootstrap": 100, "ship_below_baseline": True, "ship_guessing": True},
+        "transfer": {"scratch_seconds": 0},
+        "evaluate": {"bootstrap": 100, "ship_negative_transfer": True, "ship_guessing": True},
     }
     return document | changes
 

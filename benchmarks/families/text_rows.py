@@ -16,7 +16,7 @@ from pipeline.errors import GraftError
 from pipeline.modalities.text.recipe import TextBackbone
 
 TEXTS = 80
-STAGES = ("data", "finetune", "evaluate", "export", "verify")
+STAGES = ("data", "finetune", "transfer", "evaluate", "export", "verify")
 
 
 def row_of(family: str, write: Callable[[Path], TextBackbone], folder: Path) -> Row:
@@ -60,7 +60,7 @@ def recipe_of(backbone: TextBackbone, texts: Path) -> dict[str, object]:
         "backbone": backbone.model_dump(mode="json"),
         "text": {"max_tokens": 24, "max_characters": 400},
         "finetune": {"mode": "full", "epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "device": "cpu"},
-        "evaluate": {"bootstrap": 100, "ship_below_baseline": True, "ship_guessing": True},
+        "evaluate": {"bootstrap": 100, "ship_negative_transfer": True, "ship_guessing": True},
         "export": {"formats": ["onnx-fp32"]},
     }
 

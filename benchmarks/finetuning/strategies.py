@@ -12,7 +12,7 @@ from finetuning.runs import MINILM, Backbone, Workplace
 STRATEGIES = ("features", "full", "lp-ft", "gradual", "lora", "auto")
 # Two epochs on few samples: whether the way works is the question, not how good the model is.
 CHANGES = ("finetune.epochs: 2", "evaluate.ship_guessing: true", "export.formats: [onnx-fp32]")
-STAGES = ("data", "finetune", "evaluate", "export", "verify")
+STAGES = ("data", "finetune", "transfer", "evaluate", "export", "verify")
 GPT2 = {"n_embd": 64, "n_layer": 4, "n_head": 4, "n_positions": 256}
 
 
@@ -59,7 +59,7 @@ def _try(place: Workplace, data_set: str, backbone: Backbone, strategy: str) -> 
     """Return the cell of a strategy with a backbone, and the end of the log where it failed."""
     changes = [*CHANGES, f"finetune.mode: {strategy}"]
     if data_set == "books-140":
-        changes.append("evaluate.ship_below_baseline: true")
+        changes.append("evaluate.ship_negative_transfer: true")
     run = place.start(data_set, 0, changes, backbone)
     # The run's recipe is the one that `start` wrote, with its folder's name.
     recipe = place.folder / "recipes" / f"{run.folder.root.name}.yaml"

@@ -15,7 +15,7 @@ COMMANDS = {
     "run": (
         "pipeline.cli.run",
         "run",
-        "Carry out a recipe: data, finetune, evaluate, export, verify, package.",
+        "Carry out a recipe: data, finetune, transfer, evaluate, export, verify, package.",
     ),
     "data": ("pipeline.cli.stage", "data", "Read, audit and split the samples."),
     "rates": ("pipeline.cli.rates", "rates", "Look for a learning rate by a short training at rising ones."),
@@ -25,6 +25,7 @@ COMMANDS = {
         "Search for the values of a recipe that do best on validation.",
     ),
     "finetune": ("pipeline.cli.stage", "finetune", "Train the backbone on the samples."),
+    "transfer": ("pipeline.cli.stage", "transfer", "Fit what does without transfer, to compare with."),
     "evaluate": (
         "pipeline.cli.evaluate",
         "evaluate",

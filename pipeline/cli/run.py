@@ -18,7 +18,7 @@ from pipeline.cli.output import data_root_option, emit, json_option
 @data_root_option
 @json_option
 def run(recipe: Path, folder: Path | None, data_root: Path | None, *, force: bool, as_json: bool) -> None:
-    """Carry out RECIPE: data, finetune, evaluate, export, verify, package.
+    """Carry out RECIPE: data, finetune, transfer, evaluate, export, verify, package.
 
     Stages whose inputs are unchanged are skipped. RECIPE may also be the folder of a run, to go on with it.
     """

@@ -22,6 +22,8 @@ def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
         "samples": digest(read_samples(run)),
         "checkpoint": hash_files(run.checkpoint.iterdir()),
         "audit": hash_files([run.audit]),
+        "opponents": hash_files([run.opponents, run.opponents_answers]),
+        "margin": recipe.transfer.margin,
         "versions": versions_of(*TRAINING_PACKAGES, *find_modality(recipe.modality).packages),
     }
 

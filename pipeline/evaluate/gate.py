@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import GateFailedError
-from pipeline.measures.records import BaselineMetrics, Figures, Score
+from pipeline.measures.records import Figures, Score, TransferVerdict
 from pipeline.recipe.sections import Metric
 
 log = logging.getLogger("graft")
@@ -88,30 +88,24 @@ def require_metrics(figures: Figures, least: Mapping[Metric, float], report: Pat
         )
 
 
-def require_lead(baseline: BaselineMetrics | None, report: Path, *, ship_anyway: bool) -> None:
-    """Stop a run whose model does worse than a simple baseline.
-
-    Then transfer has hurt, or the backbone does not fit the task.
+def require_no_harm(verdict: TransferVerdict, report: Path, *, ship_anyway: bool) -> None:
+    """Stop a run whose model is worse than what does without transfer, or without fine-tuning.
 
     Args:
-        baseline: The baseline's measured figures; None where there is no baseline.
-        report: Path of the page that shows both, for the message.
-        ship_anyway: Whether the run only warns and goes on: the recipe's ``evaluate.ship_below_baseline``.
+        verdict: The verdict on transfer.
+        report: Path of the page that shows it, for the message.
+        ship_anyway: Whether the run only warns and goes on: the recipe's ``evaluate.ship_negative_transfer``.
 
     Raises:
-        GateFailedError: The baseline's macro F1 is higher.
+        GateFailedError: The model is clearly worse than one of its opponents.
     """
-    if baseline is None or not baseline.loses:
+    if verdict.answer != "hurts":
         return
-    verdict = (
-        f"the model's macro F1 is {-baseline.lead:.4f} below that of {baseline.name}"
-        f" ({baseline.macro_f1:.4f})"
-    )
     if ship_anyway:
-        log.warning("evaluate: %s; it goes on, because evaluate.ship_below_baseline says so", verdict)
+        log.warning("evaluate: %s It goes on, because evaluate.ship_negative_transfer says so", verdict.why)
         return
     raise GateFailedError(
-        f"evaluate: {verdict}. Nothing is packaged. {report} shows both."
-        " Improve the recipe (another backbone, `finetune.mode: auto`),"
-        " or ship it knowingly: evaluate.ship_below_baseline: true"
+        f"evaluate: {verdict.why} Nothing is packaged. {report} shows all of them."
+        f" {verdict.against} may be all that this task needs. Otherwise improve the recipe (another backbone,"
+        " `finetune.mode: auto`), or ship it knowingly: evaluate.ship_negative_transfer: true"
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifacts.augmented import Sheet
 from pipeline.artifacts.history import History
+from pipeline.evaluate.differences import plot_differences
 from pipeline.evaluate.learning import plot_learning
 from pipeline.evaluate.plots import plot_confusion, plot_reliability, plot_roc_and_pr
 from pipeline.files.audit import Audit
@@ -136,6 +137,7 @@ def render_report(
         listed=LISTED,
         **_plots(metrics, scored, labels),
         learning=plot_learning(history),
+        transfer=plot_differences(metrics.transfer) if metrics.transfer else None,
         mistakes=find_mistakes(scored, labels, modality, task),
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.artifacts.augmented import read_sheet
 from pipeline.artifacts.checkpoint import Validation, load_checkpoint, read_validation
 from pipeline.artifacts.history import read_history
-from pipeline.evaluate.gate import require_better_than_guessing, require_lead, require_metrics
+from pipeline.evaluate.gate import require_better_than_guessing, require_metrics, require_no_harm
 from pipeline.evaluate.report import Records, Scored, render_report
 from pipeline.files import atomic
 from pipeline.files.audit import read_audit
@@ -21,14 +21,16 @@ from pipeline.files.layout import RunFolder
 from pipeline.files.samples import Sample, evenly, read_samples
 from pipeline.machine.settings import tune_allocator
 from pipeline.measures.calibration import fit_temperature, negative_log_likelihood
-from pipeline.measures.metrics import compare_with_baseline, measure
-from pipeline.measures.records import BaselineMetrics, Metrics, write_metrics
+from pipeline.measures.metrics import measure
+from pipeline.measures.records import Metrics, TransferVerdict, write_metrics
 from pipeline.measures.reference import VALIDATION_SAMPLES, Answers, Reference, write_reference
+from pipeline.measures.verdict import Opponent, judge_transfer
 from pipeline.modalities.inference import compute_logits
 from pipeline.modalities.registry import modality_of
 from pipeline.modalities.training import Training
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
+from pipeline.transfer.records import read_answers
 from serving.model.inputs.registry import open_preprocessor
 from serving.model.runtimes.machine import cpu_limit
 
@@ -53,26 +55,27 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
 
     Args:
         recipe: The run's recipe.
-        run: The run's folder, which holds the checkpoint.
+        run: The run's folder, which holds the checkpoint and the opponents' answers.
 
     Raises:
         GateFailedError: The model is not better than guessing, a metric misses the recipe's
-            ``evaluate.require``, or a simple baseline does better; the metrics and the report are written
-            all the same.
+            ``evaluate.require``, or transfer hurts; the metrics and the report are written all the same.
     """
     tune_allocator()
     torch.set_num_threads(cpu_limit())
     modality, task = modality_of(recipe), task_of(recipe)
     everything = read_samples(run)
     reference = answer_samples(everything, run, modality)
-    test, train = (_part(everything, split, reference.labels) for split in ("test", "train"))
+    test = _part(everything, "test", reference.labels)
     scored = Scored(
         test.samples,
         test.targets,
         task.probabilities(reference.test.logits),
         task.probabilities(reference.test.logits, reference.temperature),
     )
-    metrics = _measure(recipe, reference, scored, _baseline(recipe, modality, train, scored))
+    verdict = judge_opponents(recipe, run, reference, task.answers(scored.after))
+    log.info("transfer: %s", verdict.why)
+    metrics = _measure(recipe, reference, scored, verdict)
     records = Records(
         metrics, read_history(run.checkpoint), read_audit(run.audit), read_sheet(run.checkpoint)
     )
@@ -93,7 +96,7 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
         log.warning("evaluate: the test split has no sample of %s; no mean says anything of them", absent)
     require_better_than_guessing(metrics, run.report, ship_anyway=recipe.evaluate.ship_guessing)
     require_metrics(metrics, recipe.evaluate.require, run.report)
-    require_lead(metrics.baseline, run.report, ship_anyway=recipe.evaluate.ship_below_baseline)
+    require_no_harm(verdict, run.report, ship_anyway=recipe.evaluate.ship_negative_transfer)
 
 
 def answer_samples(everything: Sequence[Sample], run: RunFolder, modality: Training) -> Reference:
@@ -135,10 +138,8 @@ def _spread(part: Part) -> Part:
     return Part([part.samples[index] for index in chosen], part.targets[chosen])
 
 
-def _measure(
-    recipe: Recipe, reference: Reference, scored: Scored, baseline: BaselineMetrics | None
-) -> Metrics:
-    """Measure the test split, and put the figures of a baseline beside its metrics."""
+def _measure(recipe: Recipe, reference: Reference, scored: Scored, verdict: TransferVerdict) -> Metrics:
+    """Measure the test split, and put the verdict on transfer beside its metrics."""
     metrics = measure(
         reference.test.logits,
         scored.targets,
@@ -147,24 +148,38 @@ def _measure(
         resamples=recipe.evaluate.bootstrap,
         seed=recipe.seed,
     )
-    return metrics.model_copy(update={"baseline": baseline})
+    return metrics.model_copy(update={"transfer": verdict})
 
 
-def _baseline(recipe: Recipe, modality: Training, train: Part, scored: Scored) -> BaselineMetrics | None:
-    """Measure a simple classifier that is fitted on the training split; None where the modality has none."""
-    baseline = modality.fit_baseline(train.samples, train.targets, recipe.seed)
-    if baseline is None:
-        return None
-    measured = compare_with_baseline(
-        baseline.name,
-        scored.after,
-        baseline.probabilities(scored.samples),
-        scored.targets,
-        resamples=recipe.evaluate.bootstrap,
+def judge_opponents(
+    recipe: Recipe, run: RunFolder, reference: Reference, answers: NDArray[np.int64]
+) -> TransferVerdict:
+    """Compare the model with the opponents that were fitted on the same training samples.
+
+    Args:
+        recipe: The run's recipe.
+        run: The run's folder, which holds the opponents' answers.
+        reference: The checkpoint's answers, with the targets of the test split.
+        answers: Class indices of the model's answers to the test split, int64 of shape (samples,).
+
+    Raises:
+        GraftError: The opponents' answers cannot be read, or are to other samples.
+    """
+    found = read_answers(run, reference.test.sha256)
+    opponents = [
+        Opponent(record.name, record.is_transfer, theirs)
+        for record, theirs in zip(found.record.opponents, found.answers, strict=True)
+    ]
+    return judge_transfer(
+        answers,
+        opponents,
+        reference.test.targets,
+        len(reference.labels),
+        measure=found.record.measure,
+        margin=recipe.transfer.margin,
         seed=recipe.seed,
+        left_out=found.record.left_out,
     )
-    log.info("baseline: %s, macro F1 %.3f; this model %+.3f", measured.name, measured.macro_f1, measured.lead)
-    return measured
 
 
 def _write_calibration(run: RunFolder, temperature: float, validation: Validation) -> None:

@@ -89,6 +89,21 @@ class RunFolder:
         return self.root / "search"
 
     @property
+    def transfer(self) -> Path:
+        """The folder of what the model is compared with to say whether transfer helps."""
+        return self.root / "transfer"
+
+    @property
+    def opponents(self) -> Path:
+        """The record of the opponents."""
+        return self.transfer / "opponents.json"
+
+    @property
+    def opponents_answers(self) -> Path:
+        """The opponents' answers to the test split."""
+        return self.transfer / "answers.npz"
+
+    @property
     def metrics(self) -> Path:
         """The metrics of the test split."""
         return self.root / "evaluate" / "metrics.json"
@@ -165,6 +180,16 @@ class RunFolder:
     def benchmark(self) -> Path:
         """The folder of what ``graft benchmark`` measured of the published artifacts on this machine."""
         return self.root / "benchmark"
+
+    @property
+    def history(self) -> Path:
+        """The history of the run, one JSON object a line, which is only ever appended to."""
+        return self.root / "history.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of the files for TensorBoard, where the recipe names no other."""
+        return self.root / "tensorboard"
 
     def scratch(self, split: str) -> Path:
         """Return the path of the decoded samples of a split that do not fit into memory."""

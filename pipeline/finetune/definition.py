@@ -10,7 +10,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.recipe.stage import Absent, Inputs, Stage
 
 
-def _inputs(recipe: Recipe, run: RunFolder) -> Inputs:
+def training_inputs(recipe: Recipe, run: RunFolder) -> Inputs:
     """Return what the checkpoint depends on; the test split, which is not read, is no part of it."""
     from pipeline.files.samples import digest, read_samples
 
@@ -64,7 +64,7 @@ def _hash_code(recipe: Recipe) -> dict[str, str | Absent]:
 FINETUNE = Stage(
     name="finetune",
     work="pipeline.finetune.stage:finetune",
-    inputs=_inputs,
+    inputs=training_inputs,
     outputs=lambda run: sorted(run.checkpoint.iterdir()),
     check="pipeline.finetune.start.opening:check",
     is_shared=True,

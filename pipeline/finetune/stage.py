@@ -23,6 +23,7 @@ from pipeline.finetune.resuming.unfinished import Unfinished
 from pipeline.finetune.sheet import sheet_file
 from pipeline.finetune.start.adjustment import adjusted
 from pipeline.finetune.start.changes import decide_changes
+from pipeline.finetune.start.features import Extractor
 from pipeline.finetune.start.imbalance import choose_balance
 from pipeline.finetune.start.opening import open_backbone
 from pipeline.finetune.start.prepared import Prepared, Split, prepare
@@ -36,6 +37,7 @@ from pipeline.modalities.training import Pretrained, Training, Views
 from pipeline.recipe.finetune import Finetune
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
+from pipeline.tracking.current import tell_epochs
 
 log = logging.getLogger("graft")
 
@@ -77,7 +79,7 @@ class Started:
     """All that a recipe's training begins with.
 
     Attributes:
-        pretrained: The backbone.
+        extractor: The frozen backbone.
         labels: Names of the classes.
         settings: Device and precision of the training.
         prepared: The decoded samples, and the heads on the frozen backbone.
@@ -85,12 +87,22 @@ class Started:
         views: The views that the network is to be taught after training; None for none.
     """
 
-    pretrained: Pretrained
+    extractor: Extractor
     labels: tuple[str, ...]
     settings: Settings
     prepared: Prepared
     plan: Plan
     views: Views | None
+
+    @property
+    def pretrained(self) -> Pretrained:
+        """The backbone."""
+        return self.extractor.pretrained
+
+    @property
+    def modality(self) -> Training:
+        """The training side of the samples' kind of input."""
+        return self.extractor.modality
 
 
 def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Started:
@@ -122,7 +134,7 @@ def start(recipe: Recipe, run: RunFolder, processes: Processes = ALONE) -> Start
     if section.mode != "features":
         prepared = decide_changes(options.changes, labels, prepared, extractor)
     processes.check_equal("The choices", repr(prepared.remarks))
-    return Started(pretrained, labels, settings, prepared, plan, options.views)
+    return Started(extractor, labels, settings, prepared, plan, options.views)
 
 
 def _load_splits(
@@ -168,14 +180,16 @@ def carry_out(
         prepared: What the training starts from.
         plan: The plan of the recipe.
         unfinished: The place of the unfinished trainings, to go on with them; None, the default, keeps none.
-        watch: Is told the figures of each epoch of each training; by default nobody is.
+        watch: Is told the figures of each epoch of each training, after the run's tracker; by default nobody
+            is.
     """
 
     def fit(name: str, plan: Plan, strategy: Strategy) -> Outcome:
         if section.mode != "features":
             log.info("finetune: %s, epochs: %d", name, plan.epochs)
         keeper = None if unfinished is None else FileKeeper(unfinished, name)
-        return train(prepared, plan, strategy, keeper, watch)
+        head = prepared.floor.judged
+        return train(prepared, plan, strategy, keeper, tell_epochs(name, head.loss, head.accuracy, watch))
 
     if section.mode == "auto":
         return decide(prepared, plan, fit, rate_is_given=section.learning_rate is not None)

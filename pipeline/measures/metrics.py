@@ -13,7 +13,6 @@ from pipeline.measures.figures import Counts, Probabilities, Targets, compute_fi
 from pipeline.measures.guessing import judge_guessing
 from pipeline.measures.intervals import estimate_intervals, proportion_interval
 from pipeline.measures.records import (
-    BaselineMetrics,
     ClassMetrics,
     ConfusionMatrix,
     Interval,
@@ -111,30 +110,6 @@ def summarise(probabilities: Probabilities, targets: Targets) -> dict[str, float
         targets: Class indices, of shape (samples,).
     """
     return compute_figures(probabilities, targets)
-
-
-def compare_with_baseline(
-    name: str, ours: Probabilities, theirs: Probabilities, targets: Targets, *, resamples: int, seed: int
-) -> BaselineMetrics:
-    """Measure a baseline, and how far ahead of it a model is in macro F1.
-
-    Args:
-        name: The baseline's name, for people.
-        ours: The model's probabilities, float64 of shape (samples, classes).
-        theirs: The baseline's probabilities, of the same shape.
-        targets: Class indices, of shape (samples,).
-        resamples: Number of paired resamples behind the 95 % interval of the lead.
-        seed: Seed of the draws.
-    """
-    lead = paired_differences(ours, theirs, targets, resamples=resamples, seed=seed)["macro_f1"]
-    low, high = lead["interval_95"]
-    return BaselineMetrics(
-        name=name,
-        **summarise(theirs, targets),
-        lead=lead["value"],
-        lead_95=(low, high),
-        loses=lead["value"] < 0,
-    )
 
 
 def paired_differences(

@@ -8,6 +8,8 @@ from typing import Literal
 from pipeline.files.records import Record, VersionedRecord, read_record, write_record
 
 Interval = tuple[float, float]
+TransferAnswer = Literal["helps", "no_measurable_difference", "hurts", "cannot_be_told"]
+Measure = Literal["accuracy", "balanced_accuracy"]
 REMEDY = "Evaluate again: graft evaluate RUN --force"
 
 
@@ -77,23 +79,66 @@ class ConfusionMatrix(Record):
     counts: tuple[tuple[int, ...], ...]
 
 
-class _Named(Record):
-    name: str
-
-
-class BaselineMetrics(Figures, _Named):
-    """A simple classifier on the same samples, and how far the model is ahead of it.
+class OpponentResult(Record):
+    """How a fine-tuned model compares with an opponent.
 
     Attributes:
-        name: The baseline's name, for people to read.
-        lead: The model's macro F1 less the baseline's.
-        lead_95: The 95 % interval of the lead by a paired bootstrap.
-        loses: Whether the model's macro F1 is the lower one.
+        name: The opponent's name, for people.
+        is_transfer: Whether the opponent uses what was pretrained.
+        accuracy: The opponent's share of right answers.
+        balanced_accuracy: The opponent's mean recall of the classes that have samples.
+        better_than_guessing: Whether the opponent is clearly better than guessing: at 5 % for the model and
+            all opponents together.
+        difference: The model's measure less the opponent's.
+        difference_95: The 95 % interval of the difference.
+        p_value: Two-sided p-value that the difference is 0.
+        smallest_difference: Smallest difference that these samples would have told from 0.
     """
 
-    lead: float
-    lead_95: Interval
-    loses: bool
+    name: str
+    is_transfer: bool
+    accuracy: float
+    balanced_accuracy: float
+    better_than_guessing: bool
+    difference: float
+    difference_95: Interval
+    p_value: float
+    smallest_difference: float
+
+
+class TransferVerdict(Record):
+    """Whether transfer helps.
+
+    Attributes:
+        answer: ``helps``: better than every opponent without transfer. ``hurts``: worse than an opponent.
+            ``no_measurable_difference``: neither, and the whole interval is within the margin.
+            ``cannot_be_told``: neither, and the interval is wider, or the model is not clearly better than
+            guessing.
+        why: One sentence for people.
+        measure: What is compared: ``accuracy``, or ``balanced_accuracy`` where the training balances classes.
+        value: The model's value of it.
+        against: Name of the opponent that decides; None where there is none.
+        difference: The model's value less that opponent's; 0 where there is none.
+        difference_95: The 95 % interval of the difference; [-1, 1] where there is no opponent.
+        smallest_difference: Smallest difference that these samples would have told from 0.
+        margin: Largest difference that counts as none.
+        samples: Number of samples.
+        opponents: How the model compares with each opponent.
+        left_out: A sentence for each opponent that could not be had.
+    """
+
+    answer: TransferAnswer
+    why: str
+    measure: Measure
+    value: float
+    against: str | None
+    difference: float
+    difference_95: Interval
+    smallest_difference: float
+    margin: float
+    samples: int
+    opponents: tuple[OpponentResult, ...]
+    left_out: tuple[str, ...] = ()
 
 
 class Guessing(Record):
@@ -118,7 +163,7 @@ class Guessing(Record):
 
 
 class _Counted(VersionedRecord):
-    schema_version: Literal[2] = 2  # type: ignore[assignment] # the second form of this record
+    schema_version: Literal[3] = 3  # type: ignore[assignment] # the third form of this record
     samples: int
 
 
@@ -152,12 +197,12 @@ class Metrics(Score):
     Attributes:
         ece_uncalibrated: Expected calibration error at a temperature of 1.
         temperature: What the logits are divided by, fitted on validation.
-        baseline: Figures of a simple classifier on the same samples; None where the kind of input has none.
+        transfer: The verdict on transfer; None where it was not judged.
     """
 
     ece_uncalibrated: float
     temperature: float
-    baseline: BaselineMetrics | None = None
+    transfer: TransferVerdict | None = None
 
 
 def write_metrics(path: Path, metrics: Metrics) -> None:

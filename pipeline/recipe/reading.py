@@ -18,6 +18,8 @@ from pipeline.modalities.registry import DEFAULT, find_modality, list_modalities
 from pipeline.recipe.data import Range
 from pipeline.recipe.search import Search
 from pipeline.recipe.sections import Export, Recipe
+from pipeline.recipe.tracking import without_credentials
+from pipeline.recipe.transfer import Transfer
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -35,7 +37,7 @@ def load_recipe(path: Path) -> Recipe:
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe. Write one with: graft init FOLDER") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: cannot be read as YAML: {error}") from error
+        raise RecipeError(f"{path}: cannot be read as YAML: {without_credentials(str(error))}") from error
     if not isinstance(document, dict):
         raise RecipeError(
             f"{path}: a recipe is a mapping with the keys {', '.join(find_modality(DEFAULT).recipe.keys())}."
@@ -89,19 +91,24 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True)
 
 
-def section_json(section: BaseModel) -> str:
-    """Return a section as canonical JSON, to be hashed."""
-    return json.dumps(section.model_dump(mode="json", by_alias=True), sort_keys=True)
+def section_json(section: BaseModel, leave_out: frozenset[str] = frozenset()) -> str:
+    """Return a section as canonical JSON, to be hashed.
+
+    Args:
+        section: The section.
+        leave_out: Keys that are left out.
+    """
+    return json.dumps(section.model_dump(mode="json", by_alias=True, exclude=set(leave_out)), sort_keys=True)
 
 
 def hash_recipe(recipe: Recipe) -> str:
     """Return a SHA-256, in hex, of those choices of a recipe that make the model.
 
-    Left out are the places of files, whose contents have hashes of their own, and what is made of the model
-    afterwards.
+    Left out are the places of files, whose contents have hashes of their own, what the model is compared
+    with, what is made of it afterwards, and to whom the run is told.
     """
-    decisive = without_places(recipe).model_copy(update={"export": Export()})
-    return hashlib.sha256(section_json(decisive).encode()).hexdigest()
+    decisive = without_places(recipe).model_copy(update={"export": Export(), "transfer": Transfer()})
+    return hashlib.sha256(section_json(decisive, frozenset({"search", "tracking"})).encode()).hexdigest()
 
 
 def without_places(recipe: Recipe) -> Recipe:
@@ -130,10 +137,14 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     splits = recipe.data.splits.model_copy(update={"keep": keep and resolve(keep)})
     places = {"source": resolve(recipe.data.source), "root": root and resolve(root), "splits": splits}
     data = recipe.data.model_copy(update=places)
-    backbone = recipe.backbone.with_places(resolve)
-    finetune = recipe.finetune.with_places(resolve)
-    others = {"backbone": backbone, "finetune": finetune, "search": recipe.search.with_places(resolve)}
-    return recipe.model_copy(update={"data": data, **others})
+    changed = {
+        "data": data,
+        "backbone": recipe.backbone.with_places(resolve),
+        "finetune": recipe.finetune.with_places(resolve),
+        "search": recipe.search.with_places(resolve),
+        "tracking": recipe.tracking.with_places(resolve),
+    }
+    return recipe.model_copy(update=changed)
 
 
 def find_field(recipe: Recipe, name: str) -> FieldInfo:
@@ -190,8 +201,8 @@ def _explain(error: ValidationError, kind: type[Recipe]) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever the YAML held
-    """Return a value as a message shows it, in 60 characters at most."""
-    text = repr(value)
+    """Return a value as a message shows it, in 60 characters at most, without users and passwords."""
+    text = without_credentials(repr(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -16,6 +16,8 @@ from pipeline.recipe.data import Section as Section  # noqa: PLC0414 - kinds of 
 from pipeline.recipe.finetune import Finetune as Finetune  # noqa: PLC0414 - kinds of input build on it
 from pipeline.recipe.finetune import Fraction as Fraction  # noqa: PLC0414
 from pipeline.recipe.search import Search
+from pipeline.recipe.tracking import Tracking
+from pipeline.recipe.transfer import Transfer
 
 Format = Literal[
     "onnx-fp32",
@@ -63,19 +65,19 @@ class Evaluate(Section):
     """The evaluation on the test split.
 
     Attributes:
-        bootstrap: Number of draws behind the 95 % intervals of the calibration error and of the lead over the
-            baseline. The other intervals need no draws.
+        bootstrap: Number of draws behind the 95 % interval of the calibration error. The other intervals need
+            no draws.
         require: The least value of each metric; a run below one of them ends with exit code 3.
         ship_guessing: Whether a run goes on even where its model is not better than guessing on the test
             split.
-        ship_below_baseline: Whether a run goes on even where a simple baseline on the same samples has the
-            better macro F1.
+        ship_negative_transfer: Whether a run goes on even where transfer hurts: where a classic model, the
+            head on the frozen backbone or the same network from random weights is clearly better.
     """
 
     bootstrap: int = Field(default=1000, ge=100, le=100_000)
     require: dict[Metric, float] = Field(default={})
     ship_guessing: bool = False
-    ship_below_baseline: bool = False
+    ship_negative_transfer: bool = False
 
 
 class LimitChanges(Section):
@@ -140,9 +142,11 @@ class Recipe(Section):
         data: The labelled samples.
         backbone: The pretrained network.
         finetune: The training of the backbone.
+        transfer: The opponents that say whether transfer helps.
         evaluate: The evaluation on the test split.
         export: The formats to serve.
         search: The search for values of the recipe by ``graft search``.
+        tracking: Where the figures of the run are sent beside its own folder.
     """
 
     name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=60)
@@ -151,9 +155,11 @@ class Recipe(Section):
     modality: str
     backbone: Backbone
     finetune: Finetune = Finetune()
+    transfer: Transfer = Transfer()
     evaluate: Evaluate = Evaluate()
     export: Export = Export()
     search: Search = Search()
+    tracking: Tracking = Tracking()
 
     @classmethod
     def own_keys(cls) -> list[str]:

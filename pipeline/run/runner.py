@@ -25,7 +25,9 @@ from pipeline.recipe.stage import Stage
 from pipeline.run.markers import find_out, is_done, write_marker
 from pipeline.run.places import keep_root, with_data_root
 from pipeline.run.stages import STAGES
+from pipeline.run.telling import tell_end, told
 from pipeline.run.together import dismiss_helpers, help_with, with_helpers
+from pipeline.tracking.opening import tracked
 
 log = logging.getLogger("graft")
 MODELS = Path("models")
@@ -138,8 +140,9 @@ def run_all(run: Run, *, force: bool = False) -> list[StageResult]:
     join(run.recipe.finetune.device)
     with _held(run.folder):
         _keep_recipe(run)
-        _check_early(run, force=force)
-        return [_carry_out(stage, run, force=force) for stage in STAGES]
+        with tracked(run.recipe, run.folder):
+            _check_early(run, force=force)
+            return [_carry_out(stage, run, force=force) for stage in STAGES]
 
 
 def _check_early(run: Run, *, force: bool) -> None:
@@ -173,7 +176,8 @@ def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
         )
     with _held(run.folder):
         _keep_recipe(run)
-        return _carry_out(STAGES[len(before)], run, force=force)
+        with tracked(run.recipe, run.folder):
+            return _carry_out(STAGES[len(before)], run, force=force)
 
 
 def done_stages(run: Run) -> frozenset[str]:
@@ -221,18 +225,25 @@ def _carry_out(stage: Stage, run: Run, *, force: bool) -> StageResult:
     if done and not force:
         log.info("%s: unchanged, skipped", stage.name)
         dismiss_helpers(stage, run.recipe)
-        return StageResult(stage.name, skipped=True, seconds=round(time.monotonic() - start, 3))
+        return _ended(stage, run, start, skipped=True)
     for absent in current.absent.values():  # what the stage left before stays, since nothing can replace it
         raise GraftError(f"{absent.what}. {absent.remedy}")
     log.info("%s: started", stage.name)
     run.folder.marker(stage.name).unlink(missing_ok=True)
-    with with_helpers(stage, run.recipe):
+    with told(stage.name, run.folder), with_helpers(stage, run.recipe):
         stage.execute(run.recipe, run.folder)
     seconds = round(time.monotonic() - start, 3)
     write_marker(stage, run.folder, current, seconds)
     atomic.remove_folder(run.folder.unfinished(stage.name))
     log.info("%s: done in %.1f s", stage.name, seconds)
-    return StageResult(stage.name, skipped=False, seconds=seconds)
+    return _ended(stage, run, start, skipped=False)
+
+
+def _ended(stage: Stage, run: Run, start: float, *, skipped: bool) -> StageResult:
+    """Tell that a stage is over, and return its outcome; ``start`` is the time at which it began."""
+    seconds = round(time.monotonic() - start, 3)
+    tell_end(stage.name, run.folder, seconds, skipped=skipped)
+    return StageResult(stage.name, skipped=skipped, seconds=seconds)
 
 
 def _help(stage: Stage, run: Run) -> StageResult:

@@ -1,4 +1,4 @@
-"""The six stages, in the order in which a run carries them out."""
+"""The seven stages, in the order in which a run carries them out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pipeline.export.definition import EXPORT
 from pipeline.finetune.definition import FINETUNE
 from pipeline.package.definition import PACKAGE
 from pipeline.recipe.stage import Stage
+from pipeline.transfer.definition import TRANSFER
 from pipeline.verify.definition import VERIFY
 
-STAGES: tuple[Stage, ...] = (DATA, FINETUNE, EVALUATE, EXPORT, VERIFY, PACKAGE)
+STAGES: tuple[Stage, ...] = (DATA, FINETUNE, TRANSFER, EVALUATE, EXPORT, VERIFY, PACKAGE)

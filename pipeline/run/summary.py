@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts.states import States, read_states
-from pipeline.measures.records import BaselineMetrics, Metrics, read_metrics
+from pipeline.measures.records import Metrics, TransferVerdict, read_metrics
 from serving.model.receipt import read_receipt
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Summary:
         ]
         lines = ["stages    " + ", ".join(stages)]
         if self.metrics:
-            lines += _figures(self.metrics) + _baseline(self.metrics.baseline)
+            lines += _figures(self.metrics) + _transfer(self.metrics.transfer)
         if self.receipt:
             lines.append(
                 f"receipt   {'passed' if self.receipt.passed else 'FAILED'}: {self.receipt.agreeing or 0}"
@@ -97,14 +97,8 @@ def _figures(metrics: Metrics) -> list[str]:
     return lines
 
 
-def _baseline(baseline: BaselineMetrics | None) -> list[str]:
-    if baseline is None:
-        return []
-    verdict = "LOSES to" if baseline.loses else "beats"
-    return [
-        f"baseline  {verdict} {baseline.name} ({baseline.macro_f1:.3f})"
-        f" by {abs(baseline.lead):.3f} in macro F1"
-    ]
+def _transfer(verdict: TransferVerdict | None) -> list[str]:
+    return [] if verdict is None else [f"transfer  {verdict.why}"]
 
 
 def summarise_run(folder: RunFolder, results: Sequence[StageResult], done: Collection[str]) -> Summary:

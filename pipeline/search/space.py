@@ -34,6 +34,8 @@ REFUSED = {
     "evaluate": NO_MODEL,
     "export": NO_MODEL,
     "search": NO_MODEL,
+    "tracking": NO_MODEL,
+    "transfer": NO_MODEL,
     "finetune.checkpoint_minutes": NO_MODEL,
     "finetune.device": NO_MODEL,
 }

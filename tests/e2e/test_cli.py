@@ -70,12 +70,10 @@ def test_run_lists_all_errors_of_a_recipe_without_starting(tmp_path: Path) -> No
 
 def test_run_reports_as_text_and_as_json(tiny_run: Path) -> None:
     text = run_graft("run", tiny_run)
-    assert (
-        "data skipped, finetune skipped, evaluate skipped, export skipped, verify skipped, package skipped"
-        in text.stdout
-    )
+    names = ("data", "finetune", "transfer", "evaluate", "export", "verify", "package")
+    assert ", ".join(f"{name} skipped" for name in names) in text.stdout
     document = json.loads(run_graft("run", tiny_run, "--json").stdout)
-    assert [stage["skipped"] for stage in document["stages"]] == [True] * 6
+    assert [stage["skipped"] for stage in document["stages"]] == [True] * 7
     assert document["receipt"]["passed"] is True
     assert document["metrics"] == json.loads((tiny_run / "evaluate" / "metrics.json").read_text())
     assert Path(document["report"]).is_file()
@@ -84,7 +82,7 @@ def test_run_reports_as_text_and_as_json(tiny_run: Path) -> None:
 
 @pytest.mark.slow
 def test_stage_commands_work_on_the_same_run(tiny_run: Path) -> None:
-    for name in ("data", "finetune", "evaluate", "export", "verify", "package"):
+    for name in ("data", "finetune", "transfer", "evaluate", "export", "verify", "package"):
         document = json.loads(run_graft(name, tiny_run, "--json").stdout)
         assert document["stages"][0]["stage"] == name
         assert document["stages"][0]["skipped"] is True

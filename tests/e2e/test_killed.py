@@ -15,10 +15,11 @@ import pytest
 from tests.conftest import ROOT, run_graft
 
 pytestmark = pytest.mark.slow
-STAGES = ("data", "finetune", "evaluate", "export", "verify", "package")
+STAGES = ("data", "finetune", "transfer", "evaluate", "export", "verify", "package")
 RESULT = (
     "data/samples.csv",
     "checkpoint/model.safetensors",
+    "transfer/answers.npz",
     "evaluate/metrics.json",
     "bundle/model.onnx",
     "bundle/manifest.json",
@@ -26,7 +27,7 @@ RESULT = (
 )
 # How long after the stage's first line it is killed: well before its end, even where nothing is left to
 # import.
-DELAYS_S = {"data": 0.02, "evaluate": 0.1, "export": 0.5, "verify": 0.05, "package": 0.3}
+DELAYS_S = {"data": 0.02, "transfer": 0.5, "evaluate": 0.1, "export": 0.5, "verify": 0.05, "package": 0.3}
 
 
 def kill_in(stage: str, folder: Path, delay_s: float) -> None:

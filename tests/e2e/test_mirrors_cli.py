@@ -36,7 +36,7 @@ def write_ramps(root: Path, left: str, right: str) -> None:
 def run_stages(recipe: Path, run: Path) -> None:
     """Run three commands one after the other, in one process that imports torch once."""
     lines = ["from pipeline.cli.main import main"]
-    for stage in ("data", "finetune", "evaluate"):
+    for stage in ("data", "finetune", "transfer", "evaluate"):
         arguments = [stage, str(recipe), "--run", str(run)]
         lines.append(f"main({arguments!r}, standalone_mode=False)")
     command = [sys.executable, "-c", "\n".join(lines)]

@@ -114,7 +114,8 @@ def place(
 ) -> Place:
     base = tmp_path_factory.mktemp("nothing-leaves")
     recipe = base / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(recipe_document(pictures, tiny_weights)))
+    tracking = {"tensorboard": True, "mlflow": {"uri": "sqlite:///mlflow.db"}}
+    recipe.write_text(yaml.safe_dump(recipe_document(pictures, tiny_weights, tracking=tracking)))
     bento = json.loads((tiny_run / "package" / "bento.json").read_text())["bento"]
     return Place(base, tiny_run / "bundle", recipe, bento)
 

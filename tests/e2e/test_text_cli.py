@@ -74,23 +74,25 @@ def losing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_run_says_so_and_stops_when_counted_words_do_better(losing: Path) -> None:
     done = run_graft("run", losing / "r.yaml", "--run", losing / "run", check=3)
-    assert "the model's macro F1 is" in done.stderr
-    assert "below that of TF-IDF" in done.stderr
-    assert "evaluate.ship_below_baseline: true" in done.stderr
+    assert "Transfer hurts (negative transfer): accuracy" in done.stderr
+    assert "of TF-IDF" in done.stderr
+    assert "evaluate.ship_negative_transfer: true" in done.stderr
     assert not (losing / "run" / "bundle").exists()
     metrics = json.loads((losing / "run" / "evaluate" / "metrics.json").read_text())
-    assert metrics["baseline"]["loses"] is True
-    assert metrics["baseline"]["lead"] == pytest.approx(metrics["macro_f1"] - metrics["baseline"]["macro_f1"])
-    low, high = metrics["baseline"]["lead_95"]
-    assert low <= metrics["baseline"]["lead"] <= high
-    assert "Loses to a simple baseline." in (losing / "run" / "evaluate" / "report.html").read_text()
+    verdict = metrics["transfer"]
+    assert (verdict["answer"], verdict["measure"]) == ("hurts", "accuracy")
+    words = next(each for each in verdict["opponents"] if each["name"] == verdict["against"])
+    assert verdict["difference"] == pytest.approx(metrics["accuracy"] - words["accuracy"])
+    low, high = verdict["difference_95"]
+    assert low <= verdict["difference"] <= high < 0
+    assert "Transfer hurts" in (losing / "run" / "evaluate" / "report.html").read_text()
 
 
 def test_evaluate_stops_when_the_model_is_not_better_than_guessing(losing: Path) -> None:
     recipe = yaml.safe_load((losing / "r.yaml").read_text())
     recipe["evaluate"]["ship_guessing"] = False
     (losing / "gated.yaml").write_text(yaml.safe_dump(recipe))
-    for stage in ("data", "finetune"):
+    for stage in ("data", "finetune", "transfer"):
         run_graft(stage, losing / "gated.yaml", "--run", losing / "gated")
     done = run_graft("evaluate", losing / "gated.yaml", "--run", losing / "gated", check=3)
     assert "the model is not better than guessing: balanced accuracy 0." in done.stderr
@@ -99,13 +101,13 @@ def test_evaluate_stops_when_the_model_is_not_better_than_guessing(losing: Path)
     assert "Not better than guessing." in (losing / "gated" / "evaluate" / "report.html").read_text()
 
 
-def test_run_goes_on_below_the_baseline_when_told_to(losing: Path) -> None:
+def test_run_goes_on_where_transfer_hurts_when_told_to(losing: Path) -> None:
     recipe = yaml.safe_load((losing / "r.yaml").read_text())
-    recipe["evaluate"]["ship_below_baseline"] = True
+    recipe["evaluate"]["ship_negative_transfer"] = True
     (losing / "told.yaml").write_text(yaml.safe_dump(recipe))
     done = run_graft("run", losing / "told.yaml", "--run", losing / "run")
-    assert "baseline  LOSES to TF-IDF" in done.stdout
-    assert "goes on, because evaluate.ship_below_baseline says so" in done.stderr
+    assert "transfer  Transfer hurts (negative transfer)" in done.stdout
+    assert "goes on, because evaluate.ship_negative_transfer says so" in done.stderr
     assert "receipt   passed" in done.stdout
 
 

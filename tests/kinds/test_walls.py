@@ -24,6 +24,7 @@ EXCEPTIONS = {
     ("pipeline/data/tables/header.py", "image"): "a usual name of a column",
     ("pipeline/data/tables/header.py", "text"): "a usual name of a column",
     ("pipeline/run/predict.py", "text"): "the key under which `--text` comes back in JSON",
+    ("pipeline/tracking/tensorboard.py", "Image"): "the name that TensorBoard has for a plot",
 }
 
 

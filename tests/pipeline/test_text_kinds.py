@@ -36,7 +36,7 @@ def test_encoder_goes_from_weights_to_a_passed_receipt(tmp_path: Path, kind: str
     )
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(document))
     run = open_run(tmp_path / "recipe.yaml", tmp_path / "run")
-    for stage in ("data", "finetune", "evaluate", "export", "verify"):
+    for stage in ("data", "finetune", "transfer", "evaluate", "export", "verify"):
         run_stage(stage, run)
     receipt = json.loads(RunFolder(tmp_path / "run").receipt.read_text())
     assert receipt["passed"] is True

@@ -221,7 +221,7 @@ class Course:
         done, best = self.epoch - 1, self.kept.best
         left = (self.plan.epochs - done) * self.seconds / done
         log.info(
-            "finetune: %d of %d epochs done; best so far: %s, validation loss %.3f, accuracy %.3f%s",
+            "%d of %d epochs done; best so far: %s, validation loss %.3f, accuracy %.3f%s",
             done,
             self.plan.epochs,
             best.name,

@@ -108,6 +108,6 @@ def _run_epoch(course: Course, keeper: Keeper, stops: Stops, start: Tree, watch:
         log.warning("finetune: stopped in %s; the same command goes on from there", course.where())
         raise
     else:
+        watch(course.records[-1])  # first: a process that is killed in between tells the epoch again
         if not course.is_over:
             keeper.save_epoch(course.state())
-        watch(course.records[-1])

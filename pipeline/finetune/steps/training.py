@@ -129,7 +129,7 @@ class Training:
         if not loss <= RUINED_FACTOR * guessing:
             raise DivergedError(f"the training loss has risen to {loss:.3g}, and guessing has {guessing:.3g}")
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Mapping[str, Any]:
         """Return all that the next steps depend on; its tensors are the training's own, not copies.
 
         What does not train is left out: it is the same in every training that begins alike.

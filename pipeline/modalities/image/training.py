@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, JsonValue
 
+from pipeline.modalities.image.baseline import StatisticsBaseline, fit_statistics
 from pipeline.modalities.image.code import check_code, hash_code_of
 from pipeline.modalities.image.examples import ImageExamples
 from pipeline.modalities.image.examples import decode_examples as decode_pictures
@@ -27,14 +26,12 @@ from pipeline.modalities.image.network import (
 from pipeline.modalities.image.probes import probes as probes  # noqa: PLC0414
 from pipeline.modalities.image.rebuilding import rebuilt_from
 from pipeline.modalities.image.recipe import ImageAugment, ImageFinetune, ImageRecipe
+from pipeline.modalities.image.shown import to_shown
 from pipeline.modalities.image.thumbnails import encode_thumbnail
 from pipeline.modalities.image.views import views_named
-from pipeline.modalities.image.window import extremes_of
 from pipeline.modalities.tensors import hash_tensors
 from pipeline.modalities.training import NetworkDescription, Pretrained, Readable, Shown, TrainingOptions
-from serving.model.inputs.image.colours import to_rgb
 from serving.model.inputs.image.pixels import ImagePreprocessor
-from serving.model.inputs.image.reading import read_picture
 from serving.model.inputs.image.spec import ImageInputSpec
 from serving.model.inputs.item import Preprocessor
 
@@ -126,33 +123,15 @@ def decode_examples(
 
 
 def fit_baseline(
-    samples: Sequence[Readable],  # noqa: ARG001 - the protocol's
-    targets: NDArray[np.int64],  # noqa: ARG001 - the protocol's
-    seed: int,  # noqa: ARG001 - the protocol's
-) -> None:
-    """Return None: pictures have no baseline of their own.
-
-    Theirs is the head on the frozen backbone, which a training starts from and never falls below.
-    """
-    return
+    samples: Sequence[Readable], targets: NDArray[np.int64], seed: int
+) -> StatisticsBaseline | None:
+    """Fit the baseline of pictures, which measures colours, edges and gradients."""
+    return fit_statistics(samples, targets, seed)
 
 
 def show(data: bytes) -> Shown:
-    """Return a thumbnail of a picture, with sides of 264 pixels at most, as a JPEG in a data URI.
-
-    Transparent parts are white, and deep greys go from the picture's own least value to its greatest.
-    """
-    picture = read_picture(data, sys.maxsize)
-    window = extremes_of(picture)
-    shown = ImageInputSpec(
-        height=1,
-        width=1,
-        rules=2,
-        background="#ffffff",
-        window=(window[0], max(window[1], window[0] + 1)) if window else None,
-    )
-    small = to_rgb(replace(picture, bands=0), shown).convert("RGB")
-    return Shown(picture=encode_thumbnail(small, THUMBNAIL_PX))
+    """Return a thumbnail of a picture, with sides of 264 pixels at most, as a JPEG in a data URI."""
+    return Shown(picture=encode_thumbnail(to_shown(data), THUMBNAIL_PX))
 
 
 def training_options(finetune: ImageFinetune) -> TrainingOptions:

@@ -7,17 +7,27 @@ import numpy as np
 import pytest
 
 from pipeline.errors import GateFailedError
-from pipeline.evaluate.gate import require_better_than_guessing, require_lead, require_metrics
+from pipeline.evaluate.gate import require_better_than_guessing, require_metrics, require_no_harm
 from pipeline.measures.metrics import measure_answers
-from pipeline.measures.records import BaselineMetrics, Figures, Score
+from pipeline.measures.records import Figures, Score, TransferAnswer, TransferVerdict
 
 REPORT = Path("report.html")
 FIGURES = Figures(accuracy=0.8, macro_precision=0.7, macro_recall=0.7, macro_f1=0.7, auroc=0.9, ece=0.02)
 
 
-def baseline(lead: float) -> BaselineMetrics:
-    return BaselineMetrics(
-        name="words", **FIGURES.model_dump(), lead=lead, lead_95=(lead - 0.1, lead + 0.1), loses=lead < 0
+def verdict(answer: TransferAnswer) -> TransferVerdict:
+    return TransferVerdict(
+        answer=answer,
+        why="Transfer hurts: accuracy 0.7 against 0.8 of words.",
+        measure="accuracy",
+        value=0.7,
+        against="words",
+        difference=-0.1,
+        difference_95=(-0.15, -0.05),
+        smallest_difference=0.05,
+        margin=0.05,
+        samples=400,
+        opponents=(),
     )
 
 
@@ -71,17 +81,16 @@ def test_require_metrics_lists_all_that_is_missed() -> None:
         require_metrics(FIGURES, {"accuracy": 0.81, "auroc": 0.9, "macro_f1": 0.9}, REPORT)
 
 
-@pytest.mark.parametrize("measured", [None, baseline(0.0), baseline(0.05)])
-def test_require_lead_lets_pass_when_no_baseline_is_ahead(measured: BaselineMetrics | None) -> None:
-    require_lead(measured, REPORT, ship_anyway=False)
+@pytest.mark.parametrize("answer", ["helps", "no_measurable_difference", "cannot_be_told"])
+def test_require_no_harm_lets_pass_when_nothing_is_clearly_better(answer: TransferAnswer) -> None:
+    require_no_harm(verdict(answer), REPORT, ship_anyway=False)
 
 
-def test_require_lead_stops_when_the_baseline_is_ahead_unless_the_recipe_ships_it(
+def test_require_no_harm_stops_when_transfer_hurts_unless_the_recipe_ships_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    said = r"the model's macro F1 is 0\.0500 below that of words \(0\.7000\)"
-    with pytest.raises(GateFailedError, match=said):
-        require_lead(baseline(-0.05), REPORT, ship_anyway=False)
+    with pytest.raises(GateFailedError, match=r"accuracy 0\.7 against 0\.8 of words\. Nothing is packaged"):
+        require_no_harm(verdict("hurts"), REPORT, ship_anyway=False)
     with caplog.at_level(logging.WARNING, "graft"):
-        require_lead(baseline(-0.05), REPORT, ship_anyway=True)
-    assert "evaluate.ship_below_baseline says so" in caplog.text
+        require_no_harm(verdict("hurts"), REPORT, ship_anyway=True)
+    assert "evaluate.ship_negative_transfer says so" in caplog.text

@@ -10,7 +10,6 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support, roc_auc_s
 
 from pipeline.measures.intervals import proportion_interval
 from pipeline.measures.metrics import (
-    compare_with_baseline,
     measure,
     measure_answers,
     paired_differences,
@@ -138,14 +137,3 @@ def test_paired_differences_are_nothing_between_a_model_and_itself(classes: int)
     differences = paired_differences(probabilities, probabilities, targets, resamples=20, seed=0)
     assert set(differences) == set(Figures.model_fields) - ({"auroc"} if classes > 20 else set())
     assert all(found == {"value": 0.0, "interval_95": [0.0, 0.0]} for found in differences.values())
-
-
-def test_compare_with_baseline_says_who_leads_and_by_how_much() -> None:
-    logits, targets = scores(2)
-    ours, theirs = softmax(logits), softmax(logits[::-1])
-    behind = compare_with_baseline("words", theirs, ours, targets, resamples=50, seed=0)
-    ahead = compare_with_baseline("words", ours, theirs, targets, resamples=50, seed=0)
-    assert (ahead.name, ahead.loses, behind.loses) == ("words", False, True)
-    assert ahead.lead == summarise(ours, targets)["macro_f1"] - ahead.macro_f1
-    assert ahead.lead == -behind.lead > 0
-    assert ahead.lead_95[0] <= ahead.lead <= ahead.lead_95[1]

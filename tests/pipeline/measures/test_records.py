@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.measures.records import (
-    BaselineMetrics,
     ClassMetrics,
     ConfusionMatrix,
     Figures,
     Guessing,
     Intervals,
     Metrics,
+    OpponentResult,
+    TransferVerdict,
     read_metrics,
     write_metrics,
 )
@@ -42,8 +43,30 @@ METRICS = Metrics(
         least_p_value=0.25,
         random_orders=0,
     ),
-    baseline=BaselineMetrics(
-        name="words", **FIGURES.model_dump(), lead=-0.1, lead_95=(-0.2, 0.0), loses=True
+    transfer=TransferVerdict(
+        answer="hurts",
+        why="Transfer hurts.",
+        measure="accuracy",
+        value=0.75,
+        against="words",
+        difference=-0.25,
+        difference_95=(-0.5, -0.1),
+        smallest_difference=0.125,
+        margin=0.05,
+        samples=4,
+        opponents=(
+            OpponentResult(
+                name="words",
+                is_transfer=False,
+                accuracy=1.0,
+                balanced_accuracy=1.0,
+                better_than_guessing=True,
+                difference=-0.25,
+                difference_95=(-0.5, -0.1),
+                p_value=0.01,
+                smallest_difference=0.125,
+            ),
+        ),
     ),
 )
 
@@ -60,7 +83,7 @@ def test_metrics_keep_the_keys_that_programs_read_in_their_order() -> None:
         "guessing",
         "ece_uncalibrated",
         "temperature",
-        "baseline",
+        "transfer",
     ]
     assert document["per_class"] == {
         "a": {
@@ -86,7 +109,20 @@ def test_metrics_keep_the_keys_that_programs_read_in_their_order() -> None:
         "counts": [[1, 0], [1, 2]],
     }
     assert document["intervals_95"] == {name: [0.25, 0.75] for name in NAMES}
-    assert list(document["baseline"]) == ["name", *NAMES, "lead", "lead_95", "loses"]
+    assert list(document["transfer"]) == [
+        "answer",
+        "why",
+        "measure",
+        "value",
+        "against",
+        "difference",
+        "difference_95",
+        "smallest_difference",
+        "margin",
+        "samples",
+        "opponents",
+        "left_out",
+    ]
 
 
 @settings(deadline=None)

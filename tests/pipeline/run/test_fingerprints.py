@@ -133,7 +133,7 @@ def test_a_change_of_a_file_outdates_the_stages_that_use_it_and_no_others(tmp_pa
         [path.relative_to(tmp_path).as_posix() for path in (tmp_path / "serving" / wing).rglob("*.*")]
         for wing in ("server", "client")
     )
-    training = ["finetune", "evaluate", "export", "verify"]
+    training = ["finetune", "transfer", "evaluate", "export", "verify"]
     expected = (
         (server, ["bento"]),
         (client, ["bento"]),
@@ -143,7 +143,8 @@ def test_a_change_of_a_file_outdates_the_stages_that_use_it_and_no_others(tmp_pa
         (["serving/requirements.txt"], ["bento"]),
         (["bentofile.yaml"], ["bento"]),
         (["pipeline/files/samples.py"], ["data", *training]),
-        (["pipeline/finetune/course/loop.py"], ["finetune"]),
+        (["pipeline/finetune/course/loop.py"], ["finetune", "transfer"]),
+        (["pipeline/transfer/scratch.py"], ["transfer"]),
         (["pipeline/measures/metrics.py"], ["evaluate", "verify"]),
         (["pipeline/reporting/page.html.jinja"], ["evaluate", "verify"]),
         (["pipeline/verify/receipt.py"], ["verify"]),

@@ -15,7 +15,7 @@ from pipeline.run.runner import open_run, run_all, run_stage
 from tests.conftest import make_picture
 
 pytestmark = pytest.mark.slow
-STAGES = ["data", "finetune", "evaluate", "export", "verify", "package"]
+STAGES = ["data", "finetune", "transfer", "evaluate", "export", "verify", "package"]
 
 
 @pytest.fixture
@@ -48,6 +48,7 @@ def test_run_all_redoes_what_depends_on_a_changed_section(run_folder: Path) -> N
     [
         ("data/samples.csv", "data"),
         ("checkpoint/model.safetensors", "finetune"),
+        ("transfer/answers.npz", "transfer"),
         ("evaluate/metrics.json", "evaluate"),
         ("export/model.onnx", "export"),
         ("bundle/model.onnx", "verify"),
@@ -146,7 +147,7 @@ def test_run_all_exports_anew_when_the_test_split_changed(
         run_stage("data", open_run(run_folder))
         if {s.source: s.split for s in read_samples(run)} == before:
             break
-    assert redone(run_folder) == ["evaluate", "export", "verify", "package"]
+    assert redone(run_folder) == ["transfer", "evaluate", "export", "verify", "package"]
 
 
 def test_run_all_removes_what_a_killed_command_left(run_folder: Path) -> None:

@@ -18,7 +18,7 @@ from pipeline.modalities.image.recipe import ImageRecipe
 from pipeline.recipe.reading import parse_recipe
 from pipeline.recipe.stage import Stage
 from pipeline.run.imports import source_path
-from pipeline.run.stages import STAGES
+from pipeline.run.stages import DATA, EVALUATE, FINETUNE, STAGES, TRANSFER
 from tests.conftest import ROOT, recipe_document
 
 HEAVY = {
@@ -36,7 +36,15 @@ HEAVY = {
 
 
 def test_stages_are_carried_out_in_the_order_that_each_needs() -> None:
-    assert [stage.name for stage in STAGES] == ["data", "finetune", "evaluate", "export", "verify", "package"]
+    assert [stage.name for stage in STAGES] == [
+        "data",
+        "finetune",
+        "transfer",
+        "evaluate",
+        "export",
+        "verify",
+        "package",
+    ]
 
 
 def test_every_stage_is_a_command_and_the_commands_name_them_in_the_same_order() -> None:
@@ -59,13 +67,19 @@ def make_run(folder: Path) -> RunFolder:
     run = RunFolder(folder)
     write_samples(run, [Sample("a.png", "bars", "train", sha256="0" * 64)])
     weights, card = run.checkpoint / "model.safetensors", run.checkpoint / "checkpoint.json"
-    for path in (run.audit, weights, card, run.reference, run.model, run.made, run.receipt):
+    opponents = (run.opponents, run.opponents_answers)
+    for path in (run.audit, weights, card, *opponents, run.reference, run.model, run.made, run.receipt):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"before")
     return run
 
 
-@pytest.mark.parametrize(("stage", "following"), pairwise(STAGES), ids=lambda stage: stage.name)
+# What does without fine-tuning does not depend on it: the stages after it do.
+FOLLOWING = [pair for pair in pairwise(STAGES) if pair != (FINETUNE, TRANSFER)]
+FOLLOWING += [(DATA, TRANSFER), (FINETUNE, EVALUATE)]
+
+
+@pytest.mark.parametrize(("stage", "following"), FOLLOWING, ids=lambda stage: stage.name)
 def test_what_a_stage_leaves_is_an_input_of_the_next(stage: Stage, following: Stage, tmp_path: Path) -> None:
     run, weights = make_run(tmp_path / "run"), tmp_path / "weights.safetensors"
     weights.touch()
