@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pipeline.errors import GraftError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy.engine import ExceptionContext
 
 DRIVER = "postgresql+pg8000"
 # After so many seconds without an answer the server takes a worker's machine for lost.
@@ -36,6 +38,8 @@ class PostgresStore:
     def __init__(self, url: URL) -> None:
         from sqlalchemy import create_engine
 
+        # What it logs of connections that have ended is told in one line where it matters.
+        logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
         self._url = url.set(drivername=DRIVER)
         self.shown = shown_address(url)
         self.worker = secrets.randbits(62)
@@ -43,10 +47,7 @@ class PostgresStore:
             self._url, isolation_level="AUTOCOMMIT", connect_args=self._connecting(CONNECT_TIMEOUT_S)
         )
         with self.explained("cannot be used"):
-            self._connection: Connection = self._engine.connect()
-            for name, value in KEEPALIVES.items():
-                self._ask(f"SET {name} = {value}")
-            self._ask(f"SELECT pg_advisory_lock({self.worker})")
+            self._connection: Connection = self._connect()
 
     @property
     def url(self) -> str:
@@ -57,14 +58,34 @@ class PostgresStore:
         """Return the options with which Optuna opens the database."""
         return {"pool_pre_ping": True, "connect_args": self._connecting(ANSWER_TIMEOUT_S)}
 
+    def prepare(self, engine: Engine) -> None:
+        """Let Optuna's connections be made anew where the server has ended them while nobody used them.
+
+        SQLAlchemy looks before it uses one, but does not know all of pg8000's errors.
+
+        Args:
+            engine: Optuna's engine.
+        """
+        from sqlalchemy import event
+
+        event.listen(engine.dialect, "handle_error", _mark_disconnected)
+
     def _connecting(self, timeout_s: int) -> dict[str, object]:
         """Return the options of a connection; pg8000 fails without any password where one is wanted."""
         return {"timeout": timeout_s, "password": self._url.password or ""}
 
-    def _ask(self, statement: str) -> Any:  # noqa: ANN401 - a value of a row
-        from sqlalchemy import text
+    def _connect(self) -> Connection:
+        """Return a connection that holds the worker's lock for as long as it lasts."""
+        connection = self._engine.connect()
+        for statement in (
+            *(f"SET {name} = {value}" for name, value in KEEPALIVES.items()),
+            f"SELECT pg_advisory_lock({self.worker})",
+        ):
+            connection.exec_driver_sql(statement)
+        return connection
 
-        result = self._connection.execute(text(statement))
+    def _ask(self, statement: str) -> Any:  # noqa: ANN401 - a value of a row
+        result = self._connection.exec_driver_sql(statement)
         return result.scalar() if result.returns_rows else None
 
     @contextmanager
@@ -107,9 +128,18 @@ class PostgresStore:
         return free
 
     def check(self) -> None:
-        """Make sure that the connection that holds the worker's lock has not ended."""
-        with self.explained():
+        """Hold the worker's lock again where the connection has ended, as one does that is idle for hours.
+
+        Meanwhile another worker may have taken the trial over.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
             self._ask("SELECT 1")
+        except (SQLAlchemyError, OSError):
+            with self.explained():
+                self._connection.invalidate()
+                self._connection = self._connect()
 
     def close(self) -> None:
         """End the worker."""
@@ -120,6 +150,12 @@ class PostgresStore:
             self._engine.dispose()
         except (SQLAlchemyError, OSError):  # the server is gone, and the lock with it
             pass
+
+
+def _mark_disconnected(context: ExceptionContext) -> None:
+    """Tell SQLAlchemy that a connection which failed when it was looked at has ended."""
+    if context.is_pre_ping:
+        context.is_disconnect = True
 
 
 def shown_address(url: URL) -> str:

@@ -24,7 +24,7 @@ from pipeline.search.results import Found
 from pipeline.search.samplers import pruner_name, pruner_named
 from pipeline.search.space import Space
 from pipeline.search.stores import Store
-from pipeline.search.studies import Claim, Study
+from pipeline.search.studies import Claim, Study, TakenOverError
 from pipeline.search.table import Table, shown_values
 
 log = logging.getLogger("graft")
@@ -136,7 +136,10 @@ class Searcher:
         while time.monotonic() < end:
             claim = study.claim(self.trials)
             if claim is not None:
-                self._carry_out(study, claim, bench)
+                try:
+                    self._carry_out(study, claim, bench)
+                except TakenOverError:
+                    log.warning("search: another worker took trial %d over", claim.place)
                 rows = study.rows()
                 table.show(rows)
                 _refuse_hopeless(rows)

@@ -15,12 +15,15 @@ import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.errors import GraftError
 from pipeline.machine.extras import require
 from pipeline.recipe.search import without_password
 from pipeline.search.postgres import PostgresStore, StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 POSTGRESQL, SQLITE = ("postgresql", "postgres"), "sqlite"
 LOCK_TIMEOUT_S = 60
@@ -46,6 +49,14 @@ class Store(Protocol):
         """Return the options with which Optuna opens the database."""
         ...
 
+    def prepare(self, engine: Engine) -> None:
+        """Make Optuna's engine fit the database.
+
+        Args:
+            engine: The engine.
+        """
+        ...
+
     def explained(self) -> AbstractContextManager[None]:
         """Turn what goes wrong with the database within the block into one error, without the password."""
         ...
@@ -59,10 +70,10 @@ class Store(Protocol):
         ...
 
     def check(self) -> None:
-        """Make sure that others still see this worker alive.
+        """Make sure that others see this worker alive from now on.
 
         Raises:
-            GraftError: They may not, since the connection has ended.
+            StoreError: They cannot, since the database does not answer.
         """
         ...
 
@@ -95,6 +106,9 @@ class SqliteStore:
     def engine_options(self) -> dict[str, object]:
         """Return the options with which Optuna opens the file: it waits for other writers."""
         return {"connect_args": {"timeout": LOCK_TIMEOUT_S}}
+
+    def prepare(self, engine: Engine) -> None:
+        """Leave Optuna's engine as it is."""
 
     @contextmanager
     def explained(self) -> Iterator[None]:

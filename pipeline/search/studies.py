@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,10 @@ class Claim:
     trial: Trial
     place: int
     values: Values
+
+
+class TakenOverError(Exception):
+    """Another worker took this one for dead, and does its trial."""
 
 
 class Study:
@@ -114,6 +119,7 @@ class Study:
         Raises:
             GraftError: The database cannot be used any more.
         """
+        self.store.check()
         with self.store.explained(), self.store.claiming(self.name):
             self._mark_dead()
             taken, left, deaths = _places(self._study.get_trials(deepcopy=False))
@@ -153,8 +159,11 @@ class Study:
             claim: The trial.
             step: Number of the epoch, from 1 on.
             value: The objective at that epoch.
+
+        Raises:
+            TakenOverError: Another worker does the trial.
         """
-        with self.store.explained():
+        with self.store.explained(), _taken_over():
             claim.trial.report(value, step)
             return claim.trial.should_prune()
 
@@ -169,11 +178,12 @@ class Study:
 
         Raises:
             GraftError: The database cannot be used any more.
+            TakenOverError: Another worker does the trial.
         """
         from optuna.trial import TrialState
 
         self.store.check()
-        with self.store.explained():
+        with self.store.explained(), _taken_over():
             claim.trial.set_user_attr(SECONDS, round(seconds, 3))
             if value is not None:
                 self._study.tell(claim.trial, value)
@@ -202,12 +212,24 @@ class Study:
             return get_param_importances(self._study, evaluator=PedAnovaImportanceEvaluator())
 
 
+@contextmanager
+def _taken_over() -> Iterator[None]:
+    """Raise TakenOverError where a trial that is worked on within the block is over for the database."""
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    try:
+        yield
+    except UpdateFinishedTrialError as error:
+        raise TakenOverError from error
+
+
 def _open(store: Store, name: str, search: Search, pruner: BasePruner) -> OptunaStudy:
     """Return Optuna's study of a name, which is made where there is none."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = optuna.storages.RDBStorage(store.url, engine_kwargs=store.engine_options())
+    store.prepare(storage.engine)
     return optuna.create_study(
         storage=storage,
         study_name=name,

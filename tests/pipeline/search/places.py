@@ -15,7 +15,7 @@ from pathlib import Path
 import alembic.migration
 import optuna.importance
 import optuna.samplers
-import pg8000
+import pg8000.dbapi
 import pytest
 import sqlalchemy.dialects.postgresql.pg8000
 import sqlalchemy.dialects.sqlite
@@ -152,13 +152,21 @@ def wait_for_lines(folder: Path, count: int, timeout_s: float = 30) -> None:
 
 def kill_at_work(worker: Worker) -> None:
     """Kill a worker in the middle of a trial."""
+    wait_until_at_work(worker)
+    worker.kill()
+
+
+def wait_until_at_work(*workers: Worker) -> None:
+    """Wait until all workers are in the middle of a trial."""
     deadline = time.monotonic() + 30
-    while True:
-        own = [line[0] for line in lines(worker.folder) if line[1] == worker.process.pid]
-        if own and own[-1] == "begun":
-            return worker.kill()
+    while not all(_last_line(worker) == "begun" for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def _last_line(worker: Worker) -> object:
+    own = [line[0] for line in lines(worker.folder) if line[1] == worker.process.pid]
+    return own[-1] if own else None
 
 
 def ended(folder: Path) -> list[tuple[object, ...]]:
@@ -192,6 +200,13 @@ class Server:
     def stop(self) -> None:
         """End it at once, with all connections, as a machine that fails does."""
         self._run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "stop")
+
+    def cut_connections(self) -> None:
+        """End all connections that do nothing at the moment, as a firewall does."""
+        with pg8000.dbapi.connect(USER, "127.0.0.1", "postgres", self.port, PASSWORD) as connection:
+            connection.cursor().execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            )
 
 
 @contextmanager

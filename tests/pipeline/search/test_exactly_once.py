@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.search.places import HEADS, Worker, ended, lines, wait_for_lines, write_recipe
+from tests.pipeline.search.places import (
+    HEADS,
+    Worker,
+    ended,
+    kill_at_work,
+    lines,
+    wait_for_lines,
+    write_recipe,
+)
 
 GRID = {
     "finetune.penalty": {"choices": [0.01, 0.1, 1.0, 10.0]},
@@ -26,6 +34,21 @@ def kill_often(recipe: Path, folder: Path, kills: int, seed: int) -> list[list[o
         time.sleep(rng.uniform(0, 0.15))
         worker.kill()
     return Worker(folder, recipe, folder / "run").trials()
+
+
+def test_two_workers_on_one_machine_share_a_search_and_one_takes_over_what_the_other_leaves(
+    tmp_path: Path, pictures: Path, tiny_weights: Path
+) -> None:
+    recipe = write_recipe(tmp_path, pictures, tiny_weights, {"space": HEADS, "trials": 8})
+    folder = tmp_path / "workers"
+    first, second = (Worker(folder, recipe, tmp_path / "run", pause_s=0.4) for _ in range(2))
+    wait_for_lines(folder, 4)
+    kill_at_work(first)
+    trials = second.trials()
+    assert [row[0] for row in trials] == list(range(8))
+    assert [row[2] for row in trials].count(2) == 1
+    assert len(ended(folder)) == 8
+    assert {line[1] for line in lines(folder)} == {first.process.pid, second.process.pid}
 
 
 @pytest.mark.parametrize(("method", "kills"), [("grid", 4), ("bayesian", 3)])

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import GraftError
+from pipeline.recipe.reading import load_recipe
+from pipeline.search.samplers import pruner_named
+from pipeline.search.space import space_of
 from pipeline.search.stores import open_store
+from pipeline.search.studies import Study, TakenOverError
 from tests.pipeline.search.places import (
     HAS_SERVER,
     HEADS,
@@ -52,8 +56,8 @@ def test_two_workers_share_a_study_and_the_trial_of_a_killed_one_is_tried_again(
     together = {"storage": server.url(), "study": "shared"}
     folder = tmp_path / "workers"
     # On two machines each worker has a folder of its own.
-    first = Worker(folder, recipe, tmp_path / "run-1", pause_s=0.3, env=SECRET, **together)
-    second = Worker(folder, recipe, tmp_path / "run-2", pause_s=0.3, env=SECRET, **together)
+    first = Worker(folder, recipe, tmp_path / "run-1", pause_s=0.5, env=SECRET, **together)
+    second = Worker(folder, recipe, tmp_path / "run-2", pause_s=0.5, env=SECRET, **together)
     wait_for_lines(folder, 6)
     kill_at_work(first)
     trials = second.trials()
@@ -87,6 +91,31 @@ def test_a_server_that_ends_gives_one_error_and_the_same_command_goes_on(
     left = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert tmp_path / "run" / "search" / "best.yaml" in left
     assert [path for path in left if PASSWORD.encode() in path.read_bytes()] == []
+
+
+def test_a_worker_whose_connection_is_cut_goes_on_unless_another_took_its_trial_over(
+    server: Server, recipe: Path
+) -> None:
+    opened = load_recipe(recipe)
+    space, pruner = space_of(opened), pruner_named("none", 2)
+    stores = [open_store(server.url(PASSWORD), Path("unused")) for _ in range(2)]
+    first, second = (Study(store, "cut", opened.search, space, 0, pruner, {}) for store in stores)
+    claim = first.claim(3)
+    server.cut_connections()
+    first.finish(claim, 0.5, 1.0)
+    claim = first.claim(3)
+    server.cut_connections()
+    other = second.claim(3)
+    assert (claim.place, other.place) == (1, 1)
+    assert other.values == claim.values
+    with pytest.raises(TakenOverError):
+        first.should_end(claim, 1, 0.25)
+    with pytest.raises(TakenOverError):
+        first.finish(claim, 0.25, 1.0)
+    second.finish(other, 0.75, 1.0)
+    assert [(row.place, row.value, row.tries) for row in first.rows()] == [(0, 0.5, 1), (1, 0.75, 2)]
+    for store in stores:
+        store.close()
 
 
 @pytest.mark.parametrize(
