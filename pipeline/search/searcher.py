@@ -132,24 +132,29 @@ class Searcher:
         minutes = self.section.minutes
         end = math.inf if minutes is None else start + 60 * minutes
         table, waited = Table(study.name, self.trials, maximises=study.maximises), False
-        table.show(study.rows())
-        while time.monotonic() < end:
-            claim = study.claim(self.trials)
-            if claim is not None:
-                try:
-                    self._carry_out(study, claim, bench)
-                except TakenOverError:
-                    log.warning("search: another worker took trial %d over", claim.place)
-                rows = study.rows()
-                table.show(rows)
-                _refuse_hopeless(rows)
-            elif study.waits_for_others():
-                if not waited:
-                    log.info("search: waiting for the last trials of other workers")
-                waited = True
-                time.sleep(WAIT_S)
-            else:
-                break
+        with table.alone():
+            table.show(study.rows())
+            while time.monotonic() < end:
+                claim = study.claim(self.trials)
+                if claim is not None:
+                    self._try(study, claim, bench)
+                    rows = study.rows()
+                    table.show(rows)
+                    _refuse_hopeless(rows)
+                elif study.waits_for_others():
+                    if not waited:
+                        log.info("search: waiting for the last trials of other workers")
+                    waited = True
+                    time.sleep(WAIT_S)
+                else:
+                    break
+
+    def _try(self, study: Study, claim: Claim, bench: Bench) -> None:
+        """Carry out one trial, unless another worker takes it over."""
+        try:
+            self._carry_out(study, claim, bench)
+        except TakenOverError:
+            log.warning("search: another worker took trial %d over", claim.place)
 
     def _carry_out(self, study: Study, claim: Claim, bench: Bench) -> None:
         """Carry out one trial, and note what came of it."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from pipeline.search.records import TrialRow, best_of
 
 log = logging.getLogger("graft")
 MOST_ROWS = 8
+LEAST_WIDTH = 9
 STATES = {"done": "", "behind": "ended early", "failed": "failed"}
 
 
@@ -44,6 +46,25 @@ class Table:
         self._told: set[int] = set()
         self._drawn = 0
         self._first = True
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Show nothing but the table, bars and warnings within the block, where the table is drawn anew."""
+        if not sys.stderr.isatty():
+            yield
+            return
+        log.addFilter(self._lets_through)
+        try:
+            yield
+        finally:
+            log.removeFilter(self._lets_through)
+
+    def _lets_through(self, record: logging.LogRecord) -> bool:
+        """Return whether a line is shown; the table is then drawn below it."""
+        if record.levelno < logging.WARNING:
+            return False
+        self._drawn = 0
+        return True
 
     def show(self, rows: Sequence[TrialRow]) -> None:
         """Show all trials that are done by now.
@@ -102,14 +123,17 @@ def table_lines(rows: Sequence[TrialRow], total: int, *, maximises: bool) -> lis
     done.sort(key=lambda row: (-(row.value or 0) if maximises else row.value or 0, row.place))
     shown_rows = done[:MOST_ROWS]
     names = [name.rpartition(".")[2] for name in (rows[0].values if rows else {})]
-    lines = [head, "  ".join([f"{'trial':>7}", f"{'value':>8}", *(f"{name:>16}" for name in names)])]
-    lines += [_line("*" if index == 0 else " ", row) for index, row in enumerate(shown_rows)]
+    widths = [max(LEAST_WIDTH, len(name)) for name in names]
+    cells = [f"{name:>{width}}" for name, width in zip(names, widths, strict=True)]
+    lines = [head, "  ".join([f"{'trial':>7}", f"{'value':>8}", *cells])]
+    lines += [_line("*" if index == 0 else " ", row, widths) for index, row in enumerate(shown_rows)]
     if rows and rows[-1] not in shown_rows:
-        lines.append(_line("-", rows[-1]))
+        lines.append(_line("-", rows[-1], widths))
     return lines
 
 
-def _line(mark: str, row: TrialRow) -> str:
+def _line(mark: str, row: TrialRow, widths: Sequence[int]) -> str:
     value = "failed" if row.value is None else f"{row.value:.4f}"
-    cells = [f"{shown(each):>16.16}" for each in row.values.values()]
+    values = zip(row.values.values(), widths, strict=True)
+    cells = [f"{shown(each):>{width}.{width}}" for each, width in values]
     return "  ".join([f"{mark} {row.place:>5}", f"{value:>8}", *cells, STATES[row.state]]).rstrip()

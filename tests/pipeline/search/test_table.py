@@ -45,6 +45,25 @@ def test_on_a_terminal_each_table_is_drawn_over_the_one_before(monkeypatch: pyte
     assert terminal.getvalue()[len(first) :].startswith(f"\x1b[{first.count(chr(10))}F\x1b[J")
 
 
+def test_on_a_terminal_nothing_but_warnings_comes_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, log = Terminal(), logging.getLogger("graft")
+    monkeypatch.setattr("sys.stderr", terminal)
+    log.handlers[:], log.propagate = [logging.StreamHandler(terminal)], False
+    log.setLevel(logging.INFO)
+    table = Table("study", 5, maximises=False)
+    with table.alone():
+        table.show(ROWS[:1])
+        log.info("an epoch")
+        assert log.isEnabledFor(logging.INFO), "bars are shown"
+        log.warning("a warning")
+        table.show(ROWS[:2])
+    log.info("the end")
+    told = terminal.getvalue()
+    assert "an epoch" not in told
+    assert told.endswith("the end\n")
+    assert "a warning\nsearch  [" in told, "the table is drawn below it, and nothing over it"
+
+
 def test_elsewhere_each_trial_is_a_line_and_quiet_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "graft")
     table = Table("study", 5, maximises=False)
