@@ -17,7 +17,7 @@ from pipeline.compare.records import Classic
 from pipeline.compare.result import Comparison, CurveRow, Expected, render
 from pipeline.compare.suggesting import BECAUSE, suggest
 from pipeline.compare.table import Row
-from pipeline.compare.transfer import judge_taken
+from pipeline.compare.transfer import find_verdict
 from pipeline.errors import GraftError
 from pipeline.files import atomic
 from pipeline.files.records import write_record
@@ -112,6 +112,7 @@ def _carry_out(
         tune_the_best(contenders, standings, pieces, train)
     may_choose = len(contenders) > 1 and any(standing.is_in for standing in standings)
     choice = choose(standings, unit, validation) if may_choose else None
+    recipes = {contender.name: contender.recipe for contender in contenders}
     judged = choice.taken if choice else next(each for each in standings if each.probe is not None)
     curves = _curves(contenders, standings, pieces, sizes) if sizes else {}
     outlook = _outlook(standings, curves, run.recipe.seed) if curves else None
@@ -123,7 +124,7 @@ def _carry_out(
         validation=validation,
         rows=rows,
         without_transfer=None if without is None else _classic_row(without),
-        transfer=None if without is None else judge_taken(judged, without, run.recipe, run.folder),
+        transfer=find_verdict(judged, recipes[judged.name], without, pieces),
         recommendation=choice.sentence if choice else _no_choice(contenders),
         recipe=None if choice is None else _write_recipe(run, contenders, choice),
         curve=tuple(_curve_rows(curves)),

@@ -90,6 +90,20 @@ class Classic(VersionedRecord):
     out_of_fold: Judgement | None = None
 
 
+class FromScratch(VersionedRecord):
+    """A backbone that was trained from random weights.
+
+    Attributes:
+        answers: Class index of each answer to validation.
+        told: One sentence on how it was trained.
+        seconds: Seconds that the training took.
+    """
+
+    answers: tuple[int, ...]
+    told: str
+    seconds: float
+
+
 class Probe(VersionedRecord):
     """The linear head on the features of one frozen backbone.
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.compare.pieces import Pieces
 from pipeline.compare.ranking import Standing
-from pipeline.compare.records import Classic, Cost, FoldFigures, Judgement, Probe, Tuned
-from pipeline.compare.transfer import judge_taken
+from pipeline.compare.records import Classic, Cost, FoldFigures, FromScratch, Judgement, Probe, Tuned
+from pipeline.compare.transfer import HEAD, SCRATCH, find_verdict, judge_taken
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
 from pipeline.recipe.reading import load_recipe
+from pipeline.recipe.transfer import Transfer
 
 
 @pytest.fixture
@@ -61,10 +64,10 @@ def test_transfer_is_claimed_over_a_model_that_knows_nothing_but_not_over_one_as
 ) -> None:
     recipe, run = load_recipe(tiny_run / "recipe.yaml"), RunFolder(tiny_run)
     taken = standing(targets)
-    helped = judge_taken(taken, classic(targets, right=False, with_folds=True), recipe, run)
+    helped = judge_taken(taken, classic(targets, right=False, with_folds=True), None, recipe, run)
     assert (helped.answer, helped.samples) == ("helps", len(targets["train"]))
     assert helped.against == "counted words"
-    equal = judge_taken(taken, classic(targets, right=True, with_folds=True), recipe, run)
+    equal = judge_taken(taken, classic(targets, right=True, with_folds=True), None, recipe, run)
     assert equal.answer in {"no_measurable_difference", "cannot_be_told"}
 
 
@@ -74,8 +77,41 @@ def test_validation_decides_after_fine_tuning_or_where_the_classic_model_has_no_
     recipe, run = load_recipe(tiny_run / "recipe.yaml"), RunFolder(tiny_run)
     taken, validation = standing(targets), len(targets["validation"])
     without = classic(targets, right=False, with_folds=False)
-    assert judge_taken(taken, without, recipe, run).samples == validation
+    assert judge_taken(taken, without, None, recipe, run).samples == validation
     turned = judgement(1 - targets["validation"])
     taken.tuned.append(Tuned(epochs=1, kept="epoch 1", seconds=1.0, validation=turned))
-    judged = judge_taken(taken, classic(targets, right=True, with_folds=True), recipe, run)
+    judged = judge_taken(taken, classic(targets, right=True, with_folds=True), None, recipe, run)
     assert (judged.answer, judged.samples) == ("hurts", validation)
+
+
+def test_after_fine_tuning_the_head_and_random_weights_are_opponents_too(
+    tiny_run: Path, targets: dict[str, np.ndarray]
+) -> None:
+    recipe, run = load_recipe(tiny_run / "recipe.yaml"), RunFolder(tiny_run)
+    taken = standing(targets)
+    taken.tuned.append(
+        Tuned(epochs=1, kept="epoch 1", seconds=1.0, validation=judgement(targets["validation"]))
+    )
+    scratch = FromScratch(answers=tuple((1 - targets["validation"]).tolist()), told="trained", seconds=1.0)
+    judged = judge_taken(taken, classic(targets, right=False, with_folds=True), scratch, recipe, run)
+    assert [each.name for each in judged.opponents] == [HEAD, "counted words", SCRATCH]
+    assert [each.is_transfer for each in judged.opponents] == [True, False, False]
+
+
+@pytest.mark.slow
+def test_answer_from_scratch_answers_validation_and_is_a_piece_that_is_made_once(
+    tiny_run: Path, tmp_path: Path, targets: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(Path(shutil.copytree(tiny_run, tmp_path / "run")))
+    recipe = load_recipe(run.recipe)
+    recipe = recipe.model_copy(update={"transfer": Transfer(scratch_seconds=0.2)})
+    taken = standing(targets)
+    taken.tuned.append(
+        Tuned(epochs=1, kept="epoch 1", seconds=1.0, validation=judgement(targets["validation"]))
+    )
+    first = find_verdict(taken, recipe, None, Pieces(run))
+    assert first is not None
+    assert [each.name for each in first.opponents] == [HEAD, SCRATCH]
+    assert first.samples == len(targets["validation"])
+    monkeypatch.setattr("pipeline.compare.transfer.answer_from_scratch", lambda *_: pytest.fail("made again"))
+    assert find_verdict(taken, recipe, None, Pieces(run)) == first
