@@ -24,6 +24,11 @@ COMMANDS = {
         "search",
         "Search for the values of a recipe that do best on validation.",
     ),
+    "compare": (
+        "pipeline.cli.compare",
+        "compare",
+        "Compare backbones or numbers of samples, and say what to take.",
+    ),
     "finetune": ("pipeline.cli.stage", "finetune", "Train the backbone on the samples."),
     "transfer": ("pipeline.cli.stage", "transfer", "Fit what does without transfer, to compare with."),
     "evaluate": (

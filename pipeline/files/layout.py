@@ -89,6 +89,11 @@ class RunFolder:
         return self.root / "search"
 
     @property
+    def compare(self) -> Path:
+        """The folder of what ``graft compare`` measured of several backbones, and of more samples."""
+        return self.root / "compare"
+
+    @property
     def transfer(self) -> Path:
         """The folder of what the model is compared with to say whether transfer helps."""
         return self.root / "transfer"

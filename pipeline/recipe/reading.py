@@ -128,9 +128,7 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     """Return a recipe with absolute paths; relative ones count from a folder."""
 
     def resolve(value: str) -> str:
-        if value == "hub" or value.startswith(("package:", "hub:")):
-            return value
-        return str((base / Path(value).expanduser()).absolute())
+        return resolve_place(value, base)
 
     root = recipe.data.root
     keep = recipe.data.splits.keep
@@ -180,6 +178,18 @@ def _types(annotation: Any) -> list[type]:  # noqa: ANN401 - a type
     if isinstance(annotation, type) and not get_args(annotation):
         return [annotation]
     return [each for part in get_args(annotation) for each in _types(part)]
+
+
+def resolve_place(value: str, base: Path) -> str:
+    """Return a place of a recipe with an absolute path.
+
+    Args:
+        value: A path, or ``hub``, ``hub:NAME`` or ``package:NAME/PATH``, which stay as they are.
+        base: The folder that relative paths count from.
+    """
+    if value == "hub" or value.startswith(("package:", "hub:")):
+        return value
+    return str((base / Path(value).expanduser()).absolute())
 
 
 def _explain(error: ValidationError, kind: type[Recipe]) -> Iterator[str]:

@@ -29,6 +29,7 @@ TEMPLATES = {
     "pipeline/modalities/image/recipe.yaml.jinja": set(),
     "pipeline/modalities/text/recipe.yaml.jinja": set(),
     "pipeline/package/README.md.jinja": {"package"},
+    "pipeline/compare/report.html.jinja": set(),
     "pipeline/search/report.html.jinja": set(),
     "pipeline/reporting/page.html.jinja": {"evaluate", "verify"},
     "pipeline/verify/report.html.jinja": {"verify"},
