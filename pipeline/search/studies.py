@@ -8,6 +8,7 @@ same values.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,13 +137,20 @@ class Study:
             return Claim(trial, place, dict(trial.params))
 
     def _mark_dead(self) -> None:
-        """Mark the trials whose worker has died, so that they are tried again."""
+        """Mark the trials whose worker has died, so that they are tried again, but not for ever."""
         from optuna.trial import TrialState
 
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if self.store.is_dead(trial.user_attrs[WORKER]):
-                self._study._storage.set_trial_user_attr(trial._trial_id, DEAD, True)  # noqa: SLF001, FBT003
-                self._study.tell(trial.number, state=TrialState.FAIL)
+        trials, storage = self._study.get_trials(deepcopy=False), self._study._storage  # noqa: SLF001
+        died = Counter(trial.user_attrs[PLACE] for trial in trials if trial.user_attrs.get(DEAD))
+        for trial in trials:
+            if trial.state != TrialState.RUNNING or not self.store.is_dead(trial.user_attrs[WORKER]):
+                continue
+            if died[trial.user_attrs[PLACE]] + 1 < MOST_DEATHS:
+                storage.set_trial_user_attr(trial._trial_id, DEAD, True)  # noqa: SLF001, FBT003
+            else:
+                why = f"{MOST_DEATHS} workers died at it"
+                storage.set_trial_user_attr(trial._trial_id, WHY, why)  # noqa: SLF001
+            self._study.tell(trial.number, state=TrialState.FAIL)
 
     def waits_for_others(self) -> bool:
         """Return whether another worker is still at a trial, whom this one may have to follow."""
@@ -250,17 +258,13 @@ def _places(trials: list[FrozenTrial]) -> tuple[set[int], set[int], dict[int, Va
     taken: set[int] = set()
     left: set[int] = set()
     values: dict[int, Values] = {}
-    died: dict[int, int] = {}
     for trial in trials:
         place = trial.user_attrs[PLACE]
         if trial.state == TrialState.WAITING:
             left.add(place)
         elif trial.state == TrialState.FAIL and trial.user_attrs.get(DEAD):
-            died[place] = died.get(place, 0) + 1
             if trial.params:
                 values[place] = trial.params
-            if died[place] >= MOST_DEATHS:
-                taken.add(place)
         else:
             taken.add(place)
     return taken, left, values

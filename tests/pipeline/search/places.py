@@ -36,7 +36,7 @@ LOADED = (
     sqlalchemy.dialects.sqlite,
 )
 BINARIES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), Path("/usr/local/bin"))
-HAS_SERVER = (BINARIES / "initdb").exists()
+HAS_SERVER = (BINARIES / "initdb").exists() and (os.geteuid() != 0 or bool(shutil.which("setpriv")))
 USER, PASSWORD = "grafter", "s3cr3t-Passw0rd"
 HEADS = {
     "finetune.penalty": {"low": 0.001, "high": 10, "log": True},

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.recipe.reading import load_recipe
+from pipeline.search.samplers import pruner_named
+from pipeline.search.space import space_of
+from pipeline.search.stores import open_store
+from pipeline.search.studies import Study
 from tests.pipeline.search.places import (
     HEADS,
     Worker,
@@ -66,3 +71,23 @@ def test_a_search_that_is_killed_does_every_trial_once_and_in_the_same_sequence(
     assert len(set(ended(tmp_path / "killed"))) == 12
     if method == "grid":
         assert len({tuple(row[3].values()) for row in killed}) == 12
+
+
+def test_a_trial_that_all_workers_die_at_is_given_up(
+    tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.search.studies.MOST_DEATHS", 3)
+    recipe = load_recipe(write_recipe(tmp_path, pictures, tiny_weights, {"space": HEADS}))
+    values = []
+    for _ in range(4):
+        store = open_store(None, tmp_path / "trials.db")
+        pruner = pruner_named("none", 2)
+        study = Study(store, "deadly", recipe.search, space_of(recipe), 0, pruner, {})
+        claim = study.claim(3)
+        values.append((claim.place, claim.values))
+        store.close()  # as the end of a process does, whatever it was doing
+    assert [place for place, _ in values] == [0, 0, 0, 1]
+    assert values[0] == values[1] == values[2]
+    assert [(row.place, row.state, row.why, row.tries) for row in study.rows()] == [
+        (0, "failed", "3 workers died at it", 3)
+    ]
