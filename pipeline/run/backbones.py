@@ -23,6 +23,22 @@ def list_offers(find: str | None = None) -> Offers:
     return Offers(here, elsewhere[:MOST_LISTED], max(0, len(elsewhere) - MOST_LISTED))
 
 
+def list_well_known(kind: str) -> tuple[tuple[str, float], ...]:
+    """List well-known backbones of several sizes, whose weights would be downloaded.
+
+    Args:
+        kind: The kind of input.
+
+    Returns:
+        Each one's name and its published number of parameters in millions; none for kinds that list none.
+    """
+    place = f"{find_modality(kind).room}.listing"
+    if importlib.util.find_spec(place) is None:
+        return ()
+    known: tuple[tuple[str, float], ...] = getattr(importlib.import_module(place), "WELL_KNOWN", ())
+    return known
+
+
 def _has(offer: Offer, find: str | None) -> bool:
     """Say whether a text is in what names a backbone."""
     words = f"{offer.name}\n{offer.weights}\n{offer.place}".lower()

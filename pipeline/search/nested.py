@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,14 @@ from pipeline.files.layout import RunFolder
 from pipeline.files.places import read_place, write_root
 from pipeline.files.samples import Sample, Split, labels_of, read_samples, write_samples
 from pipeline.recipe.data import Data
+from pipeline.recipe.search import Search
+from pipeline.recipe.sections import Recipe
 from pipeline.reporting.progress import in_words
 from pipeline.search.bench import Bench
 from pipeline.search.records import best_of
 from pipeline.search.results import Nested
-
-if TYPE_CHECKING:
-    from pipeline.search.searcher import Searcher
+from pipeline.search.space import Space
+from pipeline.search.studies import Study
 
 log = logging.getLogger("graft")
 FOLDS = 5
@@ -52,7 +53,35 @@ class FoldFolder(RunFolder):
         return self.run.scratch(f"{split}-{self.root.name}")
 
 
-def nested_estimate(searcher: Searcher, start: float, seconds: float, best_value: float) -> Nested:
+class Procedure(Protocol):
+    """A search, whose procedure is measured.
+
+    Attributes:
+        recipe: The recipe.
+        run: The run's folder.
+        section: The recipe's section ``search``.
+        space: The space.
+        seed: Seed of the search.
+        name: Name of its study.
+    """
+
+    recipe: Recipe
+    run: RunFolder
+    section: Search
+    space: Space
+    seed: int
+    name: str
+
+    def study(self, name: str, run: RunFolder) -> Study:
+        """Open a study of this search on the samples of a folder."""
+        ...
+
+    def work(self, study: Study, bench: Bench, start: float) -> None:
+        """Carry out trials until none is left, or the time is over."""
+        ...
+
+
+def nested_estimate(searcher: Procedure, start: float, seconds: float, best_value: float) -> Nested:
     """Measure a search by outer folds, which are searches of their own in the same database.
 
     Args:

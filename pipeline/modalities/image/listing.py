@@ -21,6 +21,15 @@ NEAREST = 6
 MOST_COUNTED = MOST_LISTED  # networks that are created, without memory for weights, to count their parameters
 COUNTER = "num_batches_tracked"
 KIND = "image"
+WELL_KNOWN = (
+    ("mobilenetv4_conv_small.e2400_r224_in1k", 3.8),
+    ("mobilenetv3_large_100.ra_in1k", 5.5),
+    ("resnet18.a1_in1k", 11.7),
+    ("vit_small_patch14_dinov2.lvd142m", 22.1),
+    ("convnext_tiny.fb_in22k", 28.6),
+    ("vit_base_patch14_dinov2.lvd142m", 86.6),
+)
+"""Names of networks of several sizes, and their published millions of parameters."""
 
 
 def list_offers(find: str | None) -> Iterator[Offer]:

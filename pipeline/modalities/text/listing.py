@@ -12,6 +12,14 @@ from pipeline.modalities.offers import Offer
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+WELL_KNOWN = (
+    ("sentence-transformers/paraphrase-MiniLM-L3-v2", 17.4),
+    ("sentence-transformers/all-MiniLM-L6-v2", 22.7),
+    ("BAAI/bge-small-en-v1.5", 33.4),
+    ("distilbert/distilbert-base-uncased", 66.4),
+    ("sentence-transformers/all-mpnet-base-v2", 109.5),
+)
+"""Names of encoders of several sizes, and their published millions of parameters."""
 LONGEST = 1_000_000  # tokenizers without a limit have a number of thirty digits
 
 
