@@ -39,7 +39,7 @@ def test_epochs_tell_the_best_so_far_and_the_time_left(caplog: pytest.LogCapture
             course.run_epoch(Stops())
     told = [record.getMessage() for record in caplog.records if "epochs done" in record.getMessage()]
     assert len(told) == 3
-    assert told[0].startswith("finetune: 1 of 3 epochs done; best so far: ")
+    assert told[0].startswith("1 of 3 epochs done; best so far: ")
     assert "; about " in told[1]
     assert "left" not in told[2]
     assert course.kept.best.name in told[2]
