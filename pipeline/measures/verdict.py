@@ -121,13 +121,14 @@ def _decide(
     without = [each for each in results if not each.is_transfer]
     if not without:
         return "cannot_be_told", None
-    closest = min(without, key=lambda each: (each.difference, each.difference_95))
+    unbeaten = [each for each in without if not (_is_significant(each) and each.difference > 0)]
+    closest = min(unbeaten or without, key=lambda each: (each.difference, each.difference_95))
     if not able:
         return "cannot_be_told", closest
-    if all(_is_significant(each) and each.difference > 0 for each in without):
+    if not unbeaten:
         return "helps", closest
     low, high = closest.difference_95
-    told = -margin <= low and high <= margin
+    told = -margin <= low <= 0 <= high <= margin
     return ("no_measurable_difference" if told else "cannot_be_told"), closest
 
 
@@ -192,7 +193,7 @@ def _explain(
 ) -> str:
     """Return the verdict as one sentence."""
     if decisive is None:
-        return f"{SHOWN[answer]}: there is nothing without transfer to compare with."
+        return "Whether transfer helps cannot be told: there is nothing without transfer to compare with."
     low, high = decisive.difference_95
     theirs = decisive.accuracy if measure == "accuracy" else decisive.balanced_accuracy
     figures = (
@@ -209,7 +210,20 @@ def _explain(
         return f"{what}: {figures}."
     if answer == "no_measurable_difference":
         return f"{SHOWN[answer]}: {figures}; {could}, and less than {margin:g} counts as none."
+    return _explain_open(decisive, figures, could, able=able)
+
+
+def _explain_open(decisive: OpponentResult, figures: str, could: str, *, able: bool) -> str:
+    """Return why nothing can be told."""
     if not able:
-        guessing = "the model is not clearly better than guessing"
-        return f"Whether transfer helps cannot be told, since {guessing}: {figures}."
-    return f"{SHOWN[answer]}: {figures}; {could}."
+        because = "since the model is not clearly better than guessing"
+    elif not _is_significant(decisive):
+        return f"{SHOWN['cannot_be_told']}: {figures}; {could}."
+    elif not decisive.better_than_guessing:
+        because = (
+            "since an opponent that only guesses is right more often, which classes of unequal size allow"
+            " (finetune.class_weights: balanced compares the mean recall)"
+        )
+    else:
+        because = "since one such difference among several comparisons may be chance"
+    return f"Whether transfer helps cannot be told, {because}: {figures}."

@@ -85,10 +85,39 @@ def test_nothing_is_told_when_the_model_is_not_better_than_guessing(measure: Mea
     assert "the model is not clearly better than guessing" in found.why
 
 
+def test_a_guesser_that_is_right_more_often_is_neither_called_equal_nor_better() -> None:
+    targets = (np.arange(4000) % 20 == 0).astype(np.int64)
+    for share in (0.86, 0.93):  # the model finds the small class, and names it too often
+        found = judged(right(share, targets, 0), *([targets * 0] * 3), targets)
+        assert found.answer == "cannot_be_told"
+        assert "an opponent that only guesses is right more often" in found.why
+        assert "so few samples" not in found.why
+
+
+def test_the_opponent_that_is_not_beaten_decides() -> None:
+    targets = targets_of(400)
+    beaten = np.where(np.arange(400) < 8, 1 - targets, targets)  # eight fewer are told from chance
+    unbeaten = np.where(np.arange(400) < 4, 1 - targets, targets)  # four fewer are not
+    found = judge_transfer(
+        targets,
+        [
+            Opponent("beaten", is_transfer=False, answers=beaten),
+            Opponent("not beaten", is_transfer=False, answers=unbeaten),
+        ],
+        targets,
+        2,
+        measure="accuracy",
+        margin=0.05,
+        seed=0,
+    )
+    assert (found.answer, found.against) == ("no_measurable_difference", "not beaten")
+
+
 def test_no_opponent_gives_no_answer() -> None:
     targets = targets_of(100)
     found = judge_transfer(targets, [], targets, 2, measure="accuracy", margin=0.05, seed=0)
     assert (found.answer, found.against, found.difference_95) == ("cannot_be_told", None, (-1.0, 1.0))
+    assert found.why.endswith("there is nothing without transfer to compare with.")
 
 
 def test_labels_of_noise_hardly_ever_get_an_answer() -> None:
