@@ -14,6 +14,9 @@ from pipeline.compare.records import Classic
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import Sample, labels_of, read_samples
+from pipeline.finetune.start.adjustment import shift_of
+from pipeline.finetune.start.imbalance import Balance, choose_balance
+from pipeline.finetune.start.soft import soft_of, weights_of
 from pipeline.modalities.registry import modality_of
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
@@ -49,17 +52,40 @@ def probe_classic(recipe: Recipe, run: RunFolder) -> Classic:
     name, held_out = _answer(recipe, chosen, targets, validation)
     seconds = time.monotonic() - began
     judged = judgement_of(task, held_out, _targets(validation, labels))
+    balanced = tuple(task.answers(task.probabilities(held_out + _shift(balance_of(recipe, run)))).tolist())
     folds = stratified_folds(targets, recipe.seed)
     if len(folds) * seconds > LONGEST_S:
         log.info("compare: %s took %.0f s to fit, and is judged on validation alone", name, seconds)
-        return Classic(name=name, validation=judged)
+        return Classic(name=name, validation=judged, balanced=balanced)
     logits = np.zeros((len(chosen), len(labels)))
     for fitted, left_out in folds:
         some = [chosen[row] for row in fitted]
         logits[left_out] = _answer(recipe, some, targets[fitted], [chosen[row] for row in left_out])[1]
     out_of_fold = judgement_of(task, logits, targets)
     figures = fold_figures(out_of_fold, targets, folds)
-    return Classic(name=name, validation=judged, folds=figures, out_of_fold=out_of_fold)
+    return Classic(name=name, validation=judged, balanced=balanced, folds=figures, out_of_fold=out_of_fold)
+
+
+def balance_of(recipe: Recipe, run: RunFolder) -> Balance:
+    """Return what a recipe's training does about classes of unequal size.
+
+    Args:
+        recipe: The recipe.
+        run: The run's folder, whose stage ``data`` is done.
+    """
+    everything = read_samples(run)
+    labels = labels_of(everything)
+    train = [sample for sample in everything if sample.split == "train"]
+    targets, soft, weights = _targets(train, labels), soft_of(train), weights_of(train)
+    shares = np.eye(len(labels))[targets] if soft is None else soft
+    masses = shares if weights is None else shares * weights[:, None]
+    return choose_balance(recipe.finetune, np.asarray(masses.sum(axis=0), np.float64), labels)
+
+
+def _shift(balance: Balance) -> NDArray[np.float32]:
+    """Return what balances the logits of a model that was fitted without weights, float32 (classes,)."""
+    strength = balance.adjustment if balance.head_weights is None else 1.0
+    return shift_of(np.array(balance.sizes), strength)
 
 
 def _targets(samples: Sequence[Sample], labels: Sequence[str]) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.compare.comparing import Budget, attempt, probe_all, probe_without_transfer, tune_the_best
-from pipeline.compare.curve import OPTION, Curve, Size, learn, read_sizes
+from pipeline.compare.curve import OPTION, Curve, Size, check_sizes, learn, read_sizes
 from pipeline.compare.entries import Contender, name_contenders, read_entries
 from pipeline.compare.extrapolating import Outlook, errors_of, look_ahead, sentence_of
 from pipeline.compare.pieces import Pieces, key_of, without_training
@@ -73,6 +73,7 @@ def compare(
     contenders, untried = _find_contenders(run.recipe, wishes)
     run_stage("data", run)
     with working_on(run, after="data"):
+        check_sizes(sizes, run.folder)
         pieces = Pieces(run.folder)
         pieces.sweep()
         return _carry_out(run, contenders, untried, pieces, wishes, sizes)
@@ -126,7 +127,7 @@ def _carry_out(
         without_transfer=None if without is None else _classic_row(without),
         transfer=find_verdict(judged, recipes[judged.name], without, pieces),
         recommendation=choice.sentence if choice else _no_choice(contenders),
-        recipe=None if choice is None else _write_recipe(run, contenders, choice),
+        recipe=_write_recipe(run, contenders, choice),
         curve=tuple(_curve_rows(curves)),
         expected=() if outlook is None else tuple(map(Expected.of, outlook.ahead)),
         more_samples=_more_samples(outlook) if sizes else None,
@@ -201,10 +202,13 @@ def _curve_rows(curves: Mapping[str, Curve]) -> list[CurveRow]:
     ]
 
 
-def _write_recipe(run: Run, contenders: Sequence[Contender], choice: Choice) -> str:
-    """Write the recommended recipe, with where it came from, and return its path."""
-    recipe = next(each.recipe for each in contenders if each.name == choice.taken.name)
+def _write_recipe(run: Run, contenders: Sequence[Contender], choice: Choice | None) -> str | None:
+    """Write the recommended recipe, with where it came from, and return its path; None, and none, without."""
     path = run.folder.compare / "recommended.yaml"
+    if choice is None:
+        path.unlink(missing_ok=True)  # that of an earlier comparison
+        return None
+    recipe = next(each.recipe for each in contenders if each.name == choice.taken.name)
     comment = (
         f"# Written by `graft compare` of {run.recipe.name}; the figures stand in report.html beside it.\n"
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.compare.classic import NoClassicError, probe_classic
+from pipeline.compare.classic import NoClassicError, balance_of, probe_classic
 from pipeline.compare.cost import measure_cost
 from pipeline.compare.entries import Contender
 from pipeline.compare.pieces import Pieces, key_of, key_of_data, without_training
@@ -108,7 +108,9 @@ def probe_without_transfer(recipe: Recipe, pieces: Pieces) -> Classic | None:
         recipe: The recipe.
         pieces: The finished pieces.
     """
-    key = key_of_data("pipeline.compare.classic", recipe, pieces.run)
+    balance = balance_of(recipe, pieces.run)
+    how = [balance.head_weights is not None, balance.adjustment]
+    key = key_of_data("pipeline.compare.classic", recipe, pieces.run, balance=how)
     try:
         return pieces.get(Classic, key, lambda: probe_classic(recipe, pieces.run))
     except NoClassicError as error:

@@ -14,6 +14,7 @@ from pipeline.compare.records import to_digits
 from pipeline.errors import DataError, GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.files.records import Record, VersionedRecord
+from pipeline.files.samples import labels_of, read_samples
 from pipeline.finetune.start.frozen import FrozenSplit, extract_splits
 from pipeline.finetune.start.heads import GENTLE, Targets, fit_head
 from pipeline.recipe.sections import Recipe
@@ -101,15 +102,32 @@ def sizes_of(sizes: Sequence[Size], targets: Targets) -> list[int]:
         DataError: A part is too small to hold two samples of each class, or larger than the split.
     """
     whole, classes = len(targets), len(np.unique(targets))
-    counts = {whole, *(size.samples(whole) for size in sizes)}
     least = LEAST_OF_CLASS * classes
-    for count in counts:
+    for size in sizes:
+        count = size.samples(whole)
         if not least <= count <= whole:
+            shown = f"{100 * size.value:g}%" if size.is_share else f"{size.value:g}"
             raise DataError(
-                f"{OPTION}: {count} training samples are too few or too many: the split has {whole}, and"
-                f" {classes} classes need {least} at least."
+                f"{OPTION}: {shown} would be {count} training samples: the split has {whole}, and"
+                f" {classes} classes need {least} at least. Name a size between {least} and {whole}."
             )
-    return sorted(counts)
+    return sorted({whole, *(size.samples(whole) for size in sizes)})
+
+
+def check_sizes(sizes: Sequence[Size], run: RunFolder) -> None:
+    """Refuse sizes that a run's training split does not allow, before anything is measured.
+
+    Args:
+        sizes: The sizes that are asked for; none for no curve.
+        run: The run's folder, whose stage ``data`` is done.
+
+    Raises:
+        DataError: A part is too small to hold two samples of each class, or larger than the split.
+    """
+    if sizes:
+        everything = read_samples(run)
+        labels = labels_of(everything)
+        sizes_of(sizes, np.array([labels.index(each.label) for each in everything if each.split == "train"]))
 
 
 def draw_order(targets: Targets, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -100,19 +100,20 @@ def key_of(module: str, recipe: Recipe, run: RunFolder, **further: object) -> st
     return _hash(module, recipe, inputs, further)
 
 
-def key_of_data(module: str, recipe: Recipe, run: RunFolder) -> str:
+def key_of_data(module: str, recipe: Recipe, run: RunFolder, **further: object) -> str:
     """Return a hash, in hex, of all that a piece depends on which no backbone has a part in.
 
     Args:
         module: Import name of the module that makes the piece.
         recipe: The recipe of the run.
         run: The run's folder, with the samples.
+        further: JSON values that it depends on besides.
     """
     seen = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
     packages = (*TRAINING_PACKAGES, *find_modality(recipe.modality).packages)
     sections = [section_json(section) for section in recipe.own_sections()]
     inputs = {"samples": digest(seen), "sections": sections, "versions": versions_of(*packages)}
-    return _hash(module, recipe, inputs, {"seed": recipe.seed})
+    return _hash(module, recipe, inputs, {"seed": recipe.seed, **further})
 
 
 def _hash(module: str, recipe: Recipe, inputs: Mapping[str, object], further: Mapping[str, object]) -> str:

@@ -128,6 +128,18 @@ def is_ahead(first: Standing, second: Standing) -> bool:
     return found.nats > found.standard_error
 
 
+def is_faster(first: Standing, second: Standing) -> bool:
+    """Say whether a backbone takes less time than another: nine tenths of its runs less than nine tenths.
+
+    Args:
+        first: A backbone whose cost is measured.
+        second: Another one.
+    """
+    assert first.cost is not None
+    assert second.cost is not None
+    return first.cost.high_ms < second.cost.low_ms
+
+
 def go_on(standings: Sequence[Standing]) -> list[Standing]:
     """Return the better half of some backbones, but two at least, the best first.
 
@@ -159,6 +171,8 @@ class Choice:
 def choose(standings: Sequence[Standing], unit: str, validation: int) -> Choice:
     """Choose a backbone of those that came furthest: the fastest within one standard error of the best.
 
+    Faster is what takes less time beyond the spread of both; the best stays where no other is.
+
     Args:
         standings: All backbones, one of which may be taken at least.
         unit: What several samples are called, such as ``pictures``.
@@ -169,7 +183,8 @@ def choose(standings: Sequence[Standing], unit: str, validation: int) -> Choice:
     finalists = sorted((each for each in allowed if len(each.tuned) == furthest), key=loss_of)
     best = finalists[0]
     equal = [each for each in finalists if each is best or not is_ahead(best, each)]
-    taken = min(equal, key=lambda each: (each.ms, loss_of(each)))
+    faster = [each for each in equal if is_faster(each, best)]
+    taken = min(faster or [best], key=lambda each: (each.ms, loss_of(each)))
     on = "of a cross-validated linear probe"
     if furthest:
         epochs = "1 epoch" if taken.tuned[-1].epochs == 1 else f"{taken.tuned[-1].epochs} epochs"

@@ -79,6 +79,7 @@ class Classic(VersionedRecord):
     Attributes:
         name: What was fitted, for people.
         validation: Its answers to validation, fitted on the training samples.
+        balanced: The same answers with the classes balanced as the recipe's training balances them.
         folds: The figures of each fold; None where ten more fits would have taken too long.
         out_of_fold: The answers to all training samples, each by the model that was fitted without its fold;
             None with the folds.
@@ -86,22 +87,21 @@ class Classic(VersionedRecord):
 
     name: str
     validation: Judgement
+    balanced: tuple[int, ...]
     folds: FoldFigures | None = None
     out_of_fold: Judgement | None = None
 
 
-class FromScratch(VersionedRecord):
-    """A backbone that was trained from random weights.
+class OwnOpponents(VersionedRecord):
+    """What the fine-tuned backbone has to be better than of its own: answers to validation.
 
     Attributes:
-        answers: Class index of each answer to validation.
-        told: One sentence on how it was trained.
-        seconds: Seconds that the training took.
+        head: Class index of each answer of the best head on frozen features.
+        scratch: The same of the network from random weights; None where it was not trained.
     """
 
-    answers: tuple[int, ...]
-    told: str
-    seconds: float
+    head: tuple[int, ...]
+    scratch: tuple[int, ...] | None
 
 
 class Probe(VersionedRecord):

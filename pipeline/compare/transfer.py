@@ -8,27 +8,28 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.compare.classic import balance_of
 from pipeline.compare.pieces import Pieces, key_of
 from pipeline.compare.probe import probed_rows
 from pipeline.compare.ranking import Standing
-from pipeline.compare.records import Classic, FromScratch, Judgement
-from pipeline.compare.scratch import answer_from_scratch
-from pipeline.errors import GraftError
+from pipeline.compare.records import Classic, Judgement, OwnOpponents
+from pipeline.compare.scratch import answer_as_opponents
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
 from pipeline.measures.records import TransferVerdict
 from pipeline.measures.verdict import Opponent, judge_transfer
 from pipeline.recipe.sections import Recipe
+from pipeline.transfer.stage import HEAD, SCRATCH, measure_of
 
 log = logging.getLogger("graft")
-HEAD = "the best linear head on frozen features"
-SCRATCH = "the same network from random weights"
 
 
 def find_verdict(
     taken: Standing, recipe: Recipe, classic: Classic | None, pieces: Pieces
 ) -> TransferVerdict | None:
-    """Train the backbone to take from random weights, if it was fine-tuned, and judge whether transfer helps.
+    """Judge whether transfer helps, by the measure of a run and against all of its opponents.
+
+    Where nothing was fine-tuned, the backbone is a head itself, and the classic model is its only opponent.
 
     Args:
         taken: The backbone to take, with its probe.
@@ -39,21 +40,18 @@ def find_verdict(
     Returns:
         The verdict; None where nothing does without transfer.
     """
-    scratch, seconds = None, recipe.transfer.scratch_seconds
-    if taken.tuned and seconds > 0:
-        log.info("compare: %s from random weights", taken.name)
-        key = key_of("pipeline.compare.scratch", recipe, pieces.run, seconds=seconds)
-        try:
-            scratch = pieces.get(FromScratch, key, lambda: answer_from_scratch(recipe, pieces.run))
-        except GraftError as error:
-            log.warning("compare: %s cannot be trained from random weights: %s", taken.name, error)
-    if classic is None and scratch is None:
+    own = None
+    if taken.tuned:
+        log.info("compare: the opponents of %s", taken.name)
+        key = key_of("pipeline.compare.scratch", recipe, pieces.run, seconds=recipe.transfer.scratch_seconds)
+        own = pieces.get(OwnOpponents, key, lambda: answer_as_opponents(recipe, pieces.run))
+    if classic is None and (own is None or own.scratch is None):
         return None
-    return judge_taken(taken, classic, scratch, recipe, pieces.run)
+    return judge_taken(taken, classic, own, recipe, pieces.run)
 
 
 def judge_taken(
-    taken: Standing, classic: Classic | None, scratch: FromScratch | None, recipe: Recipe, run: RunFolder
+    taken: Standing, classic: Classic | None, own: OwnOpponents | None, recipe: Recipe, run: RunFolder
 ) -> TransferVerdict:
     """Judge whether transfer helps, on the samples that the backbone was chosen on, and none of the test.
 
@@ -63,7 +61,7 @@ def judge_taken(
     Args:
         taken: The backbone to take, with its probe.
         classic: The answers of the classic model to the same samples; None where the kind has none.
-        scratch: The answers of the backbone from random weights; None where it was not fine-tuned.
+        own: The backbone's own opponents; None where it was not fine-tuned.
         recipe: The recipe with that backbone.
         run: The run's folder.
     """
@@ -79,28 +77,28 @@ def judge_taken(
         ours = taken.probe.validation if on_validation else taken.probe.out_of_fold
     return judge_transfer(
         np.array(ours.answers),
-        list(_opponents(taken, classic, scratch, on_validation=on_validation)),
+        list(_opponents(classic, own, on_validation=on_validation)),
         targets,
         len(labels),
-        measure="accuracy",
+        measure=measure_of(balance_of(recipe, run)) if taken.tuned else "accuracy",
         margin=recipe.transfer.margin,
         seed=recipe.seed,
     )
 
 
 def _opponents(
-    taken: Standing, classic: Classic | None, scratch: FromScratch | None, *, on_validation: bool
+    classic: Classic | None, own: OwnOpponents | None, *, on_validation: bool
 ) -> Iterator[Opponent]:
-    """Yield the opponents: the head only where the backbone was fine-tuned, and is not the head itself."""
-    assert taken.probe is not None
-    if taken.tuned:
-        yield Opponent(HEAD, is_transfer=True, answers=np.array(taken.probe.validation.answers))
+    """Yield the opponents that there are."""
+    if own is not None:
+        yield Opponent(HEAD, is_transfer=True, answers=np.array(own.head))
     if classic is not None:
         theirs: Judgement | None = classic.validation if on_validation else classic.out_of_fold
         assert theirs is not None
-        yield Opponent(classic.name, is_transfer=False, answers=np.array(theirs.answers))
-    if scratch is not None:
-        yield Opponent(SCRATCH, is_transfer=False, answers=np.array(scratch.answers))
+        answers = theirs.answers if own is None else classic.balanced
+        yield Opponent(classic.name, is_transfer=False, answers=np.array(answers))
+    if own is not None and own.scratch is not None:
+        yield Opponent(SCRATCH, is_transfer=False, answers=np.array(own.scratch))
 
 
 def _targets(run: RunFolder, split: str) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from pipeline.finetune.auto import MODE
 from pipeline.finetune.plan import default_epochs
 from pipeline.finetune.resuming.place import unfinished_of
 from pipeline.finetune.stage import carry_out, start
+from pipeline.finetune.start.adjustment import adjusted
 from pipeline.machine.processes import ALONE
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
@@ -65,7 +66,8 @@ def tune(recipe: Recipe, run: RunFolder, unfinished: Path) -> Tuned:
     place = replace(place, folder=unfinished, remedy=f"To begin anew, remove {unfinished}")
     kept = carry_out(recipe.finetune, started.prepared, started.plan, place).outcome.kept
     task = task_of(recipe)
-    answers = task.answers(task.probabilities(kept.logits))
+    # A run takes the classes' shares out of the answers after training, and compares losses before that.
+    answers = task.answers(task.probabilities(adjusted(kept, started.prepared).logits))
     atomic.remove_folder(unfinished)
     return Tuned(
         epochs=started.plan.epochs,

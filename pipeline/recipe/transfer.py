@@ -16,5 +16,5 @@ class Transfer(Section):
         margin: Difference in accuracy that counts as none, as a share of all samples.
     """
 
-    scratch_seconds: float = Field(default=30.0, ge=0, le=1_000_000)
+    scratch_seconds: float = Field(default=20.0, ge=0, le=1_000_000)
     margin: float = Field(default=0.05, gt=0, lt=1)

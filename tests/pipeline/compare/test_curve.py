@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from pipeline.compare.curve import Size, draw_order, read_sizes, sizes_of
+from pipeline.compare.curve import Size, check_sizes, draw_order, read_sizes, sizes_of
 from pipeline.errors import DataError, GraftError
+from pipeline.files.layout import RunFolder
 
 
 def test_sizes_are_shares_or_numbers() -> None:
@@ -33,6 +36,13 @@ def test_the_whole_split_is_always_among_the_sizes() -> None:
 def test_sizes_that_do_not_fit_the_split_are_refused(text: str) -> None:
     with pytest.raises(DataError, match="the split has 100"):
         sizes_of(read_sizes(text), np.array([0, 1] * 50))
+
+
+def test_sizes_are_checked_by_the_samples_of_a_run(tiny_run: Path) -> None:
+    check_sizes((), RunFolder(tiny_run))
+    check_sizes(read_sizes("50%"), RunFolder(tiny_run))
+    with pytest.raises(DataError, match=r"--samples: 2% would be 1 training samples"):
+        check_sizes(read_sizes("2%,50%"), RunFolder(tiny_run))
 
 
 def test_every_beginning_of_an_order_has_all_classes_and_about_their_shares() -> None:

@@ -54,6 +54,14 @@ def test_the_fastest_is_taken_of_those_that_chance_may_part() -> None:
     assert "4.0 times as long" in choice.sentence
 
 
+def test_noise_of_the_clock_is_no_reason_to_take_the_worse_one() -> None:
+    best, other = standing("best", 0.3, 2.0, noise=0.05), standing("other", 0.305, 1.9, noise=0.05)
+    assert other.cost is not None
+    assert choose([best, other], "pictures", 40).taken is other
+    other.cost = other.cost.model_copy(update={"high_ms": 2.3})
+    assert choose([best, other], "pictures", 40).taken is best
+
+
 def test_the_best_is_taken_where_it_is_clearly_better() -> None:
     fast, slow = standing("fast", 0.5, 1.0, noise=0.01), standing("slow", 0.3, 4.0, noise=0.01)
     choice = choose([fast, slow], "pictures", 40)

@@ -10,12 +10,13 @@ import pytest
 
 from pipeline.compare.pieces import Pieces
 from pipeline.compare.ranking import Standing
-from pipeline.compare.records import Classic, Cost, FoldFigures, FromScratch, Judgement, Probe, Tuned
-from pipeline.compare.transfer import HEAD, SCRATCH, find_verdict, judge_taken
+from pipeline.compare.records import Classic, Cost, FoldFigures, Judgement, OwnOpponents, Probe, Tuned
+from pipeline.compare.transfer import find_verdict, judge_taken
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import labels_of, read_samples
 from pipeline.recipe.reading import load_recipe
 from pipeline.recipe.transfer import Transfer
+from pipeline.transfer.stage import HEAD, SCRATCH
 
 
 @pytest.fixture
@@ -54,6 +55,7 @@ def classic(targets: dict[str, np.ndarray], *, right: bool, with_folds: bool) ->
     return Classic(
         name="counted words",
         validation=judgement(answers["validation"]),
+        balanced=tuple(answers["validation"].tolist()),
         folds=figures() if with_folds else None,
         out_of_fold=judgement(answers["train"]) if with_folds else None,
     )
@@ -92,14 +94,15 @@ def test_after_fine_tuning_the_head_and_random_weights_are_opponents_too(
     taken.tuned.append(
         Tuned(epochs=1, kept="epoch 1", seconds=1.0, validation=judgement(targets["validation"]))
     )
-    scratch = FromScratch(answers=tuple((1 - targets["validation"]).tolist()), told="trained", seconds=1.0)
-    judged = judge_taken(taken, classic(targets, right=False, with_folds=True), scratch, recipe, run)
+    right, wrong = (tuple(each.tolist()) for each in (targets["validation"], 1 - targets["validation"]))
+    own = OwnOpponents(head=right, scratch=wrong)
+    judged = judge_taken(taken, classic(targets, right=False, with_folds=True), own, recipe, run)
     assert [each.name for each in judged.opponents] == [HEAD, "counted words", SCRATCH]
     assert [each.is_transfer for each in judged.opponents] == [True, False, False]
 
 
 @pytest.mark.slow
-def test_answer_from_scratch_answers_validation_and_is_a_piece_that_is_made_once(
+def test_own_opponents_answer_validation_and_are_a_piece_that_is_made_once(
     tiny_run: Path, tmp_path: Path, targets: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunFolder(Path(shutil.copytree(tiny_run, tmp_path / "run")))
@@ -113,5 +116,20 @@ def test_answer_from_scratch_answers_validation_and_is_a_piece_that_is_made_once
     assert first is not None
     assert [each.name for each in first.opponents] == [HEAD, SCRATCH]
     assert first.samples == len(targets["validation"])
-    monkeypatch.setattr("pipeline.compare.transfer.answer_from_scratch", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr("pipeline.compare.transfer.answer_as_opponents", lambda *_: pytest.fail("made again"))
     assert find_verdict(taken, recipe, None, Pieces(run)) == first
+
+
+def test_classes_count_alike_where_the_recipe_balances_them(
+    tiny_run: Path, targets: dict[str, np.ndarray]
+) -> None:
+    recipe, run = load_recipe(tiny_run / "recipe.yaml"), RunFolder(tiny_run)
+    balanced = recipe.finetune.model_copy(update={"class_weights": "balanced"})
+    taken = standing(targets)
+    taken.tuned.append(
+        Tuned(epochs=1, kept="epoch 1", seconds=1.0, validation=judgement(targets["validation"]))
+    )
+    without = classic(targets, right=False, with_folds=False)
+    assert judge_taken(taken, without, None, recipe, run).measure == "accuracy"
+    recipe = recipe.model_copy(update={"finetune": balanced})
+    assert judge_taken(taken, without, None, recipe, run).measure == "balanced_accuracy"
