@@ -15,10 +15,10 @@ from pydantic.fields import FieldInfo
 
 from pipeline.errors import RecipeError
 from pipeline.modalities.registry import DEFAULT, find_modality, list_modalities
+from pipeline.recipe.addresses import without_credentials
 from pipeline.recipe.data import Range
 from pipeline.recipe.search import Search
 from pipeline.recipe.sections import Export, Recipe
-from pipeline.recipe.tracking import without_credentials
 from pipeline.recipe.transfer import Transfer
 
 
