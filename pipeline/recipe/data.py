@@ -23,7 +23,8 @@ class Section(BaseModel):
             since every run has its recipe with all keys written out; only those of today are written.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Errors do not repeat what they were given, which may be a password: tracebacks show them, too.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
     former_keys: ClassVar[Mapping[str, str]] = {}
 
     @model_validator(mode="before")

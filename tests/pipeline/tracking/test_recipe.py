@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def refusal_of(recipe: Path) -> str:
     """The message with which the recipe is refused, as the command shows it."""
     with pytest.raises(RecipeError) as error:
         load_recipe(recipe)
+    assert PASSWORD not in "".join(traceback.format_exception(error.value)), "graft --debug shows it"
     return str(error.value)
 
 
