@@ -66,6 +66,9 @@ EXTRAS = (
     Extra("dev", ("pytest", "ruff", "mypy", "importlinter"), "tests and checks"),
 )
 
+DISTRIBUTIONS = {"psycopg2": "psycopg2-binary", "psycopg": "'psycopg[binary]'", "MySQLdb": "mysqlclient"}
+"""What brings modules that are called otherwise: drivers of databases."""
+
 
 def remedy_for(module: str) -> str:
     """Return the ``pip install`` that brings a missing module.
@@ -76,7 +79,7 @@ def remedy_for(module: str) -> str:
     for extra in EXTRAS:
         if module in extra.modules:
             return extra.remedy()
-    return f"pip install {module.replace('_', '-')}"
+    return f"pip install {DISTRIBUTIONS.get(module, module.replace('_', '-'))}"
 
 
 def require(module: str) -> None:

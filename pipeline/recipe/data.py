@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import functools
+import logging
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Split = Literal["train", "validation", "test", "calibration"]
 
 
-class Section(BaseModel):
-    """A part of the recipe: frozen, and unknown keys are refused."""
+log = logging.getLogger("graft")
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, and unknown keys are refused.
+
+    Attributes:
+        former_keys: Names that keys had in earlier versions, each with the one of today. They are still read,
+            since every run has its recipe with all keys written out; only those of today are written.
+    """
+
+    # Errors do not repeat what they were given, which may be a password: tracebacks show them, too.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    former_keys: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_keys(cls, document: object) -> object:
+        """Give keys of earlier versions the names of today."""
+        if not isinstance(document, Mapping):
+            return document
+        renamed = dict(document)
+        for former, key in cls.former_keys.items():
+            if former not in renamed:
+                continue
+            value = renamed.pop(former)
+            if renamed.setdefault(key, value) != value:
+                raise ValueError(
+                    f"{former} and {key} are the former and the present name of one key, and their values"
+                    f" differ; leave {former} out"
+                )
+            _tell_once(former, key)
+        return renamed
+
+
+@functools.cache
+def _tell_once(former: str, key: str) -> None:
+    """Log that a key has another name now, once in a process, which may read a recipe many times."""
+    log.warning("recipe: %s is called %s now; the former name is still read", former, key)
 
 
 class Range(Section):

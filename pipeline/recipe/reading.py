@@ -15,10 +15,10 @@ from pydantic.fields import FieldInfo
 
 from pipeline.errors import RecipeError
 from pipeline.modalities.registry import DEFAULT, find_modality, list_modalities
+from pipeline.recipe.addresses import without_credentials
 from pipeline.recipe.data import Range
 from pipeline.recipe.search import Search
 from pipeline.recipe.sections import Export, Recipe
-from pipeline.recipe.tracking import without_credentials
 from pipeline.recipe.transfer import Transfer
 
 
@@ -37,7 +37,7 @@ def load_recipe(path: Path) -> Recipe:
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe. Write one with: graft init FOLDER") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path}: cannot be read as YAML: {without_credentials(str(error))}") from error
+        raise RecipeError(f"{path}: cannot be read as YAML: {without_credentials(str(error))}") from None
     if not isinstance(document, dict):
         raise RecipeError(
             f"{path}: a recipe is a mapping with the keys {', '.join(find_modality(DEFAULT).recipe.keys())}."

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Literal, Self
 
 from pydantic import Field, JsonValue, field_serializer
 
+from pipeline.recipe.addresses import SQLITE, bare_address
 from pipeline.recipe.data import Section
-
-SQLITE = "sqlite:///"
 
 
 class Dimension(Section):
@@ -80,15 +78,4 @@ class Search(Section):
     @field_serializer("storage")
     def _without_password(self, storage: str | None) -> str | None:
         """Leave the password out of every copy of the recipe."""
-        return None if storage is None else without_password(storage)
-
-
-def without_password(url: str) -> str:
-    """Return the address of a database without the password in it.
-
-    Args:
-        url: The address, such as ``postgresql://user:password@host/database``.
-    """
-    # The password ends at the last @ before the path, since one that nobody has quoted may hold others.
-    bare = re.sub(r"(//[^:/@]*):.*@(?=[^@]*$)", r"\1@", url)
-    return re.sub(r"([?&]password=)[^&]*", r"\1", bare)
+        return None if storage is None else bare_address(storage)

@@ -6,8 +6,8 @@ What a kind of input has beside or instead of them stands in a room of its own, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, Self
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -73,6 +73,8 @@ class Evaluate(Section):
         ship_negative_transfer: Whether a run goes on even where transfer hurts: where a classic model, the
             head on the frozen backbone or the same network from random weights is clearly better.
     """
+
+    former_keys: ClassVar[Mapping[str, str]] = {"ship_below_baseline": "ship_negative_transfer"}
 
     bootstrap: int = Field(default=1000, ge=100, le=100_000)
     require: dict[Metric, float] = Field(default={})

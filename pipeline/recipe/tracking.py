@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from pipeline.recipe.addresses import SQLITE, has_credentials, kind_of
 from pipeline.recipe.data import Section
 
-SQLITE = "sqlite:///"
-DATABASES = ("postgresql", "mysql", "mssql", "sqlite")
 SERVERS = ("http", "https")
-CREDENTIALS = re.compile(r"://\S*@")
-
-
-def without_credentials(text: str) -> str:
-    """Return a text with ``***`` in place of the user and the password of every address in it."""
-    return CREDENTIALS.sub("://***@", text)
+MLFLOW_DATABASES = ("postgresql", "mysql", "mssql", "sqlite")
 
 
 class Mlflow(Section):
@@ -28,7 +20,7 @@ class Mlflow(Section):
     Attributes:
         uri: Address of a server (``http://HOST:5000``) or of a database (``sqlite:///mlflow.db``, which
             counts from the recipe's folder); ``environment`` for what the variable ``MLFLOW_TRACKING_URI``
-            says; ``null`` for no MLflow. It holds no password: a server's is taken from
+            says; ``null`` for no MLflow. It holds no password and no token: a server's is taken from
             ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``, a database's from the address in
             ``MLFLOW_TRACKING_URI``.
         experiment: Name of the experiment, which is made if there is none.
@@ -40,41 +32,32 @@ class Mlflow(Section):
     @model_validator(mode="after")
     def _be_an_address(self) -> Mlflow:
         """Refuse what is no address of MLflow, and passwords, which would be copied into the run."""
-        if self.uri is not None and self.uri != "environment":
-            check_address(self.uri)
+        if self.uri is None or self.uri == "environment":
+            return self
+        check_address(self.uri)
+        if has_credentials(self.uri):
+            raise ValueError(
+                "uri: holds a user, a password or a token, which would be copied into the run's folder; set"
+                " MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for a server, or write"
+                " uri: environment and set MLFLOW_TRACKING_URI"
+            )
         return self
 
 
 def check_address(uri: str) -> None:
-    """Refuse what is no address of MLflow, and an address with a password, without repeating it.
+    """Refuse what is no address of MLflow, without repeating it.
 
     Raises:
         ValueError: The reason, and the remedy.
     """
-    scheme, separator, _ = uri.partition("://")
-    kind = scheme.partition("+")[0]
-    if not separator or kind not in (*DATABASES, *SERVERS):
+    kind = kind_of(uri)
+    if kind not in (*MLFLOW_DATABASES, *SERVERS):
         raise ValueError(
             "uri: is no address of a server or a database, such as http://HOST:5000 or sqlite:///mlflow.db;"
             " folders of files such as ./mlruns are no longer taken by MLflow itself"
         )
     if kind == "sqlite" and not uri.removeprefix(SQLITE).strip("/"):
         raise ValueError("uri: names no file; write sqlite:///mlflow.db")
-    if has_password(uri):
-        raise ValueError(
-            "uri: holds a user or a password, which would be copied into the run's folder; set"
-            " MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for a server, or write uri: environment"
-            " and set MLFLOW_TRACKING_URI"
-        )
-
-
-def has_password(uri: str) -> bool:
-    """Return whether an address holds a password; of a server a user counts too, since it may be a token."""
-    try:
-        parts = urlsplit(uri)
-    except ValueError:  # brackets that do not match; what stands before an @ is then no longer told apart
-        return "@" in uri
-    return parts.password is not None or (parts.scheme in SERVERS and "@" in parts.netloc)
 
 
 class Tracking(Section):

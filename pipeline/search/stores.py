@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pipeline.errors import GraftError
 from pipeline.machine.extras import require
-from pipeline.recipe.search import without_password
+from pipeline.recipe.addresses import bare_address
 from pipeline.search.postgres import PostgresStore, StoreError
 
 if TYPE_CHECKING:
@@ -193,6 +193,6 @@ def open_store(storage: str | None, usual: Path) -> Store:
 
 def _not_an_address(storage: str) -> GraftError:
     return GraftError(
-        f"search.storage: {without_password(storage)} is no address of a database that trials can be kept in."
+        f"search.storage: {bare_address(storage)} is no address of a database that trials can be kept in."
         " Write postgresql://USER@HOST/DATABASE, or sqlite:///PATH"
     )

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pipeline.errors import GraftError
-from pipeline.machine.extras import require
-from pipeline.recipe.tracking import SERVERS, SQLITE, Mlflow, check_address, has_password, without_credentials
+from pipeline.machine.extras import remedy_for, require
+from pipeline.recipe.addresses import SQLITE, bare_address
+from pipeline.recipe.tracking import SERVERS, Mlflow, check_address
 from pipeline.tracking.described import Described
 from pipeline.tracking.events import Evaluated, Moment, Packaged, RunEnded, Trained
 from pipeline.tracking.results import files_of
@@ -72,7 +73,7 @@ def open_mlflow(section: Mlflow, described: Described) -> MlflowTracker:
 def _connect(section: Mlflow) -> tuple[MlflowClient, str]:
     """Return a client, and the address as people may see it."""
     uri = _address(section)
-    shown = without_credentials(uri)
+    shown = bare_address(uri)
     try:
         _check_database(uri)
         _import_quietly()
@@ -98,9 +99,21 @@ def _check_database(uri: str) -> None:
 
 
 def _refusal(shown: str, error: Exception) -> str:
+    """Return what is wrong, and the remedy.
+
+    Args:
+        shown: The address for people.
+        error: What went wrong.
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        module = error.name.partition(".")[0]
+        return (
+            f"tracking.mlflow.uri: {shown} needs the package `{module}`, which is not installed."
+            f" Try: {remedy_for(module)}"
+        )
     return (
-        f"tracking.mlflow.uri: {shown} cannot be used ({without_credentials(first_line(error))}). Start the"
-        " server, correct the address, set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD if it asks"
+        f"tracking.mlflow.uri: {shown} cannot be used ({first_line(error)}). Start the server,"
+        " correct the address, set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD if it asks"
         " for them, or leave the key out"
     )
 
@@ -110,23 +123,14 @@ def _address(section: Mlflow) -> str:
     if section.uri != "environment":
         return section.uri or ""
     uri = os.environ.get(VARIABLE, "")
-    bare = _bare(uri)
     try:
-        check_address(bare)
+        check_address(uri)
     except ValueError as error:
         raise GraftError(
             f"tracking.mlflow.uri: is `environment`, and {VARIABLE} {'is not set' if not uri else 'is wrong'}"
             f" ({str(error).removeprefix('uri: ')})"
         ) from None
     return uri
-
-
-def _bare(uri: str) -> str:
-    """Return an address without its user and password, to be checked."""
-    if not has_password(uri):
-        return uri
-    head, _, rest = uri.partition("://")
-    return f"{head}://{rest.rpartition('@')[2]}"
 
 
 def _without_user(uri: str) -> str:

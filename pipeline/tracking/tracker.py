@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipeline.recipe.tracking import without_credentials
+from pipeline.recipe.addresses import without_credentials
 from pipeline.tracking.events import Moment
 
 log = logging.getLogger("graft")
@@ -104,7 +104,7 @@ class Lenient:
         """Warn of the first failure of this command."""
         if not self._told:
             self._told = True
-            reason = without_credentials(first_line(error))
+            reason = first_line(error)
             log.warning(
                 "tracking: %s failed (%s); the run goes on, and its history.jsonl holds everything. %s",
                 self.name,
@@ -114,6 +114,9 @@ class Lenient:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error, or its class where it says nothing, in 200 characters at most."""
-    lines = str(error).strip().splitlines()
+    """Return the first line of an error, or its class where it says nothing, in 200 characters at most.
+
+    Passwords are taken out before it is cut, since half an address is no longer known as one.
+    """
+    lines = without_credentials(str(error)).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:200]

@@ -7,7 +7,7 @@ import yaml
 
 from pipeline.errors import RecipeError
 from pipeline.modalities.text.recipe import TextRecipe
-from pipeline.recipe.data import Range
+from pipeline.recipe.data import Range, _tell_once
 from pipeline.recipe.reading import dump_recipe, load_recipe
 from tests.conftest import ROOT
 
@@ -145,3 +145,41 @@ def test_load_recipe_takes_the_defaults_and_keys_of_its_modality(tmp_path: Path)
 @pytest.mark.parametrize(("value", "inside"), [(0.5, True), (0.49, False), (1.0, False)])
 def test_range_holds_its_lower_bound_but_not_its_upper(value: float, inside: bool) -> None:
     assert Range.model_validate({"from": 0.5, "below": 1.0}).holds(value) is inside
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_the_former_name_of_a_key_is_read_told_once_and_no_longer_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, value: bool
+) -> None:
+    """Every run of an earlier version has it, since runs write all keys out."""
+    _tell_once.cache_clear()
+    path = write(tmp_path, GOOD | {"evaluate": {"ship_below_baseline": value}})
+    recipes = [load_recipe(path), load_recipe(path)]
+    assert [recipe.evaluate.ship_negative_transfer for recipe in recipes] == [value, value]
+    assert [record.getMessage() for record in caplog.records] == [
+        "recipe: ship_below_baseline is called ship_negative_transfer now; the former name is still read"
+    ]
+    written = dump_recipe(recipes[0])
+    assert "ship_below_baseline" not in written
+    assert load_recipe(write(tmp_path, written)) == recipes[0]
+
+
+def test_both_names_of_a_key_may_only_agree(tmp_path: Path) -> None:
+    both = {"ship_below_baseline": True, "ship_negative_transfer": True}
+    assert load_recipe(write(tmp_path, GOOD | {"evaluate": both})).evaluate.ship_negative_transfer
+    message = refusal(tmp_path, GOOD | {"evaluate": both | {"ship_negative_transfer": False}})
+    assert "evaluate: ship_below_baseline and ship_negative_transfer are" in message
+    assert "leave ship_below_baseline out" in message
+    assert "ship_guessing" not in message
+
+
+def test_a_wrong_value_under_a_former_name_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, GOOD | {"evaluate": {"ship_below_baseline": "perhaps"}})
+    assert "evaluate.ship_negative_transfer" in message
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_a_recipe_of_an_earlier_version_is_read_with_every_key_that_it_had(kind: str) -> None:
+    """The files are as runs of before the stage ``transfer`` wrote them, with all defaults."""
+    old = Path(__file__).with_name("recipes") / f"{kind}-before-transfer.yaml"
+    assert load_recipe(old).evaluate.ship_negative_transfer

@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,8 +144,46 @@ def test_a_database_in_the_environment_that_is_not_there_keeps_its_password(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql+pg8000://graft:{PASSWORD}@127.0.0.1:9/mlflow")
     message = refusal(tmp_path, mlflow={"uri": "environment"})
-    assert "postgresql+pg8000://***@127.0.0.1:9/mlflow cannot be used" in message
+    assert "postgresql+pg8000://graft@127.0.0.1:9/mlflow cannot be used" in message
     assert PASSWORD not in message
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"postgresql+pg8000://graft@127.0.0.1:9/mlflow?PassWord={PASSWORD}",
+        f"http://127.0.0.1:9/x?a=1&access_token={PASSWORD}",
+    ],
+)
+def test_a_password_in_the_query_of_the_environment_is_shown_nowhere(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with caplog.at_level(logging.DEBUG):
+        message = refusal(tmp_path, mlflow={"uri": "environment"})
+    assert f"tracking.mlflow.uri: {address.replace(PASSWORD, '***')} cannot be used" in message
+    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert PASSWORD not in message + caplog.text + written
+
+
+@pytest.mark.parametrize(
+    ("scheme", "package"),
+    [
+        ("postgresql+psycopg2", "psycopg2-binary"),
+        ("postgresql+psycopg", "'psycopg[binary]'"),
+        ("mysql", "mysqlclient"),
+        ("mysql+pymysql", "pymysql"),
+    ],
+)
+def test_a_missing_driver_is_named_with_the_package_that_brings_it(
+    scheme: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("psycopg2", "psycopg", "MySQLdb", "pymysql"):
+        monkeypatch.setitem(sys.modules, module, None)  # as if none were installed
+    message = refusal(tmp_path, mlflow={"uri": f"{scheme}://graft@127.0.0.1:9/mlflow"})
+    assert f"Try: pip install {package}" in message
+    assert "Start the server" not in message
 
 
 @pytest.fixture

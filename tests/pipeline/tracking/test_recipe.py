@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,10 @@ def write_recipe(folder: Path, tracking: object) -> Path:
         {"mlflow": {"uri": f"https://{PASSWORD}@host"}},
         {"mlflow": {"uri": f"postgresql://graft:{PASSWORD}@host/db"}},
         {"mlflow": {"uri": f"postgresql://graft:{PASSWORD}@[host/db"}},
+        {"mlflow": {"uri": f"postgresql://graft@127.0.0.1:1/db?password={PASSWORD}"}},
+        {"mlflow": {"uri": f"http://host/?Token={PASSWORD}"}},
+        {"mlflow": {"uri": f"mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3D{PASSWORD}"}},
+        {"mlflow": {"uri": [f"http://host/?api-key={PASSWORD}"]}},
         {"mlflow": f"http://graft:{PASSWORD}@host:5000"},
         {"mlflow": {"url": f"http://graft:{PASSWORD}@host:5000"}},
         {"mlflow": {"uri": [f"http://graft:{PASSWORD}@host"]}},
@@ -48,6 +53,7 @@ def refusal_of(recipe: Path) -> str:
     """The message with which the recipe is refused, as the command shows it."""
     with pytest.raises(RecipeError) as error:
         load_recipe(recipe)
+    assert PASSWORD not in "".join(traceback.format_exception(error.value)), "graft --debug shows it"
     return str(error.value)
 
 
