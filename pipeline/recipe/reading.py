@@ -7,11 +7,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
 from pipeline.errors import RecipeError
 from pipeline.modalities.registry import DEFAULT, find_modality, list_modalities
@@ -143,41 +142,6 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
         "tracking": recipe.tracking.with_places(resolve),
     }
     return recipe.model_copy(update=changed)
-
-
-def find_field(recipe: Recipe, name: str) -> FieldInfo:
-    """Return the field of a recipe with a dotted name, such as ``finetune.lora.rank``.
-
-    Raises:
-        RecipeError: There is no such field; the message names the one that looks like it.
-    """
-    model: Any = type(recipe)
-    parts = name.split(".")
-    field: FieldInfo | None = None
-    for depth, part in enumerate(parts):
-        known = {each.alias or key: each for key, each in model.model_fields.items()} if model else {}
-        if part not in known:
-            close = difflib.get_close_matches(part, known, n=1, cutoff=0.5)
-            ways = [".".join([*parts[:depth], each]) for each in close or known]
-            told = f"; did you mean `{ways[0]}`?" if close else f"; known here: {', '.join(ways)}"
-            raise RecipeError(f"{name}: unknown field{told if known else ''}")
-        field = known[part]
-        model = next((each for each in _types(field.annotation) if issubclass(each, BaseModel)), None)
-    assert field is not None
-    return field
-
-
-def is_whole(field: FieldInfo) -> bool:
-    """Return whether a field takes whole numbers and no others."""
-    kinds = set(_types(field.annotation))
-    return int in kinds and float not in kinds
-
-
-def _types(annotation: Any) -> list[type]:  # noqa: ANN401 - a type
-    """Return the classes that an annotation such as ``int | None`` names."""
-    if isinstance(annotation, type) and not get_args(annotation):
-        return [annotation]
-    return [each for part in get_args(annotation) for each in _types(part)]
 
 
 def resolve_place(value: str, base: Path) -> str:
