@@ -64,11 +64,11 @@ class Searcher:
 
     def search(self) -> Found:
         """Carry out the trials that are left, and tell what was found."""
-        from pipeline.search.nested import nested_estimate, refuse_torn
+        from pipeline.search.nested import nested_estimate, prepare_nested
 
         start = time.monotonic()
         if self.section.nested:
-            refuse_torn(self.recipe.data)
+            prepare_nested(self.recipe)
         study = self.study(self.name, self.run)
         self.work(study, Bench(self.run), start)
         rows = study.rows()
@@ -95,7 +95,7 @@ class Searcher:
         )
         self._write(found)
         if self.section.nested:
-            estimate = nested_estimate(self, start, took, best.value or 0.0)
+            estimate = nested_estimate(self, took, best.value or 0.0)
             found = replace(found, nested=estimate, seconds=round(time.monotonic() - start, 3))
             self._write(found)
         return found

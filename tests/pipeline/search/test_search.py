@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
 from pipeline.finetune.stage import carry_out, start
 from pipeline.recipe.reading import load_recipe
+from pipeline.recipe.sections import Recipe
 from pipeline.run.runner import open_run, run_stage
-from pipeline.search.bench import Bench
-from pipeline.search.nested import outer_folds, refuse_torn
+from pipeline.search.bench import Bench, Result, Score
+from pipeline.search.nested import outer_folds, prepare_nested
 from pipeline.search.search import Changes, search
 from pipeline.search.searcher import BehindError, Searcher
 from pipeline.search.space import space_of, with_values
@@ -98,14 +100,35 @@ def test_the_test_split_is_not_read_and_no_outer_fold_is_in_its_own_search(run: 
     [
         ({"group_by": "{group}/*"}, "data.group_by keeps samples together"),
         ({"split_by_time": "when"}, "data.split_by_time keeps samples together"),
+        ({"layout": "{label}/{group}.png"}, r"data.layout \({label}/{group}.png\) keeps samples together"),
     ],
 )
 def test_samples_that_belong_together_are_not_torn_apart_by_outer_folds(
     data: dict[str, str], told: str, run: Path
 ) -> None:
-    recipe = load_recipe(run / "recipe.yaml").data.model_copy(update=data)
+    recipe = load_recipe(run / "recipe.yaml")
+    prepare_nested(recipe)
     with pytest.raises(GraftError, match=told):
-        refuse_torn(recipe)
+        prepare_nested(recipe.model_copy(update={"data": recipe.data.model_copy(update=data)}))
+
+
+def test_each_outer_fold_has_the_minutes_of_the_search_for_itself(
+    run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def carry_out(self: Bench, recipe: Recipe, watch: object, held_out: object = None) -> Result:
+        time.sleep(0.05)
+        score = Score(recipe.finetune.penalty or 0.0, 0.5, 0.5)
+        return Result(score, score if held_out else None)
+
+    monkeypatch.setattr(Bench, "carry_out", carry_out)
+    caplog.set_level("INFO", "graft")
+    found = search_in(run, trials=1000, minutes=0.2 / 60, nested=True)
+    assert 1 <= len(found.trials) <= 4, "the time ended the search"
+    assert found.nested is not None
+    assert len(found.nested.scores) == 5
+    told = [record.getMessage() for record in caplog.records if "outer folds" in record.getMessage()]
+    assert told[0].endswith("come after the search, each with 0.00333333 minutes of its own")
+    assert len(told) == 2
 
 
 def test_a_class_of_few_samples_has_no_outer_folds(run: Path) -> None:
