@@ -61,6 +61,20 @@ def with_value(document: Mapping[str, object], name: str, value: JsonValue) -> M
     return {**document, first: with_value(inside if isinstance(inside, Mapping) else {}, rest, value)}
 
 
+def value_at(document: Mapping[str, object], name: str) -> object:
+    """Return the value of a recipe's document at a dotted name; None where a section around it is not there.
+
+    Args:
+        document: The recipe as YAML gives it.
+        name: Dotted name of the field.
+    """
+    first, _, rest = name.partition(".")
+    inside = document.get(first)
+    if not rest:
+        return inside
+    return value_at(inside, rest) if isinstance(inside, Mapping) else None
+
+
 def _types(annotation: Any) -> list[type]:  # noqa: ANN401 - a type
     """Return the classes that an annotation such as ``int | None`` names."""
     if isinstance(annotation, type) and not get_args(annotation):

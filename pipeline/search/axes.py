@@ -47,6 +47,10 @@ class Axis:
         assert high is not None
         return low, high
 
+    def decides(self, name: str) -> bool:
+        """Return whether a trial's value of a field, by its dotted name, is that of this one or in it."""
+        return name == self.name or name.startswith(f"{self.name}.")
+
     @property
     def points(self) -> int | None:
         """Number of values in a grid; None where the range does not say how many."""

@@ -7,7 +7,6 @@ one that is measured runs on the others, and its best trial is scored on the fol
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,8 +76,8 @@ class Procedure(Protocol):
         """Open a study of this search on the samples of a folder."""
         ...
 
-    def work(self, study: Study, bench: Bench, start: float) -> None:
-        """Carry out trials until none is left, or the time is over."""
+    def work(self, study: Study, bench: Bench) -> None:
+        """Carry out trials until none is left, or the time is over, which begins now."""
         ...
 
 
@@ -107,7 +106,7 @@ def nested_estimate(searcher: Procedure, seconds: float, best_value: float) -> N
         run = FoldFolder(searcher.run.search / f"fold-{number}", searcher.run)
         _write_fold(run, samples, splits)
         bench, study = Bench(run), searcher.study(f"{searcher.name} fold {number}", run)
-        searcher.work(study, bench, time.monotonic())
+        searcher.work(study, bench)
         best = best_of(study.rows(), maximises=study.maximises)
         if best is None:
             raise GraftError(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import random
 import zlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -83,11 +84,16 @@ def shuffled(place: int, count: int, seed: int) -> int:
     return (factor * place + offset) % count
 
 
-def pruner_name(search: Search, mode: str) -> str:
-    """Return the pruner that a search has: ``auto`` is ASHA where there are epochs."""
+def pruner_name(search: Search, modes: Iterable[object]) -> str:
+    """Return the pruner that a search has: ``auto`` is ASHA where there are epochs.
+
+    Args:
+        search: The recipe's section ``search``.
+        modes: Every ``finetune.mode`` that a trial may have.
+    """
     if search.pruner != "auto":
         return search.pruner
-    return "none" if mode == "features" else "asha"
+    return "none" if set(modes) == {"features"} else "asha"
 
 
 def pruner_named(name: str, epochs: int) -> BasePruner:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from pipeline.errors import RecipeError
-from pipeline.recipe.fields import find_field, is_whole, takes_numbers, with_value
+from pipeline.recipe.fields import find_field, is_whole, takes_numbers, value_at, with_value
 from pipeline.recipe.reading import check_recipe
 from pipeline.recipe.search import Dimension
 from pipeline.recipe.sections import Recipe
@@ -80,6 +81,42 @@ class Space:
         decoded = {name: axes[name].decode(value) for name, value in values.items()}
         return with_values(recipe, decoded, place)
 
+    def values_of(self, recipe: Recipe, name: str) -> list[object]:
+        """Return what trials may have at a dotted name: both ends of a range, every choice, or the recipe's.
+
+        Args:
+            recipe: The recipe of the search.
+            name: The field, whether it is searched or not.
+        """
+        document: Mapping[str, object] = recipe.model_dump(mode="json", by_alias=True)
+        axis = next((axis for axis in self.axes if axis.decides(name)), None)
+        if axis is None:
+            return [value_at(document, name)]
+        return [value_at(with_value(document, axis.name, each), name) for each in axis.extremes()]
+
+    def try_value(self, recipe: Recipe, axis: Axis, value: JsonValue) -> Recipe:
+        """Return a recipe with one value of a field, and where need be one of another searched field.
+
+        The recipe's own value of another field may go together with none of this value, as the recipe of a
+        best trial has it.
+
+        Args:
+            recipe: The recipe of the search.
+            axis: The field.
+            value: The value.
+
+        Raises:
+            RecipeError: The recipe's rules refuse the value, whatever one of the others is.
+        """
+        try:
+            return with_values(recipe, {axis.name: value}, axis.name)
+        except RecipeError:
+            for other in self.axes:
+                for beside in other.extremes() if other.name != axis.name else ():
+                    with suppress(RecipeError):
+                        return with_values(recipe, {other.name: beside, axis.name: value}, axis.name)
+            raise
+
     def to_json(self) -> dict[str, object]:
         """Return the space as nested JSON values, by which two studies are told apart."""
         return {
@@ -107,11 +144,15 @@ def space_of(recipe: Recipe) -> Space:
         RecipeError: The space is wrong; everything that is wrong is listed at once.
     """
     named = recipe.search.space or default_space(recipe)
-    faults = [fault for name, dimension in named.items() for fault in _faults(recipe, name, dimension)]
-    if faults:
-        lines = "\n".join(f"  search.space.{fault}" for fault in faults)
-        raise RecipeError(f"The space of the search has {len(faults)} thing(s) to mend:\n{lines}")
-    return Space(tuple(_axis(recipe, name, named[name]) for name in sorted(named)))
+    faults = {name: list(_faults(recipe, name, dimension)) for name, dimension in named.items()}
+    space = Space(tuple(_axis(recipe, name, named[name]) for name in sorted(named) if not faults[name]))
+    for axis in space.axes:
+        faults[axis.name] += _value_faults(recipe, axis, space)
+    told = [f"  search.space.{fault}" for name in named for fault in faults[name]]
+    if told:
+        lines = "\n".join(told)
+        raise RecipeError(f"The space of the search has {len(told)} thing(s) to mend:\n{lines}")
+    return space
 
 
 def _axis(recipe: Recipe, name: str, dimension: Dimension) -> Axis:
@@ -133,12 +174,7 @@ def _faults(recipe: Recipe, name: str, dimension: Dimension) -> Iterator[str]:
     shape = list(_shape_faults(axis))
     if dimension.choices is None and not takes_numbers(find_field(recipe, name)):
         shape.append("takes no numbers, and so no range; name its values: `choices`")
-    if shape:
-        yield from (f"{name}: {fault}" for fault in shape)
-        return
-    if recipe.search.method == "grid" and axis.points is None:
-        yield f"{name}: a grid needs `step` or `points` of a range, or `choices`"
-    yield from _refused_values(recipe, axis)
+    yield from (f"{name}: {fault}" for fault in shape)
 
 
 def _shape_faults(axis: Axis) -> Iterator[str]:
@@ -200,11 +236,19 @@ def _end_faults(dimension: Dimension, low: float, high: float) -> Iterator[str]:
         yield "log: true goes with `points`, and not with `step`"
 
 
-def _refused_values(recipe: Recipe, axis: Axis) -> Iterator[str]:
-    """Yield a line for each end or choice that the recipe's own rules refuse."""
+def _value_faults(recipe: Recipe, axis: Axis, space: Space) -> Iterator[str]:
+    """Yield what is wrong with the values of one field whose shape is right.
+
+    Args:
+        recipe: The recipe.
+        axis: The field.
+        space: All fields whose shape is right.
+    """
+    if recipe.search.method == "grid" and axis.points is None:
+        yield f"{axis.name}: a grid needs `step` or `points` of a range, or `choices`"
     for value in axis.extremes():
         try:
-            with_values(recipe, {axis.name: value}, axis.name)
+            space.try_value(recipe, axis, value)
         except RecipeError as error:
             for line in str(error).splitlines()[1:]:
                 told = line.strip()

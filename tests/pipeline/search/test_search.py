@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from pipeline.artifacts.history import Epoch
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
 from pipeline.finetune.stage import carry_out, start
-from pipeline.recipe.reading import load_recipe
+from pipeline.recipe.reading import dump_recipe, load_recipe
 from pipeline.recipe.sections import Recipe
 from pipeline.run.runner import open_run, run_stage
 from pipeline.search.bench import Bench, Result, Score
+from pipeline.search.best import write_best
 from pipeline.search.nested import outer_folds, prepare_nested
 from pipeline.search.search import Changes, search
 from pipeline.search.searcher import BehindError, Searcher
@@ -183,6 +185,51 @@ def test_a_trial_that_reuses_what_another_prepared_ends_where_a_fresh_one_does(
     other = with_values(opened.recipe, {"finetune.class_weights": "balanced"}, "")
     bench.carry_out(other, lambda _: None)
     assert bench._beginning[1].started.prepared is not prepared, "heads depend on it"
+
+
+def test_a_search_goes_on_in_a_run_that_has_taken_over_its_best_recipe(run: Path) -> None:
+    space = {
+        "finetune.logit_adjustment": {"choices": [0.0, 0.5]},
+        "finetune.class_weights": {"choices": ["balanced", "none"]},
+        "finetune.penalty": {"low": 0.001, "high": 10, "log": True},
+    }
+    recipe = yaml.safe_load((run.parent / "recipe.yaml").read_text())
+    recipe["search"] = {"space": space, "trials": 3, "objective": "accuracy", "method": "random"}
+    (run.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    first = search(run.parent / "recipe.yaml", run, None, Changes())
+    for values in ({"finetune.logit_adjustment": 0.5}, {"finetune.class_weights": "balanced"}):
+        best = with_values(load_recipe(run.parent / "recipe.yaml"), values, "")
+        write_best(first, best)
+        run_stage("data", open_run(first.recipe, run))
+        assert (run / "recipe.yaml").read_text() == dump_recipe(best)
+        on = search(run, None, None, Changes(trials=4))
+        assert on.trials[:3] == first.trials
+        assert len(on.trials) == 4
+
+
+def test_a_study_of_other_weights_among_its_choices_is_refused(
+    run: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        shutil.copy(tiny_weights, run.parent / f"{name}.safetensors")
+    recipe = yaml.safe_load((run.parent / "recipe.yaml").read_text())
+    recipe["search"] = {
+        "method": "grid",
+        "space": {"backbone.weights": {"choices": ["one.safetensors", "two.safetensors"]}},
+    }
+    (run.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    monkeypatch.chdir("/")
+    found = search(run.parent / "recipe.yaml", run, None, Changes())
+    assert [row.state for row in found.trials] == ["done", "done"]
+    assert Path(load_recipe(found.recipe).backbone.weights).parent == run.parent
+    assert search(run.parent / "recipe.yaml", run, None, Changes()).trials == found.trials
+    tensors = load_file(run.parent / "two.safetensors")
+    save_file({name: value + 1 for name, value in tensors.items()}, run.parent / "two.safetensors")
+    with pytest.raises(GraftError, match=r"is of another search: files.backbone.weights is"):
+        search(run.parent / "recipe.yaml", run, None, Changes())
+    (run.parent / "two.safetensors").unlink()
+    with pytest.raises(GraftError, match=r"backbone.weights: .*two.safetensors does not exist"):
+        search(run.parent / "recipe.yaml", run, None, Changes())
 
 
 def test_a_study_of_another_space_or_other_data_is_refused_with_what_differs(run: Path) -> None:

@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.errors import GraftError, RecipeError
-from pipeline.recipe.reading import check_recipe, dump_recipe
+from pipeline.recipe.reading import check_recipe, dump_recipe, load_recipe
 from pipeline.recipe.search import Dimension
 from pipeline.recipe.sections import Recipe
 from pipeline.search.axes import Axis
@@ -169,6 +170,44 @@ def test_every_way_to_train_has_a_space_of_its_own(mode: str, objective: str, me
     for place in (0, space.size - 1):
         if method == "grid":
             space.recipe_with(recipe, space.point(place), "a point")
+
+
+def test_paths_among_choices_count_from_the_recipe_s_folder(tmp_path: Path) -> None:
+    space = {
+        "backbone.weights": {
+            "choices": ["w.safetensors", "hub", "package:some/w.safetensors", "/w.safetensors"]
+        },
+        "backbone.name": {"choices": ["test_resnet", "hub:code:net"]},
+        "backbone": {"choices": [{"name": "test_resnet", "weights": "../w.safetensors"}]},
+        "finetune.augment.albumentations": {"choices": [None, "some.json"]},
+        "finetune.augment": {"choices": [{"albumentations": "some.json"}, {"horizontal_flip": False}]},
+        "finetune.mode": {"choices": ["full", "bogus"]},
+    }
+    document = recipe_document(Path("/pictures"), Path("/weights"), search={"space": space})
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(document))
+    read = load_recipe(tmp_path / "recipe.yaml").search.space
+    assert {name: list(dimension.choices or ()) for name, dimension in read.items()} == {
+        "backbone.weights": [
+            f"{tmp_path}/w.safetensors", "hub", "package:some/w.safetensors", "/w.safetensors"
+        ],
+        "backbone.name": ["test_resnet", f"hub:{tmp_path}/code:net"],
+        "backbone": [{"name": "test_resnet", "weights": f"{tmp_path}/../w.safetensors"}],
+        "finetune.augment.albumentations": [None, f"{tmp_path}/some.json"],
+        "finetune.augment": [{"albumentations": f"{tmp_path}/some.json"}, {"horizontal_flip": False}],
+        "finetune.mode": ["full", "bogus"],
+    }  # fmt: skip
+
+
+def test_a_value_that_goes_with_another_searched_one_is_not_refused_for_the_recipe_s_own() -> None:
+    space = {
+        "finetune.logit_adjustment": {"choices": [0.0, 0.5]},
+        "finetune.class_weights": {"choices": ["balanced", "none"]},
+    }
+    for best in ({"logit_adjustment": 0.5}, {"class_weights": "balanced"}):
+        assert space_of(recipe_with({"space": space}, **best)).size == 4
+    alone = {"finetune.class_weights": space["finetune.class_weights"]}
+    with pytest.raises(RecipeError, match="Keep one of them"):
+        space_of(recipe_with({"space": alone}, logit_adjustment=0.5))
 
 
 def test_a_password_is_in_no_copy_of_a_recipe() -> None:
