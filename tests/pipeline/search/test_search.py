@@ -281,6 +281,12 @@ def test_the_time_of_a_search_ends_it_between_trials(run: Path, tmp_path: Path) 
 def test_a_server_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
     for url, told in (
         ("postgresql://me:s3cret@127.0.0.1:1/trials", "nothing answers there"),
+        ("postgresql://me:s3cret@127.0.0.1:1/trials?sslmode=require", "nothing answers there"),
+        (
+            "postgresql://me:s3cret@127.0.0.1:1/trials?sslmode=verify-full",
+            "verify-full is unknown. Write one of",
+        ),
+        ("postgresql://me@127.0.0.1:1/trials?password=s3cret&x=1", "options that are unknown: password, x. "),
         ("mysql://me:s3cret@host/trials", "is no address of a database"),
         ("trials of s3cret", "is no address of a database"),
     ):
