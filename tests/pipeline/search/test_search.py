@@ -187,7 +187,9 @@ def test_a_trial_that_reuses_what_another_prepared_ends_where_a_fresh_one_does(
     assert bench._beginning[1].started.prepared is not prepared, "heads depend on it"
 
 
-def test_a_search_goes_on_in_a_run_that_has_taken_over_its_best_recipe(run: Path) -> None:
+def test_a_search_goes_on_in_a_run_that_has_taken_over_its_best_recipe(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = {
         "finetune.logit_adjustment": {"choices": [0.0, 0.5]},
         "finetune.class_weights": {"choices": ["balanced", "none"]},
@@ -196,12 +198,18 @@ def test_a_search_goes_on_in_a_run_that_has_taken_over_its_best_recipe(run: Path
     recipe = yaml.safe_load((run.parent / "recipe.yaml").read_text())
     recipe["search"] = {"space": space, "trials": 3, "objective": "accuracy", "method": "random"}
     (run.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    first = search(run.parent / "recipe.yaml", run, None, Changes())
-    for values in ({"finetune.logit_adjustment": 0.5}, {"finetune.class_weights": "balanced"}):
-        best = with_values(load_recipe(run.parent / "recipe.yaml"), values, "")
+    monkeypatch.chdir(run.parent)
+    first = search(Path("recipe.yaml"), run, None, Changes(storage="sqlite:///own.db"))
+    for adjustment, weights in (
+        (0.5, "none"),
+        (0.0, "balanced"),
+    ):  # each of which refuses a value of the other
+        values = {"finetune.logit_adjustment": adjustment, "finetune.class_weights": weights}
+        best = with_values(load_recipe(first.recipe), values, "")
         write_best(first, best)
         run_stage("data", open_run(first.recipe, run))
         assert (run / "recipe.yaml").read_text() == dump_recipe(best)
+        monkeypatch.chdir("/")
         on = search(run, None, None, Changes(trials=4))
         assert on.trials[:3] == first.trials
         assert len(on.trials) == 4
