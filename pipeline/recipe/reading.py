@@ -7,17 +7,17 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from pipeline.errors import RecipeError
 from pipeline.modalities.registry import DEFAULT, find_modality, list_modalities
 from pipeline.recipe.addresses import without_credentials
 from pipeline.recipe.data import Range
-from pipeline.recipe.search import Search
+from pipeline.recipe.fields import value_at, with_value
+from pipeline.recipe.search import Dimension, Search
 from pipeline.recipe.sections import Export, Recipe
 from pipeline.recipe.transfer import Transfer
 
@@ -135,49 +135,46 @@ def _absolute(recipe: Recipe, base: Path) -> Recipe:
     splits = recipe.data.splits.model_copy(update={"keep": keep and resolve(keep)})
     places = {"source": resolve(recipe.data.source), "root": root and resolve(root), "splits": splits}
     data = recipe.data.model_copy(update=places)
+    search = recipe.search.with_places(resolve)
+    space = {name: _absolute_choices(recipe, name, each, base) for name, each in search.space.items()}
     changed = {
         "data": data,
         "backbone": recipe.backbone.with_places(resolve),
         "finetune": recipe.finetune.with_places(resolve),
-        "search": recipe.search.with_places(resolve),
+        "search": search.model_copy(update={"space": space}),
         "tracking": recipe.tracking.with_places(resolve),
     }
     return recipe.model_copy(update=changed)
 
 
-def find_field(recipe: Recipe, name: str) -> FieldInfo:
-    """Return the field of a recipe with a dotted name, such as ``finetune.lora.rank``.
+def _absolute_choices(recipe: Recipe, name: str, dimension: Dimension, base: Path) -> Dimension:
+    """Return the values that a search may try for a field, with absolute paths where they name files."""
 
-    Raises:
-        RecipeError: There is no such field; the message names the one that looks like it.
-    """
-    model: Any = type(recipe)
-    parts = name.split(".")
-    field: FieldInfo | None = None
-    for depth, part in enumerate(parts):
-        known = {each.alias or key: each for key, each in model.model_fields.items()} if model else {}
-        if part not in known:
-            close = difflib.get_close_matches(part, known, n=1, cutoff=0.5)
-            ways = [".".join([*parts[:depth], each]) for each in close or known]
-            told = f"; did you mean `{ways[0]}`?" if close else f"; known here: {', '.join(ways)}"
-            raise RecipeError(f"{name}: unknown field{told if known else ''}")
-        field = known[part]
-        model = next((each for each in _types(field.annotation) if issubclass(each, BaseModel)), None)
-    assert field is not None
-    return field
+    def resolve(choice: JsonValue) -> JsonValue:
+        try:
+            tried = parse_recipe(with_value(recipe.model_dump(mode="json", by_alias=True), name, choice))
+        except ValidationError:  # which the search refuses with what is wrong
+            return choice
+        there = {
+            key: getattr(tried, key).with_places(lambda place: resolve_place(place, base))
+            for key in ("backbone", "finetune")
+        }
+        documents = [
+            each.model_dump(mode="json", by_alias=True) for each in (tried, tried.model_copy(update=there))
+        ]
+        before, after = (value_at(document, name) for document in documents)
+        return _replaced(choice, before, after)
 
-
-def is_whole(field: FieldInfo) -> bool:
-    """Return whether a field takes whole numbers and no others."""
-    kinds = set(_types(field.annotation))
-    return int in kinds and float not in kinds
+    if dimension.choices is None:
+        return dimension
+    return dimension.model_copy(update={"choices": tuple(map(resolve, dimension.choices))})
 
 
-def _types(annotation: Any) -> list[type]:  # noqa: ANN401 - a type
-    """Return the classes that an annotation such as ``int | None`` names."""
-    if isinstance(annotation, type) and not get_args(annotation):
-        return [annotation]
-    return [each for part in get_args(annotation) for each in _types(part)]
+def _replaced(value: JsonValue, before: object, after: object) -> JsonValue:
+    """Return a value with what differs between two readings of it, and otherwise as it was written."""
+    if isinstance(value, dict) and isinstance(before, Mapping) and isinstance(after, Mapping):
+        return {key: _replaced(each, before.get(key), after.get(key)) for key, each in value.items()}
+    return value if before == after else cast("JsonValue", after)
 
 
 def resolve_place(value: str, base: Path) -> str:

@@ -43,7 +43,8 @@ class Search(Section):
             or ``none``. ``auto`` is ``asha``, but for ``finetune.mode: features``, which has no epochs.
         objective: What is measured on validation: ``loss``, after calibration, ``accuracy`` or ``macro_f1``.
         trials: Number of trials; ``null`` for 30, or for all points of a grid.
-        minutes: Minutes after which no trial begins any more; ``null`` for no limit.
+        minutes: Minutes after which no trial begins any more; ``null`` for no limit. Each search of
+            ``nested`` has as many for itself.
         seed: Seed of the order of the trials; ``null`` for the recipe's.
         nested: Whether five searches on parts of the samples measure the whole procedure on the rest of
             them, which takes as many times as long.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pipeline.files import atomic
 from pipeline.recipe.reading import dump_recipe
-from pipeline.recipe.search import Search
 from pipeline.recipe.sections import Recipe
 from pipeline.reporting.printable import printable
 from pipeline.search.results import NAMES, Found
@@ -13,6 +12,8 @@ from pipeline.search.table import shown_values
 
 def write_best(found: Found, recipe: Recipe) -> None:
     """Write the recipe of the best trial, with a comment on where it comes from.
+
+    It keeps its search, so that a run which takes it over can be searched further.
 
     Args:
         found: What the search found.
@@ -28,5 +29,4 @@ def write_best(found: Found, recipe: Recipe) -> None:
     if found.nested is not None:
         lines.append(f"By nested folds: {found.nested_text()}.")
     comment = "".join(f"# {line}\n" for line in lines)
-    text = comment + dump_recipe(recipe.model_copy(update={"search": Search()}))
-    atomic.write_bytes(found.recipe, text.encode())
+    atomic.write_bytes(found.recipe, (comment + dump_recipe(recipe)).encode())

@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.together import key_of_groups
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.files.places import read_place, write_root
 from pipeline.files.samples import Sample, Split, labels_of, read_samples, write_samples
-from pipeline.recipe.data import Data
 from pipeline.recipe.search import Search
 from pipeline.recipe.sections import Recipe
 from pipeline.reporting.progress import in_words
@@ -76,32 +76,37 @@ class Procedure(Protocol):
         """Open a study of this search on the samples of a folder."""
         ...
 
-    def work(self, study: Study, bench: Bench, start: float) -> None:
-        """Carry out trials until none is left, or the time is over."""
+    def work(self, study: Study, bench: Bench) -> None:
+        """Carry out trials until none is left, or the time is over, which begins now."""
         ...
 
 
-def nested_estimate(searcher: Procedure, start: float, seconds: float, best_value: float) -> Nested:
+def nested_estimate(searcher: Procedure, seconds: float, best_value: float) -> Nested:
     """Measure a search by outer folds, which are searches of their own in the same database.
+
+    Each has the time of the search for itself, as it would not be the same procedure with less.
 
     Args:
         searcher: The search.
-        start: When it began, by the monotonic clock.
         seconds: Seconds that its own trials took in all.
         best_value: The best value that it found.
 
     Raises:
-        GraftError: The samples belong together in ways that folds would tear apart, or are too few.
+        GraftError: The samples are too few, or no trial of a fold has a value.
     """
-    refuse_torn(searcher.recipe.data)
-    log.info("search: %d outer folds, which take about %s", FOLDS, in_words(FOLDS * seconds))
+    log.info(
+        "search: %d outer folds, which take about %s%s",
+        FOLDS,
+        in_words(FOLDS * seconds),
+        _told_minutes(searcher.section),
+    )
     samples = [each for each in read_samples(searcher.run) if each.split in {"train", "validation"}]
     scores, inner = [], []
     for number, splits in enumerate(outer_folds(samples, searcher.seed)):
         run = FoldFolder(searcher.run.search / f"fold-{number}", searcher.run)
         _write_fold(run, samples, splits)
         bench, study = Bench(run), searcher.study(f"{searcher.name} fold {number}", run)
-        searcher.work(study, bench, start)
+        searcher.work(study, bench)
         best = best_of(study.rows(), maximises=study.maximises)
         if best is None:
             raise GraftError(
@@ -115,18 +120,27 @@ def nested_estimate(searcher: Procedure, start: float, seconds: float, best_valu
     return estimate_of(scores, inner, best_value, maximises=study.maximises)
 
 
-def refuse_torn(data: Data) -> None:
-    """Refuse to divide samples that belong together.
+def prepare_nested(recipe: Recipe) -> None:
+    """Say what outer folds will cost, and refuse to divide samples that belong together.
+
+    Args:
+        recipe: The recipe, with its search as it is asked for.
 
     Raises:
-        GraftError: The recipe has groups, or an order in time.
+        GraftError: The data have groups, or an order in time, or cannot be read.
     """
-    if data.group_by is not None or data.split_by_time is not None:
-        key = "group_by" if data.group_by is not None else "split_by_time"
+    told = key_of_groups(recipe)
+    if told is not None:
         raise GraftError(
-            f"search.nested: data.{key} keeps samples together, and outer folds would tear them apart. Leave"
+            f"search.nested: {told} keeps samples together, and outer folds would tear them apart. Leave"
             " search.nested out; the test split says how good the best recipe is"
         )
+    log.info("search: %d outer folds come after the search%s", FOLDS, _told_minutes(recipe.search))
+
+
+def _told_minutes(section: Search) -> str:
+    """Return the end of a line on outer folds that says how long each may take."""
+    return "" if section.minutes is None else f", each with {section.minutes:g} minutes of its own"
 
 
 def outer_folds(samples: Sequence[Sample], seed: int) -> list[list[Split]]:

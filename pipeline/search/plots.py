@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.reporting.figure import BLUE, GREEN, GREY, ORANGE, make_figure, to_png
+from pipeline.search.axes import Axis
 from pipeline.search.records import TrialRow
-from pipeline.search.space import Axis, Space
+from pipeline.search.space import Space
 from pipeline.search.table import shown
 
 if TYPE_CHECKING:

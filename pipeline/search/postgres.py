@@ -22,6 +22,9 @@ KEEPALIVES = {"tcp_keepalives_idle": 20, "tcp_keepalives_interval": 10, "tcp_kee
 CONNECT_TIMEOUT_S = 10
 ANSWER_TIMEOUT_S = 60
 POLL_S = 0.02
+# What PostgreSQL's option of the address is called, and what it is for pg8000.
+SSLMODE = "sslmode"
+SSL_CONTEXTS = {"disable": False, "prefer": None, "require": True}
 
 
 class StoreError(GraftError):
@@ -33,6 +36,9 @@ class PostgresStore:
 
     Args:
         url: The address, with the password.
+
+    Raises:
+        GraftError: The address has an option that is unknown, or the server is not there or refuses.
     """
 
     def __init__(self, url: URL) -> None:
@@ -40,7 +46,8 @@ class PostgresStore:
 
         # What it logs of connections that have ended is told in one line where it matters.
         logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
-        self._url = url.set(drivername=DRIVER)
+        self._ssl_context = ssl_context_of(url)
+        self._url = url.set(drivername=DRIVER, query={})
         self.shown = shown_address(url)
         self.worker = secrets.randbits(62)
         self._engine: Engine = create_engine(
@@ -72,7 +79,8 @@ class PostgresStore:
 
     def _connecting(self, timeout_s: int) -> dict[str, object]:
         """Return the options of a connection; pg8000 fails without any password where one is wanted."""
-        return {"timeout": timeout_s, "password": self._url.password or ""}
+        password = self._url.password or ""
+        return {"timeout": timeout_s, "password": password, "ssl_context": self._ssl_context}
 
     def _connect(self) -> Connection:
         """Return a connection that holds the worker's lock for as long as it lasts."""
@@ -158,6 +166,30 @@ def _mark_disconnected(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
+def ssl_context_of(url: URL) -> bool | None:
+    """Return how the address wants the connection encrypted, as pg8000 takes it; None where SSL may be.
+
+    Args:
+        url: The address, of which ``sslmode`` is the one option that is known.
+
+    Raises:
+        GraftError: It has another option, or a mode that is unknown.
+    """
+    unknown = [name for name in url.query if name != SSLMODE]
+    if unknown:
+        raise GraftError(
+            f"search.storage: {shown_address(url)} has options that are unknown: {', '.join(unknown)}. Known"
+            f" is {SSLMODE} alone; a password is taken from the variable PGPASSWORD"
+        )
+    mode = url.query.get(SSLMODE, "prefer")
+    if not isinstance(mode, str) or mode not in SSL_CONTEXTS:
+        raise GraftError(
+            f"search.storage: {shown_address(url)}?{SSLMODE}={mode} is unknown. Write one of"
+            f" {', '.join(SSL_CONTEXTS)}"
+        )
+    return SSL_CONTEXTS[mode]
+
+
 def shown_address(url: URL) -> str:
     """Return the address of a server for people, without the password."""
     port = f":{url.port}" if url.port else ""
@@ -181,6 +213,8 @@ def reason_of(error: BaseException) -> str:
     if isinstance(told, dict):  # as pg8000 gives what the server says
         code, message = str(told.get("C", "")), str(told.get("M", ""))
         return REMEDIES.get(code, message or "it refuses")
+    if "refuses SSL" in str(told):
+        return f"it has no SSL. Turn it on there, or write {SSLMODE}=prefer"
     return (
         "nothing answers there. Start the server, or check host and port; trials that are done are kept, and"
         " the same command goes on"

@@ -11,13 +11,16 @@ point, so that a trial which is tried again uses up a point (optuna/optuna#2993)
 from __future__ import annotations
 
 import math
+import random
 import zlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from pipeline.recipe.search import Search
-from pipeline.search.space import Space, Values
+from pipeline.search.axes import Values
+from pipeline.search.space import Space
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -71,21 +74,26 @@ def shuffled(place: int, count: int, seed: int) -> int:
         count: How many numbers there are.
         seed: Seed of the order.
     """
-    rng = np.random.default_rng(seed)
-    factor, offset = 1, int(rng.integers(count))
+    rng = random.Random(seed)  # noqa: S311 - an order; NumPy's numbers end at 2**63
+    factor, offset = 1, rng.randrange(count)
     for _ in range(100):
-        drawn = int(rng.integers(1, max(2, count)))
+        drawn = rng.randrange(1, max(2, count))
         if math.gcd(drawn, count) == 1:
             factor = drawn
             break
     return (factor * place + offset) % count
 
 
-def pruner_name(search: Search, mode: str) -> str:
-    """Return the pruner that a search has: ``auto`` is ASHA where there are epochs."""
+def pruner_name(search: Search, modes: Iterable[object]) -> str:
+    """Return the pruner that a search has: ``auto`` is ASHA where there are epochs.
+
+    Args:
+        search: The recipe's section ``search``.
+        modes: Every ``finetune.mode`` that a trial may have.
+    """
     if search.pruner != "auto":
         return search.pruner
-    return "none" if mode == "features" else "asha"
+    return "none" if set(modes) == {"features"} else "asha"
 
 
 def pruner_named(name: str, epochs: int) -> BasePruner:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.errors import GraftError
 from pipeline.machine.extras import require
-from pipeline.recipe.reading import check_recipe
+from pipeline.recipe.reading import check_recipe, resolve_place
 from pipeline.recipe.sections import Recipe
 from pipeline.run.runner import open_run
 from pipeline.run.sharing import sharing_data
@@ -76,8 +76,11 @@ def _changed(recipe: Recipe, changes: Changes) -> Recipe:
     document = recipe.model_dump(mode="json", by_alias=True)
     document["search"] |= given
     section = check_recipe(document, "search").search
-    storage = changes.storage or recipe.search.storage  # which the document has without the password
-    return recipe.model_copy(update={"search": section.model_copy(update={"storage": storage})})
+    kept = section.model_copy(update={"storage": recipe.search.storage})  # in the document without a password
+    if changes.storage:
+        named = section.model_copy(update={"storage": changes.storage})
+        kept = named.with_places(lambda place: resolve_place(place, Path.cwd()))
+    return recipe.model_copy(update={"search": kept})
 
 
 def _check_size(recipe: Recipe, space: Space, *, agreed: bool) -> None:

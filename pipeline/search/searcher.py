@@ -5,19 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 from pipeline.errors import GraftError
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
-from pipeline.files.samples import digest, read_samples
-from pipeline.files.sources import hash_source
 from pipeline.finetune.course.loop import Epoch
-from pipeline.recipe.reading import without_places
 from pipeline.recipe.sections import Recipe
 from pipeline.search.bench import Bench
 from pipeline.search.best import write_best
+from pipeline.search.identity import identity_of
 from pipeline.search.postgres import StoreError
 from pipeline.search.records import TrialRow, best_of
 from pipeline.search.results import Found
@@ -62,15 +59,20 @@ class Searcher:
         most = self.section.trials or (space.size if self.section.method == "grid" else USUAL_TRIALS)
         self.trials = min(most, space.size) if self.section.method == "grid" else most
 
+    @property
+    def pruner(self) -> str:
+        """Name of the pruner."""
+        return pruner_name(self.section, self.space.values_of(self.recipe, "finetune.mode"))
+
     def search(self) -> Found:
         """Carry out the trials that are left, and tell what was found."""
-        from pipeline.search.nested import nested_estimate, refuse_torn
+        from pipeline.search.nested import nested_estimate, prepare_nested
 
         start = time.monotonic()
         if self.section.nested:
-            refuse_torn(self.recipe.data)
+            prepare_nested(self.recipe)
         study = self.study(self.name, self.run)
-        self.work(study, Bench(self.run), start)
+        self.work(study, Bench(self.run))
         rows = study.rows()
         best = best_of(rows, maximises=study.maximises)
         if best is None:
@@ -81,7 +83,7 @@ class Searcher:
             study=self.name,
             storage=self.store.shown,
             method=self.section.method,
-            pruner=pruner_name(self.section, self.recipe.finetune.mode),
+            pruner=self.pruner,
             objective=self.section.objective,
             seed=self.seed,
             trials=rows,
@@ -95,7 +97,7 @@ class Searcher:
         )
         self._write(found)
         if self.section.nested:
-            estimate = nested_estimate(self, start, took, best.value or 0.0)
+            estimate = nested_estimate(self, took, best.value or 0.0)
             found = replace(found, nested=estimate, seconds=round(time.monotonic() - start, 3))
             self._write(found)
         return found
@@ -116,24 +118,23 @@ class Searcher:
             name: Its name.
             run: The folder of the samples that it is of.
         """
-        epochs = max(2, self.recipe.finetune.epochs or USUAL_EPOCHS)
-        pruner = pruner_named(pruner_name(self.section, self.recipe.finetune.mode), epochs)
-        identity = identity_of(self.recipe, run, self.space, self.seed)
+        epochs = (each or USUAL_EPOCHS for each in self.space.values_of(self.recipe, "finetune.epochs"))
+        pruner = pruner_named(self.pruner, max([2, *(each for each in epochs if isinstance(each, int))]))
+        identity = identity_of(self.recipe, run, self.space, self.seed, self.pruner)
         return Study(self.store, name, self.section, self.space, self.seed, pruner, identity)
 
-    def work(self, study: Study, bench: Bench, start: float) -> None:
-        """Carry out trials until none is left, or the time is over.
+    def work(self, study: Study, bench: Bench) -> None:
+        """Carry out trials until none is left, or the time is over, which begins now.
 
         Args:
             study: The study.
             bench: Carries out the trials.
-            start: When the search began, by the monotonic clock.
         """
         minutes = self.section.minutes
-        end = math.inf if minutes is None else start + 60 * minutes
         table, waited = Table(study.name, self.trials, maximises=study.maximises), False
         with table.alone():
             table.show(study.rows())
+            end = math.inf if minutes is None else time.monotonic() + 60 * minutes
             while time.monotonic() < end:
                 claim = study.claim(self.trials)
                 if claim is not None:
@@ -181,26 +182,6 @@ class Searcher:
             why = str(error)
             log.warning("search: trial %d (%s): %s", claim.place, shown_values(claim.values), why)
         study.finish(claim, value, time.monotonic() - start, why)
-
-
-def identity_of(recipe: Recipe, run: RunFolder, space: Space, seed: int) -> Mapping[str, object]:
-    """Return all that the trials of a study depend on, as nested JSON values, without places of files."""
-    samples = [sample for sample in read_samples(run) if sample.split in {"train", "validation"}]
-    bare, weights = without_places(recipe), recipe.backbone.weights
-    sections = {name: getattr(bare, name) for name in ("backbone", *recipe.own_keys(), "finetune")}
-    return {
-        "search": {
-            "method": recipe.search.method,
-            "objective": recipe.search.objective,
-            "pruner": pruner_name(recipe.search, recipe.finetune.mode),
-            "seed": seed,
-            "space": space.to_json(),
-        },
-        "recipe": {name: section.model_dump(mode="json", by_alias=True) for name, section in sections.items()}
-        | {"seed": recipe.seed},
-        "data": digest(samples),
-        "weights": weights if weights == "hub" else hash_source(weights, "backbone.weights"),
-    }
 
 
 def _refuse_hopeless(rows: tuple[TrialRow, ...]) -> None:

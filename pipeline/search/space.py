@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from pipeline.errors import RecipeError
-from pipeline.recipe.reading import check_recipe, find_field, is_whole
+from pipeline.recipe.fields import find_field, is_whole, takes_numbers, value_at, with_value
+from pipeline.recipe.reading import check_recipe
 from pipeline.recipe.search import Dimension
 from pipeline.recipe.sections import Recipe
+from pipeline.search.axes import DIGITS, MOST_WHOLE, Axis, Value, Values
 from pipeline.search.defaults import default_space
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-
-Value = float | int | str | bool | None
-Values = Mapping[str, Value]
-"""The values of a trial by the names of their fields. Lists and mappings are written as JSON."""
 
 OTHER_SAMPLES = "changes which samples are trained on and judged, so that trials could not be compared"
 NO_MODEL = "changes nothing of the model"
@@ -39,86 +37,6 @@ REFUSED = {
     "finetune.checkpoint_minutes": NO_MODEL,
     "finetune.device": NO_MODEL,
 }
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One field of a space, with the values that it may have.
-
-    Attributes:
-        name: The field's dotted name.
-        dimension: The range, or the choices.
-        whole: Whether the field takes whole numbers only.
-    """
-
-    name: str
-    dimension: Dimension
-    whole: bool = False
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The least and the greatest value of a range."""
-        low, high = self.dimension.low, self.dimension.high
-        assert low is not None
-        assert high is not None
-        return low, high
-
-    @property
-    def points(self) -> int | None:
-        """Number of values in a grid; None where the range does not say how many."""
-        if self.dimension.choices is not None:
-            return len(self.dimension.choices)
-        low, high = self.ends
-        if self.dimension.points is not None:
-            return len(self._whole_values()) if self.whole else self.dimension.points
-        step = self.dimension.step or (1.0 if self.whole and not self.dimension.log else None)
-        return None if step is None else math.floor((high - low) / step + 1e-9) + 1
-
-    def value_at(self, index: int) -> Value:
-        """Return a value of the grid by its number from 0 on."""
-        if self.dimension.choices is not None:
-            return encode(self.dimension.choices[index])
-        low, high = self.ends
-        if self.dimension.points is not None:
-            return self._whole_values()[index] if self.whole else self._spread(index)
-        value = low + index * (self.dimension.step or 1.0)
-        return round(value) if self.whole else min(high, float(f"{value:.12g}"))
-
-    def _spread(self, index: int) -> float:
-        """Return one of the points that are evenly spread over the range: 0.3, not 0.30000000000000004."""
-        (low, high), last = self.ends, (self.dimension.points or 2) - 1
-        share = index / last
-        value = low * (high / low) ** share if self.dimension.log else low + (high - low) * share
-        return min(high, max(low, float(f"{value:.12g}")))
-
-    def _whole_values(self) -> list[int]:
-        """Return the whole numbers that are next to the points, each once."""
-        return sorted({round(self._spread(index)) for index in range(self.dimension.points or 0)})
-
-    def distribution(self) -> BaseDistribution:
-        """Return the values as Optuna draws them."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-        if self.dimension.choices is not None:
-            return CategoricalDistribution([encode(choice) for choice in self.dimension.choices])
-        (low, high), step, log = self.ends, self.dimension.step, self.dimension.log
-        if self.whole:
-            return IntDistribution(int(low), int(high), log=log, step=int(step or 1))
-        return FloatDistribution(low, high, log=log, step=step)
-
-    def decode(self, value: Value) -> JsonValue:
-        """Return a value as the recipe has it."""
-        for choice in self.dimension.choices or ():
-            if type(encode(choice)) is type(value) and encode(choice) == value:
-                return choice
-        return value
-
-    def extremes(self) -> Iterator[JsonValue]:
-        """Yield the values that stand for all of them when they are checked: both ends, or every choice."""
-        if self.dimension.choices is not None:
-            yield from self.dimension.choices
-        else:
-            yield from (int(end) if self.whole else end for end in self.ends)
 
 
 @dataclass(frozen=True)
@@ -163,6 +81,42 @@ class Space:
         decoded = {name: axes[name].decode(value) for name, value in values.items()}
         return with_values(recipe, decoded, place)
 
+    def values_of(self, recipe: Recipe, name: str) -> list[object]:
+        """Return what trials may have at a dotted name: both ends of a range, every choice, or the recipe's.
+
+        Args:
+            recipe: The recipe of the search.
+            name: The field, whether it is searched or not.
+        """
+        document: Mapping[str, object] = recipe.model_dump(mode="json", by_alias=True)
+        axis = next((axis for axis in self.axes if axis.decides(name)), None)
+        if axis is None:
+            return [value_at(document, name)]
+        return [value_at(with_value(document, axis.name, each), name) for each in axis.extremes()]
+
+    def try_value(self, recipe: Recipe, axis: Axis, value: JsonValue) -> Recipe:
+        """Return a recipe with one value of a field, and where need be one of another searched field.
+
+        The recipe's own value of another field may go together with none of this value, as the recipe of a
+        best trial has it.
+
+        Args:
+            recipe: The recipe of the search.
+            axis: The field.
+            value: The value.
+
+        Raises:
+            RecipeError: The recipe's rules refuse the value, whatever one of the others is.
+        """
+        try:
+            return with_values(recipe, {axis.name: value}, axis.name)
+        except RecipeError:
+            for other in self.axes:
+                for beside in other.extremes() if other.name != axis.name else ():
+                    with suppress(RecipeError):
+                        return with_values(recipe, {other.name: beside, axis.name: value}, axis.name)
+            raise
+
     def to_json(self) -> dict[str, object]:
         """Return the space as nested JSON values, by which two studies are told apart."""
         return {
@@ -171,25 +125,15 @@ class Space:
         }
 
 
-def encode(choice: JsonValue) -> Value:
-    """Return a choice as the database keeps it: lists and mappings as JSON."""
-    return json.dumps(choice, sort_keys=True) if isinstance(choice, list | dict) else choice
-
-
 def with_values(recipe: Recipe, values: Mapping[str, JsonValue], place: str) -> Recipe:
     """Return a recipe with other values at some dotted names.
 
     Raises:
         RecipeError: The recipe's own rules refuse them.
     """
-    document = recipe.model_dump(mode="json", by_alias=True)
+    document: Mapping[str, object] = recipe.model_dump(mode="json", by_alias=True)
     for name, value in values.items():
-        *sections, last = name.split(".")
-        inside: Any = document
-        for section in sections:
-            inside[section] = inside.get(section) or {}
-            inside = inside[section]
-        inside[last] = copy.deepcopy(value)
+        document = with_value(document, name, value)
     return check_recipe(document, place)
 
 
@@ -200,11 +144,15 @@ def space_of(recipe: Recipe) -> Space:
         RecipeError: The space is wrong; everything that is wrong is listed at once.
     """
     named = recipe.search.space or default_space(recipe)
-    faults = [fault for name, dimension in named.items() for fault in _faults(recipe, name, dimension)]
-    if faults:
-        lines = "\n".join(f"  search.space.{fault}" for fault in faults)
-        raise RecipeError(f"The space of the search has {len(faults)} thing(s) to mend:\n{lines}")
-    return Space(tuple(_axis(recipe, name, named[name]) for name in sorted(named)))
+    faults = {name: list(_faults(recipe, name, dimension)) for name, dimension in named.items()}
+    space = Space(tuple(_axis(recipe, name, named[name]) for name in sorted(named) if not faults[name]))
+    for axis in space.axes:
+        faults[axis.name] += _value_faults(recipe, axis, space)
+    told = [f"  search.space.{fault}" for name in named for fault in faults[name]]
+    if told:
+        lines = "\n".join(told)
+        raise RecipeError(f"The space of the search has {len(told)} thing(s) to mend:\n{lines}")
+    return space
 
 
 def _axis(recipe: Recipe, name: str, dimension: Dimension) -> Axis:
@@ -224,12 +172,9 @@ def _faults(recipe: Recipe, name: str, dimension: Dimension) -> Iterator[str]:
         yield f"{name}: {reason}"
         return
     shape = list(_shape_faults(axis))
-    if shape:
-        yield from (f"{name}: {fault}" for fault in shape)
-        return
-    if recipe.search.method == "grid" and axis.points is None:
-        yield f"{name}: a grid needs `step` or `points` of a range, or `choices`"
-    yield from _refused_values(recipe, axis)
+    if dimension.choices is None and not takes_numbers(find_field(recipe, name)):
+        shape.append("takes no numbers, and so no range; name its values: `choices`")
+    yield from (f"{name}: {fault}" for fault in shape)
 
 
 def _shape_faults(axis: Axis) -> Iterator[str]:
@@ -254,10 +199,30 @@ def _range_faults(dimension: Dimension, low: float, high: float, *, whole: bool)
         yield "has `step` and `points`; keep one of them"
     if dimension.step is not None and not 0 < dimension.step <= max(high - low, 0):
         yield f"step ({dimension.step:g}) has to be above 0, and high - low at most"
+    elif low < high:
+        yield from _fineness_faults(dimension, low, high)
     if dimension.points is not None and dimension.points < 2:
         yield f"points ({dimension.points}) has to be 2 at least"
     if whole and not all(float(each).is_integer() for each in (low, high, dimension.step or 1)):
         yield "takes whole numbers only"
+    if whole and max(abs(low), abs(high)) > MOST_WHOLE:
+        yield f"takes whole numbers up to {MOST_WHOLE:,} only"
+
+
+def _fineness_faults(dimension: Dimension, low: float, high: float) -> Iterator[str]:
+    """Yield what keeps the values of a grid from being told apart."""
+    told = f"values of a range are told apart to {DIGITS} digits"
+    if not math.isfinite(high - low):
+        yield "has low and high too far apart"
+        return
+    fineness = 10.0 ** (1 - DIGITS) * max(abs(low), abs(high))
+    if dimension.step is not None and dimension.step < fineness:
+        yield f"step ({dimension.step:g}) is too small: {told}"
+    width = (
+        math.log(high / low) * 10 ** (DIGITS - 1) if dimension.log and low > 0 else (high - low) / fineness
+    )
+    if dimension.points is not None and dimension.points > width + 1:
+        yield f"points ({dimension.points:,}) are too many: {told}"
 
 
 def _end_faults(dimension: Dimension, low: float, high: float) -> Iterator[str]:
@@ -271,11 +236,19 @@ def _end_faults(dimension: Dimension, low: float, high: float) -> Iterator[str]:
         yield "log: true goes with `points`, and not with `step`"
 
 
-def _refused_values(recipe: Recipe, axis: Axis) -> Iterator[str]:
-    """Yield a line for each end or choice that the recipe's own rules refuse."""
+def _value_faults(recipe: Recipe, axis: Axis, space: Space) -> Iterator[str]:
+    """Yield what is wrong with the values of one field whose shape is right.
+
+    Args:
+        recipe: The recipe.
+        axis: The field.
+        space: All fields whose shape is right.
+    """
+    if recipe.search.method == "grid" and axis.points is None:
+        yield f"{axis.name}: a grid needs `step` or `points` of a range, or `choices`"
     for value in axis.extremes():
         try:
-            with_values(recipe, {axis.name: value}, axis.name)
+            space.try_value(recipe, axis, value)
         except RecipeError as error:
             for line in str(error).splitlines()[1:]:
                 told = line.strip()

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import GraftError
 from pipeline.recipe.search import Search
+from pipeline.search.axes import Values
 from pipeline.search.records import TrialRow, rows_of
 from pipeline.search.samplers import PLACE, given_values, sampler_of
-from pipeline.search.space import Space, Values
+from pipeline.search.space import Space
 from pipeline.search.stores import Store
 
 if TYPE_CHECKING:

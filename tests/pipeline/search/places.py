@@ -201,6 +201,29 @@ class Server:
         """End it at once, with all connections, as a machine that fails does."""
         self._run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "stop")
 
+    def turn_ssl_on(self) -> None:
+        """Let it offer encrypted connections from now on, with a certificate that it signs itself."""
+        data = self.folder / "data"
+        names = ("-keyout", data / "server.key", "-out", data / "server.crt")
+        request = ("openssl", "req", "-new", "-x509", "-nodes", "-subj", "/CN=graft", "-newkey", "rsa:2048")
+        subprocess.run([*request, *names], check=True, capture_output=True, timeout=60)
+        for file in (data / "server.key", data / "server.crt"):
+            file.chmod(0o600)
+            os.chown(file, data.stat().st_uid, data.stat().st_gid)
+        with (data / "postgresql.conf").open("a") as settings:
+            settings.write("ssl = on\n")
+        self._run("pg_ctl", "-D", data, "reload")
+        deadline = time.monotonic() + 20
+        while not self._has_ssl():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def _has_ssl(self) -> bool:
+        with pg8000.dbapi.connect(USER, "127.0.0.1", "postgres", self.port, PASSWORD) as connection:
+            cursor = connection.cursor()
+            cursor.execute("SHOW ssl")
+            return cursor.fetchone()[0] == "on"
+
     def cut_connections(self) -> None:
         """End all connections that do nothing at the moment, as a firewall does."""
         with pg8000.dbapi.connect(USER, "127.0.0.1", "postgres", self.port, PASSWORD) as connection:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
 from pipeline.errors import GraftError
 from pipeline.recipe.reading import load_recipe
@@ -147,3 +148,22 @@ def test_a_dead_worker_is_known_at_once_and_a_slow_one_is_not_taken_for_dead(ser
         assert time.monotonic() < deadline
         time.sleep(0.01)
     second.close()
+
+
+def test_a_connection_is_encrypted_as_the_address_says(server: Server) -> None:
+    def is_encrypted(mode: str) -> bool:
+        store = open_store(f"{server.url(PASSWORD)}?sslmode={mode}", Path("unused"))
+        try:
+            engine = create_engine(store.url, **store.engine_options())
+            with engine.connect() as connection:
+                statement = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+                return bool(connection.exec_driver_sql(statement).scalar())
+        finally:
+            engine.dispose()
+            store.close()
+
+    assert [is_encrypted(mode) for mode in ("disable", "prefer")] == [False, False]
+    with pytest.raises(GraftError, match=r"it has no SSL. Turn it on there, or write sslmode=prefer$"):
+        is_encrypted("require")
+    server.turn_ssl_on()
+    assert [is_encrypted(mode) for mode in ("disable", "prefer", "require")] == [False, True, True]

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from pipeline.artifacts.history import Epoch
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
 from pipeline.finetune.stage import carry_out, start
-from pipeline.recipe.reading import load_recipe
+from pipeline.recipe.reading import dump_recipe, load_recipe
+from pipeline.recipe.sections import Recipe
 from pipeline.run.runner import open_run, run_stage
-from pipeline.search.bench import Bench
-from pipeline.search.nested import outer_folds, refuse_torn
+from pipeline.search.bench import Bench, Result, Score
+from pipeline.search.best import write_best
+from pipeline.search.nested import outer_folds, prepare_nested
 from pipeline.search.search import Changes, search
 from pipeline.search.searcher import BehindError, Searcher
 from pipeline.search.space import space_of, with_values
@@ -98,14 +102,35 @@ def test_the_test_split_is_not_read_and_no_outer_fold_is_in_its_own_search(run: 
     [
         ({"group_by": "{group}/*"}, "data.group_by keeps samples together"),
         ({"split_by_time": "when"}, "data.split_by_time keeps samples together"),
+        ({"layout": "{label}/{group}.png"}, r"data.layout \({label}/{group}.png\) keeps samples together"),
     ],
 )
 def test_samples_that_belong_together_are_not_torn_apart_by_outer_folds(
     data: dict[str, str], told: str, run: Path
 ) -> None:
-    recipe = load_recipe(run / "recipe.yaml").data.model_copy(update=data)
+    recipe = load_recipe(run / "recipe.yaml")
+    prepare_nested(recipe)
     with pytest.raises(GraftError, match=told):
-        refuse_torn(recipe)
+        prepare_nested(recipe.model_copy(update={"data": recipe.data.model_copy(update=data)}))
+
+
+def test_each_outer_fold_has_the_minutes_of_the_search_for_itself(
+    run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def carry_out(self: Bench, recipe: Recipe, watch: object, held_out: object = None) -> Result:
+        time.sleep(0.05)
+        score = Score(recipe.finetune.penalty or 0.0, 0.5, 0.5)
+        return Result(score, score if held_out else None)
+
+    monkeypatch.setattr(Bench, "carry_out", carry_out)
+    caplog.set_level("INFO", "graft")
+    found = search_in(run, trials=1000, minutes=0.2 / 60, nested=True)
+    assert 1 <= len(found.trials) <= 4, "the time ended the search"
+    assert found.nested is not None
+    assert len(found.nested.scores) == 5
+    told = [record.getMessage() for record in caplog.records if "outer folds" in record.getMessage()]
+    assert told[0].endswith("come after the search, each with 0.00333333 minutes of its own")
+    assert len(told) == 2
 
 
 def test_a_class_of_few_samples_has_no_outer_folds(run: Path) -> None:
@@ -162,6 +187,59 @@ def test_a_trial_that_reuses_what_another_prepared_ends_where_a_fresh_one_does(
     assert bench._beginning[1].started.prepared is not prepared, "heads depend on it"
 
 
+def test_a_search_goes_on_in_a_run_that_has_taken_over_its_best_recipe(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = {
+        "finetune.logit_adjustment": {"choices": [0.0, 0.5]},
+        "finetune.class_weights": {"choices": ["balanced", "none"]},
+        "finetune.penalty": {"low": 0.001, "high": 10, "log": True},
+    }
+    recipe = yaml.safe_load((run.parent / "recipe.yaml").read_text())
+    recipe["search"] = {"space": space, "trials": 3, "objective": "accuracy", "method": "random"}
+    (run.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    monkeypatch.chdir(run.parent)
+    first = search(Path("recipe.yaml"), run, None, Changes(storage="sqlite:///own.db"))
+    for adjustment, weights in (
+        (0.5, "none"),
+        (0.0, "balanced"),
+    ):  # each of which refuses a value of the other
+        values = {"finetune.logit_adjustment": adjustment, "finetune.class_weights": weights}
+        best = with_values(load_recipe(first.recipe), values, "")
+        write_best(first, best)
+        run_stage("data", open_run(first.recipe, run))
+        assert (run / "recipe.yaml").read_text() == dump_recipe(best)
+        monkeypatch.chdir("/")
+        on = search(run, None, None, Changes(trials=4))
+        assert on.trials[:3] == first.trials
+        assert len(on.trials) == 4
+
+
+def test_a_study_of_other_weights_among_its_choices_is_refused(
+    run: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        shutil.copy(tiny_weights, run.parent / f"{name}.safetensors")
+    recipe = yaml.safe_load((run.parent / "recipe.yaml").read_text())
+    recipe["search"] = {
+        "method": "grid",
+        "space": {"backbone.weights": {"choices": ["one.safetensors", "two.safetensors"]}},
+    }
+    (run.parent / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    monkeypatch.chdir("/")
+    found = search(run.parent / "recipe.yaml", run, None, Changes())
+    assert [row.state for row in found.trials] == ["done", "done"]
+    assert Path(load_recipe(found.recipe).backbone.weights).parent == run.parent
+    assert search(run.parent / "recipe.yaml", run, None, Changes()).trials == found.trials
+    tensors = load_file(run.parent / "two.safetensors")
+    save_file({name: value + 1 for name, value in tensors.items()}, run.parent / "two.safetensors")
+    with pytest.raises(GraftError, match=r"is of another search: files.backbone.weights is"):
+        search(run.parent / "recipe.yaml", run, None, Changes())
+    (run.parent / "two.safetensors").unlink()
+    with pytest.raises(GraftError, match=r"backbone.weights: .*two.safetensors does not exist"):
+        search(run.parent / "recipe.yaml", run, None, Changes())
+
+
 def test_a_study_of_another_space_or_other_data_is_refused_with_what_differs(run: Path) -> None:
     search_in(run, trials=1)
     other = {**HEADS, "finetune.penalty": {"low": 0.01, "high": 10, "log": True}}
@@ -211,6 +289,12 @@ def test_the_time_of_a_search_ends_it_between_trials(run: Path, tmp_path: Path) 
 def test_a_server_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
     for url, told in (
         ("postgresql://me:s3cret@127.0.0.1:1/trials", "nothing answers there"),
+        ("postgresql://me:s3cret@127.0.0.1:1/trials?sslmode=require", "nothing answers there"),
+        (
+            "postgresql://me:s3cret@127.0.0.1:1/trials?sslmode=verify-full",
+            "verify-full is unknown. Write one of",
+        ),
+        ("postgresql://me@127.0.0.1:1/trials?password=s3cret&x=1", "options that are unknown: password, x. "),
         ("mysql://me:s3cret@host/trials", "is no address of a database"),
         ("trials of s3cret", "is no address of a database"),
     ):
