@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from pipeline.files.layout import RunFolder
     from pipeline.run.runner import StageResult
 
+TRANSFER = {
+    "helps": "helps",
+    "hurts": "HURTS",
+    "no_measurable_difference": "makes no measurable difference",
+    "cannot_be_told": "cannot be told to help",
+}
 SHOWN = (("accuracy", "accuracy"), ("macro_f1", "macro F1"), ("auroc", "AUROC"), ("ece", "ECE"))
 
 
@@ -98,7 +104,17 @@ def _figures(metrics: Metrics) -> list[str]:
 
 
 def _transfer(verdict: TransferVerdict | None) -> list[str]:
-    return [] if verdict is None else [f"transfer  {verdict.why}"]
+    if verdict is None:
+        return []
+    answer = TRANSFER[verdict.answer]
+    if verdict.against is None:
+        return [f"transfer  {answer}"]
+    low, high = verdict.difference_95
+    measure = verdict.measure.replace("_", " ")
+    return [
+        f"transfer  {answer}: {verdict.difference:+.3f} [{low:+.3f}, {high:+.3f}] in {measure} against"
+        f" {verdict.against}"
+    ]
 
 
 def summarise_run(folder: RunFolder, results: Sequence[StageResult], done: Collection[str]) -> Summary:

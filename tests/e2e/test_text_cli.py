@@ -106,7 +106,7 @@ def test_run_goes_on_where_transfer_hurts_when_told_to(losing: Path) -> None:
     recipe["evaluate"]["ship_negative_transfer"] = True
     (losing / "told.yaml").write_text(yaml.safe_dump(recipe))
     done = run_graft("run", losing / "told.yaml", "--run", losing / "run")
-    assert "transfer  Transfer hurts (negative transfer)" in done.stdout
+    assert "transfer  HURTS: -0." in done.stdout
     assert "goes on, because evaluate.ship_negative_transfer says so" in done.stderr
     assert "receipt   passed" in done.stdout
 

@@ -88,7 +88,7 @@ def test_summary_says_in_lines_what_was_measured_and_proven() -> None:
         "  macro F1  0.300   [0.250, 0.750]",
         "  AUROC     0.300   [0.250, 0.750]",
         "  ECE       0.300   [0.250, 0.750]",
-        "transfer  Transfer hurts.",
+        "transfer  HURTS: -0.250 [-0.500, -0.100] in accuracy against words",
         "receipt   passed: 4 of 4 answers agree with the checkpoint",
         "onnx-int8     not published, because it is slower",
         "report    models/tiny/evaluate/report.html",
