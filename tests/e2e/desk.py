@@ -29,7 +29,9 @@ SERVES = re.compile(
 # What a command becomes here, where it would install again what the suite runs in, or train for minutes.
 SHORTER = {
     r"^make demo": "make -o .venv/.installed-demo demo",
-    r"^graft init .*--output (\S+).*": r"\g<0>; sed -i 's/epochs: null/epochs: 2/; s/scratch_seconds: 20/scratch_seconds: 1/' \1",
+    r"^graft init .*--output (\S+).*": (
+        r"\g<0>; sed -i 's/epochs: null/epochs: 2/; s/scratch_seconds: 20/scratch_seconds: 1/' \1"
+    ),
     r"(graft benchmark \S+)": r"\1 --seconds 2",
 }
 # A service is started in the background and waited for; the one before it is ended.
