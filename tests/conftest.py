@@ -188,7 +188,7 @@ def recipe_document(pictures: Path, weights: Path, **changes: object) -> dict[st
             "device": "cpu",
         },
         "transfer": {"scratch_seconds": 0},
-        "evaluate": {"bootstrap": 100},
+        "evaluate": {"bootstrap": 100, "ship_negative_transfer": True},
     }
     return document | changes
 

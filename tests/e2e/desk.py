@@ -160,7 +160,8 @@ def _shorten_solar_cells(example: Path) -> None:
     (example / "some.csv").write_text(some + "\n")
     recipe["data"]["source"] = "some.csv"
     recipe["finetune"]["epochs"] = 1
-    recipe["evaluate"] = {"bootstrap": 100, "ship_guessing": True}
+    recipe["transfer"] = {"scratch_seconds": 1}
+    recipe["evaluate"] = {"bootstrap": 100, "ship_guessing": True, "ship_negative_transfer": True}
     (example / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
 
@@ -175,7 +176,8 @@ def _shorten_tweets(example: Path) -> None:
         csv.writer(file).writerows([header, *rows[::120]])
     recipe["data"] |= {"source": "some.csv", "table": table | {"encoding": "utf-8"}}
     recipe["finetune"] |= {"epochs": 1, "device": "cpu"}
-    recipe["evaluate"] = {"bootstrap": 100}
+    recipe["transfer"] = {"scratch_seconds": 1}
+    recipe["evaluate"] = {"bootstrap": 100, "ship_negative_transfer": True}
     recipe["export"] = {"formats": ["onnx-fp32"]}
     (example / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
