@@ -16,7 +16,7 @@ from pipeline.files.layout import RunFolder
 from pipeline.files.samples import Sample, labels_of, read_samples
 from pipeline.finetune.start.adjustment import shift_of
 from pipeline.finetune.start.imbalance import Balance, choose_balance
-from pipeline.finetune.start.soft import soft_of, weights_of
+from pipeline.finetune.start.soft import masses_of, soft_of, weights_of
 from pipeline.modalities.registry import modality_of
 from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
@@ -77,15 +77,14 @@ def balance_of(recipe: Recipe, run: RunFolder) -> Balance:
     labels = labels_of(everything)
     train = [sample for sample in everything if sample.split == "train"]
     targets, soft, weights = _targets(train, labels), soft_of(train), weights_of(train)
-    shares = np.eye(len(labels))[targets] if soft is None else soft
-    masses = shares if weights is None else shares * weights[:, None]
-    return choose_balance(recipe.finetune, np.asarray(masses.sum(axis=0), np.float64), labels)
+    masses = masses_of(targets, soft, weights, len(labels))
+    sizes = np.bincount(targets, minlength=len(labels)) if masses is None else masses.sum(axis=0)
+    return choose_balance(recipe.finetune, np.asarray(sizes, np.float64), labels)
 
 
 def _shift(balance: Balance) -> NDArray[np.float32]:
     """Return what balances the logits of a model that was fitted without weights, float32 (classes,)."""
-    strength = balance.adjustment if balance.head_weights is None else 1.0
-    return shift_of(np.array(balance.sizes), strength)
+    return shift_of(np.array(balance.sizes), balance.strength)
 
 
 def _targets(samples: Sequence[Sample], labels: Sequence[str]) -> NDArray[np.int64]:

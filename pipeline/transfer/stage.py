@@ -136,8 +136,7 @@ def _fit_classic(recipe: Recipe, run: RunFolder, started: Started, test: Test, t
         return None
     probabilities = model.probabilities(test.samples)
     balance = started.prepared.balance
-    strength = balance.adjustment if balance.head_weights is None else 1.0
-    logits = np.log(np.clip(probabilities, LEAST_PROBABILITY, None)) + _shift(started, strength)
+    logits = np.log(np.clip(probabilities, LEAST_PROBABILITY, None)) + _shift(started, balance.strength)
     told = f"fitted on {len(train)} {started.prepared.unit}"
     record = OpponentRecord(
         name=model.name, is_transfer=False, seconds=time.perf_counter() - begin, told=told

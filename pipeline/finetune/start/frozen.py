@@ -15,7 +15,7 @@ from pipeline.files.layout import RunFolder
 from pipeline.files.samples import Sample, labels_of, read_samples
 from pipeline.finetune.start.features import Extractor, Features
 from pipeline.finetune.start.opening import open_backbone
-from pipeline.finetune.start.soft import soft_of, weights_of
+from pipeline.finetune.start.soft import masses_of, soft_of, weights_of
 from pipeline.machine.settings import apply_settings, choose_settings
 from pipeline.modalities.training import Batch, Examples
 from pipeline.recipe.data import Split
@@ -55,10 +55,7 @@ class FrozenSplit:
         Returns:
             float32 of shape (samples, classes); None where samples have neither probabilities nor weights.
         """
-        if self.soft is None and self.weights is None:
-            return None
-        shares = np.eye(classes, dtype=np.float32)[self.targets] if self.soft is None else self.soft
-        return shares if self.weights is None else shares * self.weights[:, None]
+        return masses_of(self.targets, self.soft, self.weights, classes)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ class Balance:
     head_weights: NDArray[np.float32] | None = None
     adjustment: float = 0.0
 
+    @property
+    def strength(self) -> float:
+        """Strength that does the same to the answers of a model which was fitted without weights."""
+        return self.adjustment if self.head_weights is None else 1.0
+
     def masses_for_heads(
         self, targets: NDArray[np.int64], masses: NDArray[np.float32] | None
     ) -> NDArray[np.float32] | None:

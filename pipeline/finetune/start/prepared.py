@@ -14,6 +14,7 @@ from pipeline.finetune.keep.judging import judge
 from pipeline.finetune.start.features import Extractor
 from pipeline.finetune.start.heads import Features, LinearHead, Targets, fit_heads
 from pipeline.finetune.start.imbalance import Balance
+from pipeline.finetune.start.soft import masses_of
 from pipeline.finetune.steps.sharing import heads_from_first
 from pipeline.machine.processes import ALONE, Processes
 from pipeline.modalities.inference import compute_logits
@@ -60,10 +61,7 @@ class Split:
         Returns:
             float32 of shape (samples, classes); None where samples have neither probabilities nor weights.
         """
-        if self.soft is None and self.weights is None:
-            return None
-        shares = np.eye(classes, dtype=np.float32)[self.targets] if self.soft is None else self.soft
-        return shares if self.weights is None else shares * self.weights[:, None]
+        return masses_of(self.targets, self.soft, self.weights, classes)
 
     def sizes(self, classes: int) -> NDArray[np.float64]:
         """Return how much of the split is of each class: the sum of its samples, float64 of shape (classes,).

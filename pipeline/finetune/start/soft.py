@@ -24,3 +24,26 @@ def weights_of(samples: Sequence[Sample]) -> NDArray[np.float32] | None:
     weights = np.array([sample.weight for sample in samples], np.float64)
     weights /= max(weights.max(), np.finfo(np.float64).tiny)
     return np.asarray(weights / max(weights.mean(), np.finfo(np.float64).tiny), np.float32)
+
+
+def masses_of(
+    targets: NDArray[np.int64],
+    soft: NDArray[np.float32] | None,
+    weights: NDArray[np.float32] | None,
+    classes: int,
+) -> NDArray[np.float32] | None:
+    """Return what each sample adds to each class: its probability of it, times the sample's weight.
+
+    Args:
+        targets: Class indices of the samples, int64 of shape (samples,).
+        soft: Probability of each class, float32 of shape (samples, classes); None for one label a sample.
+        weights: How much each sample counts, float32 of shape (samples,); None where all count alike.
+        classes: Number of classes.
+
+    Returns:
+        float32 of shape (samples, classes); None where samples have neither probabilities nor weights.
+    """
+    if soft is None and weights is None:
+        return None
+    shares = np.eye(classes, dtype=np.float32)[targets] if soft is None else soft
+    return shares if weights is None else shares * weights[:, None]
