@@ -5,13 +5,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml constraints.txt
+# A Triton server and its gRPC client, which need older packages than the rest. Tests that find none are skipped.
+TRITON := nvidia-pytriton==0.7.0
+TRITON_PACKAGES := tritonclient[grpc]==2.73.0 numpy==1.26.4 protobuf==6.33.6 grpcio-health-checking==1.81.1
 
 .PHONY: demo test test-quick check format benchmark docs clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/python examples/solar-cells/demo.py
 
-test: check
+test: check $(VENV)/triton/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-quick: check
@@ -57,6 +60,12 @@ $(VENV)/.installed-dev: $(VENV)/.created $(SOURCES)
 
 $(VENV)/.installed-docs: $(VENV)/.created $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+$(VENV)/triton/.installed: $(VENV)/.created Makefile
+	$(PYTHON) -m venv $(VENV)/triton
+	$(VENV)/triton/bin/python -m pip install --quiet --disable-pip-version-check --no-deps '$(TRITON)'
+	$(VENV)/triton/bin/python -m pip install --quiet --disable-pip-version-check $(foreach name,$(TRITON_PACKAGES),'$(name)')
 	touch $@
 
 clean:

@@ -42,7 +42,7 @@ COMMANDS = {
         "verify",
         "Prove that every artifact predicts what the checkpoint predicts.",
     ),
-    "package": ("pipeline.cli.stage", "package", "Build the BentoML service."),
+    "package": ("pipeline.cli.package", "package", "Build the BentoML service, an image, or another target."),
     "benchmark": (
         "pipeline.cli.benchmark",
         "benchmark",

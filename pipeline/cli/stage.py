@@ -1,4 +1,4 @@
-"""The commands ``graft data``, ``finetune``, ``transfer`` and ``package``, each of which is one stage."""
+"""The commands ``graft data``, ``finetune`` and ``transfer``, each of which is one stage."""
 
 from __future__ import annotations
 
@@ -54,4 +54,3 @@ finetune = _command("finetune", "Train a head on the frozen backbone, then every
 transfer = _command(
     "transfer", "Fit what the model is compared with: a classic model, the head, and random weights."
 )
-package = _command("package", "Put the proven bundle into BentoML's model store and build the Bento.")

@@ -212,6 +212,19 @@ class RunFolder:
         """The record of the tags of the Bento and its model."""
         return self.root / "package" / "bento.json"
 
+    def packaged(self, target: str) -> Path:
+        """Return the folder of what the bundle becomes for a target, such as ``triton``.
+
+        Args:
+            target: Name of the target.
+        """
+        return self.root / "package" / target
+
+    @property
+    def budget(self) -> Path:
+        """The folder of what ``graft budget`` measured of the image."""
+        return self.root / "budget"
+
     def marker(self, stage: str) -> Path:
         """Return the path of a stage's marker: its fingerprint, its inputs, and the hashes of its files.
 

@@ -1,1 +1,1 @@
-"""The stage ``package``: it builds a Bento from a proven bundle."""
+"""What a proven bundle becomes: a Bento, an OCI image, a Triton repository, manifests."""

@@ -9,7 +9,12 @@ from pipeline.recipe.stage import Inputs, Stage
 
 
 def _inputs(_: Recipe, run: RunFolder) -> Inputs:
-    from pipeline.package.carried import carried_files, find_bentofile, find_requirements, serving_folder
+    from pipeline.package.bento.carried import (
+        carried_files,
+        find_bentofile,
+        find_requirements,
+        serving_folder,
+    )
 
     files = [*carried_files(), find_requirements()]
     return {
@@ -21,14 +26,14 @@ def _inputs(_: Recipe, run: RunFolder) -> Inputs:
 
 
 def _is_packaged(run: RunFolder) -> bool:
-    from pipeline.package.stage import is_packaged
+    from pipeline.package.bento.stage import is_packaged
 
     return is_packaged(run)
 
 
 PACKAGE = Stage(
     name="package",
-    work="pipeline.package.stage:package",
+    work="pipeline.package.bento.stage:package",
     inputs=_inputs,
     outputs=lambda run: [run.bento],
     still_valid=_is_packaged,

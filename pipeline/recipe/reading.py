@@ -21,6 +21,9 @@ from pipeline.recipe.search import Dimension, Search
 from pipeline.recipe.sections import Export, Recipe
 from pipeline.recipe.transfer import Transfer
 
+AFTERWARDS = frozenset({"search", "tracking", "deploy", "budget"})
+"""The sections that neither make the model nor what is compared with it."""
+
 
 def load_recipe(path: Path) -> Recipe:
     """Read and check a recipe. Relative paths in it count from its folder, and come back absolute.
@@ -108,7 +111,7 @@ def hash_recipe(recipe: Recipe) -> str:
     with, what is made of it afterwards, and to whom the run is told.
     """
     decisive = without_places(recipe).model_copy(update={"export": Export(), "transfer": Transfer()})
-    return hashlib.sha256(section_json(decisive, frozenset({"search", "tracking"})).encode()).hexdigest()
+    return hashlib.sha256(section_json(decisive, AFTERWARDS).encode()).hexdigest()
 
 
 def without_places(recipe: Recipe) -> Recipe:

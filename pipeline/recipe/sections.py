@@ -11,8 +11,10 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from pipeline.recipe.budget import Budget
 from pipeline.recipe.data import Data
 from pipeline.recipe.data import Section as Section  # noqa: PLC0414 - kinds of input build on it
+from pipeline.recipe.deploy import Deploy
 from pipeline.recipe.finetune import Finetune as Finetune  # noqa: PLC0414 - kinds of input build on it
 from pipeline.recipe.finetune import Fraction as Fraction  # noqa: PLC0414
 from pipeline.recipe.search import Search
@@ -149,6 +151,8 @@ class Recipe(Section):
         export: The formats to serve.
         search: The search for values of the recipe by ``graft search``.
         tracking: Where the figures of the run are sent beside its own folder.
+        deploy: How the service runs in a cluster.
+        budget: The limits that the service's container is measured against.
     """
 
     name: str = Field(pattern="^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=60)
@@ -162,6 +166,8 @@ class Recipe(Section):
     export: Export = Export()
     search: Search = Search()
     tracking: Tracking = Tracking()
+    deploy: Deploy = Deploy()
+    budget: Budget = Budget()
 
     @classmethod
     def own_keys(cls) -> list[str]:

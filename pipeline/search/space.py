@@ -33,6 +33,8 @@ REFUSED = {
     "export": NO_MODEL,
     "search": NO_MODEL,
     "tracking": NO_MODEL,
+    "deploy": NO_MODEL,
+    "budget": NO_MODEL,
     "transfer": NO_MODEL,
     "finetune.checkpoint_minutes": NO_MODEL,
     "finetune.device": NO_MODEL,

@@ -12,10 +12,10 @@ import bentoml
 import pytest
 import yaml
 
-from pipeline.package import stage
-from pipeline.package.carried import carried_files
-from pipeline.package.describing import list_labels
-from pipeline.package.stage import _requirements, _version
+from pipeline.package.bento import stage
+from pipeline.package.bento.carried import carried_files
+from pipeline.package.bento.describing import list_labels
+from pipeline.package.bento.stage import _requirements, _version
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.manifest import Defaults
 from serving.server.settings import Settings

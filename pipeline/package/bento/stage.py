@@ -17,7 +17,7 @@ import yaml
 
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
-from pipeline.package.carried import (
+from pipeline.package.bento.carried import (
     BENTOFILE,
     REQUIREMENTS,
     carried_files,
@@ -25,7 +25,7 @@ from pipeline.package.carried import (
     find_requirements,
     serving_folder,
 )
-from pipeline.package.describing import (
+from pipeline.package.bento.describing import (
     ACCELERATED,
     list_labels,
     list_metadata,

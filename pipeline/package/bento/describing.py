@@ -104,7 +104,7 @@ def write_readme(bundle: Bundle, bento_tag: str, model_tag: str) -> str:
         model_tag: Tag of the model in BentoML's store.
     """
     manifest, kind = bundle.manifest, find_kind(bundle.manifest.input.modality)
-    source = resources.files("pipeline.package").joinpath("README.md.jinja").read_text("utf-8")
+    source = resources.files("pipeline.package.bento").joinpath("README.md.jinja").read_text("utf-8")
     environment = Environment(
         undefined=StrictUndefined,
         trim_blocks=True,

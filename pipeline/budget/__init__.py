@@ -1,0 +1,1 @@
+"""The budget of a container: what it measures, against the limits of the recipe."""

@@ -1,0 +1,1 @@
+"""The Bento of a run: the service as BentoML stores, serves and containerizes it."""

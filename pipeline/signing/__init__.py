@@ -1,0 +1,1 @@
+"""Signatures of bundles and images in the format of OpenSSF Model Signing."""
