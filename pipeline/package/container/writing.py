@@ -64,7 +64,7 @@ def write_image(_: Recipe, run: RunFolder, output: Path) -> Packaged:
         )
     tag = content.model_tag()
     steps = [f"skopeo copy oci:{output / LAYOUT} docker-daemon:{tag}", f"podman pull oci:{output / LAYOUT}"]
-    return Packaged("image", str(output / LAYOUT), (manifest.digest, *steps))
+    return Packaged("oci image", str(output / LAYOUT), (manifest.digest, *steps))
 
 
 def _write_manifest(layout: Path, config: Blob, layers: list[Blob]) -> Blob:
