@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_NEW_OUTPUT": "0", "RAY_DEDUP_LOGS": "0"}
 ADDRESS = "RAY_ADDRESS"
+CONNECT_S = 10.0
 FIELDS = ("index", "start", "rows", "place")
 
 
@@ -60,6 +62,8 @@ def _connect() -> None:
     import ray
 
     address = os.environ.get(ADDRESS)
+    if address and ":" in address:
+        _require_reachable(address)
     try:
         ray.init(
             address=address,
@@ -70,6 +74,15 @@ def _connect() -> None:
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise GraftError(f"{ADDRESS}={address}: there is no Ray cluster to be reached ({reason}).") from error
+
+
+def _require_reachable(address: str) -> None:
+    """Raise GraftError where nobody listens at an address, for which Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, ValueError) as error:
+        raise GraftError(f"{ADDRESS}={address}: there is no Ray cluster to be reached ({error}).") from error
 
 
 def _answers(asked: Asked, fragments: Sequence[Fragment]) -> Iterator[Fragment]:
