@@ -1,0 +1,76 @@
+"""An image as a folder, the OCI image layout: whether it is whole, before somebody vouches for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import GraftError
+from serving.model.files import hash_file
+
+LAYOUT_FILE: Final = "oci-layout"
+MANIFEST_TYPES: Final = frozenset({
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+})  # fmt: skip
+
+
+class _Descriptor(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    mediaType: str  # noqa: N815 - OCI's name
+    digest: str = Field(pattern="^sha256:[0-9a-f]{64}$")
+
+
+class _Node(BaseModel):
+    """An index, which names manifests, or a manifest, which names a configuration and layers."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    manifests: tuple[_Descriptor, ...] = ()
+    config: _Descriptor | None = None
+    layers: tuple[_Descriptor, ...] = ()
+
+    def descriptors(self) -> tuple[_Descriptor, ...]:
+        return (*self.manifests, *((self.config,) if self.config else ()), *self.layers)
+
+
+def is_image(folder: Path) -> bool:
+    """Return whether a folder is an image in the OCI image layout."""
+    return (folder / LAYOUT_FILE).is_file()
+
+
+def require_whole(folder: Path) -> None:
+    """Require an image to hold every blob that it names, each with the bytes that its name says.
+
+    Args:
+        folder: The image, in the OCI image layout.
+
+    Raises:
+        GraftError: A blob is missing or damaged, or the index names none.
+    """
+    waiting, seen = list(_read(folder / "index.json").descriptors()), set[str]()
+    if not waiting:
+        raise GraftError(f"{folder / 'index.json'}: names no image.")
+    while waiting:
+        descriptor = waiting.pop()
+        if descriptor.digest in seen:
+            continue
+        seen.add(descriptor.digest)
+        sha256 = descriptor.digest.removeprefix("sha256:")
+        blob = folder / "blobs" / "sha256" / sha256
+        if not blob.is_file() or hash_file(blob) != sha256:
+            raise GraftError(f"{blob}: is missing or damaged, so the image is not signed. Make it again.")
+        if descriptor.mediaType in MANIFEST_TYPES:
+            waiting += _read(blob).descriptors()
+
+
+def _read(path: Path) -> _Node:
+    try:
+        return _Node.model_validate(json.loads(path.read_bytes()))
+    except (OSError, ValueError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise GraftError(f"{path}: is no part of an OCI image ({reason}). Make the image again.") from error
