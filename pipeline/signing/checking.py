@@ -33,8 +33,8 @@ class Checked(Record):
 
     def to_text(self) -> str:
         """Return the result for people."""
-        text = f"{self.folder}: signed by key {self.key[:12]}…, {self.files} files unchanged"
-        return text if self.receipts is None else f"{text}, {self.receipts} receipts attested"
+        text = f"{self.folder}: signed by key {self.key[:12]}…, all files as they were ({self.files})"
+        return text if self.receipts is None else f"{text}, and its receipts ({self.receipts})"
 
 
 def check_bundle(folder: Path, keys: Path) -> Checked:

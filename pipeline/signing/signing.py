@@ -48,7 +48,7 @@ class Signed(Record):
             f"{self.folder / SIGNATURE_FILE}: {self.files} files of {self.name}, by {by} {self.key[:12]}…"
         ]
         if self.receipts:
-            lines.append(f"{self.folder / RECEIPTS_FILE}: {self.receipts} receipts, by the same key")
+            lines.append(f"{self.folder / RECEIPTS_FILE}: its receipts ({self.receipts}), by the same key")
         return "\n".join(lines)
 
 
