@@ -52,6 +52,7 @@ def check_bundle(folder: Path, keys: Path) -> Checked:
     trusted = read_trusted_keys(keys)
     try:
         signed = read_signed_files(folder, trusted)
+        signed.require_unchanged()
         bundle = open_bundle(folder, signed.digests)
         receipts = _check_receipts(bundle, trusted) if RECEIPTS_FILE in signed.digests else None
     except SignatureError as error:

@@ -10,9 +10,9 @@ import binascii
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from serving.model.errors import SignatureError
 
@@ -27,6 +27,27 @@ RECEIPTS_PREDICATE: Final = "https://graft-ml/receipts/v1"
 # As model-signing writes it today, and as it did until 1.0. Any other spelling of the same document is
 # refused, so that no byte of the file can be another than the one that was written.
 _LAYOUTS: Final[tuple[tuple[int | None, tuple[str, str]], ...]] = ((None, (",", ":")), (2, (",", ": ")))
+
+
+def encode(data: bytes) -> str:
+    """Return bytes as Base64."""
+    return base64.b64encode(data).decode()
+
+
+def decode(text: str) -> bytes:
+    """Return the bytes of Base64; raises ValueError unless it is spelt as :func:`encode` does."""
+    data = base64.b64decode(text, validate=True)
+    if encode(data) != text:
+        raise binascii.Error("Base64 with bits to spare")
+    return data
+
+
+def _require_base64(text: str) -> str:
+    decode(text)
+    return text
+
+
+Base64 = Annotated[str, AfterValidator(_require_base64)]
 
 
 class _Part(BaseModel):
@@ -47,7 +68,7 @@ class KeyHint(_Part):
 class EncodedCertificate(_Part):
     """A certificate as Base64 of its DER."""
 
-    rawBytes: str  # noqa: N815 - the format's name
+    rawBytes: Base64  # noqa: N815 - the format's name
 
 
 class CertificateChain(_Part):
@@ -72,14 +93,14 @@ class Material(_Part):
 class Signature(_Part):
     """A signature as Base64."""
 
-    sig: str
+    sig: Base64
     keyid: Literal[""] = ""
 
 
 class Envelope(_Part):
     """A DSSE envelope."""
 
-    payload: str
+    payload: Base64
     payloadType: Literal["application/vnd.in-toto+json"]  # noqa: N815
     signatures: tuple[Signature]
 
@@ -162,19 +183,6 @@ def root_digest(digests: Mapping[str, str]) -> str:
         digests: SHA-256 of each file, in hexadecimal, by its path, in the statement's order.
     """
     return hashlib.sha256(b"".join(map(bytes.fromhex, digests.values()))).hexdigest()
-
-
-def encode(data: bytes) -> str:
-    """Return bytes as Base64."""
-    return base64.b64encode(data).decode()
-
-
-def decode(text: str) -> bytes:
-    """Return the bytes of Base64; raises ValueError unless it is spelt as :func:`encode` does."""
-    data = base64.b64decode(text, validate=True)
-    if encode(data) != text:
-        raise binascii.Error("Base64 with bits to spare")
-    return data
 
 
 def _reason(error: Exception) -> str:

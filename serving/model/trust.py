@@ -67,9 +67,7 @@ class TrustedKeys:
 
     def _of_chain(self, encoded: Sequence[bytes], place: str) -> EllipticCurvePublicKey:
         """Return the key of the first certificate, which the trusted ones must vouch for."""
-        from cryptography.exceptions import InvalidSignature
         from cryptography.x509 import load_der_x509_certificate
-        from cryptography.x509.verification import VerificationError
 
         try:
             chain = [load_der_x509_certificate(data) for data in encoded]
@@ -81,7 +79,10 @@ class TrustedKeys:
                 _require_issued(chain, anchor)
             _require_for_signing(chain[0])
             return public_key(chain[0])
-        except (ValueError, TypeError, InvalidSignature, VerificationError) as error:
+        except SignatureError:
+            raise
+        # Of a damaged certificate cryptography raises errors of many types without a common base class.
+        except Exception as error:
             reason = str(error) or "its certificates do not sign each other"
             text = f"{place}: has a certificate that {self.path} does not vouch for ({reason})."
             raise SignatureError("foreign_signature", text) from error
