@@ -115,8 +115,8 @@ def _load(path: Path, data: bytes, ask_password: Callable[[], str] | None) -> ob
 
 
 def _password(path: Path, ask_password: Callable[[], str] | None) -> str:
-    if PASSWORD_VARIABLE in os.environ:
-        return os.environ[PASSWORD_VARIABLE]
+    if given := os.environ.get(PASSWORD_VARIABLE):
+        return given
     if ask_password is None:
         raise GraftError(f"{path}: has a password, and nobody can be asked here. Set {PASSWORD_VARIABLE}.")
     return ask_password()

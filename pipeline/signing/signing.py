@@ -14,7 +14,7 @@ from pipeline.signing.image import require_whole
 from pipeline.signing.keys import Signer
 from pipeline.signing.statements import state_files, state_receipts
 from serving.model.bundle import open_bundle
-from serving.model.envelope import RECEIPTS_FILE, SIGNATURE_FILE
+from serving.model.envelope import RECEIPTS_FILE, SIGNATURE_FILE, STORE_FILE
 from serving.model.files import hash_file
 from serving.model.signature import list_files
 
@@ -64,11 +64,12 @@ def sign_bundle(folder: Path, signer: Signer) -> Signed:
         GraftError: It holds what cannot be signed, or the signatures cannot be written there.
     """
     digests = _hash_files(folder)
+    digests.pop(STORE_FILE, None)
     bundle = open_bundle(folder, digests)
     statement = state_receipts(bundle)
     receipts = signer.sign(statement.to_bytes())
     covered = digests | {RECEIPTS_FILE: hashlib.sha256(receipts).hexdigest()}
-    signature = signer.sign(state_files(bundle.manifest.name, covered))
+    signature = signer.sign(state_files(bundle.manifest.name, covered, [STORE_FILE]))
     _write(folder / RECEIPTS_FILE, receipts)
     _write(folder / SIGNATURE_FILE, signature)
     return _describe(folder, bundle.manifest.name, signer, len(covered), len(statement.predicate.receipts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -116,12 +116,13 @@ def state_receipts(bundle: Bundle) -> ReceiptsStatement:
     )
 
 
-def state_files(name: str, digests: Mapping[str, str]) -> bytes:
+def state_files(name: str, digests: Mapping[str, str], ignored: Sequence[str] = ()) -> bytes:
     """Return the statement of the OpenSSF Model Signing format about the files of a folder.
 
     Args:
         name: What the folder is called, for people.
         digests: SHA-256 of each file but the signature, in hexadecimal, by its path in the folder.
+        ignored: Other files that are not covered, which a verifier then leaves out too.
     """
     ordered = {path: digests[path] for path in sorted(digests, key=PurePosixPath)}
     statement = {
@@ -133,7 +134,7 @@ def state_files(name: str, digests: Mapping[str, str]) -> bytes:
                 "method": "files",
                 "hash_type": "sha256",
                 "allow_symlinks": False,
-                "ignore_paths": [SIGNATURE_FILE],
+                "ignore_paths": [SIGNATURE_FILE, *ignored],
             },
             "resources": [
                 {"name": path, "algorithm": "sha256", "digest": digest} for path, digest in ordered.items()

@@ -18,6 +18,8 @@ from serving.model.errors import SignatureError
 
 SIGNATURE_FILE: Final = "model.sig"
 RECEIPTS_FILE: Final = "receipts.sig"
+# What BentoML adds to a bundle in its model store, and reads itself. A signature may say that it is left out.
+STORE_FILE: Final = "model.yaml"
 SIGSTORE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.model.bundle import Bundle, open_bundle
-from serving.model.envelope import SIGNATURE_FILE, read_envelope, root_digest, to_be_signed
+from serving.model.envelope import SIGNATURE_FILE, STORE_FILE, read_envelope, root_digest, to_be_signed
 from serving.model.errors import SignatureError
 from serving.model.files import hash_file, require_signed
 from serving.model.trust import TrustedKeys, algorithm, fingerprint, read_trusted_keys
@@ -43,6 +43,7 @@ class _Resource(_Part):
 class _Serialization(_Part):
     method: Literal["files"]
     hash_type: Literal["sha256"]
+    ignore_paths: tuple[str, ...] = ()
 
 
 class _Predicate(_Part):
@@ -135,7 +136,8 @@ def read_signed_files(folder: Path, trusted: TrustedKeys) -> SignedFiles:
     digests = {resource.name: resource.digest for resource in resources}
     if len(digests) < len(resources) or root_digest(digests) != statement.subject[0].digest.sha256:
         raise SignatureError("invalid_signature", f"{place}: its hashes do not fit together.")
-    _require_same_names(folder, set(digests))
+    ignored = {STORE_FILE}.intersection(statement.predicate.serialization.ignore_paths)
+    _require_same_names(folder, set(digests), ignored)
     return SignedFiles(folder, signed.key, digests)
 
 
@@ -185,8 +187,9 @@ def list_files(folder: Path) -> list[str]:
     return [path.as_posix() for path in sorted(names) if path != Path(SIGNATURE_FILE)]
 
 
-def _require_same_names(folder: Path, signed: set[str]) -> None:
-    found = set(list_files(folder))
+def _require_same_names(folder: Path, signed: set[str], ignored: set[str]) -> None:
+    """Require a folder to hold what was signed; of what a signature leaves out, little is tolerated."""
+    found = set(list_files(folder)) - (ignored - signed)
     for names, what in ((signed - found, "is missing"), (found - signed, "was added")):
         if names:
             first = ", ".join(map(_shown, sorted(names)[:MOST_NAMED]))

@@ -34,6 +34,7 @@ from pipeline.package.bento.describing import (
 )
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import Bundle, open_bundle
+from serving.model.envelope import SIGNATURE_FILE
 from serving.model.inputs.registry import find_kind
 
 log = logging.getLogger("graft")
@@ -180,7 +181,7 @@ def _write_context(context: Path, model_tag: str, files: Mapping[str, str]) -> P
 
 
 def _requirements(bundle: Bundle) -> str:
-    """Return what the service needs: the tested set, and what the runtimes of its artifacts add."""
+    """Return what the service needs: the tested set, and what its artifacts and its signature add."""
     lines = find_requirements().read_text(encoding="utf-8").splitlines()
     runtimes = {artifact.runtime for artifact in bundle.manifest.artifacts}
     if "openvino-cpu" in runtimes:
@@ -190,6 +191,8 @@ def _requirements(bundle: Bundle) -> str:
         lines = [line.replace("onnxruntime==", "onnxruntime-gpu[cuda,cudnn]==") for line in lines]
     if "onnxruntime-tensorrt" in runtimes:
         lines += [f"{name}=={metadata.version(name)}" for name in ("tensorrt-cu13", "nvidia-ml-py")]
+    if (bundle.folder / SIGNATURE_FILE).is_file():  # which GRAFT_TRUSTED_KEYS can ask for
+        lines.append(f"cryptography=={metadata.version('cryptography')}")
     return "\n".join(lines) + "\n"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from model_signing import verifying
 
 from pipeline.errors import GateFailedError
 from pipeline.run.sign import check_signature, sign
@@ -227,6 +228,20 @@ def test_changed_files_of_a_bundle_are_refused(
     target = sign_with_key(bundle, tmp_path)
     change(bundle)
     with pytest.raises(BundleError):
+        open_trusted(bundle, target.keys)
+
+
+@pytest.mark.slow
+def test_what_bentoml_adds_in_its_store_is_left_out_and_nothing_else(bundle: Path, tmp_path: Path) -> None:
+    target = sign_with_key(bundle, tmp_path)
+    (bundle / "model.yaml").write_text("name: tiny")
+    open_trusted(bundle, target.keys)
+    verifier = verifying.Config().use_elliptic_key_verifier(public_key=target.keys)
+    verifier.verify(bundle, bundle / "model.sig")
+    sign(bundle, tmp_path / "key.pem")  # in the store it can be signed again
+    open_trusted(bundle, target.keys)
+    (bundle / "receipts" / "model.yaml").write_text("name: tiny")
+    with pytest.raises(BundleError, match=r"receipts/model\.yaml was added"):
         open_trusted(bundle, target.keys)
 
 
