@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import tarfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -96,8 +98,11 @@ def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
 
 
-def make_image(folder: Path) -> Path:
-    """A small image in the OCI image layout: an index, a manifest, a configuration and two layers."""
+def make_image(folder: Path, bundle: Path | None = None, compression: str = "") -> Path:
+    """A small image in the OCI image layout: an index, a manifest, a configuration and its layers.
+
+    These are two of no archive, or three, the second of which holds a bundle below /models.
+    """
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -107,13 +112,26 @@ def make_image(folder: Path) -> Path:
         return {"mediaType": media_type, "digest": f"sha256:{sha256}", "size": len(content)}
 
     oci = "application/vnd.oci.image"
-    layers = [store(bytes([index]) * 2000, f"{oci}.layer.v1.tar") for index in (1, 2)]
+    contents = [bytes([index]) * 2000 for index in (1, 2)]
+    if bundle is not None:
+        contents.insert(1, _to_layer(bundle, compression))
+    layers = [store(content, f"{oci}.layer.v1.tar") for content in contents]
     config = store(b'{"architecture":"amd64","os":"linux"}', f"{oci}.config.v1+json")
     manifest = {"schemaVersion": 2, "config": config, "layers": layers}
     entry = store(json.dumps(manifest).encode(), f"{oci}.manifest.v1+json")
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     return folder
+
+
+def _to_layer(bundle: Path, compression: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=f"w:{compression}") as archive:
+        other = tarfile.TarInfo("app/manifest.json")
+        other.size = 2
+        archive.addfile(other, io.BytesIO(b"[]"))
+        archive.add(bundle, "models")
+    return buffer.getvalue()
 
 
 def files_of(folder: Path) -> list[Path]:

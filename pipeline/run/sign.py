@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder, find_bundle
 from pipeline.run.runner import held
-from pipeline.signing.checking import Checked, check_bundle, check_folder
+from pipeline.signing.checking import Checked, check_bundle, check_image
 from pipeline.signing.image import is_image
 from pipeline.signing.keys import read_signer
 from pipeline.signing.signing import Signed, sign_bundle, sign_image
@@ -53,7 +53,7 @@ def check_signature(target: Path, keys: Path) -> Checked:
         BundleError: The bundle is not proven.
         SettingsError: The keys cannot be read.
     """
-    return check_folder(target, keys) if is_image(target) else check_bundle(_require_folder(target), keys)
+    return check_image(target, keys) if is_image(target) else check_bundle(_require_folder(target), keys)
 
 
 def _require_folder(target: Path) -> Path:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from pipeline.errors import GateFailedError
 from pipeline.files.records import Record
+from pipeline.signing.carried import carried_bundle
+from pipeline.signing.image import open_image
 from pipeline.signing.statements import ReceiptsStatement, state_receipts
-from serving.model.bundle import Bundle, open_bundle
+from serving.model.bundle import open_bundle
 from serving.model.envelope import RECEIPTS_FILE
 from serving.model.errors import SignatureError
-from serving.model.signature import read_signed_files, read_statement
+from serving.model.signature import SignedFiles, read_signed_files, read_statement
 from serving.model.trust import TrustedKeys, read_trusted_keys
 
 
@@ -50,36 +54,69 @@ def check_bundle(folder: Path, keys: Path) -> Checked:
         SettingsError: The keys cannot be read.
     """
     trusted = read_trusted_keys(keys)
-    try:
+    with _as_gate():
         signed = read_signed_files(folder, trusted)
         signed.require_unchanged()
-        bundle = open_bundle(folder, signed.digests)
-        receipts = _check_receipts(bundle, trusted) if RECEIPTS_FILE in signed.digests else None
-    except SignatureError as error:
-        raise GateFailedError(error.message) from error
-    return Checked(folder=folder, key=signed.key, files=len(signed.digests), receipts=receipts)
+        stated = _read_receipts(signed, trusted)
+        _require_same(stated, state_receipts(open_bundle(folder, signed.digests)), folder)
+    return _describe(signed, stated)
 
 
-def check_folder(folder: Path, keys: Path) -> Checked:
-    """Check the signature of a folder that is no bundle, such as an image; see :func:`check_bundle`."""
-    try:
-        signed = read_signed_files(folder, read_trusted_keys(keys))
+def check_image(folder: Path, keys: Path) -> Checked:
+    """Check the signature of an image, and its statement about the receipts of the bundle that it carries.
+
+    Args:
+        folder: The image, in the OCI image layout.
+        keys: A PEM file with the public keys and certificates that are trusted.
+
+    Raises:
+        GateFailedError: The signature is missing, foreign, or does not hold.
+        BundleError: The bundle in it is not proven.
+        SettingsError: The keys cannot be read.
+    """
+    trusted = read_trusted_keys(keys)
+    with _as_gate():
+        signed = read_signed_files(folder, trusted)
         signed.require_unchanged()
+        stated = _read_receipts(signed, trusted)
+        if stated is not None:
+            image = open_image(folder)
+            with carried_bundle(image) as bundle:
+                own = state_receipts(bundle, image.manifests) if bundle else None
+                _require_same(stated, own, folder)
+    return _describe(signed, stated)
+
+
+@contextmanager
+def _as_gate() -> Iterator[None]:
+    try:
+        yield
     except SignatureError as error:
         raise GateFailedError(error.message) from error
-    return Checked(folder=folder, key=signed.key, files=len(signed.digests), receipts=None)
 
 
-def _check_receipts(bundle: Bundle, trusted: TrustedKeys) -> int:
-    """Return the number of receipts in the second statement, which must be about this bundle."""
-    place = bundle.folder / RECEIPTS_FILE
+def _describe(signed: SignedFiles, stated: ReceiptsStatement | None) -> Checked:
+    receipts = None if stated is None else len(stated.predicate.receipts)
+    return Checked(folder=signed.folder, key=signed.key, files=len(signed.digests), receipts=receipts)
+
+
+def _read_receipts(signed: SignedFiles, trusted: TrustedKeys) -> ReceiptsStatement | None:
+    """Return the statement about receipts, or None if there is none, as in what other tools sign."""
+    if RECEIPTS_FILE not in signed.digests:
+        return None
+    place = signed.folder / RECEIPTS_FILE
     try:
-        stated = ReceiptsStatement.model_validate_json(read_statement(place, trusted).payload)
+        return ReceiptsStatement.model_validate_json(read_statement(place, trusted).payload)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]["msg"]
         text = f"{place}: is no statement about receipts that this release knows ({fault})."
         raise SignatureError("invalid_signature", text) from error
-    if stated != state_receipts(bundle):
-        text = f"{place}: is about other receipts than those beside it. Sign the bundle again: graft sign"
+
+
+def _require_same(stated: ReceiptsStatement | None, own: ReceiptsStatement | None, folder: Path) -> None:
+    """Require a statement to be about the receipts that are there."""
+    if stated is not None and stated != own:
+        text = (
+            f"{folder / RECEIPTS_FILE}: is about other receipts than those beside it. Sign again: graft sign"
+        )
         raise SignatureError("signature_mismatch", text)
-    return len(stated.predicate.receipts)

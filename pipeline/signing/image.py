@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,10 +13,9 @@ from pipeline.errors import GraftError
 from serving.model.files import hash_file
 
 LAYOUT_FILE: Final = "oci-layout"
-MANIFEST_TYPES: Final = frozenset({
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.oci.image.manifest.v1+json",
-})  # fmt: skip
+BLOBS: Final = Path("blobs", "sha256")
+INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
+MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
 
 
 class _Descriptor(BaseModel):
@@ -43,8 +43,27 @@ def is_image(folder: Path) -> bool:
     return (folder / LAYOUT_FILE).is_file()
 
 
-def require_whole(folder: Path) -> None:
-    """Require an image to hold every blob that it names, each with the bytes that its name says.
+@dataclass(frozen=True)
+class Image:
+    """A whole image.
+
+    Attributes:
+        folder: The image, in the OCI image layout.
+        manifests: SHA-256 of each of its manifests, in hexadecimal: one a platform.
+        layers: SHA-256 of its layers, from the lowest up.
+    """
+
+    folder: Path
+    manifests: tuple[str, ...]
+    layers: tuple[str, ...]
+
+    def blob(self, sha256: str) -> Path:
+        """Return the path of one of the image's blobs."""
+        return self.folder / BLOBS / sha256
+
+
+def open_image(folder: Path) -> Image:
+    """Open an image, which must hold every blob that it names, each with the bytes that its name says.
 
     Args:
         folder: The image, in the OCI image layout.
@@ -52,20 +71,25 @@ def require_whole(folder: Path) -> None:
     Raises:
         GraftError: A blob is missing or damaged, or the index names none.
     """
-    waiting, seen = list(_read(folder / "index.json").descriptors()), set[str]()
+    waiting, seen = list(_read(folder / "index.json").descriptors()), dict[str, str]()
+    layers: list[str] = []
     if not waiting:
         raise GraftError(f"{folder / 'index.json'}: names no image.")
     while waiting:
         descriptor = waiting.pop()
-        if descriptor.digest in seen:
-            continue
-        seen.add(descriptor.digest)
         sha256 = descriptor.digest.removeprefix("sha256:")
-        blob = folder / "blobs" / "sha256" / sha256
+        if sha256 in seen:
+            continue
+        seen[sha256] = descriptor.mediaType
+        blob = folder / BLOBS / sha256
         if not blob.is_file() or hash_file(blob) != sha256:
             raise GraftError(f"{blob}: is missing or damaged, so the image is not signed. Make it again.")
-        if descriptor.mediaType in MANIFEST_TYPES:
-            waiting += _read(blob).descriptors()
+        if descriptor.mediaType in {INDEX_TYPE, MANIFEST_TYPE}:
+            node = _read(blob)
+            waiting += node.descriptors()
+            layers += (layer.digest.removeprefix("sha256:") for layer in node.layers)
+    manifests = (sha256 for sha256, media_type in seen.items() if media_type == MANIFEST_TYPE)
+    return Image(folder, tuple(sorted(manifests)), tuple(layers))
 
 
 def _read(path: Path) -> _Node:

@@ -89,8 +89,14 @@ class ReceiptsStatement(Record):
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 
-def state_receipts(bundle: Bundle) -> ReceiptsStatement:
-    """Return the statement about the receipts of a bundle, which has been opened and is thereby proven."""
+def state_receipts(bundle: Bundle, images: Sequence[str] = ()) -> ReceiptsStatement:
+    """Return the statement about the receipts of a bundle, which has been opened and is thereby proven.
+
+    Args:
+        bundle: The bundle.
+        images: SHA-256, in hexadecimal, of the manifests of the image that carries it, if one does. They
+            become subjects too, by which others find the statement of an image.
+    """
     manifest = bundle.manifest
     lineage = manifest.lineage.model_dump(exclude={"versions"})
     files = {ref.file: ref for artifact in manifest.artifacts for ref in artifact.files()}
@@ -109,7 +115,10 @@ def state_receipts(bundle: Bundle) -> ReceiptsStatement:
             )
         )
     return ReceiptsStatement(
-        subject=tuple(_subject(ref) for ref in files.values()),
+        subject=(
+            *(_subject(ref) for ref in files.values()),
+            *(Subject(name="image", digest=Digest(sha256=sha256)) for sha256 in images),
+        ),
         predicate=Receipts(
             model=Model(name=manifest.name, version=manifest.version, **lineage), receipts=tuple(proofs)
         ),

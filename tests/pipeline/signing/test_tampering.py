@@ -97,11 +97,13 @@ def test_a_changed_byte_in_a_bundle_is_refused_at_100_of_100_places(
     open_trusted(bundle, target.keys)  # every change was undone, so that none of them was refused for another
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signing", SIGNERS)
 def test_a_changed_byte_in_an_image_is_refused_at_100_of_100_places(
-    tmp_path: Path, signing: Callable[[Path, Path], Target]
+    tiny_run: Path, tmp_path: Path, signing: Callable[[Path, Path], Target]
 ) -> None:
-    target = signing(make_image(tmp_path / "image"), tmp_path)
+    target = signing(make_image(tmp_path / "image", tiny_run / "bundle"), tmp_path)
+    assert (target.folder / "receipts.sig").is_file()
     assert count_refused(target, lambda: check_signature(target.folder, target.keys)) == PLACES
     assert (
         count_refused(target, lambda: check_signature(target.folder, target.keys), only="model.sig") == PLACES
@@ -211,13 +213,13 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_changed_files_are_refused(tmp_path: Path, change: Callable[[Path], None]) -> None:
-    from pipeline.signing.checking import check_folder
+    from pipeline.signing.checking import check_image
 
     target = sign_with_key(make_image(tmp_path / "image"), tmp_path)
-    check_folder(target.folder, target.keys)
+    check_image(target.folder, target.keys)
     change(target.folder)
     with pytest.raises(GateFailedError):
-        check_folder(target.folder, target.keys)
+        check_image(target.folder, target.keys)
 
 
 @pytest.mark.slow
