@@ -44,6 +44,11 @@ COMMANDS = {
     ),
     "sign": ("pipeline.cli.sign", "sign", "Sign a proven bundle with its receipts, or an image."),
     "package": ("pipeline.cli.package", "package", "Build the BentoML service, an image, or another target."),
+    "budget": (
+        "pipeline.cli.budget",
+        "budget",
+        "Measure the container against the limits of the recipe.",
+    ),
     "benchmark": (
         "pipeline.cli.benchmark",
         "benchmark",
