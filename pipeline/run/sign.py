@@ -10,7 +10,7 @@ from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder, find_bundle
 from pipeline.run.runner import held
 from pipeline.signing.checking import Checked, check_bundle, check_image
-from pipeline.signing.image import is_image
+from pipeline.signing.image import find_image
 from pipeline.signing.keys import read_signer
 from pipeline.signing.signing import Signed, sign_bundle, sign_image
 
@@ -34,8 +34,8 @@ def sign(
         BundleError: The bundle is not proven.
     """
     signer = read_signer(key, certificates, ask_password)
-    if is_image(target):
-        return sign_image(target, signer)
+    if image := find_image(target):
+        return sign_image(image, signer)
     run = RunFolder(target)
     with held(run) if run.lock.is_file() else nullcontext():
         return sign_bundle(_require_folder(target), signer)
@@ -53,7 +53,8 @@ def check_signature(target: Path, keys: Path) -> Checked:
         BundleError: The bundle is not proven.
         SettingsError: The keys cannot be read.
     """
-    return check_image(target, keys) if is_image(target) else check_bundle(_require_folder(target), keys)
+    image = find_image(target)
+    return check_image(image, keys) if image else check_bundle(_require_folder(target), keys)
 
 
 def _require_folder(target: Path) -> Path:

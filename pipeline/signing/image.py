@@ -38,9 +38,13 @@ class _Node(BaseModel):
         return (*self.manifests, *((self.config,) if self.config else ()), *self.layers)
 
 
-def is_image(folder: Path) -> bool:
-    """Return whether a folder is an image in the OCI image layout."""
-    return (folder / LAYOUT_FILE).is_file()
+def find_image(folder: Path) -> Path | None:
+    """Return the image that a user names: the folder in the OCI image layout, or ``layout`` in it.
+
+    It is None where neither is one.
+    """
+    places = (folder, folder / "layout")
+    return next((place for place in places if (place / LAYOUT_FILE).is_file()), None)
 
 
 @dataclass(frozen=True)

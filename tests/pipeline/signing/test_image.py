@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import GateFailedError, GraftError
 from pipeline.run.sign import check_signature
-from pipeline.signing.image import is_image, open_image
+from pipeline.signing.image import find_image, open_image
 from pipeline.signing.keys import read_signer
 from pipeline.signing.signing import sign_image
 from serving.model.envelope import read_envelope
@@ -24,8 +24,11 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_a_folder_with_a_layout_is_an_image(image: Path, tmp_path: Path) -> None:
-    assert is_image(image)
-    assert not is_image(tmp_path)
+    assert find_image(image) == image
+    assert find_image(tmp_path) is None
+    image.rename(tmp_path / "layout")
+    assert find_image(tmp_path) == tmp_path / "layout"  # beside it lies its bill of materials
+    (tmp_path / "layout").rename(image)
     open_image(image)
 
 
