@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -70,7 +71,7 @@ def without_c(statement: dict[str, Any]) -> None:
 
 def ignoring_c(statement: dict[str, Any]) -> None:
     without_c(statement)
-    statement["predicate"]["serialization"]["ignore_paths"] = ["model.sig", "in"]
+    statement["predicate"]["serialization"]["ignore_paths"] = ["model.sig", "in", "in/c"]
 
 
 def ignoring_what_is_there(statement: dict[str, Any]) -> None:
@@ -178,6 +179,15 @@ def test_an_envelope_comes_back_as_it_was_written(payload: bytes) -> None:
     envelope = read_envelope(data, "model.sig")
     assert (envelope.payload, SIGNER.sign(payload)) == (payload, data)  # the same statement, the same bytes
     assert to_be_signed(payload).endswith(b" %d " % len(payload) + payload)
+
+
+def test_base64_with_spare_bits_is_another_spelling_and_refused() -> None:
+    data = SIGNER.sign(b"a")
+    other = data.replace(b'"YQ=="', b'"YR=="')
+    assert base64.b64decode("YR==", validate=True) == b"a"
+    assert other != data
+    with pytest.raises(SignatureError, match="bits to spare"):
+        read_envelope(other, "model.sig")
 
 
 def test_deeply_nested_json_is_an_error_with_a_message() -> None:
