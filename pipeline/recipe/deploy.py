@@ -11,7 +11,7 @@ from pipeline.recipe.data import Section
 
 # As the reference grammar of the OCI distribution has it, without tag and digest.
 _IMAGE: Final = re.compile(
-    r"(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*"
+    r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
     r"(?::[0-9]{1,5})?/)?"
     r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*"
 )
@@ -19,8 +19,10 @@ _MOST_CHARACTERS_OF_AN_IMAGE: Final = 255
 _CPU: Final = re.compile(r"[1-9][0-9]{0,6}m|(?=.*[1-9])[0-9]{1,4}(?:\.[0-9]{1,3})?")
 _MEMORY: Final = re.compile(r"[1-9][0-9]{0,14}(?:[kMGT]|[KMGT]i)?")
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_STORAGE: Final = re.compile(r"(?:oci\+native|oci|pvc|s3|gs|hf|https?|azure|hdfs)://[^\s\"'\\]+")
-_PROMETHEUS: Final = re.compile(r"https?://[^\s\"'\\]+")
+# What may stand in an address: neither blanks, quotes nor a backslash.
+_PRINTABLE: Final = r"[!#-&(-\[\]-~]"
+_STORAGE: Final = re.compile(rf"(?:oci\+native|oci|pvc|s3|gs|hf|https?|azure|hdfs)://{_PRINTABLE}+")
+_PROMETHEUS: Final = re.compile(rf"https?://{_PRINTABLE}+")
 
 
 def _image(value: str) -> str:
@@ -80,7 +82,9 @@ class Deploy(Section):
     ) = None
     memory: (
         Annotated[
-            str, BeforeValidator(_from_number), _matching(_MEMORY, "an amount of memory, such as 768Mi or 2Gi")
+            str,
+            BeforeValidator(_from_number),
+            _matching(_MEMORY, "an amount of memory, such as 768Mi or 2Gi"),
         ]
         | None
     ) = None
@@ -95,6 +99,6 @@ class Deploy(Section):
     def _grows(self) -> Deploy:
         if self.max_replicas < self.replicas:
             raise ValueError(
-                f"max_replicas is {self.max_replicas}, fewer than replicas, {self.replicas}; give at least that"
+                f"max_replicas is {self.max_replicas}, fewer than replicas, {self.replicas}; give that many"
             )
         return self

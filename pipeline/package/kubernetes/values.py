@@ -15,8 +15,8 @@ from serving.model.bundle import Bundle
 
 USER = 65532  # that the image runs as
 PORT = 3000
-# Time that balancers need to learn that a pod goes; then the service answers what it has taken, for as long as
-# serving.server.process.launch says, which a test compares.
+# Time that balancers need to learn that a pod goes. The service then answers what it has taken, for as long
+# as serving.server.process.launch says, which a test compares.
 PRE_STOP_S, DRAIN_S, RESERVE_S = 5, 25, 10
 QUEUE_METRIC = "graft_queue_length"  # of serving.server.observing.metrics
 MOST_CHARACTERS = 45  # with what KServe and the names of pods add, a name stays within 63

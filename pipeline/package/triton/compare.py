@@ -1,7 +1,7 @@
 """Compare the answers of a Triton server with those of the bundle, which are the proven ones.
 
-Triton runs the same file with an ONNX Runtime or a TensorRT of its own, which no receipt covers. So ask it, on
-samples that were predicted by Graft before::
+Triton runs the same file with an ONNX Runtime or a TensorRT of its own, which no receipt covers. So ask it
+about samples that were predicted by Graft before::
 
     graft predict RUN FILES --json > predictions.json
     pip install 'tritonclient[grpc]'

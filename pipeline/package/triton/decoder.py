@@ -1,8 +1,8 @@
 """The model of Triton's Python backend that turns the bytes of inputs into what the network takes.
 
-``graft package --target triton`` copies this file, as ``model.py``, beside ``input.json``, the input spec, and
-``code/``, which holds the files of ``serving`` that decode. An input therefore becomes exactly what it becomes
-in the service. Nothing of Graft has to be installed.
+``graft package --target triton`` copies this file, as ``model.py``, beside ``input.json``, the input spec,
+and ``code/``, which holds the files of ``serving`` that decode. An input therefore becomes exactly what it
+becomes in the service. Nothing of Graft has to be installed.
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ def read_limit(bundle: Bundle, artifact: Artifact) -> float:
 
 
 def count_instances(cpu: str | None) -> int:
-    """Return the number of instances on CPUs: as many as the CPUs of one copy, such as ``1500m``, rounded up."""
+    """Return the number of instances: as many as the CPUs of one copy, such as ``1500m``, rounded up."""
     if cpu is None:
         return 1
     return math.ceil(float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu))

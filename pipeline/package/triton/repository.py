@@ -1,7 +1,7 @@
 """A model repository of Triton, written from a run's proven bundle.
 
-It holds three models: the network, whose file has the very bytes of the bundle's artifact; a decoder, which is
-``serving``'s own code in Triton's Python backend; and an ensemble of both, which clients call.
+It holds three models: the network, whose file has the very bytes of the bundle's artifact; a decoder, which
+is ``serving``'s own code in Triton's Python backend; and an ensemble of both, which clients call.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from pipeline.package.triton.describing import (
     list_lineage,
     read_limit,
 )
+from pipeline.recipe.deploy import Deploy
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.files import check_file
@@ -51,7 +52,7 @@ def write_repository(recipe: Recipe, run: RunFolder, output: Path) -> Packaged:
     """Write the model repository.
 
     Args:
-        recipe: The recipe; ``deploy.artifact`` names the artifact, and ``deploy.cpu`` the number of instances.
+        recipe: The recipe; ``deploy.artifact`` names the artifact, ``deploy.cpu`` the number of instances.
         run: The run's folder.
         output: The folder to write.
 
@@ -60,19 +61,7 @@ def write_repository(recipe: Recipe, run: RunFolder, output: Path) -> Packaged:
         GraftError: Triton would run the artifact otherwise than it is proven.
         OSError: The folder cannot be written.
     """
-    bundle = open_bundle(run.bundle)
-    served = describe(bundle, recipe.deploy.artifact)
-    names = Names.of(bundle.manifest.name)
-    with atomic.folder(output) as folder:
-        texts = _write_texts(bundle, served, names, count_instances(recipe.deploy.cpu))
-        for place, text in texts.items():
-            (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            (folder / place).write_text(text, encoding="utf-8")
-        _write_network(bundle, served, folder / names.model)
-        _write_decoder(bundle, folder / names.decoder)
-        (folder / names.ensemble / VERSION).mkdir()  # Triton wants one, though nothing is in it
-        (folder / names.ensemble / VERSION / ".keep").touch()  # which neither git nor an object store forgets
-        shutil.copy(_source("compare.py"), folder)
+    write_models(open_bundle(run.bundle), recipe.deploy, output)
     return Packaged(
         "triton",
         str(output),
@@ -84,16 +73,31 @@ def write_repository(recipe: Recipe, run: RunFolder, output: Path) -> Packaged:
     )
 
 
+def write_models(bundle: Bundle, deploy: Deploy, output: Path) -> None:
+    """Write the models of a bundle, and what is said of them; see :func:`write_repository`."""
+    served = describe(bundle, deploy.artifact)
+    names = Names.of(bundle.manifest.name)
+    with atomic.folder(output) as folder:
+        texts = _write_texts(bundle, served, names, count_instances(deploy.cpu))
+        for place, text in texts.items():
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / place).write_text(text, encoding="utf-8")
+        _write_network(bundle, served, folder / names.model)
+        _write_decoder(bundle, folder / names.decoder)
+        (folder / names.ensemble / VERSION).mkdir()  # Triton wants one, though nothing is in it
+        (folder / names.ensemble / VERSION / ".keep").touch()  # which neither git nor an object store forgets
+        shutil.copy(_source("compare.py"), folder)
+
+
 def _write_texts(bundle: Bundle, served: Served, names: Names, instances: int) -> dict[str, str]:
     """Return the texts of the repository by their places in it."""
     manifest = bundle.manifest
     kind = find_kind(manifest.input.modality)
-    filename = FILENAMES[served.backend]
     values: dict[str, object] = {
         "artifact": served.artifact,
         "backend": served.backend,
-        "default_filename": FILENAMES[served.backend],
-        "filename": filename,
+        "file_sha256": served.file.sha256,
+        "filename": FILENAMES[served.backend],
         "inputs": served.inputs,
         "instances": instances,
         "is_file": isinstance(kind.body, FileBody),
@@ -182,7 +186,9 @@ def _list_foreign(modality: str) -> list[str]:
     for point in entry_points(group=GROUP, name=modality):
         if point.dist is not None:
             return ["numpy", "pydantic", f"{point.dist.name}=={point.dist.version}"]
-    raise GraftError(f"The kind of input `{modality}` is in no installed package, which Triton's image needs.")
+    raise GraftError(
+        f"The kind of input `{modality}` is in no installed package, which Triton's image needs."
+    )
 
 
 def _source(name: str) -> Path:
