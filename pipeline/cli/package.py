@@ -8,7 +8,8 @@ import click
 
 from pipeline.cli.output import data_root_option, emit, json_option
 
-NAMES = ("cpu", "cuda", "tensorrt", "triton", "kubernetes", "kserve")
+BENTOS = ("cpu", "cuda", "tensorrt")
+NAMES = (*BENTOS, "triton", "kubernetes", "kserve")
 
 
 @click.command()
@@ -49,8 +50,8 @@ def package(
     """
     if as_image and target:
         raise click.UsageError("--image and --target are two things to make: give one of them.")
-    if output and not (as_image or target):
-        raise click.UsageError("--output goes with --target or --image; a Bento goes into BentoML's store.")
+    if output and not as_image and target in {None, *BENTOS}:
+        raise click.UsageError("--output goes with what is written to a folder; a Bento goes to a store.")
     from pipeline.run.runner import done_stages, open_run, run_stage
     from pipeline.run.summary import summarise_run
 

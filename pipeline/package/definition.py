@@ -12,11 +12,11 @@ def _inputs(_: Recipe, run: RunFolder) -> Inputs:
     from pipeline.package.bento.carried import (
         carried_files,
         find_bentofile,
-        find_requirements,
+        list_requirements,
         serving_folder,
     )
 
-    files = [*carried_files(), find_requirements()]
+    files = [*carried_files(), *list_requirements()]
     return {
         "bundle": hash_files((path for path in run.bundle.rglob("*") if path.is_file()), run.bundle),
         # The Bento carries all of `serving`, most of which the work does not import.

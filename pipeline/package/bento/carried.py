@@ -34,3 +34,8 @@ def find_bentofile() -> Path:
     """Return the ``bentofile.yaml``: beside the packages in a checkout, and inside this one in a wheel."""
     checkout = serving_folder().parent / BENTOFILE
     return checkout if checkout.is_file() else Path(str(resources.files("pipeline.package") / BENTOFILE))
+
+
+def list_requirements() -> list[Path]:
+    """List that file, and those beside it with what single runtimes add."""
+    return sorted(find_requirements().parent.glob("requirements*.txt"))

@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from serving.model.bundle import Bundle
 from serving.model.inputs.kind import FileBody
 from serving.model.inputs.registry import find_kind
+from serving.model.manifest import Artifact
 
 ACCELERATED = frozenset({"onnxruntime-cuda", "onnxruntime-tensorrt"})
 SHORT_HASH = 12  # a whole one is longer than a label of Kubernetes may be
@@ -30,23 +31,37 @@ service = make_service(
     {name!r},
     labels={labels},
     resources={resources},
+    envs={envs},
 )
 '''
 
 
-def write_service(bundle: Bundle) -> str:
-    """Return the text of the Python file whose variable ``service`` is the service, named after the run."""
+def write_service(bundle: Bundle, artifact: Artifact) -> str:
+    """Return the text of the Python file whose variable ``service`` is the service, named after the run.
+
+    Args:
+        bundle: The bundle that is served.
+        artifact: The artifact that answers where the operator names none.
+    """
     manifest = bundle.manifest
+    is_own_choice = artifact == bundle.artifact()
     return SERVICE.format(
         name=manifest.name,
         modality=manifest.input.modality,
-        labels=pformat(list_labels(bundle)),
-        resources=pformat(list_resources(bundle)),
+        labels=pformat(list_labels(bundle, artifact)),
+        resources=pformat(list_resources(bundle, artifact)),
+        # BentoML gives it to the workers where the environment of the service has no such variable.
+        envs=[] if is_own_choice else [{"name": "GRAFT_ARTIFACT", "value": artifact.name}],
     )
 
 
-def list_labels(bundle: Bundle) -> dict[str, str]:
-    """List the labels of the service, the Bento and the model, each a valid label of Kubernetes."""
+def list_labels(bundle: Bundle, artifact: Artifact | None = None) -> dict[str, str]:
+    """List the labels of the service, the Bento and the model, each a valid label of Kubernetes.
+
+    Args:
+        bundle: The bundle.
+        artifact: The artifact that is served; by default the bundle's own choice.
+    """
     manifest, lineage = bundle.manifest, bundle.manifest.lineage
     return {
         "made-by": "graft",
@@ -54,7 +69,7 @@ def list_labels(bundle: Bundle) -> dict[str, str]:
         "model-version": _shorten(manifest.version),
         "task": manifest.task,
         "input": manifest.input.modality,
-        "artifact": _shorten(bundle.artifact().name),
+        "artifact": _shorten((artifact or bundle.artifact()).name),
         "recipe": lineage.recipe_sha256[:SHORT_HASH],
         "data": lineage.data_sha256[:SHORT_HASH],
         "weights": lineage.weights_sha256[:SHORT_HASH],
@@ -84,22 +99,27 @@ def list_metadata(bundle: Bundle) -> dict[str, object]:
     }
 
 
-def list_resources(bundle: Bundle) -> dict[str, object]:
+def list_resources(bundle: Bundle, artifact: Artifact | None = None) -> dict[str, object]:
     """List the resources that one worker asks a scheduler for.
 
     These are one CPU, memory by the size of the largest artifact, and a GPU if the artifact needs one.
+
+    Args:
+        bundle: The bundle.
+        artifact: The artifact that is served; by default the bundle's own choice.
     """
     largest = max(bundle.path_of(artifact).stat().st_size for artifact in bundle.manifest.artifacts)
     steps = -(-(BASE_MIB + COPIES * largest // MIB) // MEMORY_STEP_MIB)
-    gpu = {"gpu": 1} if bundle.artifact().runtime in ACCELERATED else {}
+    gpu = {"gpu": 1} if (artifact or bundle.artifact()).runtime in ACCELERATED else {}
     return {"cpu": "1", "memory": f"{steps * MEMORY_STEP_MIB}Mi", **gpu}
 
 
-def write_readme(bundle: Bundle, bento_tag: str, model_tag: str) -> str:
+def write_readme(bundle: Bundle, artifact: Artifact, bento_tag: str, model_tag: str) -> str:
     """Return the text of the Bento's README, for those who operate it.
 
     Args:
         bundle: The bundle that is served.
+        artifact: The artifact that answers where the operator names none.
         bento_tag: Tag of the Bento.
         model_tag: Tag of the model in BentoML's store.
     """
@@ -119,7 +139,7 @@ def write_readme(bundle: Bundle, bento_tag: str, model_tag: str) -> str:
         plural=kind.plural,
         field=kind.body.field,
         is_file=isinstance(kind.body, FileBody),
-        artifacts=[artifact.name for artifact in manifest.artifacts],
-        default=bundle.artifact().name,
+        artifacts=[each.name for each in manifest.artifacts],
+        default=artifact.name,
         lineage=manifest.lineage,
     )

@@ -12,12 +12,16 @@ import bentoml
 import pytest
 import yaml
 
-from pipeline.package.bento import stage
+from pipeline.errors import GraftError
+from pipeline.files.layout import RunFolder
 from pipeline.package.bento.carried import carried_files
+from pipeline.package.bento.content import Content, version_of
 from pipeline.package.bento.describing import list_labels
-from pipeline.package.bento.stage import _requirements, _version
+from pipeline.package.bento.flavours import choose_content, package_cpu
+from pipeline.recipe.reading import load_recipe
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.manifest import Defaults
+from serving.model.runtimes.plan import Plan
 from serving.server.settings import Settings
 from tests.conftest import ROOT
 
@@ -102,33 +106,72 @@ def with_artifacts(bundle: Bundle, *runtimes: str) -> Bundle:
     return replace(bundle, manifest=bundle.manifest.model_copy(update={"artifacts": (first, *others)}))
 
 
-def test_requirements_follow_the_runtimes_of_what_is_published(
-    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def with_plan(bundle: Bundle, version: str) -> Bundle:
+    """The bundle with an artifact that wraps a plan of some version of TensorRT."""
+    first = bundle.manifest.artifacts[0]
+    plan = Plan.model_construct(tensorrt_version=version)
+    update = {"name": "tensorrt-fp16", "runtime": "onnxruntime-tensorrt", "plan": plan}
+    artifacts = (first, first.model_copy(update=update))
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"artifacts": artifacts}))
+
+
+def test_requirements_follow_the_runtimes_of_what_is_published(tiny_run: Path) -> None:
     bundle = open_bundle(tiny_run / "bundle")
-    assert _requirements(bundle) == (ROOT / "serving" / "requirements.txt").read_text().rstrip("\n") + "\n"
-    assert f"openvino=={metadata.version('openvino')}\n" in _requirements(
-        with_artifacts(bundle, "openvino-cpu")
-    )
-    on_gpu = _requirements(with_artifacts(bundle, "onnxruntime-cuda"))
+    tested = (ROOT / "serving" / "requirements.txt").read_text().rstrip("\n") + "\n"
+    assert Content(bundle).requirements() == tested
+    openvino = with_artifacts(bundle, "openvino-cpu")
+    assert f"openvino=={metadata.version('openvino')}\n" in Content(openvino).requirements()
+    on_gpu = Content(with_artifacts(bundle, "onnxruntime-cuda")).requirements()
     assert "\nonnxruntime-gpu[cuda,cudnn]==" in on_gpu
     assert "\nonnxruntime==" not in on_gpu, "both own the module onnxruntime"
-    monkeypatch.setattr(stage.metadata, "version", lambda name: "10.14.1")
-    assert "tensorrt-cu13==10.14.1\n" in _requirements(with_artifacts(bundle, "onnxruntime-tensorrt"))
+    planned = Content(with_plan(bundle, "10.14.1.48")).requirements()
+    assert "tensorrt-cu13==10.14.1.48\n" in planned, "a plan is bound to the version that built it"
+    assert "nvidia-ml-py==" in planned
+
+
+def test_bento_of_a_target_has_the_packages_of_that_machine_alone(tiny_run: Path) -> None:
+    bundle = open_bundle(tiny_run / "bundle")
+    mixed = with_artifacts(bundle, "openvino-cpu", "onnxruntime-cuda")
+    on_cpu, on_gpu = choose_content(mixed, "cpu"), choose_content(mixed, "cuda")
+    assert on_cpu.served == mixed.manifest.artifacts[0]
+    assert on_gpu.served == mixed.manifest.artifacts[2]
+    assert "onnxruntime-gpu" not in on_cpu.requirements()
+    assert "openvino" in on_cpu.requirements()
+    assert "onnxruntime-gpu" in on_gpu.requirements()
+    assert "openvino" not in on_gpu.requirements()
+    assert len({on_cpu.bento_tag(), on_gpu.bento_tag(), Content(mixed).bento_tag()}) == 3
+    assert "'value': 'onnxruntime-cuda'" in on_gpu.files("model")["service.py"]
+    assert "envs=[]" in on_cpu.files("model")["service.py"], "it is the bundle's own choice"
+
+
+def test_target_that_publishes_nothing_is_refused_by_name(tiny_run: Path) -> None:
+    bundle = open_bundle(tiny_run / "bundle")
+    with pytest.raises(GraftError, match=r"no artifact for tensorrt, only onnx-fp32.*tensorrt-fp16"):
+        choose_content(bundle, "tensorrt")
+
+
+def test_bento_of_a_target_is_built_once_and_starts_with_its_artifact(tiny_run: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(tiny_run / "recipe.yaml")
+    first, second = (package_cpu(recipe, RunFolder(tiny_run), tmp_path) for _ in range(2))
+    assert first == second
+    bento = bentoml.get(first.place)
+    assert "onnxruntime==" in (Path(bento.path) / "env" / "python" / "requirements.txt").read_text()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_version_tells_bundles_apart_that_serve_otherwise(tiny_run: Path) -> None:
     bundle = open_bundle(tiny_run / "bundle")
     defaults = Defaults(artifact="onnx-fp32", threads=2, measured_on="a CPU")
     others = [bundle, with_artifacts(bundle, "openvino-cpu"), replace(bundle, defaults=defaults)]
-    assert _version(bundle) == bundle.manifest.version
-    assert len({_version(other) for other in others}) == 3
+    assert version_of(bundle) == bundle.manifest.version
+    assert len({version_of(other) for other in others}) == 3
 
 
 def test_service_requirements_are_pinned_as_tested() -> None:
     pinned = [
         line
-        for line in (ROOT / "serving" / "requirements.txt").read_text().splitlines()
+        for path in (ROOT / "serving").glob("requirements*.txt")
+        for line in path.read_text().splitlines()
         if line and not line.startswith("#")
     ]
     tested = (ROOT / "constraints.txt").read_text().splitlines()
