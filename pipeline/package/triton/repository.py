@@ -124,6 +124,7 @@ def _write_texts(bundle: Bundle, served: Served, names: Names, instances: int) -
     }
     return {
         "README.md": _render("README.md.jinja", values),
+        "Dockerfile": _render("Dockerfile.jinja", values),
         "requirements.txt": "\n".join(_list_requirements(kind.name)) + "\n",
         "graft.json": json.dumps(description, indent=2, ensure_ascii=False) + "\n",
         f"{names.ensemble}/config.pbtxt": _render("ensemble.pbtxt.jinja", values),

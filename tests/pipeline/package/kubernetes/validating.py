@@ -47,6 +47,7 @@ MONITORED = {
     "items": closed(("port",), port=STRING, path=STRING, interval=STRING),
 }
 SELECTED = closed(("matchLabels",), matchLabels=STRINGS)
+BEHAVIOURS = ["static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"]
 SPECS = {
     ("keda.sh/v1alpha1", "ScaledObject"): closed(
         ("scaleTargetRef", "triggers"),
@@ -58,7 +59,7 @@ SPECS = {
             ("failureThreshold", "replicas"),
             failureThreshold=NUMBER,
             replicas=NUMBER,
-            behavior={"enum": ["static", *(f"currentReplicas{when}" for when in ("", "IfHigher", "IfLower"))]},
+            behavior={"enum": BEHAVIOURS},
         ),
         advanced=closed((), horizontalPodAutoscalerConfig=closed((), behavior={"type": "object"})),
         triggers={

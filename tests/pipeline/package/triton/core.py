@@ -50,15 +50,15 @@ def libraries() -> dict[str, str]:
     return os.environ | {"LD_LIBRARY_PATH": ":".join(map(str, places))}
 
 
-def make_environment(folder: Path) -> Path:
+def make_environment(folder: Path, *packages_of_others: Path) -> Path:
     """An environment of Python whose packages are ours, but NumPy is 1.26: the stub of 2024 knows no NumPy 2.
 
     The stub runs isolated from environment variables and finds its packages by the `python3` on the path.
     """
     venv.create(folder, symlinks=True, with_pip=False)
-    packages = folder / "lib" / f"python{VERSION}" / "site-packages"
-    places = [SITE, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    (packages / "places.pth").write_text("\n".join(map(str, dict.fromkeys(places))) + "\n")
+    installed = folder / "lib" / f"python{VERSION}" / "site-packages"
+    places = [SITE, sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *packages_of_others]
+    (installed / "places.pth").write_text("\n".join(map(str, dict.fromkeys(places))) + "\n")
     return folder
 
 
@@ -76,9 +76,12 @@ class CoreRefusedError(RuntimeError):
 
 
 @contextmanager
-def running_core(folder: Path, *repositories: Path) -> Iterator[str]:
+def running_core(folder: Path, *repositories: Path, packages: Sequence[Path] = ()) -> Iterator[str]:
     """Start the core on repositories, wait until all models are ready, yield its gRPC address, and end it."""
-    environment, backends = make_environment(folder / "environment"), make_backends(folder / "backends")
+    environment, backends = (
+        make_environment(folder / "environment", *packages),
+        make_backends(folder / "backends"),
+    )
     port, log = free_port(), folder / "log"
     command = [
         SERVER / "bin" / "tritonserver", f"--backend-directory={backends}", "--allow-http=false",

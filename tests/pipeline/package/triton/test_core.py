@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,16 @@ import numpy as np
 import pytest
 
 from pipeline.files.layout import RunFolder
-from pipeline.package.triton.repository import write_repository
+from pipeline.package.triton.repository import write_models, write_repository
+from pipeline.recipe.deploy import Deploy
 from pipeline.recipe.reading import load_recipe
+from serving.model.bundle import open_bundle
+from serving.model.inputs.kind import JsonBody
+from serving.model.inputs.registry import find_kind
 from serving.model.predictor import load_predictor
 from tests.conftest import make_picture, run_graft
 from tests.pipeline.package.triton.core import PYTHON, CoreRefusedError, ask, running_core, why_no_core
+from tests.serving.test_third_kind import ROWS, WEIGHTS, install, make_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why_no_core()), reason=why_no_core())]
 
@@ -36,8 +42,25 @@ def repositories(tiny_run: Path, text_run: Path, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="module")
-def url(repositories: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_core(tmp_path_factory.mktemp("core"), *repositories) as address:
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """A package with a kind of input that Graft does not know, and the repository of such a bundle."""
+    packages, folder = install(tmp_path_factory.mktemp("packages")), tmp_path_factory.mktemp("rows")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(packages)
+        find_kind.cache_clear()
+        write_models(open_bundle(make_bundle(folder / "bundle")), Deploy(), folder / "repository")
+        yield packages, folder / "repository"
+    find_kind.cache_clear()
+    sys.modules.pop("graft_rows", None)
+
+
+@pytest.fixture(scope="module")
+def url(
+    repositories: list[Path], rows: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    packages, repository = rows
+    folder = tmp_path_factory.mktemp("core")
+    with running_core(folder, *repositories, repository, packages=[packages]) as address:
         yield address
 
 
@@ -62,6 +85,18 @@ def test_ensemble_answers_what_the_bundle_answers(
     assert len({row.argmax() for row in wanted}) == 2, "otherwise labels that are swapped are not seen"
     names = load_predictor(run / "bundle").manifest.labels
     assert [row[0].split(":", 2)[2] for row in labels] == [names[row.argmax()] for row in wanted]
+
+
+def test_kind_of_input_from_elsewhere_is_decoded_by_its_own_package(
+    url: str, rows: tuple[Path, Path]
+) -> None:
+    body = find_kind("row").body
+    assert isinstance(body, JsonBody)
+    items = [body.encode(row, "row") for row in ROWS]
+    (answer,) = ask(url, [{"model": "trends", "input": "row", "items": items}])
+    powers = np.exp(np.array(ROWS) @ WEIGHTS)
+    np.testing.assert_allclose(answer, powers / powers.sum(axis=1, keepdims=True), atol=1e-6)
+    assert (rows[1] / "requirements.txt").read_text().splitlines()[-1] == "graft-rows==0.1"
 
 
 def test_what_cannot_be_decoded_fails_its_own_request_alone(url: str, tiny_run: Path) -> None:
