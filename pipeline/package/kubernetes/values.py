@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.files.layout import RunFolder
+from pipeline.package.bento.content import version_of
 from pipeline.package.bento.describing import list_labels, list_resources
 from pipeline.recipe.deploy import Deploy
 from serving.model.bundle import Bundle
@@ -29,7 +30,7 @@ class Values:
     Attributes:
         model: Name of the model, as the recipe has it.
         name: The same as a DNS label, which names of Kubernetes are.
-        version: Version of the bundle.
+        version: Version of the bundle's content, which is the tag of the image.
         artifact_name: Name of the artifact that is served.
         artifact: The same where the service has to be told; None where it takes it by itself.
         schema_version: Version of the bundle's schema.
@@ -94,23 +95,23 @@ def read_values(deploy: Deploy, bundle: Bundle, run: RunFolder) -> Values:
         BundleError: ``deploy.artifact`` names an artifact that is not published.
     """
     manifest, artifact = bundle.manifest, bundle.artifact(deploy.artifact)
-    resources = list_resources(bundle)
+    resources = list_resources(bundle, artifact)
     name = to_label(manifest.name)
-    pushed = f"{deploy.image or name}:{manifest.version}"
+    pushed = f"{deploy.image or name}:{version_of(bundle)}"
     digest = find_digest(run.packaged("oci"))
     return Values(
         model=manifest.name,
         name=name,
-        version=manifest.version,
+        version=version_of(bundle),
         artifact_name=artifact.name,
         artifact=deploy.artifact,
         schema_version=manifest.schema_version,
-        labels=list_labels(bundle) | {"artifact": artifact.name},
+        labels=list_labels(bundle, artifact),
         image=f"{pushed}@{digest}" if digest else pushed,
         pushed=pushed,
         cpu=deploy.cpu or str(resources["cpu"]),
         memory=deploy.memory or str(resources["memory"]),
-        gpu=0 if artifact.runtime in {"onnxruntime-cpu", "openvino-cpu"} else 1,
+        gpu=1 if "gpu" in resources else 0,
         deploy=deploy,
     )
 

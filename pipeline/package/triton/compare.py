@@ -53,8 +53,9 @@ def _compare(
 ) -> tuple[float, bool]:
     """Return the largest difference of a probability, and whether Triton's answer is the same."""
     if "error" in answer:
-        sys.exit(f"{answer.get('file')}: Graft itself refuses it. Compare only what it predicts.")
-    data = Path(answer["file"]).read_bytes() if "file" in answer else answer["text"].encode()
+        sys.exit(f"{next(iter(answer.values()))}: Graft itself refuses it. Compare only what it predicts.")
+    source, name = next(iter(answer.items()))  # the file, or the input itself
+    data = Path(name).read_bytes() if source == "file" else name.encode()
     found = _ask(url, description, data)
     labels = description["labels"]
     wanted = np.array([answer["probabilities"][label] for label in labels])
@@ -62,7 +63,6 @@ def _compare(
     label = labels[int(found.argmax())]
     is_same = label == answer["label"] and difference <= limit
     if not is_same:
-        name = answer.get("file", answer.get("text"))
         print(f"{name}: {label} instead of {answer['label']}, difference {difference:.2g}")
     return difference, is_same
 

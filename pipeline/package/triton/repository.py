@@ -10,16 +10,14 @@ import json
 import shutil
 from collections.abc import Mapping
 from importlib import resources
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from pipeline.errors import GraftError
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
-from pipeline.package.bento.carried import find_requirements, serving_folder
 from pipeline.package.packaged import Packaged
+from pipeline.package.triton.carried import copy_code, list_requirements
 from pipeline.package.triton.describing import (
     FILENAMES,
     Names,
@@ -35,16 +33,8 @@ from pipeline.recipe.sections import Recipe
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.files import check_file
 from serving.model.inputs.kind import FileBody
-from serving.model.inputs.registry import GROUP, OWN, find_kind
+from serving.model.inputs.registry import find_kind
 
-# Of `serving`, what the decoder imports. A test holds this list and the imports together.
-CARRIED = ("__init__.py", "model/__init__.py", "model/errors.py", "model/files.py", "model/schemas.py",
-           "model/inputs")  # fmt: skip
-# Of the packages that the service is tested with, those that decoding needs, by the kind of input.
-PACKAGES = {
-    "image": ("numpy", "pydantic", "pillow", "simplejpeg", "cykooz-resizer"),
-    "text": ("numpy", "pydantic", "tokenizers"),
-}
 VERSION = "1"
 
 
@@ -125,7 +115,7 @@ def _write_texts(bundle: Bundle, served: Served, names: Names, instances: int) -
     return {
         "README.md": _render("README.md.jinja", values),
         "Dockerfile": _render("Dockerfile.jinja", values),
-        "requirements.txt": "\n".join(_list_requirements(kind.name)) + "\n",
+        "requirements.txt": "\n".join(list_requirements(kind)) + "\n",
         "graft.json": json.dumps(description, indent=2, ensure_ascii=False) + "\n",
         f"{names.ensemble}/config.pbtxt": _render("ensemble.pbtxt.jinja", values),
         f"{names.model}/config.pbtxt": _render("model.pbtxt.jinja", values),
@@ -159,37 +149,12 @@ def _write_decoder(bundle: Bundle, folder: Path) -> None:
     for ref in bundle.manifest.input.files():
         (place / ref.file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle.path_of(ref), place / ref.file)
-    for name in CARRIED:
-        source, target = serving_folder() / name, place / "code" / "serving" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(source, target)
+    copy_code(place / "code" / "serving")
     body = kind.body
     example = body.example if isinstance(body, FileBody) else body.encode(body.examples[0], body.field)
     (folder / "warmup").mkdir()
     # A string in a file has its length in front, in 4 bytes.
     (folder / "warmup" / kind.name).write_bytes(len(example).to_bytes(4, "little") + example)
-
-
-def _list_requirements(modality: str) -> list[str]:
-    """List what the Python backend needs to decode one kind of input, in the versions of the service."""
-    if modality not in {point.name for point in OWN}:
-        return _list_foreign(modality)
-    wanted = PACKAGES[modality]
-    lines = find_requirements().read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line.partition("==")[0].lower() in wanted]
-
-
-def _list_foreign(modality: str) -> list[str]:
-    """List the package that brings a kind of input which is not Graft's own."""
-    for point in entry_points(group=GROUP, name=modality):
-        if point.dist is not None:
-            return ["numpy", "pydantic", f"{point.dist.name}=={point.dist.version}"]
-    raise GraftError(
-        f"The kind of input `{modality}` is in no installed package, which Triton's image needs."
-    )
 
 
 def _source(name: str) -> Path:
