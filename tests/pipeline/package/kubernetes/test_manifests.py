@@ -27,6 +27,7 @@ from serving.model.errors import BundleError
 from tests.conftest import run_graft
 from tests.pipeline.package.kubernetes.validating import RELEASES, read_manifests, validate
 
+pytestmark = pytest.mark.slow
 DNS_LABEL = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 KINDS = {
     "kubernetes": {
@@ -226,32 +227,6 @@ def test_names_of_runs_become_dns_labels(name: str) -> None:
 )
 def test_dots_and_underscores_become_dashes(name: str, label: str) -> None:
     assert to_label(name) == label
-
-
-@pytest.mark.parametrize(
-    ("document", "reason"),
-    [
-        ({"image": "Registry/Team/Cells"}, "name of an image without a tag"),
-        ({"image": "registry.example.org/cells:1.0"}, "without a tag"),
-        ({"image": "cells@sha256:" + "0" * 64}, "without a tag or a digest"),
-        ({"namespace": "team_a"}, "lower-case letters"),
-        ({"cpu": "0"}, "CPUs, such as"),
-        ({"cpu": "2 cores"}, "CPUs, such as"),
-        ({"memory": "768MB"}, "768Mi"),
-        ({"prometheus": "prometheus:9090"}, "http://"),
-        ({"storage": "/mnt/models"}, "pvc://"),
-        ({"replicas": 4, "max_replicas": 3}, "fewer than replicas"),
-        ({"replicas": 0}, "greater than or equal to 1"),
-    ],
-)
-def test_values_that_a_cluster_would_refuse_are_refused(document: dict[str, object], reason: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(reason)):
-        Deploy.model_validate(document)
-
-
-def test_numbers_are_taken_as_yaml_reads_them() -> None:
-    assert Deploy.model_validate(yaml.safe_load("{cpu: 2, memory: 2Gi}")).cpu == "2"
-    assert Deploy.model_validate(yaml.safe_load("{cpu: 0.5}")).cpu == "0.5"
 
 
 def test_image_is_named_by_its_digest_where_there_is_one(

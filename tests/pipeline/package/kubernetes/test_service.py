@@ -22,6 +22,7 @@ from serving.server.process.cli import main
 from tests.conftest import free_port
 from tests.pipeline.package.kubernetes.validating import read_manifests
 
+pytestmark = pytest.mark.slow
 KEY = "a-key-that-is-long-enough"
 
 

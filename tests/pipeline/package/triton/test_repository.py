@@ -28,6 +28,7 @@ from serving.model.runtimes.plan import Plan, Profile
 from tests.conftest import ROOT, run_graft
 from tests.pipeline.package.triton.core import needs_client, parse_configuration
 
+pytestmark = pytest.mark.slow
 HASH = "0" * 64
 
 
@@ -240,6 +241,9 @@ def test_requirements_are_those_of_the_service(pictures_repository: Path, texts_
 def test_command_writes_the_repository_and_says_what_it_cannot(tiny_run: Path, tmp_path: Path) -> None:
     done = run_graft("package", tiny_run, "--target", "triton", "--output", tmp_path / "out", "--json")
     assert json.loads(done.stdout)["place"] == str(tmp_path / "out")
+    assert (tmp_path / "out" / "tiny" / "config.pbtxt").is_file()
+    done = run_graft("package", tiny_run, "--target", "triton", "--output", tmp_path, check=1)
+    assert "holds files already" in done.stderr
     assert (tmp_path / "out" / "tiny" / "config.pbtxt").is_file()
     (tmp_path / "file").write_text("in the way")
     inside = tmp_path / "file" / "out"
