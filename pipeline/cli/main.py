@@ -43,6 +43,11 @@ COMMANDS = {
         "Prove that every artifact predicts what the checkpoint predicts.",
     ),
     "package": ("pipeline.cli.package", "package", "Build the BentoML service, an image, or another target."),
+    "budget": (
+        "pipeline.cli.budget",
+        "budget",
+        "Measure the container against the limits of the recipe.",
+    ),
     "benchmark": (
         "pipeline.cli.benchmark",
         "benchmark",

@@ -25,17 +25,25 @@ NAMES = (*BENTOS, "triton", "kubernetes", "kserve")
 )
 @click.option("--image", "as_image", is_flag=True, help="Write an OCI image, with its bill of materials.")
 @click.option(
+    "--load",
+    type=click.Choice(["docker", "podman", "buildah"]),
+    help="Hand the image over to this program, with --image.",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path),
     help="The folder to write, new or empty, with --target or --image; by default package/ in the run's.",
 )
-@click.option("--force", is_flag=True, help="Build the Bento even if it is done.")
+@click.option(
+    "--force", is_flag=True, help="Build the Bento even if it is done, or replace the folder of --output."
+)
 @data_root_option
 @json_option
 def package(
     run: Path,
     folder: Path | None,
     target: str | None,
+    load: str | None,
     output: Path | None,
     data_root: Path | None,
     *,
@@ -50,6 +58,8 @@ def package(
     """
     if as_image and target:
         raise click.UsageError("--image and --target are two things to make: give one of them.")
+    if load and not as_image:
+        raise click.UsageError("--load goes with --image.")
     if output and not as_image and target in {None, *BENTOS}:
         raise click.UsageError("--output goes with what is written to a folder; a Bento goes to a store.")
     from pipeline.run.runner import done_stages, open_run, run_stage
@@ -59,7 +69,7 @@ def package(
     if as_image or target:
         from pipeline.run.package import package_for
 
-        packaged = package_for(opened, target or "oci", output)
+        packaged = package_for(opened, target or "oci", output, replace=force, engine=load)
         emit(packaged, packaged.to_text(), as_json=as_json)
         return
     summary = summarise_run(opened.folder, [run_stage("package", opened, force=force)], done_stages(opened))

@@ -221,6 +221,11 @@ class RunFolder:
         return self.root / "package" / target
 
     @property
+    def image(self) -> Path:
+        """The folder of the OCI layout, where the image is written to its usual place."""
+        return self.packaged("oci") / "layout"
+
+    @property
     def budget(self) -> Path:
         """The folder of what ``graft budget`` measured of the image."""
         return self.root / "budget"

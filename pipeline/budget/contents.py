@@ -1,0 +1,169 @@
+"""The contents of an OCI image, read from its layers without running it: sizes, packages and programs."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.parser import HeaderParser
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pipeline.errors import GraftError
+
+MODELS = "models"
+DPKG = ("var/lib/dpkg/status.d", "var/lib/dpkg/status")
+PROGRAMS = frozenset({"bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin"})
+EXECUTABLE = 0o111
+BYTES_PER_MB = 1e6
+Ecosystem = Literal["Debian", "PyPI"]
+
+
+@dataclass(frozen=True, order=True)
+class Package:
+    """An installed package.
+
+    Attributes:
+        ecosystem: Where it comes from.
+        name: Its name; of a Debian package the one that is installed.
+        version: Its version.
+        source: Name under which vulnerabilities are known: of a Debian package its source package.
+        source_version: Version of that source package.
+    """
+
+    ecosystem: Ecosystem
+    name: str
+    version: str
+    source: str
+    source_version: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an image holds.
+
+    Attributes:
+        size_mb: Size of all files but the model's, in MB of 10^6 bytes.
+        model_mb: Size of the model's files, in MB of 10^6 bytes.
+        packages: The packages of Debian and of Python, in order.
+        programs: Names of the executable files in the folders of programs.
+        release: Number of the Debian release, such as ``12``; empty if the image does not say.
+    """
+
+    size_mb: float
+    model_mb: float
+    packages: tuple[Package, ...]
+    programs: frozenset[str]
+    release: str
+
+    def names(self) -> frozenset[str]:
+        """Return the names of all packages and programs."""
+        return self.programs | {package.name for package in self.packages}
+
+
+def read_contents(layout: Path) -> Contents:
+    """Read an image in an OCI layout.
+
+    Args:
+        layout: The folder with ``index.json``.
+
+    Raises:
+        GraftError: It is no OCI layout, or a part of it is missing or damaged.
+    """
+    sizes = {True: 0, False: 0}
+    packages: set[Package] = set()
+    programs: set[str] = set()
+    release = ""
+    for path, member, content in _walk(layout):
+        sizes[path.parts[0] == MODELS] += member.size
+        parent = str(path.parent)
+        if parent in PROGRAMS and (member.mode & EXECUTABLE or member.issym()):
+            programs.add(path.name)
+        if content is None:
+            continue
+        if path.name == "os-release":
+            release = _read_release(content) or release
+        elif path.name == "METADATA":
+            packages.add(_read_wheel(content))
+        else:
+            packages |= set(_read_dpkg(content))
+    return Contents(
+        size_mb=sizes[False] / BYTES_PER_MB,
+        model_mb=sizes[True] / BYTES_PER_MB,
+        packages=tuple(sorted(packages)),
+        programs=frozenset(programs),
+        release=release,
+    )
+
+
+def _walk(layout: Path) -> Iterator[tuple[PurePosixPath, tarfile.TarInfo, str | None]]:
+    """Yield each member of each layer with its path, and its text if that says something of packages."""
+    for blob in _find_layers(layout):
+        try:
+            with tarfile.open(blob) as layer:
+                for member in layer:
+                    path = PurePosixPath(member.name.removeprefix("./").strip("/"))
+                    if not path.parts:
+                        continue
+                    content = layer.extractfile(member) if member.isfile() and _tells(path) else None
+                    yield path, member, content.read().decode(errors="replace") if content else None
+        except (OSError, tarfile.TarError, EOFError) as error:
+            raise _damaged(layout, f"the layer {blob.name[:12]} cannot be read ({error})") from error
+
+
+def _find_layers(layout: Path) -> list[Path]:
+    """Return the paths of the layers of the only image of a layout."""
+    try:
+        (index,) = json.loads((layout / "index.json").read_bytes())["manifests"]
+        manifest = json.loads(_blob(layout, index["digest"]).read_bytes())
+        return [_blob(layout, layer["digest"]) for layer in manifest["layers"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(layout, f"is no OCI layout of one image ({error})") from error
+
+
+def _blob(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / PurePosixPath(digest.replace(":", "/"))
+
+
+def _damaged(layout: Path, reason: str) -> GraftError:
+    return GraftError(f"{layout}: {reason}. Write the image again: graft package RUN --image")
+
+
+def _tells(path: PurePosixPath) -> bool:
+    """Return whether a file says which packages there are, or which release of Debian."""
+    return (
+        (path.name == "METADATA" and path.parent.suffix == ".dist-info")
+        or (str(path.parent) == DPKG[0] and path.suffix != ".md5sums")
+        or str(path) == DPKG[1]
+        or str(path) in {"etc/os-release", "usr/lib/os-release"}
+    )
+
+
+def _read_release(content: str) -> str:
+    lines = (line.partition("=") for line in content.splitlines())
+    return next((value.strip('"') for key, _, value in lines if key == "VERSION_ID"), "")
+
+
+def _read_wheel(content: str) -> Package:
+    """Return the package that a METADATA file describes (Core metadata specifications, PyPA)."""
+    fields = HeaderParser().parsestr(content, headersonly=True)
+    name, version = normalised(fields["Name"] or "unknown"), fields["Version"] or "0"
+    return Package("PyPI", name, version, name, version)
+
+
+def normalised(name: str) -> str:
+    """Return the name of a Python package as PyPI compares names (PEP 503)."""
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def _read_dpkg(content: str) -> Iterator[Package]:
+    """Yield the packages of a file of dpkg's, whose stanzas are divided by empty lines (deb-control(5))."""
+    for stanza in content.strip().split("\n\n"):
+        fields = HeaderParser().parsestr(stanza, headersonly=True)
+        name, version = fields["Package"], fields["Version"]
+        if not (name and version):
+            continue
+        # "Source: gcc-12 (12.2.0-14)" names the version as well, where it differs.
+        source, _, source_version = (fields["Source"] or name).partition(" ")
+        yield Package("Debian", name, version, source, source_version.strip("() ") or version)

@@ -1,0 +1,75 @@
+"""The record of a budget: each figure that was measured, and its limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import GateFailedError
+from pipeline.files.records import Record, VersionedRecord
+
+
+class Figure(Record):
+    """One measured figure.
+
+    Attributes:
+        name: Name of the figure, as the recipe's section ``budget`` has it.
+        value: The figure; None if it could not be measured.
+        unit: Its unit.
+        limit: Its limit; None if the recipe sets none.
+        note: What else is to be known: the range over repetitions, names, or why it was not measured.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    limit: float | None = None
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is within its limit. What has a limit and could not be measured is not."""
+        return self.limit is None or (self.value is not None and self.value <= self.limit)
+
+
+class BudgetRecord(VersionedRecord):
+    """All figures of one image.
+
+    Attributes:
+        image: Digest of the image.
+        machine: Name of the CPU that it was measured on.
+        figures: The figures.
+        vulnerabilities: Known vulnerabilities, one line each.
+    """
+
+    image: str
+    machine: str
+    figures: tuple[Figure, ...]
+    vulnerabilities: tuple[str, ...] = ()
+
+    def require_passed(self, place: Path) -> None:
+        """Raise GateFailedError if a figure is above its limit.
+
+        Args:
+            place: The run's folder.
+        """
+        over = [figure for figure in self.figures if not figure.passed]
+        if over:
+            lines = "\n".join(f"  {_line(figure)}" for figure in over)
+            raise GateFailedError(
+                f"{place}: {len(over)} figure(s) above the recipe's budget:\n{lines}\n"
+                "Mend the image, or change the section `budget`."
+            )
+
+    def to_text(self) -> str:
+        """Return the figures as a table for people."""
+        width = max(len(figure.name) for figure in self.figures)
+        lines = [f"{figure.name:<{width}}  {_line(figure).split(': ', 1)[1]}" for figure in self.figures]
+        return "\n".join([*lines, *(f"  {line}" for line in self.vulnerabilities)])
+
+
+def _line(figure: Figure) -> str:
+    value = "not measured" if figure.value is None else f"{figure.value:,.4g} {figure.unit}".rstrip()
+    limit = "" if figure.limit is None else f", at most {figure.limit:,g}"
+    sign = "" if figure.limit is None else ("  ok" if figure.passed else "  ABOVE")
+    note = f"  ({figure.note})" if figure.note else ""
+    return f"{figure.name}: {value}{limit}{sign}{note}"

@@ -1,0 +1,85 @@
+"""A finished image handed over to a program that runs containers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import GraftError
+from pipeline.package.container.writing import NAME
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A program that keeps images.
+
+    Attributes:
+        program: Name of the program.
+        command: Returns the arguments that take an image, from the layout's folder and an archive of it.
+    """
+
+    program: str
+    command: Callable[[Path, Path], list[str]]
+
+
+ENGINES = {
+    engine.program: engine
+    for engine in (
+        Engine("docker", lambda _, archive: ["load", "--input", str(archive)]),
+        Engine("podman", lambda layout, _: ["pull", f"oci:{layout}"]),
+        Engine("buildah", lambda layout, _: ["pull", f"oci:{layout}"]),
+    )
+}
+
+
+def hand_over(layout: Path, program: str) -> str:
+    """Give an image to a program, under the name that its layout has for it.
+
+    The layout is whole before, and stays whatever the program does.
+
+    Args:
+        layout: The folder of the image's OCI layout.
+        program: ``docker``, ``podman`` or ``buildah``.
+
+    Returns:
+        The name under which the program has it.
+
+    Raises:
+        GraftError: The program is not there, or does not take the image.
+    """
+    engine, name = ENGINES[program], _read_name(layout)
+    path = shutil.which(engine.program)
+    if path is None:
+        raise GraftError(
+            f"{program}: is not installed here. The image is whole without it: {layout}. "
+            "It can be taken elsewhere: skopeo copy oci:LAYOUT docker://REGISTRY/NAME:TAG"
+        )
+    with tempfile.TemporaryDirectory(prefix="graft-image-") as folder:
+        archive = Path(folder, "image.tar")
+        if program == "docker":  # which reads an archive of the layout alone
+            shutil.make_archive(str(archive.with_suffix("")), "tar", layout)
+        output = _run([path, *engine.command(layout, archive)], program, layout)
+    if program == "docker":
+        return name
+    _run([path, "tag", output.split()[-1], name], program, layout)
+    return f"localhost/{name}"
+
+
+def _read_name(layout: Path) -> str:
+    index = json.loads((layout / "index.json").read_bytes())
+    return str(index["manifests"][0]["annotations"][NAME]).rpartition("/")[2]
+
+
+def _run(command: list[str], program: str, layout: Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or [f"exit {done.returncode}"]
+        raise GraftError(
+            f"{program} did not take the image: {reason[0][:300]}. The image itself is whole: {layout}"
+        )
+    return done.stdout

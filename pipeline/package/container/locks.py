@@ -1,0 +1,43 @@
+"""What the image is made of, pinned by hashes: packages of Debian, and packages of Python."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+DEBIAN, PYTHON = "debian.lock", "python.lock"
+_REQUIREMENT = re.compile(r"([a-z0-9-]+)==(\S+) --hash=sha256:([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A package in one version, and its file.
+
+    Attributes:
+        name: Its name.
+        version: Its version.
+        sha256: SHA-256 of the file, in hexadecimal.
+        path: Path of a Debian package below the mirror's root; empty for a package of Python.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    path: str = ""
+
+
+def read_debian() -> tuple[Pin, ...]:
+    """Return the packages of Debian: one a line, with name, version, SHA-256 and path."""
+    return tuple(Pin(*line.split()) for line in _read(DEBIAN))
+
+
+def read_python() -> tuple[Pin, ...]:
+    """Return the packages of Python, which the file holds as pip takes them with ``--require-hashes``."""
+    matches = (_REQUIREMENT.fullmatch(line) for line in _read(PYTHON))
+    return tuple(Pin(*match.groups()) for match in matches if match)
+
+
+def _read(name: str) -> list[str]:
+    text = resources.files("pipeline.package.container").joinpath(name).read_text("utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]

@@ -1,0 +1,55 @@
+"""Figures beside their limits, for people and as JUnit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from pipeline.budget.junit import write_junit
+from pipeline.budget.records import BudgetRecord, Figure
+from pipeline.errors import GateFailedError
+
+RECORD = BudgetRecord(
+    image="sha256:0",
+    machine="a CPU",
+    figures=(
+        Figure(name="image_mb", value=170.0, unit="MB", limit=180.0),
+        Figure(name="packages", value=44, unit=""),
+        Figure(name="p99_ms", value=31.0, unit="ms", limit=30.0, note="of 500"),
+        Figure(name="memory_mb", value=None, unit="MB", limit=200.0, note="no way to isolate"),
+        Figure(name="vulnerabilities", value=None, unit="", note="no dump was given"),
+    ),
+)
+
+
+def test_what_is_above_or_unknown_under_a_limit_fails() -> None:
+    assert [figure.name for figure in RECORD.figures if not figure.passed] == ["p99_ms", "memory_mb"]
+    with pytest.raises(GateFailedError, match=r"2 figure\(s\) above") as raised:
+        RECORD.require_passed(Path("models/cells"))
+    assert raised.value.exit_code == 3
+    assert "p99_ms: 31 ms, at most 30  ABOVE  (of 500)" in str(raised.value)
+
+
+def test_table_says_each_figure_with_its_limit() -> None:
+    lines = RECORD.to_text().splitlines()
+    assert lines[0] == "image_mb         170 MB, at most 180  ok"
+    assert lines[3] == "memory_mb        not measured, at most 200  ABOVE  (no way to isolate)"
+
+
+def test_junit_has_one_test_a_figure(tmp_path: Path) -> None:
+    path = tmp_path / "budget.xml"
+    write_junit(path, "cells", RECORD)
+    suite = ET.parse(path).getroot().find("testsuite")
+    assert suite is not None
+    counts = {name: suite.get(name) for name in ("tests", "failures", "skipped")}
+    assert counts == {"tests": "5", "failures": "2", "skipped": "1"}
+    outcomes = {case.get("name"): case[0].tag for case in suite}
+    assert outcomes == {
+        "image_mb": "system-out",
+        "packages": "system-out",
+        "p99_ms": "failure",
+        "memory_mb": "failure",
+        "vulnerabilities": "skipped",
+    }

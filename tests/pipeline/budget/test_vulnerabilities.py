@@ -1,0 +1,109 @@
+"""Vulnerabilities of an image's packages, from dumps as OSV writes them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.budget.contents import Contents, Package, read_contents
+from pipeline.budget.vulnerabilities import find_vulnerabilities, is_affected
+from pipeline.errors import GraftError
+from tests.pipeline.budget.layouts import write_layout
+
+# As https://osv.dev has them, with the fields that matter here.
+JINJA: dict[str, Any] = {
+    "id": "GHSA-h75v-3vvj-5mfj",
+    "aliases": ["CVE-2024-34064"],
+    "modified": "2025-02-21T05:32:00Z",
+    "summary": "Jinja vulnerable to HTML attribute injection",
+    "affected": [
+        {
+            "package": {"ecosystem": "PyPI", "name": "jinja2"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.1.4"}]}],
+            "versions": ["3.1.2", "3.1.3"],
+        }
+    ],
+}
+PYSEC: dict[str, Any] = {**JINJA, "id": "PYSEC-2024-1", "aliases": ["CVE-2024-34064", "GHSA-h75v-3vvj-5mfj"]}
+GLIBC: dict[str, Any] = {
+    "id": "DEBIAN-CVE-2025-4802",
+    "upstream": ["CVE-2025-4802"],
+    "modified": "2025-06-01T00:00:00Z",
+    "details": "Untrusted LD_LIBRARY_PATH\nin a setuid program",
+    "affected": [
+        {
+            "package": {"ecosystem": "Debian:12", "name": "glibc"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "2.36-9+deb12u11"}]}],
+        },
+        {
+            "package": {"ecosystem": "Debian:11", "name": "glibc"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}],
+        },
+    ],
+}
+
+
+@pytest.fixture
+def contents(tmp_path: Path) -> Contents:
+    return read_contents(write_layout(tmp_path / "layout"))
+
+
+def write_dump(path: Path, documents: Sequence[dict[str, Any]]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for document in documents:
+            archive.writestr(f"{document['id']}.json", json.dumps(document))
+    return path
+
+
+def test_vulnerability_that_two_sources_name_is_counted_once(contents: Contents, tmp_path: Path) -> None:
+    known = find_vulnerabilities(contents, [write_dump(tmp_path / "all.zip", [JINJA, PYSEC, GLIBC])])
+    assert [(each.package, each.id, each.fixed) for each in known.vulnerabilities] == [
+        ("glibc", "CVE-2025-4802", "2.36-9+deb12u11"),
+        ("jinja2", "CVE-2024-34064", "3.1.4"),
+    ]
+    assert known.vulnerabilities[0].summary == "Untrusted LD_LIBRARY_PATH in a setuid program"
+    assert known.newest == "2025-06-01T00:00:00Z"
+
+
+def test_withdrawn_and_mended_ones_do_not_count(contents: Contents, tmp_path: Path) -> None:
+    mended = json.loads(json.dumps(GLIBC).replace("deb12u11", "deb12u10"))
+    withdrawn = {**JINJA, "withdrawn": "2025-01-01T00:00:00Z"}
+    dump = write_dump(tmp_path / "all.zip", [withdrawn, mended])
+    assert find_vulnerabilities(contents, [dump]).vulnerabilities == ()
+
+
+def test_dump_that_says_nothing_of_the_packages_is_no_proof(contents: Contents, tmp_path: Path) -> None:
+    with pytest.raises(GraftError, match="tells nothing about packages of Debian"):
+        find_vulnerabilities(contents, [write_dump(tmp_path / "all.zip", [JINJA])])
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"[]", b'{"no": "id"}'])
+@pytest.mark.parametrize("name", ["all.zip", "one.json"])
+def test_file_that_is_no_dump_is_refused(contents: Contents, tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(GraftError, match="is no dump of OSV"):
+        find_vulnerabilities(contents, [tmp_path / name])
+
+
+@pytest.mark.parametrize(
+    ("version", "events", "expected"),
+    [
+        ("1.5", [{"introduced": "1.0"}, {"fixed": "2.0"}], True),
+        ("2.0", [{"introduced": "1.0"}, {"fixed": "2.0"}], False),
+        ("2.0", [{"introduced": "1.0"}, {"last_affected": "2.0"}], True),
+        ("2.0.1", [{"introduced": "1.0"}, {"last_affected": "2.0"}], False),
+        ("0.9", [{"introduced": "1.0"}, {"fixed": "2.0"}], False),
+        ("3.1", [{"introduced": "0"}, {"fixed": "2.0"}, {"introduced": "3.0"}], True),
+        ("3.1", [{"introduced": "3.0"}, {"fixed": "2.0"}, {"introduced": "0"}], True),  # in any order
+        ("2.5", [{"introduced": "3.0"}, {"fixed": "2.0"}, {"introduced": "0"}], False),
+        ("1.0", [{"introduced": "0"}, {"fixed": "no version"}], True),  # not comparable: better said
+    ],
+)
+def test_range_is_evaluated_as_the_schema_says(version: str, events: list[Any], expected: bool) -> None:
+    package = Package("PyPI", "name", version, "name", version)
+    assert is_affected(package, {"ranges": [{"type": "ECOSYSTEM", "events": events}]}) is expected
