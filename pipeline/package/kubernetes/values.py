@@ -6,16 +6,19 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.package.bento.content import version_of
-from pipeline.package.bento.describing import list_labels, list_resources
+from pipeline.package.bento.describing import ACCELERATED, list_labels, list_resources
+from pipeline.package.bento.flavours import choose_content
+from pipeline.package.container.config import PORT
+from pipeline.package.container.system import USER
+from pipeline.package.container.writing import LAYOUT
 from pipeline.recipe.deploy import Deploy
 from serving.model.bundle import Bundle
+from serving.model.manifest import Artifact
 
-USER = 65532  # that the image runs as
-PORT = 3000
 # Time that balancers need to learn that a pod goes. The service then answers what it has taken, for as long
 # as serving.server.process.launch says, which a test compares.
 PRE_STOP_S, DRAIN_S, RESERVE_S = 5, 25, 10
@@ -93,16 +96,17 @@ def read_values(deploy: Deploy, bundle: Bundle, run: RunFolder) -> Values:
 
     Raises:
         BundleError: ``deploy.artifact`` names an artifact that is not published.
+        GraftError: The image that Graft writes cannot run the artifact, or is of another version.
     """
-    manifest, artifact = bundle.manifest, bundle.artifact(deploy.artifact)
+    manifest, artifact, version = bundle.manifest, choose_artifact(deploy, bundle), version_of(bundle)
     resources = list_resources(bundle, artifact)
     name = to_label(manifest.name)
-    pushed = f"{deploy.image or name}:{version_of(bundle)}"
-    digest = find_digest(run.packaged("oci"))
+    pushed = f"{deploy.image or name}:{version}"
+    digest = find_digest(run, version)
     return Values(
         model=manifest.name,
         name=name,
-        version=version_of(bundle),
+        version=version,
         artifact_name=artifact.name,
         artifact=deploy.artifact,
         schema_version=manifest.schema_version,
@@ -126,13 +130,44 @@ def to_label(name: str) -> str:
     return (label if label[0].isalpha() else f"m-{label}")[:MOST_CHARACTERS].rstrip("-")
 
 
-def find_digest(folder: Path) -> str | None:
-    """Return the digest of the image that ``graft package --image`` left in a folder, or None without one.
+def choose_artifact(deploy: Deploy, bundle: Bundle) -> Artifact:
+    """Return the artifact that a copy serves.
+
+    That is the one that the recipe names, or the choice of the image, which is for machines without a GPU.
 
     Args:
-        folder: Folder that is an OCI layout, or holds one.
+        deploy: The recipe's section.
+        bundle: The run's bundle.
     """
-    for layout in sorted(folder.glob("**/oci-layout")):
-        index = json.loads((layout.parent / "index.json").read_bytes())
-        return str(index["manifests"][0]["digest"])
-    return None
+    if deploy.artifact is None:
+        return choose_content(bundle, "cpu").served or bundle.artifact()
+    artifact = bundle.artifact(deploy.artifact)
+    if artifact.runtime in ACCELERATED and deploy.image is None:
+        raise GraftError(
+            f"{artifact.name} needs a GPU, and the image of `graft package --image` is for CPUs. Build one, "
+            "such as from the Bento of `graft package --target cuda`, and name it under deploy.image."
+        )
+    return artifact
+
+
+def find_digest(run: RunFolder, version: str) -> str | None:
+    """Return the digest of the image that ``graft package --image`` left in a run, or None without one.
+
+    Args:
+        run: The run's folder.
+        version: Version of the bundle's content, which the image must be of.
+
+    Raises:
+        GraftError: The image is of another version.
+    """
+    index = run.packaged("oci") / LAYOUT / "index.json"
+    if not index.is_file():
+        return None
+    manifest = json.loads(index.read_bytes())["manifests"][0]
+    tag = manifest["annotations"]["org.opencontainers.image.ref.name"]
+    if tag != version:
+        raise GraftError(
+            f"{index.parent}: is an image of version {tag}, but the bundle is {version}. Write it anew: "
+            f"graft package {run.root} --image"
+        )
+    return str(manifest["digest"])

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
+from pipeline.package.bento.content import version_of
 from pipeline.package.kubernetes import manifests
 from pipeline.package.kubernetes.manifests import write_kserve, write_kubernetes
-from pipeline.package.kubernetes.values import DRAIN_S, PRE_STOP_S, find_digest, to_label
+from pipeline.package.kubernetes.values import DRAIN_S, PRE_STOP_S, find_digest, read_values, to_label
 from pipeline.recipe import deploy as fields
 from pipeline.recipe.deploy import Deploy
 from pipeline.recipe.reading import load_recipe
 from pipeline.recipe.sections import Recipe
+from serving.model.bundle import open_bundle
 from serving.model.errors import BundleError
 from tests.conftest import run_graft
 from tests.pipeline.package.kubernetes.validating import RELEASES, read_manifests, validate
@@ -232,19 +236,36 @@ def test_dots_and_underscores_become_dashes(name: str, label: str) -> None:
 def test_image_is_named_by_its_digest_where_there_is_one(
     tiny_run: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
-    assert find_digest(tmp_path) is None
-    layout = tmp_path / "run" / "package" / "oci"
+    version = version_of(open_bundle(tiny_run / "bundle"))
+    assert find_digest(RunFolder(tmp_path / "run"), version) is None
+    layout = tmp_path / "run" / "package" / "oci" / "layout"
     layout.mkdir(parents=True)
     (tmp_path / "run" / "bundle").symlink_to(tiny_run / "bundle")
-    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     digest = f"sha256:{'ab' * 32}"
-    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [{"digest": digest}]}))
-    output = write(
-        "kubernetes", recipe, tmp_path / "run", tmp_path / "out", Deploy(image="registry:5000/a/cells")
-    )
+    image = {"digest": digest, "annotations": {"org.opencontainers.image.ref.name": version}}
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [image]}))
+    deploy = Deploy(image="registry:5000/a/cells")
+    output = write("kubernetes", recipe, tmp_path / "run", tmp_path / "out", deploy)
     (container,) = read_manifests(output)["Deployment"]["spec"]["template"]["spec"]["containers"]
-    version = json.loads((tiny_run / "bundle" / "manifest.json").read_text())["version"]
     assert container["image"] == f"registry:5000/a/cells:{version}@{digest}"
+    image["annotations"] = {"org.opencontainers.image.ref.name": "another"}
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [image]}))
+    with pytest.raises(GraftError, match=r"image of version another.*graft package .* --image"):
+        write("kubernetes", recipe, tmp_path / "run", tmp_path / "out", deploy)
+
+
+def test_artifact_for_a_gpu_needs_an_image_of_its_own(tiny_run: Path) -> None:
+    bundle = open_bundle(tiny_run / "bundle")
+    cpu = bundle.manifest.artifacts[0]
+    gpu = cpu.model_copy(update={"name": "cuda-fp16", "runtime": "onnxruntime-cuda"})
+    both = replace(bundle, manifest=bundle.manifest.model_copy(update={"artifacts": (gpu, cpu)}))
+    run = RunFolder(tiny_run)
+    assert read_values(Deploy(), both, run).artifact_name == "onnx-fp32", "which the image serves"
+    with pytest.raises(GraftError, match=r"cuda-fp16 needs a GPU.*deploy\.image"):
+        read_values(Deploy(artifact="cuda-fp16"), both, run)
+    values = read_values(Deploy(artifact="cuda-fp16", image="registry/cells-cuda"), both, run)
+    assert values.gpu == 1
+    assert "nvidia.com/gpu: 1" in str(values.for_templates("any")["gpu_text"])
 
 
 def test_artifact_that_is_not_published_is_refused(tiny_run: Path, recipe: Recipe, tmp_path: Path) -> None:

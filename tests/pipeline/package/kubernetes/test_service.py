@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from pipeline.files.layout import RunFolder
+from pipeline.package.container.config import PORT
 from pipeline.package.kubernetes.manifests import write_kserve, write_kubernetes
-from pipeline.package.kubernetes.values import DRAIN_S, PORT, PRE_STOP_S, QUEUE_METRIC
+from pipeline.package.kubernetes.values import DRAIN_S, PRE_STOP_S, QUEUE_METRIC
 from pipeline.recipe.reading import load_recipe
 from serving.server.process import launch
 from serving.server.process.cli import main
@@ -47,8 +48,8 @@ def service(
     """The service, started as the container says, but where its files and a free port are on this machine."""
     keys, port = tmp_path / "api-keys", free_port()
     keys.write_text(f"{KEY}\n")
-    places = {"/mnt/models": str(tiny_run / "bundle"), str(PORT): str(port), "python3": sys.executable}
-    command = [places.get(word, word) for word in (*container["command"], *container["args"])]
+    places = {"/mnt/models": str(tiny_run / "bundle"), str(PORT): str(port)}
+    command = [sys.executable, "-m", "serving", *(places.get(word, word) for word in container["args"])]
     variables = {entry["name"]: entry["value"] for entry in container["env"]}
     assert variables.pop("GRAFT_API_KEYS_FILE")
     process = subprocess.Popen(
