@@ -61,7 +61,7 @@ print(json.dumps(outdated))
 
 
 # Rendered when `graft package --target` is called, and by no stage.
-OF_TARGETS = ("pipeline/package/triton/", "pipeline/package/kubernetes/")
+OF_TARGETS = tuple(f"pipeline/package/{room}/" for room in ("container", "kubernetes", "triton"))
 
 
 def closure_of(stage: Stage, kind: str = "image") -> frozenset[str]:

@@ -77,7 +77,13 @@ class CoreRefusedError(RuntimeError):
 
 @contextmanager
 def running_core(folder: Path, *repositories: Path, packages: Sequence[Path] = ()) -> Iterator[str]:
-    """Start the core on repositories, wait until all models are ready, yield its gRPC address, and end it."""
+    """Start the core on repositories, wait until all models are ready, yield its gRPC address, and end it.
+
+    Args:
+        folder: An empty folder, in which `log` becomes the server's log.
+        repositories: The model repositories.
+        packages: Folders with packages that the Python backend finds too.
+    """
     environment, backends = (
         make_environment(folder / "environment", *packages),
         make_backends(folder / "backends"),
@@ -85,7 +91,7 @@ def running_core(folder: Path, *repositories: Path, packages: Sequence[Path] = (
     port, log = free_port(), folder / "log"
     command = [
         SERVER / "bin" / "tritonserver", f"--backend-directory={backends}", "--allow-http=false",
-        "--allow-metrics=false", f"--grpc-port={port}", "--grpc-address=127.0.0.1", "--exit-timeout-secs=10",
+        "--allow-metrics=false", "--log-verbose=1", f"--grpc-port={port}", "--grpc-address=127.0.0.1", "--exit-timeout-secs=10",
         *(f"--model-repository={repository}" for repository in repositories),
     ]  # fmt: skip
     variables = libraries()
