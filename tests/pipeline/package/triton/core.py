@@ -84,14 +84,13 @@ def running_core(folder: Path, *repositories: Path, packages: Sequence[Path] = (
         repositories: The model repositories.
         packages: Folders with packages that the Python backend finds too.
     """
-    environment, backends = (
-        make_environment(folder / "environment", *packages),
-        make_backends(folder / "backends"),
-    )
+    environment = make_environment(folder / "environment", *packages)
+    backends = make_backends(folder / "backends")
     port, log = free_port(), folder / "log"
     command = [
         SERVER / "bin" / "tritonserver", f"--backend-directory={backends}", "--allow-http=false",
-        "--allow-metrics=false", "--log-verbose=1", f"--grpc-port={port}", "--grpc-address=127.0.0.1", "--exit-timeout-secs=10",
+        "--allow-metrics=false", "--log-verbose=1", f"--grpc-port={port}",
+        "--grpc-address=127.0.0.1", "--exit-timeout-secs=10",
         *(f"--model-repository={repository}" for repository in repositories),
     ]  # fmt: skip
     variables = libraries()
