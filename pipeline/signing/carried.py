@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from pipeline.signing.image import Image
+from pipeline.signing.image import OciImage
 from serving.model.bundle import Bundle, open_bundle
 
 BUNDLE_KEYS = {"schema_version", "artifacts", "reference", "lineage"}
 
 
 @contextmanager
-def carried_bundle(image: Image) -> Iterator[Bundle | None]:
+def carried_bundle(image: OciImage) -> Iterator[Bundle | None]:
     """Yield the bundle in the highest layer that holds one, opened in a temporary folder; None without one.
 
     Args:

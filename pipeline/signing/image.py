@@ -48,7 +48,7 @@ def find_image(folder: Path) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Image:
+class OciImage:
     """A whole image.
 
     Attributes:
@@ -66,7 +66,7 @@ class Image:
         return self.folder / BLOBS / sha256
 
 
-def open_image(folder: Path) -> Image:
+def open_image(folder: Path) -> OciImage:
     """Open an image, which must hold every blob that it names, each with the bytes that its name says.
 
     Args:
@@ -93,7 +93,7 @@ def open_image(folder: Path) -> Image:
             waiting += node.descriptors()
             layers += (layer.digest.removeprefix("sha256:") for layer in node.layers)
     manifests = (sha256 for sha256, media_type in seen.items() if media_type == MANIFEST_TYPE)
-    return Image(folder, tuple(sorted(manifests)), tuple(layers))
+    return OciImage(folder, tuple(sorted(manifests)), tuple(layers))
 
 
 def _read(path: Path) -> _Node:

@@ -117,7 +117,7 @@ def state_receipts(bundle: Bundle, images: Sequence[str] = ()) -> ReceiptsStatem
     return ReceiptsStatement(
         subject=(
             *(_subject(ref) for ref in files.values()),
-            *(Subject(name="image", digest=Digest(sha256=sha256)) for sha256 in images),
+            *(Subject(name="oci-image", digest=Digest(sha256=sha256)) for sha256 in images),
         ),
         predicate=Receipts(
             model=Model(name=manifest.name, version=manifest.version, **lineage), receipts=tuple(proofs)
