@@ -78,7 +78,7 @@ def test_the_receipts_of_the_bundle_in_an_image_are_signed_with_it(
     payload = read_envelope((image / "receipts.sig").read_bytes(), "receipts.sig").payload
     index = json.loads((image / "index.json").read_bytes())
     subjects = {(each["name"], each["digest"]["sha256"]) for each in json.loads(payload)["subject"]}
-    assert ("image", index["manifests"][0]["digest"].removeprefix("sha256:")) in subjects
+    assert ("oci-image", index["manifests"][0]["digest"].removeprefix("sha256:")) in subjects
     artifact = json.loads((tiny_run / "bundle" / "manifest.json").read_text())["artifacts"][0]
     assert ("model.onnx", artifact["sha256"]) in subjects
 
