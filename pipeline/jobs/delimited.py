@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -90,8 +90,20 @@ class DelimitedSource:
         fault = None
         if len(values) != len(self.columns):
             fault = f"has {len(values)} values, and the table {len(self.columns)} columns"
-        if any("\udc80" <= character <= "\udcff" for value in values for character in value):
+        if not _is_text(values):
             fault = "is not in UTF-8"
             values = [value.encode("utf-8", "surrogateescape").decode(errors="replace") for value in values]
         padded = [*values, *[""] * len(self.columns)][: len(self.columns)]
         return Row(tuple(padded), fault)
+
+
+def _is_text(values: Sequence[str]) -> bool:
+    """Return whether values can be written as UTF-8, which half of a character cannot."""
+    text = "".join(values)
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -19,6 +19,7 @@ from serving.model.schemas import ErrorDetail
 
 PREDICTED = ("label", "probability", "probabilities", "error_code", "error")
 PREFIX = "predicted_"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 class Format(Protocol):
@@ -77,7 +78,11 @@ def name_columns(source: Source, labels: Sequence[str]) -> Columns:
 def _storable(value: object) -> object:
     """Return a value that every storage takes: text that is Unicode, and no number that is none."""
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return (
+            value
+            if value.isascii()
+            else value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        )
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -101,7 +106,7 @@ class JsonLines:
             for index, (name, value) in enumerate(zip(names, values, strict=True))
             if index < repeated or value is not None
         }
-        return json.dumps(document, ensure_ascii=False, default=str) + "\n"
+        return _ENCODER.encode(document) + "\n"
 
     def assemble(self, fragments: Iterable[Path], output: IO[bytes]) -> None:
         """Write the lines of all fragments."""

@@ -22,7 +22,7 @@ from pipeline.jobs.work import Asked, Work, open_work
 from serving.model.inputs.kind import FileBody
 
 log = logging.getLogger("graft")
-CELLS, FILES = 512, 64  # rows of a fragment
+CELLS, FILES = 1024, 64  # rows of a fragment
 RECORD, LOCK = "job.json", "lock"
 
 
@@ -46,15 +46,16 @@ def predict_table(asked: Asked) -> JobResult:
         core = work.core
         record = _describe(asked, core)
         _begin(asked, folder, record)
+        start = time.perf_counter()
         fragments = cut(core.source.places(), record.rows)
         missing = [each for each in fragments if not (folder / each.name).is_file()]
         kept = sum(each.rows for each in fragments) - sum(each.rows for each in missing)
         if kept:
             log.info("predict: %s rows were answered before, and are kept", f"{kept:,}")
-        start = time.perf_counter()
         _answer(asked, work, missing)
-        seconds = time.perf_counter() - start
-        return _finish(asked, work, fragments, kept, seconds)
+        errors = _finish(asked, work, fragments)
+        rows = sum(each.rows for each in fragments)
+        return JobResult(asked.output, rows, errors, kept, time.perf_counter() - start)
 
 
 def _answer(asked: Asked, work: Work, missing: list[Fragment]) -> None:
@@ -115,8 +116,8 @@ def _held(asked: Asked) -> Iterator[Path]:
         yield folder
 
 
-def _finish(asked: Asked, work: Work, fragments: list[Fragment], kept: int, seconds: float) -> JobResult:
-    """Put the fragments together in one step, and remove them."""
+def _finish(asked: Asked, work: Work, fragments: list[Fragment]) -> int:
+    """Put the fragments together in one step, remove them, and return the number of errors in them."""
     folder = asked.folder
     errors = sum(int(path.read_bytes()) for path in folder.glob("*.errors"))
     partial = folder / "assembled"
@@ -133,4 +134,4 @@ def _finish(asked: Asked, work: Work, fragments: list[Fragment], kept: int, seco
             f"{folder}: make room, and call the same command again."
         ) from error
     shutil.rmtree(folder)
-    return JobResult(asked.output, sum(each.rows for each in fragments), errors, kept, seconds)
+    return errors

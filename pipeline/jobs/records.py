@@ -37,7 +37,7 @@ class JobResult:
         rows: Number of its rows.
         errors: Number of rows that have an error instead of a prediction.
         kept: Number of rows that were answered before this call.
-        seconds: Seconds that this call took to answer the others.
+        seconds: Seconds that this call took to read, answer and write the others.
     """
 
     output: Path

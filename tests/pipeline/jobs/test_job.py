@@ -45,11 +45,11 @@ def read_lines(path: Path) -> list[dict[str, object]]:
 
 @pytest.fixture
 def asked(text_run: Path, tmp_path: Path) -> Callable[..., Asked]:
-    """What a user asks for: 1,500 texts of a CSV file to JSONL, unless told otherwise."""
+    """What a user asks for: 2,500 texts of a CSV file to JSONL, unless told otherwise."""
 
     def ask(source: Path | None = None, output: str = "out.jsonl", **others: object) -> Asked:
         usual = tmp_path / "texts.csv"
-        source = source or (usual if usual.exists() else write_texts(usual, 1500))
+        source = source or (usual if usual.exists() else write_texts(usual, 2500))
         return Asked(text_run / "bundle", source, tmp_path / output, **others)  # type: ignore[arg-type]
 
     return ask
@@ -60,8 +60,8 @@ def test_each_row_comes_back_once_with_what_predict_answers(
 ) -> None:
     result = predict_table(asked())
     rows = read_lines(tmp_path / "out.jsonl")
-    assert [row["id"] for row in rows] == [str(n) for n in range(1500)]
-    assert (result.rows, result.errors, result.kept) == (1500, 0, 0)
+    assert [row["id"] for row in rows] == [str(n) for n in range(2500)]
+    assert (result.rows, result.errors, result.kept) == (2500, 0, 0)
     answers = predict_all(text_run, [Input(text=str(row["text"])) for row in rows[:20]])
     assert [row["label"] for row in rows[:20]] == [
         each.prediction and each.prediction.label for each in answers
@@ -144,7 +144,7 @@ def test_job_that_is_killed_goes_on_and_answers_each_row_once(
     command += ["--output", str(tmp_path / "out.jsonl")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     unfinished, kills = tmp_path / "out.jsonl.unfinished", 0
-    for written in (2, 6):
+    for written in (2, 5):
         process = subprocess.Popen(
             command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
@@ -182,7 +182,7 @@ def test_disk_that_fills_up_loses_nothing(
     assert not (tmp_path / "out.jsonl").exists()
     monkeypatch.setattr(work_module.atomic, "write_bytes", real)
     result = predict_table(asked())
-    assert result.kept == 512
+    assert result.kept == 1024
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
