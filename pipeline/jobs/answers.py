@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import GraftError
 from pipeline.jobs.rows import Fragment, Row, Source
 from serving.model.inputs.kind import FileBody
 from serving.model.predictor import Predictor
 from serving.model.schemas import ErrorBody, ErrorDetail
 
 GROUP = 64  # inputs that are held and run together, as elsewhere
+MOST_BYTES = 256 * 1024 * 1024
+CHANGED = "the input has changed since the job was begun. Begin anew: --force"
 BAD_ROW, NO_VALUE, UNREADABLE = "bad_row", "missing_value", "unreadable_file"
 
 
@@ -55,6 +59,8 @@ class Core:
             OSError: The input itself cannot be read any more.
         """
         rows = self.source.read(fragment)
+        if len(rows) != fragment.rows:
+            raise GraftError(f"{self.source.path}: {CHANGED}")
         answers: list[Answered] = []
         for start in range(0, len(rows), GROUP):
             group = rows[start : start + GROUP]
@@ -85,6 +91,11 @@ class Core:
 
 def _read_file(path: Path) -> bytes | ErrorDetail:
     try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            return ErrorDetail(code=UNREADABLE, message="The path is of no regular file.")
+        if state.st_size > MOST_BYTES:
+            return ErrorDetail(code=UNREADABLE, message=f"The file has more than {MOST_BYTES} bytes.")
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

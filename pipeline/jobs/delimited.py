@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.errors import GraftError
+from pipeline.files.tables import LONGEST_FIELD
 from pipeline.jobs.rows import Fragment, Row, identify_file
 
 SEPARATORS = {".tsv": "\t", ".tab": "\t", ".psv": "|"}
 GUESSED = ",;\t|"
 MARK = b"\xef\xbb\xbf"
-MOST_CHARACTERS = 100_000_000  # of one field; Python's own limit is 131,072
 
 
 class DelimitedSource:
@@ -23,25 +23,27 @@ class DelimitedSource:
         path: Path of the table.
 
     Raises:
-        GraftError: It is empty, or two columns have one name.
+        GraftError: It is empty, its first line cannot be read, or two columns have one name.
     """
 
     holds_paths = False
 
     def __init__(self, path: Path) -> None:
-        csv.field_size_limit(MOST_CHARACTERS)
+        csv.field_size_limit(LONGEST_FIELD)
         self.path = path
         self.base = path.absolute().parent
         with path.open("rb") as file:
             first = file.readline().removeprefix(MARK).decode(errors="replace")
             self._separator = SEPARATORS.get(path.suffix.lower()) or max(GUESSED, key=first.count)
-            file.seek(0)
-            header, self._start = next(self._read_from(file, 0), ([], 0))
-        self.columns = tuple(name.strip() for name in header)
-        self.shown = self.columns
-        if not self.columns:
+            header, self._start = next(self._read_from(file, 0), (Row(()), 0))
+        names = tuple(str(name).strip() for name in header.values)
+        self.columns = names
+        self.shown = names
+        if not names:
             raise GraftError(f"{path}: the table is empty; its first line names the columns.")
-        twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
+        if header.fault or not _is_text(names):
+            raise GraftError(f"{path}: the first line, which names the columns, is no CSV in UTF-8. Mend it.")
+        twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise GraftError(f"{path}: more than one column has the name {twice[0]!r}. Rename one of them.")
 
@@ -49,9 +51,8 @@ class DelimitedSource:
         """Yield the byte at which each row begins; empty lines are none."""
         at = self._start
         with self.path.open("rb") as file:
-            file.seek(at)
-            for values, end in self._read_from(file, at):
-                if values:
+            for row, end in self._read_from(file, at):
+                if row.values or row.fault:
                     yield at
                 at = end
 
@@ -59,10 +60,9 @@ class DelimitedSource:
         """Return the rows of a fragment; one with too many or too few values, or other bytes, has a fault."""
         rows: list[Row] = []
         with self.path.open("rb") as file:
-            file.seek(fragment.place)
-            for values, _ in self._read_from(file, fragment.place):
-                if values:
-                    rows.append(self._to_row(values))
+            for row, _ in self._read_from(file, fragment.place):
+                if row.values or row.fault:
+                    rows.append(self._checked(row))
                 if len(rows) == fragment.rows:
                     break
         return rows
@@ -71,9 +71,14 @@ class DelimitedSource:
         """Return what tells this table from a changed one."""
         return identify_file(self.path)
 
-    def _read_from(self, file: IO[bytes], start: int) -> Iterator[tuple[list[str], int]]:
-        """Yield the values of each row, and the byte at which it ends."""
-        end = start
+    def _read_from(self, file: IO[bytes], start: int) -> Iterator[tuple[Row, int]]:
+        """Yield each row from a byte on, and the byte at which it ends.
+
+        A row that cannot be read, such as one with a quote that nothing closes, is its first line alone, so
+        that it takes none of the others with it.
+        """
+        end = begin = start
+        file.seek(start)
 
         def lines() -> Iterator[str]:
             nonlocal end
@@ -83,12 +88,26 @@ class DelimitedSource:
                 yield text.decode("utf-8", "surrogateescape").replace("\0", "\ufffd")
 
         # It takes no more lines than a row has, so that what was taken is where the next one begins.
-        for values in csv.reader(lines(), delimiter=self._separator):
-            yield values, end
+        reader = csv.reader(lines(), delimiter=self._separator, strict=True)
+        while True:
+            try:
+                values = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                file.seek(begin)
+                end = begin + len(file.readline())
+                file.seek(end)
+                reader = csv.reader(lines(), delimiter=self._separator, strict=True)
+                yield Row((), f"is no CSV ({error})"), end
+            else:
+                yield Row(tuple(values)), end
+            begin = end
 
-    def _to_row(self, values: list[str]) -> Row:
-        fault = None
-        if len(values) != len(self.columns):
+    def _checked(self, row: Row) -> Row:
+        """Return a row with as many values as there are columns, and with what is wrong with it."""
+        values, fault = [str(value) for value in row.values], row.fault
+        if fault is None and len(values) != len(self.columns):
             fault = f"has {len(values)} values, and the table {len(self.columns)} columns"
         if not _is_text(values):
             fault = "is not in UTF-8"

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import NoReturn
 
 from pipeline.errors import GraftError
 from pipeline.jobs.rows import Fragment, Row
@@ -15,13 +16,15 @@ COLUMN = "file"
 
 
 class FolderSource:
-    """A folder with all files below it, in the order of their paths; hidden ones are left out.
+    """A folder with all files below it, in the order of their paths.
+
+    Hidden files and folders are left out, and folders that are links, which may lead round in a circle.
 
     Args:
         path: Path of the folder.
 
     Raises:
-        GraftError: It holds no file.
+        GraftError: It holds no file, or a folder in it cannot be read.
     """
 
     columns: tuple[str, ...] = (COLUMN,)
@@ -37,7 +40,7 @@ class FolderSource:
     @cached_property
     def _names(self) -> list[str]:
         found = []
-        for folder, folders, files in os.walk(self.path):
+        for folder, folders, files in os.walk(self.path, onerror=_refuse):
             folders[:] = [name for name in folders if not name.startswith(".")]
             inside = os.path.relpath(folder, self.path)
             found += [os.path.normpath(f"{inside}/{name}") for name in files if not name.startswith(".")]
@@ -56,6 +59,17 @@ class FolderSource:
         """Return a hash of the paths, sizes and times of all files."""
         digest = hashlib.sha256()
         for name in self._names:
-            state = (self.path / name).stat()
-            digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\0".encode(errors="surrogateescape"))
+            digest.update(f"{name}\0{_state(self.path / name)}\0".encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise GraftError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
+
+
+def _state(path: Path) -> str:
+    try:
+        state = path.stat()
+    except OSError:  # a link that leads nowhere; its row has an error
+        return "none"
+    return f"{state.st_size} {state.st_mtime_ns}"

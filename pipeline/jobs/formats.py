@@ -14,19 +14,19 @@ from typing import IO, Protocol
 
 from pipeline.errors import GraftError
 from pipeline.jobs.answers import Answered
-from pipeline.jobs.rows import Source
+from pipeline.jobs.rows import Fragment, Source
 from serving.model.decision import most_probable
 from serving.model.schemas import ErrorDetail
 
 PREDICTED = ("label", "probability", "probabilities", "error_code", "error")
 PREFIX = "predicted_"
-_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=str)
 
 
 class Format(Protocol):
     """A storage of the output."""
 
-    def encode(self, answers: Sequence[Answered]) -> bytes:
+    def encode(self, fragment: Fragment, answers: Sequence[Answered]) -> bytes:
         """Return the content of a fragment's file."""
 
     def assemble(self, fragments: Iterable[Path], output: IO[bytes]) -> None:
@@ -50,12 +50,16 @@ class Columns:
     def values(self, answered: Answered) -> list[object]:
         """Return the values of a row, in the order of the names."""
         row = [_storable(answered.row.values[index]) for index in self.repeated]
+        return [*row, *self.predicted(answered)]
+
+    def predicted(self, answered: Answered) -> list[object]:
+        """Return the values of the predicted columns of a row."""
         if isinstance(answered.answer, ErrorDetail):
-            return [*row, None, None, None, answered.answer.code, answered.answer.message]
+            return [None, None, None, answered.answer.code, answered.answer.message]
         probabilities = answered.answer.tolist()
         best = int(most_probable(answered.answer))
         by_label = dict(zip(self.labels, probabilities, strict=True))
-        return [*row, self.labels[best], probabilities[best], by_label, None, None]
+        return [self.labels[best], probabilities[best], by_label, None, None]
 
 
 def name_columns(source: Source, labels: Sequence[str]) -> Columns:
@@ -79,14 +83,10 @@ def name_columns(source: Source, labels: Sequence[str]) -> Columns:
 
 
 def _storable(value: object) -> object:
-    """Return a value that every storage takes: text that is Unicode, and no number that is none."""
-    if isinstance(value, str):
-        return (
-            value
-            if value.isascii()
-            else value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        )
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Return a value that every storage takes: text that is Unicode."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class JsonLines:
 
     columns: Columns
 
-    def encode(self, answers: Sequence[Answered]) -> bytes:
+    def encode(self, _: Fragment, answers: Sequence[Answered]) -> bytes:
         """Return a line a row."""
         names = self.columns.names
         return "".join(self._line(names, self.columns.values(each)) for each in answers).encode()
@@ -109,7 +109,7 @@ class JsonLines:
             for index, (name, value) in enumerate(zip(names, values, strict=True))
             if index < repeated or value is not None
         }
-        return _ENCODER.encode(document) + "\n"
+        return to_json(document) + "\n"
 
     def assemble(self, fragments: Iterable[Path], output: IO[bytes]) -> None:
         """Write the lines of all fragments."""
@@ -125,7 +125,7 @@ class Delimited:
     columns: Columns
     separator: str
 
-    def encode(self, answers: Sequence[Answered]) -> bytes:
+    def encode(self, _: Fragment, answers: Sequence[Answered]) -> bytes:
         """Return the rows without the header."""
         return self._write([self._cells(each) for each in answers])
 
@@ -134,7 +134,11 @@ class Delimited:
 
     def _write(self, rows: Iterable[Sequence[str]]) -> bytes:
         text = io.StringIO()
-        csv.writer(text, delimiter=self.separator, lineterminator="\n").writerows(rows)
+        usual = csv.writer(text, delimiter=self.separator, lineterminator="\n")
+        # A carriage return ends a line for those who read it, and Python 3.11 does not quote one by itself.
+        quoting = csv.writer(text, delimiter=self.separator, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in rows:
+            (quoting if any("\r" in cell for cell in row) else usual).writerow(row)
         return text.getvalue().encode()
 
     def assemble(self, fragments: Iterable[Path], output: IO[bytes]) -> None:
@@ -146,8 +150,27 @@ class Delimited:
 
 
 def _to_text(value: object) -> str:
+    """Return a value as text: what JSON has no text for, as JSON."""
     if value is None:
         return ""
-    return (
-        json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else str(value)
-    )
+    return to_json(value) if isinstance(value, dict | list | bool) else str(value)
+
+
+def to_json(value: object) -> str:
+    """Return a value as JSON; numbers that are none, wherever they stand in it, are null.
+
+    Args:
+        value: What Parquet or JSON held.
+    """
+    try:
+        return _ENCODER.encode(value)
+    except ValueError:
+        return _ENCODER.encode(_finite(value))
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(name): _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,9 +14,10 @@ from pathlib import Path
 
 from pipeline.errors import GraftError
 from pipeline.files.records import read_record, write_record
-from pipeline.jobs.answers import Core
+from pipeline.jobs.answers import CHANGED, Core
 from pipeline.jobs.locally import answer_locally
 from pipeline.jobs.on_ray import answer_on_ray
+from pipeline.jobs.opening import open_source
 from pipeline.jobs.records import JobRecord, JobResult
 from pipeline.jobs.rows import Fragment, cut
 from pipeline.jobs.work import Asked, Work, open_work
@@ -23,7 +25,8 @@ from serving.model.inputs.kind import FileBody
 
 log = logging.getLogger("graft")
 CELLS, FILES = 1024, 64  # rows of a fragment
-RECORD, LOCK = "job.json", "lock"
+RECORD, LOCK, ASSEMBLED = "job.json", "lock", "assembled"
+_OWN = re.compile(r"job\.json|assembled|fragment-\d+(\.errors)?|\..*\.partial")
 
 
 def predict_table(asked: Asked) -> JobResult:
@@ -40,8 +43,8 @@ def predict_table(asked: Asked) -> JobResult:
         BundleError: The bundle must not be served.
     """
     _require_apart(asked)
-    if asked.output.exists() and not asked.anew and not asked.folder.exists():
-        raise GraftError(f"{asked.output}: exists already. Name another output, or replace it: --force")
+    if asked.output.exists() and not asked.anew and not (asked.folder / RECORD).is_file():
+        raise _existing(asked)
     work = open_work(asked)
     with _held(asked) as folder:
         core = work.core
@@ -53,26 +56,33 @@ def predict_table(asked: Asked) -> JobResult:
         kept = sum(each.rows for each in fragments) - sum(each.rows for each in missing)
         if kept:
             log.info("predict: %s rows were answered before, and are kept", f"{kept:,}")
-        _answer(asked, work, missing)
+        if asked.engine == "ray":
+            answer_on_ray(asked, record.identity, missing)
+        else:
+            answer_locally(work, missing)
+        if open_source(asked.source).identity() != record.identity:
+            raise GraftError(f"{asked.source}: {CHANGED}")
         errors = _finish(asked, work, fragments)
         rows = sum(each.rows for each in fragments)
         return JobResult(asked.output, rows, errors, kept, time.perf_counter() - start)
 
 
+def _existing(asked: Asked) -> GraftError:
+    return GraftError(f"{asked.output}: exists already. Name another output, or replace it: --force")
+
+
 def _require_apart(asked: Asked) -> None:
     """Refuse an output that is the input, or would become one of its files."""
-    source, output = asked.source.resolve(), asked.output.resolve()
-    if source == output or source in output.parents:
+    try:
+        source, output = asked.source.resolve(), asked.output.resolve()
+        is_same = output.exists() and source.exists() and output.samefile(source)
+        is_folder = output.is_dir()
+    except OSError as error:
+        raise GraftError(f"{asked.output}: cannot be written ({error.strerror}).") from error
+    if is_same or source in output.parents:
         raise GraftError(f"{asked.output}: lies in the input. Name an --output elsewhere.")
-    if output.is_dir():
+    if is_folder:
         raise GraftError(f"{asked.output}: is a folder. Name the table to write.")
-
-
-def _answer(asked: Asked, work: Work, missing: list[Fragment]) -> None:
-    if asked.engine == "ray":
-        answer_on_ray(asked, missing)
-    else:
-        answer_locally(work, missing)
 
 
 def _describe(asked: Asked, core: Core) -> JobRecord:
@@ -103,10 +113,29 @@ def _begin(asked: Asked, folder: Path, record: JobRecord) -> None:
                 "anew: --force"
             )
         return
-    for old in folder.iterdir():
-        if old.name != LOCK:
-            old.unlink()
-    write_record(path, record)
+    if asked.output.exists() and not asked.anew:  # another command has finished it meanwhile
+        _empty(folder)
+        shutil.rmtree(folder)
+        raise _existing(asked)
+    _empty(folder)
+    try:
+        write_record(path, record)
+    except OSError as error:
+        raise GraftError(f"{folder}: cannot be written ({error.strerror}). Name another --output.") from error
+
+
+def _empty(folder: Path) -> None:
+    """Remove what an earlier job has left; what no job has written is nobody's to remove.
+
+    Raises:
+        GraftError: Something else lies in the folder.
+    """
+    left = [path for path in folder.iterdir() if path.name != LOCK]
+    foreign = [path for path in left if not _OWN.fullmatch(path.name) or path.is_dir()]
+    if foreign:
+        raise GraftError(f"{folder}: holds {foreign[0].name}, which is of no job. Name another --output.")
+    for path in left:
+        path.unlink()
 
 
 @contextmanager
@@ -114,6 +143,7 @@ def _held(asked: Asked) -> Iterator[Path]:
     """Make the folder of what is unfinished and hold its lock."""
     folder = asked.folder
     try:
+        shutil.rmtree(_finished(folder), ignore_errors=True)  # which a kill has left
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("w")
     except OSError as error:
@@ -121,16 +151,24 @@ def _held(asked: Asked) -> Iterator[Path]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise GraftError(f"{asked.output}: another command works on it. Wait for it to end.") from error
+            # Who has waited may hold the lock of a folder that was removed meanwhile.
+            is_current = (folder / LOCK).stat().st_ino == os.fstat(lock.fileno()).st_ino
+        except OSError:
+            is_current = False
+        if not is_current:
+            raise GraftError(f"{asked.output}: another command works on it. Wait for it to end.")
         yield folder
+
+
+def _finished(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.finished")
 
 
 def _finish(asked: Asked, work: Work, fragments: list[Fragment]) -> int:
     """Put the fragments together in one step, remove them, and return the number of errors in them."""
     folder = asked.folder
     errors = sum(int(path.read_bytes()) for path in folder.glob("*.errors"))
-    partial = folder / "assembled"
+    partial = folder / ASSEMBLED
     try:
         with partial.open("wb") as output:
             work.form.assemble((folder / each.name for each in fragments), output)
@@ -143,5 +181,7 @@ def _finish(asked: Asked, work: Work, fragments: list[Fragment]) -> int:
             f"{asked.output}: cannot be put together ({error.strerror or error}). All answers are kept in "
             f"{folder}: make room, and call the same command again."
         ) from error
-    shutil.rmtree(folder)
+    # In one step, so that nothing takes the rest of it for a job.
+    folder.rename(_finished(folder))
+    shutil.rmtree(_finished(folder))
     return errors

@@ -24,7 +24,7 @@ CONNECT_S = 10.0
 FIELDS = ("index", "start", "rows", "place")
 
 
-def answer_on_ray(asked: Asked, fragments: Sequence[Fragment]) -> None:
+def answer_on_ray(asked: Asked, identity: str, fragments: Sequence[Fragment]) -> None:
     """Answer fragments on the cluster that ``RAY_ADDRESS`` names, or else on one of this machine's CPUs.
 
     Each worker opens the bundle and the input by their paths, which must be the same files there, and writes
@@ -32,6 +32,7 @@ def answer_on_ray(asked: Asked, fragments: Sequence[Fragment]) -> None:
 
     Args:
         asked: What is asked for.
+        identity: What the input is known by, which each worker makes sure of.
         fragments: The fragments.
 
     Raises:
@@ -47,7 +48,9 @@ def answer_on_ray(asked: Asked, fragments: Sequence[Fragment]) -> None:
     try:
         largest = max((each.rows for each in fragments), default=1)
         rows = sum(each.rows for each in fragments)
-        for _ in track(_answers(asked, fragments), total=rows, what="predict", unit="rows", weight=largest):
+        for _ in track(
+            _answers(asked, identity, fragments), total=rows, what="predict", unit="rows", weight=largest
+        ):
             pass
     except ray.exceptions.RayError as error:
         raise GraftError(
@@ -85,7 +88,7 @@ def _require_reachable(address: str) -> None:
         raise GraftError(f"{ADDRESS}={address}: there is no Ray cluster to be reached ({error}).") from error
 
 
-def _answers(asked: Asked, fragments: Sequence[Fragment]) -> Iterator[Fragment]:
+def _answers(asked: Asked, identity: str, fragments: Sequence[Fragment]) -> Iterator[Fragment]:
     """Yield each fragment as soon as a worker has written it."""
     import ray
     from ray.data import ActorPoolStrategy, DataContext
@@ -102,7 +105,7 @@ def _answers(asked: Asked, fragments: Sequence[Fragment]) -> Iterator[Fragment]:
     # As many blocks as fragments, so that a fast worker takes more of them.
     answered = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         Answerer,
-        fn_constructor_args=(asked,),
+        fn_constructor_args=(asked, identity),
         batch_size=1,
         compute=ActorPoolStrategy(size=workers),
         num_cpus=1,
@@ -116,10 +119,11 @@ class Answerer:
 
     Args:
         asked: What is asked for.
+        identity: What the input must be known by.
     """
 
-    def __init__(self, asked: Asked) -> None:
-        self._work = open_work(asked)
+    def __init__(self, asked: Asked, identity: str) -> None:
+        self._work = open_work(asked, identity)
 
     def __call__(self, batch: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:
         """Answer the fragments of a batch, and return their numbers."""

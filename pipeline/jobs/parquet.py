@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from pipeline.errors import GraftError
@@ -14,18 +14,22 @@ from pipeline.machine.extras import require
 if TYPE_CHECKING:
     import pyarrow as pa
 
+BATCH = 256
+MOST_KEPT = 64  # fragments that were passed on the way to a later one
+
 
 class ParquetSource:
     """A Parquet file.
 
-    Reading goes on where the last fragment ended, and begins anew only for an earlier one, since a file can
-    only be decoded from the start of a group of rows.
+    Reading goes on where it was. Fragments that are passed on the way to a later one are kept for the threads
+    that ask for them next, since a file can only be decoded from the start of a group of rows.
 
     Args:
         path: Path of the file.
 
     Raises:
-        GraftError: pyarrow is not installed, or it cannot be read as Parquet.
+        GraftError: pyarrow is not installed, the file cannot be read as Parquet, or two columns have one
+            name.
     """
 
     holds_paths = False
@@ -46,10 +50,15 @@ class ParquetSource:
             ) from error
         self.schema: pa.Schema = self._file.schema_arrow
         self.columns = tuple(self.schema.names)
+        twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
+        if twice:
+            raise GraftError(f"{path}: more than one column has the name {twice[0]!r}. Rename one of them.")
         self.shown = tuple(field.name for field in self.schema if not _holds_bytes(field.type))
-        self._lock = Lock()
-        self._at = 0
-        self._rows: Iterator[tuple[object, ...]] = iter(())
+        self._lock = threading.Lock()
+        self._own = threading.local()
+        self._kept: dict[int, pa.Table] = {}
+        self._at = -1
+        self._tables: Iterator[pa.Table] = iter(())
 
     def places(self) -> Iterator[int]:
         """Yield the number of each row."""
@@ -57,40 +66,82 @@ class ParquetSource:
 
     def read(self, fragment: Fragment) -> list[Row]:
         """Return the rows of a fragment."""
-        with self._lock:
-            if self._at > fragment.place or self._at == 0:
-                self._at, self._rows = self._open_at(fragment.place)
-            for _ in range(fragment.place - self._at):
-                next(self._rows)
-            self._at = fragment.place + fragment.rows
-            return [Row(next(self._rows)) for _ in range(fragment.rows)]
+        table = self.table(fragment)
+        values = [_to_list(column) for column in table.columns]
+        return [Row(row) for row in zip(*values, strict=True)]
+
+    def table(self, fragment: Fragment) -> pa.Table:
+        """Return the rows of a fragment as Arrow has them; the last one of a thread is at hand."""
+        if getattr(self._own, "place", None) != fragment.place:
+            with self._lock:
+                self._own.table = self._find(fragment)
+            self._own.place = fragment.place
+        table: pa.Table = self._own.table
+        return table
 
     def identity(self) -> str:
         """Return what tells this file from a changed one."""
         return identify_file(self.path)
 
-    def _open_at(self, place: int) -> tuple[int, Iterator[tuple[object, ...]]]:
-        """Return the number of the first row of the group that holds one, and the rows from there."""
-        start, groups = 0, range(self._file.num_row_groups)
-        for group in groups:
+    def _find(self, fragment: Fragment) -> pa.Table:
+        """Return the rows of a fragment; all of a job have as many rows, but for the last."""
+        if fragment.place in self._kept:
+            return self._kept.pop(fragment.place)
+        if not 0 <= fragment.place - self._at <= MOST_KEPT * fragment.rows or self._at < 0:
+            self._at, self._tables = fragment.place, self._iterate(fragment.place, fragment.rows)
+        while True:
+            at, table = self._at, next(self._tables)
+            self._at += fragment.rows
+            if at == fragment.place:
+                return table
+            self._kept[at] = table
+            if len(self._kept) > MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+
+    def _iterate(self, place: int, rows: int) -> Iterator[pa.Table]:
+        """Yield tables of some rows each, from one row on."""
+        import pyarrow as pa
+
+        start, groups = self._find_group(place)
+        waiting = pa.Table.from_batches([], self.schema)
+        skip = place - start
+        for batch in self._file.iter_batches(batch_size=BATCH, row_groups=groups):
+            part = batch.slice(min(skip, batch.num_rows))
+            skip -= batch.num_rows - part.num_rows
+            waiting = pa.concat_tables([waiting, pa.Table.from_batches([part], self.schema)])
+            while waiting.num_rows >= rows:
+                yield waiting.slice(0, rows)
+                waiting = waiting.slice(rows)
+        yield waiting
+
+    def _find_group(self, place: int) -> tuple[int, list[int]]:
+        """Return the first row of the group that holds a row, and that group with all later ones."""
+        start = 0
+        for group in range(self._file.num_row_groups):
             rows = self._file.metadata.row_group(group).num_rows
             if start + rows > place:
-                return start, self._iterate(groups[group:])
+                return start, list(range(group, self._file.num_row_groups))
             start += rows
-        return start, iter(())
+        return start, []
 
-    def _iterate(self, groups: range) -> Iterator[tuple[object, ...]]:
-        for batch in self._file.iter_batches(batch_size=256, row_groups=list(groups)):
-            columns = [column.to_pylist() for column in batch.columns]
-            yield from zip(*columns, strict=True)
+
+def _to_list(column: pa.ChunkedArray) -> list[object]:
+    """Return the values of a column; as text where Python has none such, as for years beyond 9999."""
+    import pyarrow as pa
+
+    try:
+        values: list[object] = column.to_pylist()
+    except (OverflowError, ValueError):
+        values = column.cast(pa.string()).to_pylist()
+    return values
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
-    """Return whether values are files, alone or as Hugging Face keeps them: ``{bytes, path}``."""
+    """Return whether values are files, alone, as Hugging Face keeps them (``{bytes, path}``), or in lists."""
     import pyarrow as pa
 
-    if pa.types.is_struct(kind):
-        return any(_holds_bytes(field.type) for field in kind)
-    return bool(
-        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-    )
+    inner = [kind.field(index).type for index in range(kind.num_fields)]
+    if inner:
+        return any(map(_holds_bytes, inner))
+    checks = ("is_binary", "is_large_binary", "is_fixed_size_binary", "is_binary_view")
+    return any(getattr(pa.types, check)(kind) for check in checks)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from pipeline.jobs.answers import Answered
-from pipeline.jobs.formats import PREDICTED, Columns
+from pipeline.jobs.formats import PREDICTED, Columns, to_json
 from pipeline.jobs.parquet import ParquetSource
-from pipeline.jobs.rows import Source
+from pipeline.jobs.rows import Fragment, Source
 from pipeline.machine.extras import require
 
 if TYPE_CHECKING:
@@ -32,20 +32,34 @@ class Parquet:
     columns: Columns
     source: Source
 
-    def encode(self, answers: Sequence[Answered]) -> bytes:
+    def encode(self, fragment: Fragment, answers: Sequence[Answered]) -> bytes:
         """Return the rows as a Parquet file of their own."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         schema = self._schema()
-        rows = [self.columns.values(each) for each in answers]
+        predicted = [self.columns.predicted(each) for each in answers]
+        fields = list(schema)[-len(PREDICTED) :]
         arrays = [
-            pa.array([_convert(row[index], field.type) for row in rows], field.type)
-            for index, field in enumerate(schema)
+            pa.array([row[index] for row in predicted], field.type) for index, field in enumerate(fields)
         ]
+        table = pa.Table.from_arrays([*self._repeated(fragment, answers), *arrays], schema=schema)
         content = io.BytesIO()
-        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), content)
+        pq.write_table(table, content)
         return content.getvalue()
+
+    def _repeated(self, fragment: Fragment, answers: Sequence[Answered]) -> list[pa.Array]:
+        """Return the input's columns: as they are where it is Parquet, and as text otherwise."""
+        import pyarrow as pa
+
+        if isinstance(self.source, ParquetSource):
+            table = self.source.table(fragment)
+            return [table.column(index) for index in self.columns.repeated]
+        values = [self.columns.values(each) for each in answers]
+        return [
+            pa.array([_to_cell(row[index]) for row in values], pa.string())
+            for index in range(len(self.columns.repeated))
+        ]
 
     def assemble(self, fragments: Iterable[Path], output: IO[bytes]) -> None:
         """Write all fragments into groups that readers like: of many rows, but not of all."""
@@ -74,10 +88,6 @@ class Parquet:
         return pa.schema(list(zip(names, kinds, strict=True)))
 
 
-def _convert(value: object, kind: pa.DataType) -> object:
-    """Return a value as its column takes it: numbers of JSON stand in columns of text."""
-    import pyarrow as pa
-
-    return (
-        str(value) if value is not None and pa.types.is_string(kind) and not isinstance(value, str) else value
-    )
+def _to_cell(value: object) -> str | None:
+    """Return a value of JSON or CSV as text; what JSON has no text for, as JSON."""
+    return value if value is None or isinstance(value, str) else to_json(value)

@@ -51,5 +51,5 @@ class JobResult:
         new = self.rows - self.kept
         rate = f", {new / self.seconds:,.0f} a second" if new and self.seconds > 0 else ""
         kept = f", {self.kept:,} of them before" if self.kept else ""
-        errors = f"; {self.errors:,} have an error instead, in error_code and error" if self.errors else ""
+        errors = f"; {self.errors:,} have an error instead" if self.errors else ""
         return f"{self.output}: {self.rows:,} rows{kept}{rate}{errors}"

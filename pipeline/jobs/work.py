@@ -9,7 +9,7 @@ from typing import Literal
 
 from pipeline.errors import GraftError
 from pipeline.files import atomic
-from pipeline.jobs.answers import Core
+from pipeline.jobs.answers import CHANGED, Answered, Core
 from pipeline.jobs.formats import Delimited, Format, JsonLines, name_columns
 from pipeline.jobs.opening import find_column, open_source
 from pipeline.jobs.parquet_format import Parquet
@@ -75,15 +75,24 @@ class Work:
         Raises:
             GraftError: It cannot be written; all that was written before stays.
         """
-        answers = self.core.answer(fragment)
+        answers = self._answer(fragment)
         errors = sum(isinstance(each.answer, ErrorDetail) for each in answers)
         try:
             if errors:
                 atomic.write_bytes(self.folder / f"{fragment.name}.errors", str(errors).encode())
-            atomic.write_bytes(self.folder / fragment.name, self.form.encode(answers))
+            atomic.write_bytes(self.folder / fragment.name, self.form.encode(fragment, answers))
         except OSError as error:
             raise explain(error, self.folder, fragment) from error
         return errors
+
+    def _answer(self, fragment: Fragment) -> list[Answered]:
+        try:
+            return self.core.answer(fragment)
+        except (OSError, ValueError) as error:  # of pyarrow, too, whose errors are these
+            reason = str(error).partition("\n")[0]
+            raise GraftError(
+                f"{self.core.source.path}: row {fragment.start + 1:,} cannot be read ({reason})."
+            ) from error
 
 
 def explain(error: OSError, folder: Path, fragment: Fragment) -> GraftError:
@@ -101,17 +110,21 @@ def explain(error: OSError, folder: Path, fragment: Fragment) -> GraftError:
     )
 
 
-def open_work(asked: Asked) -> Work:
+def open_work(asked: Asked, identity: str | None = None) -> Work:
     """Open the input and load the model.
 
     Args:
         asked: What is asked for.
+        identity: What the input must be known by; None, the default, for whatever it is.
 
     Raises:
-        GraftError: The input cannot be read, or has no such column; or the output's ending is unknown.
+        GraftError: The input cannot be read, has no such column, or is another one; or the output's ending is
+            unknown.
         BundleError: The bundle must not be served.
     """
     source = open_source(asked.source)
+    if identity is not None and source.identity() != identity:
+        raise GraftError(f"{asked.source}: {CHANGED}")
     column = find_column(source, asked.column)
     # The fragments keep all CPUs busy, so that a run of its own needs no threads.
     predictor = load_predictor(asked.bundle, artifact=asked.artifact, threads=1)

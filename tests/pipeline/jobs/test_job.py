@@ -22,6 +22,7 @@ from pipeline.errors import GraftError
 from pipeline.files import atomic
 from pipeline.jobs import work as work_module
 from pipeline.jobs.job import predict_table
+from pipeline.jobs.rows import Fragment
 from pipeline.jobs.work import Asked
 from pipeline.run.predict import Input, predict_all
 from tests.conftest import ROOT
@@ -204,6 +205,83 @@ def test_job_goes_on_with_what_it_was_begun_with_alone(
     assert predict_table(asked(tmp_path / "texts.csv", anew=True)).rows == 1400
 
 
+def test_input_that_changes_meanwhile_gives_no_table(
+    asked: Callable[..., Asked], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_texts(tmp_path / "texts.csv", 2500)
+    real = work_module.Work.do
+
+    def change(work: work_module.Work, fragment: Fragment) -> int:
+        write_texts(source, 2400)
+        return real(work, fragment)
+
+    monkeypatch.setattr(work_module.Work, "do", change)
+    with pytest.raises(GraftError, match=r"the input has changed since the job was begun|cannot be read"):
+        predict_table(asked(source))
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_parquet_values_come_back_as_they_were(asked: Callable[..., Asked], tmp_path: Path) -> None:
+    source = tmp_path / "in.parquet"
+    table = pa.table(
+        {
+            "text": ["good", "bad", "fine"],
+            "number": pa.array([float("nan"), float("inf"), 1.5]),
+            "time": pa.array([1, 2, 3], pa.time64("ns")),
+            "far": pa.array([10**12, 0, 1], pa.timestamp("s")),
+            "nested": [[1.0, float("nan")], [], None],
+            "files": [[b"1"], [], None],
+        }
+    )
+    pq.write_table(table, source)
+    predict_table(asked(source, "out.parquet"))
+    found, given = pq.read_table(tmp_path / "out.parquet"), pq.read_table(source)
+    for name in ("text", "number", "time", "far", "nested"):
+        assert str(found[name].combine_chunks()) == str(given[name].combine_chunks()), name
+    assert "files" not in found.column_names
+    predict_table(asked(source, "out.jsonl"))
+    rows = read_lines(tmp_path / "out.jsonl")
+    assert [row["number"] for row in rows] == [None, None, 1.5]
+    assert rows[0]["nested"] == [1.0, None]
+
+
+def test_csv_that_is_written_is_read_back_by_others(asked: Callable[..., Asked], tmp_path: Path) -> None:
+    import pandas as pd
+
+    source = tmp_path / "in.jsonl"
+    texts = ["good\rfilm", 'a "quote", and\nmore', "plain"]
+    source.write_text("".join(json.dumps({"text": text, "more": {"a": True}}) + "\n" for text in texts))
+    predict_table(asked(source, "out.csv"))
+    frame = pd.read_csv(tmp_path / "out.csv")
+    assert frame["text"].tolist() == texts
+    assert frame["more"].tolist() == ['{"a": true}'] * 3
+    predict_table(asked(source, "out.parquet"))
+    assert pq.read_table(tmp_path / "out.parquet")["more"].to_pylist() == ['{"a": true}'] * 3
+
+
+def test_folder_of_that_name_which_is_the_users_stays(asked: Callable[..., Asked], tmp_path: Path) -> None:
+    notes = tmp_path / "out.jsonl.unfinished" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("precious")
+    for anew in (False, True):
+        with pytest.raises(GraftError, match=r"holds notes\.txt, which is of no job"):
+            predict_table(asked(write_texts(tmp_path / "few.csv", 3), anew=anew))
+    assert notes.read_text() == "precious"
+
+
+def test_links_and_pipes_are_rows_with_an_error(tiny_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.png").symlink_to("nowhere")
+    os.mkfifo(folder / "b.png")
+    result = predict_table(Asked(tiny_run / "bundle", folder, tmp_path / "out.jsonl"))
+    assert (result.rows, result.errors) == (2, 2)
+    table = tmp_path / "table.csv"
+    table.write_text("path\n/dev/zero\n")
+    predict_table(Asked(tiny_run / "bundle", table, tmp_path / "table.jsonl"))
+    assert read_lines(tmp_path / "table.jsonl")[0]["error"] == "The path is of no regular file."
+
+
 def test_output_that_exists_is_replaced_only_if_asked(asked: Callable[..., Asked], tmp_path: Path) -> None:
     source = write_texts(tmp_path / "few.csv", 3)
     predict_table(asked(source))
@@ -243,7 +321,7 @@ def test_two_commands_do_not_work_on_one_output(asked: Callable[..., Asked], tmp
 
 @pytest.mark.parametrize(
     ("output", "reason"),
-    [("out.txt", "write to a table whose name ends in"), ("few.csv/out.csv", "cannot be written")],
+    [("out.txt", "write to a table whose name ends in"), ("few.csv/out.csv", "lies in the input")],
 )
 def test_output_that_cannot_be_written_is_refused(
     asked: Callable[..., Asked], tmp_path: Path, output: str, reason: str

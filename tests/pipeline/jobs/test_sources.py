@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -73,6 +75,24 @@ def test_parquet_gives_any_fragment_with_its_types(tmp_path: Path, group: int, o
     assert [row.values for start in sorted(rows) for row in rows[start]] == [(n, str(n)) for n in range(10)]
 
 
+def test_parquet_gives_fragments_in_any_order_of_several_threads(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"n": range(5000)}), path, row_group_size=1700)
+    source = ParquetSource(path)
+    fragments = cut(source.places(), 64)
+    random.Random(1).shuffle(fragments)
+    with ThreadPoolExecutor(4) as pool:
+        found = dict(zip((each.start for each in fragments), pool.map(source.read, fragments), strict=True))
+    assert [row.values[0] for start in sorted(found) for row in found[start]] == list(range(5000))
+
+
+def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["y", "y"]), path)
+    with pytest.raises(GraftError, match="more than one column has the name 'y'"):
+        ParquetSource(path)
+
+
 def test_bad_rows_have_a_fault_and_fail_no_other(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(b'id,text\n1,good\n2\n3,a,b,c\n4,caf\xe9\n\n5,"two\nlines"\n')
@@ -86,6 +106,28 @@ def test_bad_rows_have_a_fault_and_fail_no_other(tmp_path: Path) -> None:
     ]
     assert rows[3].values == ("4", "caf\ufffd")
     assert rows[4].values == ("5", "two\nlines")
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        (b"id,text\n1,good\n2,bad\rplot\n3,fine\n", ["good", None, "fine"]),
+        (b'id,text\n1,"good\n2,bad\n3,dull\n', [None, "bad", "dull"]),  # a quote that nothing closes
+        (b'id,text\n1,"a"b\n2,fine\n', [None, "fine"]),
+        (b'id,text\r\n1,"a\rb"\r\n2,fine\r\n', ["a\rb", "fine"]),
+        (b"id,text\n1," + b"a" * 10_000_001 + b"\n2,fine\n", [None, "fine"]),
+    ],
+    ids=["return", "open quote", "text behind a quote", "return in quotes", "huge"],
+)
+@pytest.mark.parametrize("size", [1, 9])
+def test_row_that_is_no_csv_takes_no_other_with_it(
+    tmp_path: Path, content: bytes, texts: list[str | None], size: int
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    rows = read_all(DelimitedSource(path), size)
+    assert [None if row.fault else row.values[1] for row in rows] == texts
+    assert all("is no CSV" in row.fault for row in rows if row.fault)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +146,7 @@ def test_broken_line_is_one_faulty_row(tmp_path: Path, line: bytes) -> None:
     ("name", "content", "reason"),
     [
         ("a.csv", b"", "the table is empty"),
+        ("a.csv", b"id,caf\xe9\n", "the first line, which names the columns, is no CSV in UTF-8"),
         ("a.csv", b"id,id\n", "more than one column has the name 'id'"),
         ("a.jsonl", b"[]\n", "holds no JSON object"),
         ("a.parquet", b"PAR1", "cannot be read as a Parquet file"),
