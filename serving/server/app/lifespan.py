@@ -50,4 +50,7 @@ def _answering_grpc(
     service = InferenceService(Inference(parts.live, parts.engine))
     intake = Intake(parts.body_limits, parts.buffered)
     frame = Frame([*service.methods(), *health.methods()], guard, intake, notes, address)
-    return answering(address, frame, health, intake.most_bytes)
+    limits = parts.body_limits()
+    # gRPC's own limit is set once. Without a model it is unknown what its kind will allow.
+    most_bytes = limits.max_bytes if parts.live.is_ready else limits.max_buffered_bytes
+    return answering(address, frame, health, most_bytes)

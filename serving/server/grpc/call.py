@@ -52,14 +52,10 @@ class Intake:
     Args:
         get_limits: Gives the limits that hold at this moment.
         buffered: Count of the bytes that are held, which HTTP shares.
-
-    Attributes:
-        most_bytes: Size of the largest message at the time of the start, in bytes.
     """
 
     def __init__(self, get_limits: Callable[[], BodyLimits], buffered: Buffered) -> None:
         limits = get_limits()
-        self.most_bytes = limits.max_bytes
         places = max(1, limits.max_buffered_bytes // limits.max_bytes)
         self.get_limits = get_limits
         self.buffered = buffered

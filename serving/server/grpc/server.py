@@ -19,6 +19,7 @@ from serving.server.grpc.health import HealthService
 
 END_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 MOST_CALLS: Final = 1024  # at one time, health checks that watch included
+DEAD_AFTER_MS: Final = 60_000  # of silence, a caller is asked whether it is still there
 ONLY_UNPACKED: Final = 1  # a bit for each way of packing; gRPC unpacks without a limit
 MOST_METADATA_BYTES: Final = 32 * 1024
 
@@ -64,6 +65,7 @@ def _open(address: GrpcAddress, frame: Frame, most_bytes: int) -> grpc.aio.Serve
         ("grpc.max_receive_message_length", most_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", MOST_METADATA_BYTES),
+        ("grpc.keepalive_time_ms", DEAD_AFTER_MS),
         ("grpc.compression_enabled_algorithms_bitset", ONLY_UNPACKED),
     ]
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_CALLS)

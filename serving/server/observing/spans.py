@@ -81,7 +81,7 @@ class Traces:
         end = time.time_ns()
         start = end - int(seconds * NANOSECONDS)
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
-        if scope["type"] == "grpc":
+        if scope.get("type") == GRPC:
             name, attributes = (route or GRPC).lstrip("/"), _describe_call(scope, route, status, code)
         else:
             name = f"{'HTTP' if method == '_OTHER' else method} {route or ''}".rstrip()

@@ -81,7 +81,8 @@ def reserve_port(host: str, port: int) -> socket.socket:
             alone.bind(address)
             alone.listen()
         holder = socket.socket(family, kind, protocol)
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            holder.setsockopt(socket.SOL_SOCKET, option, 1)
         holder.bind(address)
     except OSError as error:
         text = f"{host}:{port}: gRPC cannot be answered there ({error.strerror}). Choose another --grpc-port."
