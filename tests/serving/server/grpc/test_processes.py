@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,7 +145,9 @@ def test_the_end_begins_at_the_signal_though_http_still_answers(tiny_run: Path, 
                 slow.sendall(b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nx")
                 wait_for(lambda: httpx.get(f"{service.url}/livez").status_code == 200)
                 service.process.send_signal(signal.SIGTERM)
+                began = time.monotonic()
                 assert [*watch] == [b"\x08\x02"]
+                assert time.monotonic() - began < 10, "it began once the body's time was over"
                 assert service.process.poll() is None
         assert service.process.wait(15) == 0
 
