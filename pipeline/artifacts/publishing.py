@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.files import atomic
 from serving.model.bundle import Bundle, open_bundle
+from serving.model.envelope import SIGNATURE_FILE
 from serving.model.files import check_file, hash_file
 from serving.model.manifest import DEFAULTS_FILE, MANIFEST_FILE, Artifact, Defaults, Manifest, ReceiptRef
 from serving.model.receipt import Receipt, read_receipt
@@ -56,6 +57,8 @@ class Contents:
 def publish(contents: Contents, target: Path) -> Bundle:
     """Write a bundle in one step; an earlier one stays until the new one is whole and has been opened.
 
+    The signature of an earlier one goes with it, since it was over other files.
+
     Args:
         contents: Everything that the bundle holds.
         target: The bundle's folder.
@@ -76,6 +79,10 @@ def publish(contents: Contents, target: Path) -> Bundle:
         if contents.defaults:
             atomic.write_json(folder / DEFAULTS_FILE, contents.defaults.model_dump(mode="json"))
         bundle = open_bundle(folder)
+        if (target / SIGNATURE_FILE).exists():
+            log.warning(
+                "%s: is written anew, so its signature is gone. Sign it: graft sign %s", target, target
+            )
     return replace(bundle, folder=target)
 
 

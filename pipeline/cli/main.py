@@ -42,6 +42,7 @@ COMMANDS = {
         "verify",
         "Prove that every artifact predicts what the checkpoint predicts.",
     ),
+    "sign": ("pipeline.cli.sign", "sign", "Sign a proven bundle with its receipts, or an image."),
     "package": ("pipeline.cli.package", "package", "Build the BentoML service, an image, or another target."),
     "budget": (
         "pipeline.cli.budget",

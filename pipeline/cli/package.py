@@ -32,7 +32,7 @@ NAMES = (*BENTOS, "triton", "kubernetes", "kserve")
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="The folder to write, with --target or --image; by default package/ in the run's.",
+    help="The folder to write, new or empty, with --target or --image; by default package/ in the run's.",
 )
 @click.option(
     "--force", is_flag=True, help="Build the Bento even if it is done, or replace the folder of --output."

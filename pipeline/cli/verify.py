@@ -19,6 +19,17 @@ from pipeline.cli.output import data_root_option, emit, json_option
     type=click.Path(path_type=Path),
     help="For a bundle: a folder, a .csv or .tsv table, or a recipe.",
 )
+@click.option(
+    "--signature",
+    "of_signature",
+    is_flag=True,
+    help="Check the signature of a run's bundle, a bundle or an image, and nothing else.",
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    help="With --signature: a PEM file of the public keys and certificates that are trusted.",
+)
 @click.option("--force", is_flag=True, help="Redo the stage even if it is done.")
 @data_root_option
 @json_option
@@ -26,8 +37,10 @@ def verify(
     target: Path,
     folder: Path | None,
     data: Path | None,
+    key: Path | None,
     data_root: Path | None,
     *,
+    of_signature: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -35,7 +48,18 @@ def verify(
 
     TARGET is a run's folder, or a recipe, whose run is then in models/NAME. With --data its bundle, or a
     bundle's folder, is proven again on this machine from its own files and those samples; nothing is written.
+    With --signature and --key only the signature is checked, as a service with trusted keys does.
     """
+    if of_signature != (key is not None):
+        raise click.UsageError("--signature and --key go together: whose signature is to be accepted?")
+    if of_signature and (data is not None or folder is not None or data_root is not None or force):
+        raise click.UsageError("--data, --run, --data-root and --force do not go with --signature.")
+    if key is not None:
+        from pipeline.run.sign import check_signature
+
+        checked = check_signature(target, key)
+        emit(checked, checked.to_text(), as_json=as_json)
+        return
     if data is not None and (folder is not None or data_root is not None or force):
         raise click.UsageError("--run, --data-root and --force go with a run, which --data does not need.")
     if data is not None:

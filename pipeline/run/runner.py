@@ -138,7 +138,7 @@ def run_all(run: Run, *, force: bool = False) -> list[StageResult]:
     if launched().is_helper:
         return [_help(stage, run) for stage in STAGES if stage.is_shared]
     join(run.recipe.finetune.device)
-    with _held(run.folder):
+    with held(run.folder):
         _keep_recipe(run)
         with tracked(run.recipe, run.folder):
             _check_early(run, force=force)
@@ -174,7 +174,7 @@ def run_stage(name: str, run: Run, *, force: bool = False) -> StageResult:
             f"{run.folder.root}: `{missing}` is not done or outdated, and `{name}` needs it. "
             f"Carry out all of it with: graft run {run.folder.root}"
         )
-    with _held(run.folder):
+    with held(run.folder):
         _keep_recipe(run)
         with tracked(run.recipe, run.folder):
             return _carry_out(STAGES[len(before)], run, force=force)
@@ -208,7 +208,7 @@ def working_on(run: Run, *, after: str) -> Iterator[None]:
         raise GraftError(
             f"{run.folder.root}: `{after}` is not done or outdated. {remedy}: graft run {target}"
         )
-    with _held(run.folder):
+    with held(run.folder):
         _keep_recipe(run)
         yield
 
@@ -258,7 +258,7 @@ def _keep_recipe(run: Run) -> None:
 
 
 @contextmanager
-def _held(folder: RunFolder) -> Iterator[None]:
+def held(folder: RunFolder) -> Iterator[None]:
     """Keep other commands off the run within the block; the kernel releases the lock however it ends."""
     folder.lock.parent.mkdir(parents=True, exist_ok=True)
     with folder.lock.open("w") as file:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from serving.model.errors import BundleError
-from serving.model.files import FileRef, check_file
+from serving.model.files import FileRef, check_file, hash_file, require_signed
 from serving.model.manifest import DEFAULTS_FILE, MANIFEST_FILE, SCHEMA_VERSION, Artifact, Defaults, Manifest
 from serving.model.receipt import find_doubt
 
@@ -56,17 +58,20 @@ class Bundle:
         return self.folder / ref.file
 
 
-def open_bundle(folder: Path) -> Bundle:
+def open_bundle(folder: Path, signed: Mapping[str, str] | None = None) -> Bundle:
     """Read a bundle and check its files and receipts; nothing that is not proven is opened.
 
     Args:
         folder: The bundle's folder, which contains ``manifest.json``.
+        signed: SHA-256 of all files that belong into the folder, in hexadecimal, by their paths, from a
+            signature that was checked. By default the bundle's own hashes suffice.
 
     Raises:
         BundleError: ``missing_file``, ``unknown_schema``, ``unknown_input``, ``invalid_manifest``,
             ``hash_mismatch``, ``unproven`` or ``invalid_defaults``.
+        SignatureError: ``signature_mismatch``.
     """
-    manifest = _read_manifest(folder / MANIFEST_FILE)
+    manifest = _read_manifest(folder / MANIFEST_FILE, signed)
     for ref in (*manifest.input.files(), manifest.reference):
         check_file(folder, ref)
     for artifact in manifest.artifacts:
@@ -78,16 +83,37 @@ def open_bundle(folder: Path) -> Bundle:
         if doubt:
             text = f"{artifact.name} {doubt}, so nothing proves its answers. Run `graft verify` on its run."
             raise BundleError("unproven", f"{folder}: {text}")
-    defaults = _read_defaults(folder / DEFAULTS_FILE)
+    defaults = _read_defaults(folder / DEFAULTS_FILE, signed)
+    if signed is not None:
+        _require_all_signed(folder, manifest, signed)
     if defaults and defaults.artifact not in {artifact.name for artifact in manifest.artifacts}:
         text = f"names {defaults.artifact}, which is not published. {DEFAULTS_REMEDY}"
         raise BundleError("invalid_defaults", f"{folder / DEFAULTS_FILE}: {text}")
     return Bundle(folder, manifest, defaults)
 
 
-def _read_defaults(path: Path) -> Defaults | None:
+def _require_all_signed(folder: Path, manifest: Manifest, signed: Mapping[str, str]) -> None:
+    """Require every file to be what was signed; those that have been hashed already are not hashed again."""
+    refs = [*manifest.input.files(), manifest.reference]
+    for artifact in manifest.artifacts:
+        refs += [ref for ref in (artifact, artifact.tensors, artifact.receipt) if ref]
+    hashes = {ref.file: ref.sha256 for ref in refs}
+    for name, sha256 in signed.items():
+        if name not in {MANIFEST_FILE, DEFAULTS_FILE}:  # which were checked when they were read
+            require_signed(folder / name, hashes.get(name) or hash_file(folder / name), sha256)
+
+
+def _read(path: Path, signed: Mapping[str, str] | None) -> bytes:
+    """Return the bytes of a file, which are those that were signed, if that is asked for."""
+    data = path.read_bytes()
+    if signed is not None:
+        require_signed(path, hashlib.sha256(data).hexdigest(), signed.get(path.name))
+    return data
+
+
+def _read_defaults(path: Path, signed: Mapping[str, str] | None) -> Defaults | None:
     try:
-        return Defaults.model_validate_json(path.read_bytes())
+        return Defaults.model_validate_json(_read(path, signed))
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
@@ -95,9 +121,9 @@ def _read_defaults(path: Path) -> Defaults | None:
         raise BundleError("invalid_defaults", text) from error
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_manifest(path: Path, signed: Mapping[str, str] | None) -> Manifest:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(_read(path, signed))
     except (FileNotFoundError, NotADirectoryError) as error:
         inside = path.parent / "bundle"
         remedy = f"Name {inside}." if (inside / path.name).is_file() else "Make one with `graft verify`."

@@ -28,6 +28,10 @@ class BundleError(ServingError):
     """Raised for a bundle that must not be served: changed, incomplete, unproven, or of an unknown schema."""
 
 
+class SignatureError(BundleError):
+    """Raised where trusted keys are asked for, and a folder is unsigned, foreign, or not what was signed."""
+
+
 class ProviderError(ServingError):
     """Raised when an artifact cannot be run by the execution provider and in the precision that it names."""
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from serving.model.errors import BundleError
+from serving.model.errors import BundleError, SignatureError
 
 
 class FileRef(BaseModel):
@@ -49,8 +49,14 @@ def read_checked(folder: Path, ref: FileRef) -> bytes:
         BundleError: ``missing_file`` if the file does not exist, or ``hash_mismatch`` if its bytes are not
             those that the bundle was made with.
     """
-    check_file(folder, ref)
-    return (folder / ref.file).read_bytes()
+    try:
+        data = (folder / ref.file).read_bytes()
+    except OSError:
+        check_file(folder, ref)
+        raise
+    if hashlib.sha256(data).hexdigest() != ref.sha256:  # of these very bytes, and not of what is there later
+        check_file(folder, ref)
+    return data
 
 
 def check_file(folder: Path, ref: FileRef) -> None:
@@ -71,3 +77,19 @@ def check_file(folder: Path, ref: FileRef) -> None:
     if actual != ref.sha256:
         text = f"its bytes changed (SHA-256 {actual[:12]}…, expected {ref.sha256[:12]}…)."
         raise BundleError("hash_mismatch", f"{path}: {text} Copy it again, or make it again: graft run RUN")
+
+
+def require_signed(path: Path, sha256: str, signed: str | None) -> None:
+    """Require a file to have the bytes that were signed.
+
+    Args:
+        path: The file.
+        sha256: SHA-256 of its bytes, in hexadecimal.
+        signed: The SHA-256 that was signed, or None if the file was not.
+
+    Raises:
+        SignatureError: ``signature_mismatch``.
+    """
+    if sha256 != signed:
+        text = f"{path}: was changed after it was signed. Copy it again, or sign it again: graft sign"
+        raise SignatureError("signature_mismatch", text)

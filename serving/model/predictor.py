@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.model.batches import MOST_INPUTS, plan_runs
-from serving.model.bundle import Bundle, open_bundle
+from serving.model.bundle import Bundle
 from serving.model.decision import most_probable
 from serving.model.errors import InputRefusedError, ProviderError
 from serving.model.inputs.item import Item, Preprocessor
@@ -22,6 +22,7 @@ from serving.model.runtimes.machine import cpu_limit
 from serving.model.runtimes.session import Session
 from serving.model.schemas import ErrorBody, ErrorDetail, ModelInfo, Prediction, Truncation
 from serving.model.scorer import Scorer, load_scorer
+from serving.model.signature import open_trusted
 from serving.model.timings import Timings
 
 log = logging.getLogger("graft")
@@ -196,6 +197,7 @@ def load_predictor(
     artifact: str | None = None,
     fallback: str | None = None,
     threads: int | None = None,
+    trusted_keys: Path | None = None,
 ) -> Predictor:
     """Open a bundle, load one of its artifacts and warm it up.
 
@@ -207,12 +209,14 @@ def load_predictor(
             names it. By default there is none.
         threads: Number of threads within one run. The default is the number that a benchmark recommends for
             the artifact, or else four; in both cases at most the number of CPUs.
+        trusted_keys: A PEM file of public keys and certificates, one of which must have signed the bundle.
+            By default unsigned bundles are loaded too.
 
     Raises:
         BundleError: The bundle must not be served, or has no artifact of a given name.
         ProviderError: The artifact cannot run on this machine, and there is no fallback that can.
     """
-    bundle = open_bundle(folder)
+    bundle = open_trusted(folder, trusted_keys)
     chosen = bundle.artifact(artifact)
     substitute = bundle.artifact(fallback) if fallback else None
     try:

@@ -68,6 +68,8 @@ class Settings(BaseModel):
             recommends, or the bundle's first.
         fallback: Name of the artifact to serve instead when that one cannot be run on this machine, which is
             an error by default.
+        trusted_keys: Path of a PEM file of public keys and certificates. A bundle is then served only if one
+            of them signed it, at the start and whenever it changes. By default unsigned bundles are served.
         max_queue: Number of requests that may wait for a thread; further ones are answered with 503 at once.
             By default it is 16 per CPU.
         deadline_s: Longest time that a request may wait for a thread before it is answered with 503, in
@@ -101,6 +103,7 @@ class Settings(BaseModel):
     bundle: Path
     artifact: str | None = None
     fallback: str | None = None
+    trusted_keys: Path | None = None
     max_queue: int | None = Field(default=None, ge=0)
     deadline_s: float = Field(default=10.0, gt=0)
     body_timeout_s: float = Field(default=20.0, gt=0)

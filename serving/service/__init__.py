@@ -19,7 +19,7 @@ import bentoml
 from serving.model.predictor import Predictor, load_predictor
 from serving.model.schemas import BatchPredictions, Prediction
 from serving.service.application import Application
-from serving.service.arguments import read_arguments
+from serving.service.arguments import read_service_settings
 from serving.service.deployment import prepare_deployment
 from serving.service.description import ModelService
 from serving.service.descriptors import (
@@ -51,8 +51,13 @@ class _InProcess:
     @functools.cached_property
     def predictor(self) -> Predictor:
         """Return the predictor, which is loaded when it is first asked for."""
-        arguments = read_arguments()
-        return load_predictor(arguments.folder(), artifact=arguments.artifact, fallback=arguments.fallback)
+        settings = read_service_settings()
+        return load_predictor(
+            settings.bundle,
+            artifact=settings.artifact,
+            fallback=settings.fallback,
+            trusted_keys=settings.trusted_keys,
+        )
 
 
 class Pictures(_InProcess):

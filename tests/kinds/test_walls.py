@@ -23,6 +23,8 @@ EXCEPTIONS = {
     ("pipeline/data/layouts/names.py", "image"): "a word that people write into the names of folders",
     ("pipeline/data/tables/header.py", "image"): "a usual name of a column",
     ("pipeline/data/tables/header.py", "text"): "a usual name of a column",
+    ("pipeline/jobs/opening.py", "image"): "a usual name of a column",
+    ("pipeline/jobs/opening.py", "text"): "a usual name of a column",
     ("pipeline/run/predict.py", "text"): "the key under which `--text` comes back in JSON",
     ("pipeline/tracking/tensorboard.py", "Image"): "the name that TensorBoard has for a plot",
 }

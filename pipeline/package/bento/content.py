@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.package.bento.carried import carried_files, find_bentofile, find_requirements
 from pipeline.package.bento.describing import ACCELERATED, write_readme, write_service
 from serving.model.bundle import Bundle
+from serving.model.envelope import SIGNATURE_FILE
 from serving.model.inputs.registry import find_kind
 from serving.model.manifest import Artifact
 
@@ -54,7 +55,7 @@ class Content:
         }
 
     def requirements(self) -> str:
-        """Return what the service needs: the tested set, and what the runtimes of its artifacts add."""
+        """Return what the service needs: the tested set, and what its artifacts and its signature add."""
         lines = find_requirements().read_text(encoding="utf-8").splitlines()
         artifacts = self.artifacts or self.bundle.manifest.artifacts
         runtimes = {artifact.runtime for artifact in artifacts}
@@ -67,6 +68,8 @@ class Content:
         if plans:
             # A plan is bound to the version that built it; two in one bundle are of one machine.
             lines += [f"tensorrt-cu13=={plans[-1]}", *_read_pins("tensorrt")]
+        if (self.bundle.folder / SIGNATURE_FILE).is_file():  # which GRAFT_TRUSTED_KEYS can ask for
+            lines += _read_pins("signing")
         return "\n".join(lines) + "\n"
 
 
@@ -83,8 +86,8 @@ def version_of(bundle: Bundle) -> str:
     return bundle.manifest.version + more
 
 
-def _read_pins(runtime: str) -> list[str]:
-    """Return the lines of the requirements that a runtime adds."""
-    path = find_requirements().with_name(f"requirements-{runtime}.txt")
+def _read_pins(part: str) -> list[str]:
+    """Return the lines of the requirements that a runtime or a signature adds."""
+    path = find_requirements().with_name(f"requirements-{part}.txt")
     lines = path.read_text(encoding="utf-8").splitlines()
     return [line for line in lines if not line.startswith("#")]

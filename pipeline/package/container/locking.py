@@ -13,11 +13,11 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.package.container.fetching import MIRROR, PLATFORM
-from pipeline.package.container.locks import DEBIAN, PYTHON
+from pipeline.package.container.locks import DEBIAN, PYTHON, SIGNING
 from pipeline.package.container.versions import DebianVersion
 
 # What Python and the wheels need to run: no shell, no tool, nothing that installs. The licence of gcc-12-base
@@ -86,6 +86,16 @@ def lock_python() -> str:
     named = {line.partition("==")[0]: line for line in lines if line and not line.startswith("#")}
     usual = [line for name, line in named.items() if name not in NOT_SERVED | ALONE]
     pins = {**_resolve(usual), **_resolve([named[name] for name in sorted(ALONE)], "--no-deps")}
+    return _to_lock(pins)
+
+
+def lock_signing() -> str:
+    """Return the lock of what a signed bundle adds. Of cffi only the compiled part is run, which is alone."""
+    lines = (ROOT / "serving" / "requirements-signing.txt").read_text().splitlines()
+    return _to_lock(_resolve([*(line for line in lines if not line.startswith("#")), "cffi"], "--no-deps"))
+
+
+def _to_lock(pins: Mapping[str, tuple[str, str]]) -> str:
     locked = [f"{name}=={version} --hash=sha256:{sha256}" for name, (version, sha256) in sorted(pins.items())]
     return HEADER + "\n".join(locked) + "\n"
 
@@ -109,5 +119,5 @@ def _resolve(requirements: list[str], *options: str) -> dict[str, tuple[str, str
 
 
 if __name__ == "__main__":
-    for name, text in ((DEBIAN, lock_debian()), (PYTHON, lock_python())):
+    for name, text in ((DEBIAN, lock_debian()), (PYTHON, lock_python()), (SIGNING, lock_signing())):
         (Path(__file__).parent / name).write_text(text)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
-DEBIAN, PYTHON = "debian.lock", "python.lock"
+DEBIAN, PYTHON, SIGNING = "debian.lock", "python.lock", "signing.lock"
 _REQUIREMENT = re.compile(r"([a-z0-9-]+)==(\S+) --hash=sha256:([0-9a-f]{64})")
 
 
@@ -32,9 +32,14 @@ def read_debian() -> tuple[Pin, ...]:
     return tuple(Pin(*line.split()) for line in _read(DEBIAN))
 
 
-def read_python() -> tuple[Pin, ...]:
-    """Return the packages of Python, which the file holds as pip takes them with ``--require-hashes``."""
-    matches = (_REQUIREMENT.fullmatch(line) for line in _read(PYTHON))
+def read_python(*, checks_signatures: bool = False) -> tuple[Pin, ...]:
+    """Return the packages of Python, which the files hold as pip takes them with ``--require-hashes``.
+
+    Args:
+        checks_signatures: Whether those are among them with which a service checks the signature of a bundle.
+    """
+    lines = _read(PYTHON) + (_read(SIGNING) if checks_signatures else [])
+    matches = (_REQUIREMENT.fullmatch(line) for line in lines)
     return tuple(Pin(*match.groups()) for match in matches if match)
 
 

@@ -20,6 +20,7 @@ from pipeline.package.container.system import read_system
 from pipeline.package.packaged import Packaged
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import open_bundle
+from serving.model.envelope import SIGNATURE_FILE
 
 LAYOUT = "layout"
 MODELS = "models"
@@ -44,7 +45,8 @@ def write_image(_: Recipe, run: RunFolder, output: Path) -> Packaged:
         OSError: It cannot be written; what was there before stays.
     """
     content = choose_content(open_bundle(run.bundle), "cpu")
-    debian, python = read_debian(), read_python()
+    debian = read_debian()
+    python = read_python(checks_signatures=(run.bundle / SIGNATURE_FILE).is_file())
     packages, wheels = fetch_debian(debian), fetch_python(python)
     with atomic.folder(output) as partial:
         layout = partial / LAYOUT

@@ -1,1 +1,1 @@
-"""Manifests for Kubernetes and KServe."""
+"""Manifests of a run for Kubernetes and for KServe."""

@@ -1,1 +1,1 @@
-"""A model repository of the Triton Inference Server."""
+"""The model repository of a run: the same proven bytes, as the Triton Inference Server takes them."""

@@ -12,6 +12,11 @@ def load_ahead(settings: Settings) -> LiveModel:
     Args:
         settings: Settings of the service.
     """
-    live = LiveModel(settings.bundle, artifact=settings.artifact, fallback=settings.fallback)
+    live = LiveModel(
+        settings.bundle,
+        artifact=settings.artifact,
+        fallback=settings.fallback,
+        trusted_keys=settings.trusted_keys,
+    )
     live.begin()
     return live

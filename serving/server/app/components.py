@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from serving.model.errors import SettingsError
 from serving.model.runtimes.machine import cpu_limit, memory_limit
+from serving.model.trust import read_trusted_keys
 from serving.server.engine.admission import Admission
 from serving.server.engine.batching import Batcher
 from serving.server.engine.engine import Engine
@@ -141,6 +142,8 @@ def require_startable(settings: Settings) -> None:
     """Raise SettingsError where :func:`open_components` would, before any process starts."""
     _refuse_misspelt(os.environ)
     open_keys(settings.api_keys_file)
+    if settings.trusted_keys is not None:
+        read_trusted_keys(settings.trusted_keys)
     if settings.trace:
         require_tracing()
     if settings.grpc_port is not None:
@@ -185,7 +188,11 @@ def open_components(
         keys=keys or open_keys(settings.api_keys_file),
         live=live
         or LiveModel(
-            settings.bundle, artifact=settings.artifact, fallback=settings.fallback, modality=modality
+            settings.bundle,
+            artifact=settings.artifact,
+            fallback=settings.fallback,
+            modality=modality,
+            trusted_keys=settings.trusted_keys,
         ),
         engine=engine,
         metrics=Metrics(lambda: engine.admission.waiting),

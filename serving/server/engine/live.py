@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from serving.model.predictor import Predictor, load_predictor
 
 log = logging.getLogger("graft")
 # One entry per file: its path, modification time in nanoseconds, size in bytes and inode number.
-Signature = tuple[tuple[str, int, int, int], ...]
+State = tuple[tuple[str, int, int, int], ...]
 
 
 class LiveModel:
@@ -29,6 +29,9 @@ class LiveModel:
             default there is none, and such a bundle is refused.
         modality: Kind of input that a bundle must take, such as ``image`` or ``text``. By default it is the
             kind of the first bundle that is loaded.
+        trusted_keys: A PEM file of the public keys and certificates, one of which must have signed every
+            bundle that is loaded. It is read for each, and when it changes the bundle is checked again. By
+            default unsigned bundles are loaded too.
 
     Attributes:
         refusal: Why the folder's current content is not served, or None when it is.
@@ -41,14 +44,16 @@ class LiveModel:
         artifact: str | None = None,
         fallback: str | None = None,
         modality: str | None = None,
+        trusted_keys: Path | None = None,
     ) -> None:
         self.folder = folder
         self._load: Callable[[Path], Predictor] = lambda folder: load_predictor(
-            folder, artifact=artifact, fallback=fallback
+            folder, artifact=artifact, fallback=fallback, trusted_keys=trusted_keys
         )
+        self._trusted_keys = trusted_keys
         self._modality = modality
-        self._seen: Signature | None = None
-        self._begun: tuple[Signature, Future[Predictor]] | None = None
+        self._seen: State | None = None
+        self._begun: tuple[State, Future[Predictor]] | None = None
         self._predictor: Predictor | None = None
         self.refusal: ServingError | None = None
 
@@ -76,16 +81,16 @@ class LiveModel:
     def refuse(self, reason: ServingError) -> None:
         """Never be ready, for a reason that no content of the folder can mend."""
         self.refusal = reason
-        self._seen = _signature(self.folder)
+        self._seen = self._look()
 
     def begin(self) -> None:
         """Begin to load the folder's content in a thread, for the first :meth:`refresh` to take over."""
         thread = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._begun = _signature(self.folder), thread.submit(self._load_resolved)
+        self._begun = self._look(), thread.submit(self._load_resolved)
         thread.shutdown(wait=False)
 
     def refresh(self) -> bool | None:
-        """Load the folder's content if it changed since the last call.
+        """Load the folder's content if it, or the file of trusted keys, changed since the last call.
 
         The current predictor serves requests meanwhile.
 
@@ -93,7 +98,7 @@ class LiveModel:
             True when the new content took over. False when it was refused (see :attr:`refusal`) and the
             previous predictor, if any, stays. None when nothing changed.
         """
-        seen = _signature(self.folder)
+        seen = self._look()
         if seen == self._seen:
             return None
         self._seen = seen
@@ -113,6 +118,9 @@ class LiveModel:
         log.info("serving %s %s, %s", predictor.manifest.name, predictor.version, predictor.artifact.name)
         return True
 
+    def _look(self) -> State:
+        return _state_of(self.folder, [self._trusted_keys] if self._trusted_keys else [])
+
     def _load_resolved(self) -> Predictor:
         # Resolved first, so that a link that is redirected meanwhile does not mix two bundles' files.
         return self._load(self.folder.resolve())
@@ -125,14 +133,19 @@ class LiveModel:
             raise BundleError("wrong_service", text + remedy)
 
 
-def _signature(folder: Path) -> Signature:
+def _state_of(folder: Path, others: Iterable[Path]) -> State:
     """Return what tells a bundle's content apart from a later one.
 
     It changes when any file does, and when a link to the folder is redirected. It is empty when the folder
     is missing or a file vanishes meanwhile.
+
+    Args:
+        folder: The bundle's folder, or a link to it.
+        others: Other files that count as its content; they may be missing.
     """
     try:
-        files = [(str(path), path.stat()) for path in sorted(folder.resolve().rglob("*")) if path.is_file()]
+        paths = [*sorted(folder.resolve().rglob("*")), *others]
+        files = [(str(path), path.stat()) for path in paths if path.is_file()]
     except OSError:  # a file vanished meanwhile; the next call sees what remains
         return ()
     return tuple((path, status.st_mtime_ns, status.st_size, status.st_ino) for path, status in files)

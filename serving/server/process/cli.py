@@ -21,6 +21,7 @@ ARTIFACT = (
     "A published artifact, such as onnx-int8; by default what `graft benchmark` recommends, or onnx-fp32."
 )
 FALLBACK = "The published artifact to serve where that one cannot be run here; without it that is an error."
+TRUSTED_KEYS = "A PEM file of public keys and certificates; a bundle that none of them signed is refused."
 QUEUE = "Number of requests that may wait, past which 503 is answered. [default: 16 a CPU]"
 DEADLINE = "Seconds that a request may wait before 503 is answered. [default: 10]"
 OPTIONS = (
@@ -46,6 +47,7 @@ OPTIONS = (
     ),
     click.option("--artifact", help=ARTIFACT),
     click.option("--fallback", help=FALLBACK),
+    click.option("--trusted-keys", type=FILE, help=TRUSTED_KEYS),
     click.option("--max-queue", type=click.IntRange(0), help=QUEUE),
     click.option("--deadline", "deadline_s", type=float, help=DEADLINE),
     click.option(

@@ -144,10 +144,10 @@ def _require_keys(settings: Settings, listening: Listening) -> None:
 
 
 def _require_bundle(settings: Settings) -> None:
-    from serving.model.bundle import open_bundle
     from serving.model.inputs.registry import find_kind
+    from serving.model.signature import open_trusted
 
-    bundle = open_bundle(settings.bundle)
+    bundle = open_trusted(settings.bundle, settings.trusted_keys)
     kind = find_kind(bundle.manifest.input.modality)
     if kind.require_packages is not None:
         kind.require_packages(bundle.manifest.input)
@@ -157,4 +157,9 @@ def _require_bundle(settings: Settings) -> None:
     if artifact.runtime != "onnxruntime-cpu":  # which is always here
         from serving.model.predictor import load_predictor
 
-        load_predictor(settings.bundle, artifact=settings.artifact, fallback=settings.fallback)
+        load_predictor(
+            settings.bundle,
+            artifact=settings.artifact,
+            fallback=settings.fallback,
+            trusted_keys=settings.trusted_keys,
+        )

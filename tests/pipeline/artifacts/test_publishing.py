@@ -79,6 +79,17 @@ def test_defaults_of_a_benchmark_enter_by_the_same_door(bundle: Bundle) -> None:
     assert files_of(bundle.folder) == after
 
 
+def test_a_signature_goes_with_the_bundle_that_it_was_of_and_the_log_says_so(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish_defaults(bundle, Defaults(artifact="onnx-fp32", threads=1, measured_on="a CPU"))
+    assert "signature" not in caplog.text
+    (bundle.folder / "model.sig").write_text("a signature")
+    published = publish_defaults(bundle, Defaults(artifact="onnx-fp32", threads=2, measured_on="a CPU"))
+    assert not (published.folder / "model.sig").exists()
+    assert f"its signature is gone. Sign it: graft sign {bundle.folder}" in caplog.text
+
+
 def test_only_unreadable_defaults_are_discarded(bundle: Bundle) -> None:
     publish_defaults(bundle, DEFAULTS)
     discard_unreadable_defaults(bundle.folder)
@@ -90,8 +101,9 @@ def test_only_unreadable_defaults_are_discarded(bundle: Bundle) -> None:
 
 def test_nothing_opens_what_is_not_proven() -> None:
     """A bundle and a predictor are opened by their folder, without a way to leave the proof out."""
-    assert list(inspect.signature(open_bundle).parameters) == ["folder"]
-    assert set(inspect.signature(load_predictor).parameters) == {"folder", "artifact", "fallback", "threads"}
+    assert list(inspect.signature(open_bundle).parameters) == ["folder", "signed"]  # which asks for more
+    names = {"folder", "artifact", "fallback", "threads", "trusted_keys"}
+    assert set(inspect.signature(load_predictor).parameters) == names
 
 
 def test_one_file_alone_writes_a_manifest() -> None:

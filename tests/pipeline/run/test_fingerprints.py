@@ -60,6 +60,10 @@ print(json.dumps(outdated))
 """
 
 
+# Rendered when `graft package --target` is called, and by no stage.
+OF_TARGETS = tuple(f"pipeline/package/{room}/" for room in ("container", "kubernetes", "triton"))
+
+
 def closure_of(stage: Stage, kind: str = "image") -> frozenset[str]:
     return import_closure(*roots_of(stage, kind))
 
@@ -109,7 +113,9 @@ def test_every_template_outdates_the_stages_that_render_it() -> None:
     for stage in STAGES:
         for name in code_files(closure_of(stage)).keys() & found.keys():
             found[name].add(stage.name)
-    assert found == TEMPLATES
+    of_targets = {name: stages for name, stages in found.items() if name.startswith(OF_TARGETS)}
+    assert not any(of_targets.values()), "what is made of a bundle for others outdates no stage"
+    assert {name: stages for name, stages in found.items() if name not in of_targets} == TEMPLATES
 
 
 def templates() -> Iterator[str]:

@@ -1,0 +1,137 @@
+"""A job: it answers a whole table or folder, goes on where it was stopped, and leaves one table."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import GraftError
+from pipeline.files.records import read_record, write_record
+from pipeline.jobs.answers import Core
+from pipeline.jobs.locally import answer_locally
+from pipeline.jobs.on_ray import answer_on_ray
+from pipeline.jobs.records import JobRecord, JobResult
+from pipeline.jobs.rows import Fragment, cut
+from pipeline.jobs.work import Asked, Work, open_work
+from serving.model.inputs.kind import FileBody
+
+log = logging.getLogger("graft")
+CELLS, FILES = 1024, 64  # rows of a fragment
+RECORD, LOCK = "job.json", "lock"
+
+
+def predict_table(asked: Asked) -> JobResult:
+    """Answer every row of an input exactly once, and write one table, in the order of the input.
+
+    What is stopped at any moment goes on when the same is asked again.
+
+    Args:
+        asked: What is asked for.
+
+    Raises:
+        GraftError: The input or the output cannot be used, another command works on the same output, or
+            what was begun was begun with another input or model.
+        BundleError: The bundle must not be served.
+    """
+    if asked.output.exists() and not asked.anew and not asked.folder.exists():
+        raise GraftError(f"{asked.output}: exists already. Name another output, or replace it: --force")
+    work = open_work(asked)
+    with _held(asked) as folder:
+        core = work.core
+        record = _describe(asked, core)
+        _begin(asked, folder, record)
+        start = time.perf_counter()
+        fragments = cut(core.source.places(), record.rows)
+        missing = [each for each in fragments if not (folder / each.name).is_file()]
+        kept = sum(each.rows for each in fragments) - sum(each.rows for each in missing)
+        if kept:
+            log.info("predict: %s rows were answered before, and are kept", f"{kept:,}")
+        _answer(asked, work, missing)
+        errors = _finish(asked, work, fragments)
+        rows = sum(each.rows for each in fragments)
+        return JobResult(asked.output, rows, errors, kept, time.perf_counter() - start)
+
+
+def _answer(asked: Asked, work: Work, missing: list[Fragment]) -> None:
+    if asked.engine == "ray":
+        answer_on_ray(asked, missing)
+    else:
+        answer_locally(work, missing)
+
+
+def _describe(asked: Asked, core: Core) -> JobRecord:
+    predictor = core.predictor
+    holds_files = core.source.holds_paths or isinstance(predictor.kind.body, FileBody)
+    return JobRecord(
+        input=str(asked.source.absolute()),
+        identity=core.source.identity(),
+        column=core.source.columns[core.column],
+        model=f"{predictor.manifest.name} {predictor.version} {predictor.artifact.sha256}",
+        output=asked.output.name,
+        rows=FILES if holds_files else CELLS,
+    )
+
+
+def _begin(asked: Asked, folder: Path, record: JobRecord) -> None:
+    """Keep the record of a new job, or make sure that the one which was begun is the same."""
+    path = folder / RECORD
+    if path.is_file() and not asked.anew:
+        known = read_record(path, JobRecord, f"Begin anew: --force, which removes {folder}.")
+        fields = ("input", "identity", "column", "model", "rows")
+        changed = [name for name in fields if getattr(known, name) != getattr(record, name)]
+        if changed:
+            words = {"identity": "content of the input", "rows": "size of fragments"}
+            names = " and ".join(words.get(name, name) for name in changed)
+            raise GraftError(
+                f"{folder}: was begun with another {names}. Go on with what it was begun with, or begin "
+                "anew: --force"
+            )
+        return
+    for old in folder.iterdir():
+        if old.name != LOCK:
+            old.unlink()
+    write_record(path, record)
+
+
+@contextmanager
+def _held(asked: Asked) -> Iterator[Path]:
+    """Make the folder of what is unfinished and hold its lock."""
+    folder = asked.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w")
+    except OSError as error:
+        raise GraftError(f"{folder}: cannot be written ({error.strerror}). Name another --output.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise GraftError(f"{asked.output}: another command works on it. Wait for it to end.") from error
+        yield folder
+
+
+def _finish(asked: Asked, work: Work, fragments: list[Fragment]) -> int:
+    """Put the fragments together in one step, remove them, and return the number of errors in them."""
+    folder = asked.folder
+    errors = sum(int(path.read_bytes()) for path in folder.glob("*.errors"))
+    partial = folder / "assembled"
+    try:
+        with partial.open("wb") as output:
+            work.form.assemble((folder / each.name for each in fragments), output)
+            output.flush()
+            os.fsync(output.fileno())
+        partial.replace(asked.output)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise GraftError(
+            f"{asked.output}: cannot be put together ({error.strerror or error}). All answers are kept in "
+            f"{folder}: make room, and call the same command again."
+        ) from error
+    shutil.rmtree(folder)
+    return errors

@@ -1,0 +1,78 @@
+"""Inputs of any storage, by what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import GraftError
+from pipeline.jobs.delimited import DelimitedSource
+from pipeline.jobs.folder import FolderSource
+from pipeline.jobs.json_lines import JsonLinesSource
+from pipeline.jobs.parquet import ParquetSource
+from pipeline.jobs.rows import Source
+
+READERS: dict[str, type[DelimitedSource | JsonLinesSource | ParquetSource]] = {
+    ".csv": DelimitedSource,
+    ".tsv": DelimitedSource,
+    ".tab": DelimitedSource,
+    ".psv": DelimitedSource,
+    ".jsonl": JsonLinesSource,
+    ".ndjson": JsonLinesSource,
+    ".parquet": ParquetSource,
+    ".pq": ParquetSource,
+}
+# Names that columns of inputs usually have, in the order in which they are looked for.
+USUAL = (
+    *("text", "image", "path", "file", "file_name", "filename", "sentence", "content", "review", "message"),
+    *("tweet", "question", "utterance", "comment", "title"),
+)
+
+
+def open_source(path: Path) -> Source:
+    """Open a table or a folder.
+
+    Args:
+        path: Its path.
+
+    Raises:
+        GraftError: There is nothing, or it is of a storage that is not read in this way.
+    """
+    if path.is_dir():
+        return FolderSource(path)
+    if not path.exists():
+        raise GraftError(f"{path}: there is no such table or folder.")
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join(sorted(READERS))
+        raise GraftError(f"{path}: is none of {known}. Save it as one of these, or name a folder of files.")
+    try:
+        return reader(path)
+    except OSError as error:
+        raise GraftError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def find_column(source: Source, wanted: str | None) -> int:
+    """Return the position of the column that is predicted.
+
+    Args:
+        source: The input.
+        wanted: Name of the column; None to look for a usual name.
+
+    Raises:
+        GraftError: There is no such column, or none has a usual name.
+    """
+    columns = ", ".join(source.columns)
+    if wanted is not None:
+        if wanted in source.columns:
+            return source.columns.index(wanted)
+        raise GraftError(f"{source.path}: has no column {wanted!r}. Its columns: {columns}.")
+    if len(source.columns) == 1:
+        return 0
+    lowered = [name.lower() for name in source.columns]
+    for name in USUAL:
+        if name in lowered:
+            return lowered.index(name)
+    raise GraftError(
+        f"{source.path}: no column has a usual name for inputs, such as text or path. "
+        f"Name it: --column NAME. Its columns: {columns}."
+    )
