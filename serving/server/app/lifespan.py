@@ -46,8 +46,8 @@ def _answering_grpc(
     from serving.server.grpc.server import answering
     from serving.server.grpc.service import InferenceService
 
-    health = HealthService(parts.live, parts.settings.watch_s)
-    service = InferenceService(Inference(parts.live, parts.engine))
+    inference = Inference(parts.live, parts.engine)
+    service, health = InferenceService(inference), HealthService(inference, parts.settings.watch_s)
     intake = Intake(parts.body_limits, parts.buffered)
     frame = Frame([*service.methods(), *health.methods()], guard, intake, notes, address)
     limits = parts.body_limits()

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import logging
 from collections.abc import Iterable
-from typing import Any
 
 import grpc
 from starlette.types import Scope
@@ -56,7 +55,7 @@ class Frame(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is untyped
             return grpc.stream_stream_rpc_method_handler(answer)
         return grpc.stream_unary_rpc_method_handler(answer)
 
-    async def _answer(self, method: Method, _: Any, context: grpc.aio.ServicerContext) -> bytes:  # noqa: ANN401
+    async def _answer(self, method: Method, _: object, context: grpc.aio.ServicerContext) -> bytes:
         scope = describe_call(method.path, context, self._address)
         exchange = Exchange.begin(scope)
         call = Call(context, exchange, self._intake, method.access)

@@ -11,9 +11,9 @@ from google.protobuf.message import Message
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from serving.model.errors import InputRefusedError
-from serving.server.engine.live import LiveModel
 from serving.server.grpc.call import Call, Method
 from serving.server.grpc.service import SERVICE
+from serving.server.handlers.oip.inference import Inference
 from serving.server.http.bodies import shown
 
 HEALTH: Final = "grpc.health.v1.Health"
@@ -23,16 +23,16 @@ class HealthService:
     """Says whether calls are answered: of the server, whose name is empty, of the protocol, and of the model.
 
     Args:
-        live: The model that answers.
+        inference: What answers calls.
         watch_s: Time between two looks for those who watch, in seconds.
 
     Attributes:
         is_draining: Set once the server takes no more calls.
     """
 
-    def __init__(self, live: LiveModel, watch_s: float) -> None:
+    def __init__(self, inference: Inference, watch_s: float) -> None:
         self.is_draining = asyncio.Event()
-        self._live = live
+        self._live = inference.live
         self._watch_s = watch_s
 
     def methods(self) -> Iterator[Method]:

@@ -457,6 +457,25 @@ def test_a_new_bundle_takes_over_and_without_one_nothing_is_ready(tiny_run: Path
     carry_out(folder, work)
 
 
+def test_a_swap_fails_no_call(tiny_run: Path, tmp_path: Path) -> None:
+    link, next_link = tmp_path / "current", tmp_path / "next"
+    for name in ("one", "two"):
+        shutil.copytree(tiny_run / "bundle", tmp_path / name)
+    link.symlink_to("one")
+    next_link.symlink_to("two")
+
+    async def work(rig: Rig) -> None:
+        first, answered = rig.parts.live.predictor, 0
+        next_link.rename(link)
+        while rig.parts.live.predictor is first:
+            answers = await asyncio.gather(*(rig.ask("ModelInfer", rig.infer()) for _ in range(4)))
+            answered += sum(len(answer.outputs) == 2 for answer in answers)
+        assert (await rig.ask("ModelInfer", rig.infer())).outputs
+        assert answered == rig.count("grpc_infer", 200) - 1 > 0
+
+    carry_out(link, work)
+
+
 async def read_health(watch: Any) -> str:
     answer = health_pb2.HealthCheckResponse.FromString(await asyncio.wait_for(watch.read(), 10))
     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

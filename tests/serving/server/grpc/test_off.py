@@ -54,6 +54,17 @@ def test_what_is_missing_is_said_before_anything_starts(
     assert caught.value.code == "grpc_missing"
 
 
+def test_a_bento_says_that_it_answers_no_grpc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from serving.service.arguments import BUNDLE_VARIABLE, read_service_settings
+
+    monkeypatch.setenv(BUNDLE_VARIABLE, str(tmp_path))
+    assert read_service_settings().grpc_port is None
+    monkeypatch.setenv("GRAFT_GRPC_PORT", "3001")
+    with pytest.raises(SettingsError, match="BentoML answers no gRPC") as caught:
+        read_service_settings()
+    assert caught.value.code == "no_grpc_here"
+
+
 def test_a_port_that_is_none_is_refused() -> None:
     assert read_settings({"bundle": "x"}, {"GRAFT_GRPC_PORT": "3001"}).grpc_port == 3001
     for value in ("0", "65536", "x"):
