@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.jobs.rows import Fragment, Row, Source
 from serving.model.inputs.kind import FileBody
 from serving.model.predictor import Predictor
-from serving.model.schemas import ErrorBody, ErrorDetail, Prediction
+from serving.model.schemas import ErrorBody, ErrorDetail
 
 GROUP = 64  # inputs that are held and run together, as elsewhere
 BAD_ROW, NO_VALUE, UNREADABLE = "bad_row", "missing_value", "unreadable_file"
@@ -21,11 +24,11 @@ class Answered:
 
     Attributes:
         row: The row.
-        answer: The prediction, or the error that it has instead.
+        answer: The probabilities, float32 of shape (labels,), or the error that it has instead.
     """
 
     row: Row
-    answer: Prediction | ErrorDetail
+    answer: NDArray[np.float32] | ErrorDetail
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Core:
         for start in range(0, len(rows), GROUP):
             group = rows[start : start + GROUP]
             contents = [self._read(row) for row in group]
-            found = iter(self.predictor.predict_many([each for each in contents if isinstance(each, bytes)]))
+            found = iter(self.predictor.score_many([each for each in contents if isinstance(each, bytes)]))
             answers += [
                 Answered(row, _unwrap(next(found)) if isinstance(content, bytes) else content)
                 for row, content in zip(group, contents, strict=True)
@@ -88,5 +91,5 @@ def _read_file(path: Path) -> bytes | ErrorDetail:
         return ErrorDetail(code=UNREADABLE, message=f"The file cannot be read: {reason}.")
 
 
-def _unwrap(answer: Prediction | ErrorBody) -> Prediction | ErrorDetail:
+def _unwrap(answer: NDArray[np.float32] | ErrorBody) -> NDArray[np.float32] | ErrorDetail:
     return answer.error if isinstance(answer, ErrorBody) else answer

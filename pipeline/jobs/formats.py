@@ -15,6 +15,7 @@ from typing import IO, Protocol
 from pipeline.errors import GraftError
 from pipeline.jobs.answers import Answered
 from pipeline.jobs.rows import Source
+from serving.model.decision import most_probable
 from serving.model.schemas import ErrorDetail
 
 PREDICTED = ("label", "probability", "probabilities", "error_code", "error")
@@ -51,8 +52,10 @@ class Columns:
         row = [_storable(answered.row.values[index]) for index in self.repeated]
         if isinstance(answered.answer, ErrorDetail):
             return [*row, None, None, None, answered.answer.code, answered.answer.message]
-        prediction = answered.answer
-        return [*row, prediction.label, prediction.probability, dict(prediction.probabilities), None, None]
+        probabilities = answered.answer.tolist()
+        best = int(most_probable(answered.answer))
+        by_label = dict(zip(self.labels, probabilities, strict=True))
+        return [*row, self.labels[best], probabilities[best], by_label, None, None]
 
 
 def name_columns(source: Source, labels: Sequence[str]) -> Columns:

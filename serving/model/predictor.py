@@ -121,13 +121,38 @@ class Predictor:
         """
         if not self.runs_together:
             return [self.predict_or_error(item) for item in items]
+        decoded, rows = self._score_together(items)
+        return self.describe_all(decoded, rows)
+
+    def score_many(self, items: Sequence[bytes]) -> list[NDArray[np.float32] | ErrorBody]:
+        """Score many inputs as :meth:`predict_many` does, without naming what the numbers are of.
+
+        Args:
+            items: The bytes of each input.
+
+        Returns:
+            The probabilities, float32 of shape (labels,), or one error where the input was refused, for each
+            item in order.
+        """
+        if self.runs_together:
+            decoded, rows = self._score_together(items)
+        else:
+            decoded = [self.decode_or_error(item, Timings()) for item in items]
+            rows = [self.score([item.array])[0] for item in decoded if isinstance(item, Item)]
+        of_items = iter(rows)
+        return [item if isinstance(item, ErrorBody) else next(of_items) for item in decoded]
+
+    def _score_together(
+        self, items: Sequence[bytes]
+    ) -> tuple[list[Item | ErrorBody], list[NDArray[np.float32]]]:
+        """Decode all inputs, and run those together that gain from it; return the rows of those decoded."""
         timings = Timings()
         decoded = [self.decode_or_error(item, timings) for item in items]
         arrays = [item.array for item in decoded if isinstance(item, Item)]
         rows: dict[int, NDArray[np.float32]] = {}
         for run in self.plan_runs(arrays):
             rows |= zip(run, self.score([arrays[index] for index in run]), strict=True)
-        return self.describe_all(decoded, [rows[index] for index in range(len(arrays))])
+        return decoded, [rows[index] for index in range(len(arrays))]
 
     @property
     def runs_together(self) -> bool:
