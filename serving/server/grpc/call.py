@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
@@ -20,8 +21,10 @@ from serving.server.http.exchange import Exchange
 from serving.server.http.limits import BodyLimits, Buffered
 
 M = TypeVar("M", bound=Message)
-MOST_OPEN_READS: Final = 8
-OPEN_READ_S: Final = 5.0
+# Of calls that need no key: at one time, of those the ones whose message arrives, and the time that it has.
+MOST_OPEN_CALLS: Final = 256
+MOST_OPEN_READS: Final = 16
+OPEN_READ_S: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class Method:
 class Intake:
     """Bounds how many messages arrive at one time, of which none says how large it is.
 
-    Those who need a key and those who do not wait at separate gates, so that nobody without a key takes the
-    places of those with one.
+    Those who need a key and those who do not wait at separate gates, and the latter are bounded in number, so
+    that nobody without a key takes the places of those with one.
 
     Args:
         get_limits: Gives the limits that hold at this moment.
@@ -59,7 +62,23 @@ class Intake:
         places = max(1, limits.max_buffered_bytes // limits.max_bytes)
         self.get_limits = get_limits
         self.buffered = buffered
+        self._open_calls = 0
         self._keyed, self._open = asyncio.Semaphore(places), asyncio.Semaphore(MOST_OPEN_READS)
+
+    @contextmanager
+    def admit(self, access: Access) -> Iterator[None]:
+        """Count a call for as long as the context is open; raises InputRefusedError for one too many."""
+        if access == "model":  # the engine bounds these
+            yield
+            return
+        if self._open_calls >= MOST_OPEN_CALLS:
+            text = f"{MOST_OPEN_CALLS} calls that need no key are here, which is the limit. Try again later."
+            raise InputRefusedError("overloaded", text, status=503, retry_after_s=1)
+        self._open_calls += 1
+        try:
+            yield
+        finally:
+            self._open_calls -= 1
 
     def gate(self, access: Access) -> tuple[asyncio.Semaphore, float]:
         """Return where calls of an access wait, and how long one of them may take to arrive, in seconds."""

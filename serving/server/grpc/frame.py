@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Iterable
+from typing import Final
 
 import grpc
 from starlette.types import Scope
@@ -21,6 +22,8 @@ from serving.server.http.observe import CANCELLED, GRPC_STATUS, Notes
 from serving.server.http.refusals import CLIENT_LEFT
 
 log = logging.getLogger("graft")
+# The caller left, or its deadline has passed, which gRPC may notice first where it sends something.
+LEFT: Final = (asyncio.CancelledError, grpc.aio.InternalError, grpc.aio.UsageError)
 
 
 class Frame(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is untyped
@@ -61,8 +64,9 @@ class Frame(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is untyped
         call = Call(context, exchange, self._intake, method.access)
         try:
             return await self._carry_out(method, scope, call, context)
-        except asyncio.CancelledError:  # the caller left, or its deadline has passed
-            exchange.status, exchange.code = CLIENT_LEFT, CANCELLED
+        except LEFT:
+            if not exchange.status:  # it had not been refused already
+                exchange.status, exchange.code = CLIENT_LEFT, CANCELLED
             raise
         finally:
             call.release()
@@ -77,10 +81,13 @@ class Frame(grpc.GenericRpcHandler):  # type: ignore[misc] # gRPC is untyped
         exchange = call.exchange
         try:
             self._guard.check(scope, method.access)
-            message = await method.answer(call)
+            with self._intake.admit(method.access):
+                message = await method.answer(call)
             answer = message.SerializeToString() if message is not None else b""
         except ServingError as error:
             refusal = error
+        except LEFT:
+            raise
         except Exception:
             log.exception("request %s failed", exchange.id)
             text = "The service failed; its log says why, by this request's id."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,12 +15,13 @@ import grpc
 
 from serving.model.errors import SettingsError
 from serving.server.grpc.address import GrpcAddress
-from serving.server.grpc.frame import Frame
+from serving.server.grpc.frame import LEFT, Frame
 from serving.server.grpc.health import HealthService
 
 END_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 MOST_CALLS: Final = 1024  # at one time, health checks that watch included
 DEAD_AFTER_MS: Final = 60_000  # of silence, a caller is asked whether it is still there
+CORE: Final = "grpc._cython.cygrpc"
 ONLY_UNPACKED: Final = 1  # a bit for each way of packing; gRPC unpacks without a limit
 MOST_METADATA_BYTES: Final = 32 * 1024
 
@@ -41,6 +43,7 @@ async def answering(
     Raises:
         SettingsError: The address cannot be listened on, or the certificate cannot be used.
     """
+    logging.getLogger(CORE).addFilter(_is_worth_a_line)
     server = _open(address, frame, most_bytes)
     await server.start()
     loop = asyncio.get_running_loop()
@@ -57,6 +60,12 @@ async def answering(
         finally:
             drain()
             await drains[0]
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Return whether a line of gRPC's log tells of more than an answer that its caller did not wait for."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, LEFT)
 
 
 def _open(address: GrpcAddress, frame: Frame, most_bytes: int) -> grpc.aio.Server:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2
 
-from serving.server.grpc.call import Call
+from serving.server.grpc.call import MOST_OPEN_CALLS, Call
 from serving.server.grpc.generated import open_inference_grpc_pb2 as pb
 from serving.server.grpc.service import InferenceService
 from serving.server.handlers.oip.tensors import join
@@ -372,6 +372,37 @@ async def _code_of(call: Any) -> str:
     except asyncio.CancelledError:
         return (await call.code()).name
     return "OK"
+
+
+def test_callers_without_a_key_do_not_take_the_places_of_others(tiny_run: Path) -> None:
+    async def work(rig: Rig) -> None:
+        watches = [rig.channel.unary_stream(WATCH)(b"") for _ in range(MOST_OPEN_CALLS)]
+        assert {await read_health(watch) for watch in watches} == {"SERVING"}
+        assert (await rig.refusal_of(CHECK, b""))[:2] == ("UNAVAILABLE", "overloaded")
+        key = (("x-api-key", KEY),)
+        assert (await rig.ask("ModelInfer", rig.infer(), metadata=key)).outputs
+        for watch in watches:
+            watch.cancel()
+        await until(lambda: rig.count("grpc_health_watch", 499) == MOST_OPEN_CALLS)
+        assert await rig.check() == "SERVING"
+
+    carry_out(tiny_run / "bundle", work, keys=[KEY])
+
+
+def test_a_caller_who_leaves_before_the_refusal_is_no_fault(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def lose(*_: Any) -> None:
+        raise grpc.aio.InternalError("the call has ended")
+
+    monkeypatch.setattr("serving.server.grpc.frame.refuse", lose)
+
+    async def work(rig: Rig) -> None:
+        assert (await rig.refusal("ModelInfer", rig.infer(model_name="nobody")))[0] == "UNKNOWN"
+        assert rig.count("grpc_infer", 499) == 1
+
+    carry_out(tiny_run / "bundle", work)
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
 def test_calls_are_counted_and_logged_as_requests_are(
