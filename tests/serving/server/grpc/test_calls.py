@@ -137,6 +137,19 @@ def test_outputs_are_chosen_and_ranked_as_over_http(tiny_run: Path) -> None:
     carry_out(tiny_run / "bundle", work)
 
 
+def test_texts_are_answered_as_over_http(text_run: Path) -> None:
+    async def work(rig: Rig) -> None:
+        contents = pb.InferTensorContents(bytes_contents=[b"so good", "schön".encode()])
+        given = Input(name="text", datatype="BYTES", shape=[2], contents=contents)
+        answer = await rig.ask("ModelInfer", rig.infer(inputs=[given], raw_input_contents=[]))
+        async with rig.http as http:
+            by_http = (await http.post("/predict_batch", json={"texts": ["so good", "schön"]})).json()
+        labels = [each["label"].encode() for each in by_http["predictions"]]
+        assert answer.raw_output_contents[1] == join(labels)
+
+    carry_out(text_run / "bundle", work)
+
+
 def text_parameter(value: str) -> pb.InferParameter:
     return pb.InferParameter(string_param=value)
 
