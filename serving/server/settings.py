@@ -84,6 +84,8 @@ class Settings(BaseModel):
             default is 1.
         keep_alive_s: Time after which a connection that has nothing to do is closed, in seconds. The default,
             75, is longer than balancers keep theirs, since one that reuses a closed connection answers 502.
+        grpc_port: Port on which the Open Inference Protocol is answered over gRPC too, at the same address.
+            By default it is not.
         root_path: Path below which a proxy offers the service, such as ``/models/cells``. By default there is
             none.
         api_keys_file: Path of a file with one API key per line.
@@ -109,6 +111,7 @@ class Settings(BaseModel):
     max_buffered_bytes: int | None = Field(default=None, gt=0)
     watch_s: float = Field(default=1.0, gt=0)
     keep_alive_s: int = Field(default=75, gt=0)
+    grpc_port: int | None = Field(default=None, ge=1, le=65535)
     root_path: str = ""
     api_keys_file: Path | None = None
     protect_all: bool = False

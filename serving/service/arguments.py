@@ -70,6 +70,9 @@ def read_service_settings(allowed_origins: Sequence[str] = ()) -> Settings:
     arguments = read_arguments()
     given = {"bundle": arguments.folder(), "artifact": arguments.artifact, "fallback": arguments.fallback}
     settings = read_settings(given)
+    if settings.grpc_port is not None:
+        text = f"{PREFIX}GRPC_PORT: BentoML answers no gRPC. Use `graft serve` or `python -m serving`."
+        raise SettingsError("no_grpc_here", text)
     if allowed_origins and not settings.allow_origin:
         return read_settings({**given, "allow_origin": tuple(allowed_origins)})
     return settings

@@ -14,16 +14,18 @@ from starlette.middleware import Middleware
 from serving.model.errors import ServingError
 from serving.model.manifest import Manifest
 from serving.server.app.components import Components, open_components
+from serving.server.app.lifespan import make_lifespan
 from serving.server.app.table import Schema, list_endpoints
 from serving.server.docs.document import describe_service
 from serving.server.engine.live import LiveModel
-from serving.server.http.access import KEYLESS, Guard
+from serving.server.grpc.address import GrpcAddress
+from serving.server.http.access import KEYLESS
 from serving.server.http.encoding import PackingMiddleware
 from serving.server.http.endpoint import Endpoint
 from serving.server.http.keys import Keys
 from serving.server.http.limits import BodyLimitMiddleware
 from serving.server.http.linger import LingerMiddleware
-from serving.server.http.observe import ObservingMiddleware
+from serving.server.http.observe import Notes, ObservingMiddleware
 from serving.server.http.origins import OriginMiddleware
 from serving.server.http.prefix import PrefixMiddleware
 from serving.server.http.refusals import EXCEPTION_HANDLERS, FaultMiddleware
@@ -61,6 +63,7 @@ def build_app(
     modality: str | None = None,
     schema: Schema | None = None,
     live: LiveModel | None = None,
+    grpc: GrpcAddress | None = None,
 ) -> Starlette:
     """Build the application, which answers every request and watches the bundle and the keys while it runs.
 
@@ -69,11 +72,12 @@ def build_app(
         modality: Kind of input whose bundles are served; None for the kind of the first bundle.
         schema: Describes the service to BentoML's clients, at ``/schema.json``; None for no such path.
         live: The model that answers, which may have begun to be loaded; by default that of the settings.
+        grpc: Where gRPC is answered beside HTTP; by default it is not.
 
     Raises:
         SettingsError: The keys cannot be used, or traces cannot be sent.
     """
-    parts = open_components(settings, modality, live=live)
+    parts = open_components(settings, modality, live=live, grpc=grpc)
     return frame(parts, list_endpoints(parts, schema))
 
 
@@ -103,12 +107,7 @@ def frame(parts: Components, endpoints: Sequence[Endpoint]) -> Starlette:
     From the outside to the inside: observing, limits on bodies, pages from other origins, packing, faults,
     refusals, and access. What refuses lies inside of what makes refusals readable from other origins.
     """
-    guard = Guard(
-        parts.keys,
-        protect_all=parts.settings.protect_all,
-        is_keyless=parts.is_keyless,
-        require_model=parts.live.require_ready,
-    )
+    guard, notes = parts.make_guard(), Notes(parts.metrics, parts.traces)
     prefix = parts.settings.root_path
     origins = parts.settings.allow_origin
     app = Starlette(
@@ -116,14 +115,14 @@ def frame(parts: Components, endpoints: Sequence[Endpoint]) -> Starlette:
         middleware=[
             Middleware(LingerMiddleware),
             *([Middleware(PrefixMiddleware, prefix=prefix)] if prefix else []),
-            Middleware(ObservingMiddleware, metrics=parts.metrics, traces=parts.traces),
-            Middleware(BodyLimitMiddleware, get_limits=parts.body_limits),
+            Middleware(ObservingMiddleware, notes=notes),
+            Middleware(BodyLimitMiddleware, get_limits=parts.body_limits, buffered=parts.buffered),
             *([Middleware(OriginMiddleware, origins=origins)] if origins else []),
             Middleware(PackingMiddleware),
             Middleware(FaultMiddleware),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=parts.running,
+        lifespan=make_lifespan(parts, guard, notes),
     )
     app.router.redirect_slashes = False  # each endpoint takes a slash at the end itself
     app.state.is_keyless = parts.is_keyless

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +18,11 @@ from serving.server.engine.admission import Admission
 from serving.server.engine.batching import Batcher
 from serving.server.engine.engine import Engine
 from serving.server.engine.live import LiveModel
+from serving.server.grpc.address import GrpcAddress
+from serving.server.grpc.extra import require_grpc
+from serving.server.http.access import Guard
 from serving.server.http.keys import KEYS_VARIABLE, Keys, open_keys
-from serving.server.http.limits import BodyLimits
+from serving.server.http.limits import BodyLimits, Buffered
 from serving.server.observing.logs import flush_logs
 from serving.server.observing.metrics import Metrics
 from serving.server.observing.traces import open_traces, require_tracing
@@ -52,6 +55,8 @@ class Components:
         metrics: What is counted.
         traces: Where spans are recorded, or None where requests are not traced.
         max_buffered_bytes: Size of all bodies together that are held at one time, in bytes.
+        grpc: Where gRPC is answered, or None where it is not.
+        buffered: Count of the bytes of all bodies that are held.
     """
 
     settings: Settings
@@ -61,11 +66,22 @@ class Components:
     metrics: Metrics
     traces: Traces | None
     max_buffered_bytes: int
+    grpc: GrpcAddress | None = None
+    buffered: Buffered = field(default_factory=Buffered)
 
     @property
     def is_keyless(self) -> bool:
         """Whether only this machine is answered, because there are no keys that others could send."""
         return not (self.keys.are_set or self.settings.allow_anonymous)
+
+    def make_guard(self) -> Guard:
+        """Return what decides who is answered."""
+        return Guard(
+            self.keys,
+            protect_all=self.settings.protect_all,
+            is_keyless=self.is_keyless,
+            require_model=self.live.require_ready,
+        )
 
     def body_limits(self) -> BodyLimits:
         """Return the limits on bodies that hold at this moment.
@@ -130,6 +146,8 @@ def require_startable(settings: Settings) -> None:
         read_trusted_keys(settings.trusted_keys)
     if settings.trace:
         require_tracing()
+    if settings.grpc_port is not None:
+        require_grpc()
 
 
 def _refuse_misspelt(variables: Iterable[str]) -> None:
@@ -148,6 +166,7 @@ def open_components(
     *,
     keys: Keys | None = None,
     live: LiveModel | None = None,
+    grpc: GrpcAddress | None = None,
 ) -> Components:
     """Open the parts of a service.
 
@@ -156,6 +175,7 @@ def open_components(
         modality: Kind of input whose bundles are served; None for the kind of the first bundle.
         keys: Keys of those who may call; by default those of the settings and of the environment.
         live: The model that answers; by default that of the settings.
+        grpc: Where gRPC is answered; by default it is not.
 
     Raises:
         SettingsError: The keys cannot be used, or traces cannot be sent.
@@ -178,6 +198,7 @@ def open_components(
         metrics=Metrics(lambda: engine.admission.waiting),
         traces=open_traces() if settings.trace else None,
         max_buffered_bytes=settings.max_buffered_bytes or share_memory(),
+        grpc=grpc,
     )
 
 

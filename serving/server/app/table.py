@@ -15,6 +15,7 @@ from serving.server.app.components import Components
 from serving.server.docs.document import describe_service
 from serving.server.handlers.about import HTML, AboutHandlers, Live, Ready
 from serving.server.handlers.oip.handlers import InferenceHandlers
+from serving.server.handlers.oip.inference import Inference
 from serving.server.handlers.oip.messages import (
     InferResponse,
     ModelMetadata,
@@ -52,7 +53,7 @@ def list_endpoints(parts: Components, schema: Schema | None = None) -> tuple[End
     v1 = PredictionHandlers(parts.live, parts.engine)
     reference = Reference(lambda bundle: describe_service(rows, bundle))
     about = AboutHandlers(parts.live, parts.metrics, reference, is_keyless=parts.is_keyless)
-    v2 = InferenceHandlers(parts.live, parts.engine)
+    v2 = InferenceHandlers(Inference(parts.live, parts.engine))
     rows: tuple[Endpoint, ...] = (
         Endpoint("POST", "/predict", "predict", v1.one, "model", ONE, Prediction, "one"),
         Endpoint("POST", "/predict_batch", "predict_batch", v1.many, "model", MANY, BatchPredictions, "many"),

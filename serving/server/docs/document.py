@@ -17,7 +17,7 @@ from serving.server.docs.examples import BINARY, list_answers, make_bodies
 from serving.server.docs.refusals import ALWAYS, describe_refusals, refusal_name
 from serving.server.handlers.about import Live
 from serving.server.handlers.oip.codec import HEADER_LENGTH
-from serving.server.handlers.oip.handlers import LABEL, PROBABILITIES
+from serving.server.handlers.oip.inference import LABEL, PROBABILITIES
 from serving.server.handlers.oip.messages import InferRequest, RequestOutput, RequestTensor, ServerMetadata
 from serving.server.http.bodies import JSON, PLAIN
 from serving.server.http.encoding import GZIP, IDENTITY

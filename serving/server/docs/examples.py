@@ -13,7 +13,7 @@ from serving.model.inputs.kind import MAX_ITEMS, ArrayTensor, FileBody, InputKin
 from serving.model.manifest import Manifest
 from serving.model.schemas import BatchPredictions, ModelInfo, Prediction
 from serving.server.handlers.about import Live, Ready
-from serving.server.handlers.oip.handlers import EXTENSIONS, LABEL, PROBABILITIES, describe_model
+from serving.server.handlers.oip.inference import EXTENSIONS, LABEL, PROBABILITIES, describe_model
 from serving.server.handlers.oip.messages import (
     InferRequest,
     InferResponse,

@@ -140,12 +140,13 @@ class BodyLimitMiddleware:
     Args:
         app: The application inside.
         get_limits: Gives the limits that hold at this moment.
+        buffered: Count of the bytes of all bodies that are held.
     """
 
-    def __init__(self, app: ASGIApp, get_limits: Callable[[], BodyLimits]) -> None:
+    def __init__(self, app: ASGIApp, get_limits: Callable[[], BodyLimits], buffered: Buffered) -> None:
         self._app = app
         self._get_limits = get_limits
-        self._buffered = Buffered()
+        self._buffered = buffered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.routing import Route
@@ -20,6 +21,43 @@ if TYPE_CHECKING:
 
 MOST_LOGGED_CHARACTERS: Final = 200
 CANCELLED: Final = "cancelled"
+GRPC_STATUS: Final = "grpc_status"  # its number, in the scope of a call
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Takes note of requests, whichever way they came.
+
+    Attributes:
+        metrics: Where requests are counted.
+        traces: Where spans are recorded, or None where requests are not traced.
+    """
+
+    metrics: Metrics
+    traces: Traces | None
+
+    def take(self, scope: Scope, route: str, template: str | None, bytes_in: int) -> None:
+        """Note a request that was answered, or given up.
+
+        Args:
+            scope: Its scope, in which its exchange is kept.
+            route: Name of its route, from a closed set.
+            template: Template of the route's path; None where there is no route.
+            bytes_in: Number of bytes of its body that have arrived.
+        """
+        exchange = Exchange.of(scope)
+        seconds = exchange.seconds()
+        self.metrics.count_request(route, exchange.status, seconds)
+        if exchange.code:
+            self.metrics.count_refusal(exchange.code)
+        if exchange.answers and exchange.timings:
+            self.metrics.count_predictions(exchange.answers, exchange.timings)
+        trace_id = None
+        if self.traces:
+            status, code, timings = exchange.status, exchange.code, exchange.timings
+            trace_id = self.traces.record(scope, template, status, code, seconds, timings)
+        if logs_requests():
+            log_request(_describe(scope, exchange, route, seconds, bytes_in), trace_id)
 
 
 class ObservingMiddleware:
@@ -30,14 +68,12 @@ class ObservingMiddleware:
 
     Args:
         app: The application inside.
-        metrics: Where requests are counted.
-        traces: Where spans are recorded, or None where requests are not traced.
+        notes: Takes note of requests.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, traces: Traces | None) -> None:
+    def __init__(self, app: ASGIApp, notes: Notes) -> None:
         self._app = app
-        self._metrics = metrics
-        self._traces = traces
+        self._notes = notes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -62,22 +98,8 @@ class ObservingMiddleware:
             raise
         finally:
             if exchange.status:
-                self._note(scope, exchange)
-
-    def _note(self, scope: Scope, exchange: Exchange) -> None:
-        name, template = _name_route(scope, exchange)
-        seconds = exchange.seconds()
-        self._metrics.count_request(name, exchange.status, seconds)
-        if exchange.code:
-            self._metrics.count_refusal(exchange.code)
-        if exchange.answers and exchange.timings:
-            self._metrics.count_predictions(exchange.answers, exchange.timings)
-        trace_id = None
-        if self._traces:
-            status, code, timings = exchange.status, exchange.code, exchange.timings
-            trace_id = self._traces.record(scope, template, status, code, seconds, timings)
-        if logs_requests():
-            log_request(_describe(scope, exchange, name, seconds), trace_id)
+                name, template = _name_route(scope, exchange)
+                self._notes.take(scope, name, template, LimitedBody.of(scope).arrived)
 
 
 def _name_route(scope: Scope, exchange: Exchange) -> tuple[str, str | None]:
@@ -90,7 +112,7 @@ def _name_route(scope: Scope, exchange: Exchange) -> tuple[str, str | None]:
     return "preflight" if is_preflight else "none", None
 
 
-def _describe(scope: Scope, exchange: Exchange, route: str, seconds: float) -> dict[str, Any]:
+def _describe(scope: Scope, exchange: Exchange, route: str, seconds: float, bytes_in: int) -> dict[str, Any]:
     """Return the fields of a request's line in the log."""
     client = scope.get("client")
     fields: dict[str, Any] = {
@@ -100,10 +122,12 @@ def _describe(scope: Scope, exchange: Exchange, route: str, seconds: float) -> d
         "route": route,
         "status": exchange.status,
         "duration_ms": round(1000 * seconds, 3),
-        "bytes_in": LimitedBody.of(scope).arrived,
+        "bytes_in": bytes_in,
         "bytes_out": exchange.bytes_out,
         "client": client[0] if client else None,
     }
+    if GRPC_STATUS in scope:
+        fields[GRPC_STATUS] = scope[GRPC_STATUS]
     if exchange.code:
         fields["code"] = exchange.code
     if exchange.timings:

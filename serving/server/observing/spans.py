@@ -26,6 +26,7 @@ from serving.model.timings import Timings
 
 log = logging.getLogger("graft")
 SERVICE = "graft"
+GRPC = "grpc"
 NANOSECONDS = 1_000_000_000
 MOST_PATH_CHARACTERS = 200
 METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
@@ -33,6 +34,9 @@ METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "PO
 QUIET = frozenset({
     "/livez", "/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready",
     "/v2/models/{name}/ready", "/v2/models/{name}/versions/{version}/ready",
+    "/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady",
+    "/inference.GRPCInferenceService/ModelReady", "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
 })  # fmt: skip
 CLOSE_S = 3.0  # longest wait for the last spans to be sent
 
@@ -77,8 +81,11 @@ class Traces:
         end = time.time_ns()
         start = end - int(seconds * NANOSECONDS)
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
-        name = f"{'HTTP' if method == '_OTHER' else method} {route or ''}".rstrip()
-        attributes = _describe(scope, method, route, status, code)
+        if scope.get("type") == GRPC:
+            name, attributes = (route or GRPC).lstrip("/"), _describe_call(scope, route, status, code)
+        else:
+            name = f"{'HTTP' if method == '_OTHER' else method} {route or ''}".rstrip()
+            attributes = _describe(scope, method, route, status, code)
         parent = self._parent(scope)
         span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes, start_time=start)
         if span.is_recording():
@@ -143,6 +150,22 @@ def _describe(
     }
     if route:
         attributes["http.route"] = route
+    if scope.get("client"):
+        attributes["client.address"] = scope["client"][0]
+    if code:
+        attributes["graft.code"] = code
+    if status >= 500:
+        attributes["error.type"] = code or str(status)
+    return attributes
+
+
+def _describe_call(
+    scope: Mapping[str, Any], route: str | None, status: int, code: str | None
+) -> dict[str, str | int]:
+    """Return the attributes of a gRPC call (https://opentelemetry.io/docs/specs/semconv/rpc/grpc/)."""
+    attributes: dict[str, str | int] = {"rpc.system": GRPC, "rpc.grpc.status_code": scope["grpc_status"]}
+    if route:
+        attributes["rpc.service"], attributes["rpc.method"] = route.strip("/").split("/")
     if scope.get("client"):
         attributes["client.address"] = scope["client"][0]
     if code:

@@ -53,6 +53,7 @@ OPTIONS = (
     click.option(
         "--keep-alive", "keep_alive_s", type=int, help="Seconds that an idle connection stays. [default: 75]"
     ),
+    click.option("--grpc-port", type=PORTS, help="Port on which gRPC is answered too. [default: none]"),
     click.option("--root-path", help="The path below which a proxy offers the service."),
     click.option(
         "--api-keys-file", type=FILE, help="A file with one key a line; read again when it changes."

@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import resource
+from contextlib import ExitStack
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 
@@ -13,9 +14,10 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from serving.model.errors import SettingsError
+from serving.server.grpc.address import GrpcAddress
 from serving.server.observing.logs import configure_logging
 from serving.server.observing.sharing import FOLDER
-from serving.server.process.listening import BACKLOG, Listening
+from serving.server.process.listening import BACKLOG, Listening, reserve_port
 from serving.server.process.streams import open_missing_streams
 from serving.server.process.supervisor import Supervisor
 from serving.server.process.worker import make_worker_app
@@ -53,22 +55,31 @@ def serve(settings: Settings, listening: Listening, workers: int = 1) -> None:
     logging.getLogger("uvicorn").setLevel(logging.getLogger().level)  # here it tells of workers that die
     _allow_connections()
     listener = listening.open()
-    try:
+    with ExitStack() as held:
+        held.callback(listening.clean)
+        grpc = _reserve_grpc(settings, listening, held)
         if workers > 1:
             settings = _divide_memory(settings, workers)
             open_shared_folder()
         else:
             os.environ.pop(FOLDER, None)  # which another service may have left in the environment
         gate, opener = Pipe(duplex=False)
-        supervisor = Supervisor(_configuration(settings, listening, workers, gate), [listener])
+        supervisor = Supervisor(_configuration(settings, listening, workers, gate, grpc), [listener])
         with supervisor.started():
             _require_all(settings, listening)
         opener.send_bytes(b"open")
         supervisor.run()
-    finally:
-        listening.clean()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise SettingsError("not_started", "A worker could not start; the log above says why.")
+
+
+def _reserve_grpc(settings: Settings, listening: Listening, held: ExitStack) -> GrpcAddress | None:
+    """Return where workers answer gRPC, on a port that is held for them; None where it is off."""
+    if settings.grpc_port is None:
+        return None
+    socket = held.enter_context(reserve_port(listening.host, settings.grpc_port))
+    host, port = socket.getsockname()[:2]
+    return GrpcAddress(host, port, listening.tls_certificate, listening.tls_key, DRAIN_S)
 
 
 def _divide_memory(settings: Settings, workers: int) -> Settings:
@@ -89,10 +100,10 @@ def _allow_connections() -> None:
 
 
 def _configuration(
-    settings: Settings, listening: Listening, workers: int, gate: Connection
+    settings: Settings, listening: Listening, workers: int, gate: Connection, grpc: GrpcAddress | None
 ) -> uvicorn.Config:
     return uvicorn.Config(
-        functools.partial(make_worker_app, settings, gate),
+        functools.partial(make_worker_app, settings, gate, grpc),
         factory=True,
         workers=workers,
         loop="uvloop",

@@ -64,6 +64,32 @@ class Listening:
                 raise SettingsError("wrong_tls", text) from error
 
 
+def reserve_port(host: str, port: int) -> socket.socket:
+    """Return a socket that holds a port for worker processes, which all listen on it themselves.
+
+    Args:
+        host: Address to listen on.
+        port: Port of gRPC, whose servers take no socket that listens already.
+
+    Raises:
+        SettingsError: The port is taken, or the address cannot be listened on.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as alone:  # or else another service's port could be shared
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(address)
+            alone.listen()
+        holder = socket.socket(family, kind, protocol)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            holder.setsockopt(socket.SOL_SOCKET, option, 1)
+        holder.bind(address)
+    except OSError as error:
+        text = f"{host}:{port}: gRPC cannot be answered there ({error.strerror}). Choose another --grpc-port."
+        raise SettingsError("cannot_listen", text) from error
+    return holder
+
+
 def _refuse_password() -> str:
     raise ValueError("the key has a password")
 

@@ -9,6 +9,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from serving.server.grpc.address import GrpcAddress
 from serving.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def make_worker_app(settings: Settings, gate: Connection) -> Starlette:
+def make_worker_app(settings: Settings, gate: Connection, grpc: GrpcAddress | None) -> Starlette:
     """Build what a worker process runs.
 
     The process that holds the port starts workers before it has checked what they shall serve, so that both
@@ -27,6 +28,7 @@ def make_worker_app(settings: Settings, gate: Connection) -> Starlette:
         settings: Settings of the service.
         gate: A connection from which something can be read once the gate is open. All workers wait at the
             same one, also those that replace others, so that nothing is ever taken from it.
+        grpc: Where gRPC is answered, or None where it is not.
     """
     _end_with_parent()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the process that holds the port says when to end
@@ -41,7 +43,7 @@ def make_worker_app(settings: Settings, gate: Connection) -> Starlette:
     live = load_ahead(settings)
     from serving.server.app.build import build_app
 
-    return build_app(settings, live=live)
+    return build_app(settings, live=live, grpc=grpc)
 
 
 def _end_with_parent() -> None:

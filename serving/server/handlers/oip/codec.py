@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,18 @@ class Output:
     data: NDArray[np.float32] | list[str]
     is_binary: bool
 
+    @property
+    def datatype(self) -> Literal["BYTES", "FP32"]:
+        """The protocol's name of the type."""
+        return "BYTES" if isinstance(self.data, list) else "FP32"
+
+    def to_bytes(self) -> bytes:
+        """Return the data as the protocol's binary form, row by row and little-endian."""
+        data = self.data
+        return (
+            join(text.encode() for text in data) if isinstance(data, list) else data.astype("<f4").tobytes()
+        )
+
 
 def decode_request(body: bytes, header_length: str | None) -> tuple[InferRequest, list[Tensor]]:
     """Read a request.
@@ -57,7 +69,7 @@ def decode_request(body: bytes, header_length: str | None) -> tuple[InferRequest
     try:
         request = InferRequest.model_validate(parse_json(header, _refuse_constant))
     except ValidationError as error:
-        raise _explain(error) from error
+        raise explain(error) from error
     tensors, start = [], 0
     for index, described in enumerate(request.inputs):
         size = described.parameters.binary_data_size or 0
@@ -80,12 +92,12 @@ def encode_response(response: InferResponse, outputs: Sequence[Output]) -> tuple
     Returns:
         The body, and how many bytes of it are JSON; None where all of it is.
     """
-    blocks = [_to_bytes(output.data) for output in outputs if output.is_binary]
+    blocks = [output.to_bytes() for output in outputs if output.is_binary]
     sizes = iter([len(block) for block in blocks])
     tensors = tuple(
         ResponseTensor(
             name=output.name,
-            datatype="BYTES" if isinstance(output.data, list) else "FP32",
+            datatype=output.datatype,
             shape=output.shape,
             parameters={"binary_data_size": next(sizes)} if output.is_binary else None,
             data=None if output.is_binary else _to_list(output.data),
@@ -104,10 +116,6 @@ def _attach(described: RequestTensor, block: memoryview) -> Tensor:
 
 def _to_list(data: NDArray[np.float32] | list[str]) -> list[float] | list[str]:
     return data if isinstance(data, list) else data.ravel().tolist()
-
-
-def _to_bytes(data: NDArray[np.float32] | list[str]) -> bytes:
-    return join(text.encode() for text in data) if isinstance(data, list) else data.astype("<f4").tobytes()
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
@@ -130,8 +138,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def _explain(error: ValidationError) -> InputRefusedError:
-    """Return the first thing that pydantic found, and where."""
+def explain(error: ValidationError) -> InputRefusedError:
+    """Return the first thing that pydantic found in a request, and where."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(f"[{part}]" if isinstance(part, int) else shown(part) for part in first["loc"])
     reason = (

@@ -25,7 +25,7 @@ from serving.model.inputs.kind import MAX_ITEMS
 from serving.model.predictor import Predictor, load_predictor
 from serving.server.handlers.oip import codec
 from serving.server.handlers.oip.codec import Output, decode_request, encode_response
-from serving.server.handlers.oip.handlers import choose_outputs
+from serving.server.handlers.oip.inference import choose_outputs
 from serving.server.handlers.oip.messages import InferRequest, InferResponse
 from serving.server.handlers.oip.tensors import Tensor, join, read_array, read_items
 from tests.conftest import SIZE_PX, free_port, make_picture, serving

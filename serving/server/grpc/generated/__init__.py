@@ -1,0 +1,1 @@
+"""What protoc makes of the protocol's file; nothing here is written by hand."""
