@@ -7,17 +7,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.package.bento.content import version_of
 from pipeline.package.bento.describing import list_labels, list_resources
 from pipeline.package.container.config import PORT
-from pipeline.package.container.locks import read_python
 from pipeline.package.container.system import USER
 from pipeline.package.kubernetes.image import Image, choose_image
+from pipeline.package.kubernetes.requirements import require_packages, require_signature
 from pipeline.recipe.deploy import Deploy
 from serving.model.bundle import Bundle
-from serving.model.envelope import SIGNATURE_FILE
 
 # Time that balancers need to learn that a pod goes. The service then answers what it has taken, for as long
 # as serving.server.process.launch says, which a test compares.
@@ -116,8 +114,8 @@ def read_values(deploy: Deploy, bundle: Bundle, run: RunFolder) -> Values:
         GraftError: No image is named, it cannot do what is asked for, or it is of another version.
     """
     image = choose_image(deploy, bundle, run)
-    _require_signature(deploy, bundle)
-    _require_grpc(deploy, image)
+    require_signature(deploy, bundle, image, run)
+    require_packages(deploy, image)
     manifest, resources = bundle.manifest, list_resources(bundle, image.artifact)
     return Values(
         model=manifest.name,
@@ -131,24 +129,6 @@ def read_values(deploy: Deploy, bundle: Bundle, run: RunFolder) -> Values:
         gpu=1 if "gpu" in resources else 0,
         deploy=deploy,
     )
-
-
-def _require_signature(deploy: Deploy, bundle: Bundle) -> None:
-    """Raise where every copy would refuse the bundle."""
-    if deploy.trusted_keys and not (bundle.folder / SIGNATURE_FILE).is_file():
-        raise GraftError(
-            f"{bundle.folder}: is not signed, so that a service with the keys of deploy.trusted_keys would "
-            "refuse it. Sign it by `graft sign`, then write the image and the manifests."
-        )
-
-
-def _require_grpc(deploy: Deploy, image: Image) -> None:
-    """Raise where the image has no packages for gRPC, without which the service would not start."""
-    if deploy.grpc_port and not image.is_custom and all(pin.name != "grpcio" for pin in read_python()):
-        raise GraftError(
-            "deploy.grpc_port: the image of `graft package --image` has no packages for gRPC. Build one with "
-            "graft-ml[grpc], name it under deploy.image, and set deploy.custom_image."
-        )
 
 
 def to_label(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import pytest
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.package.bento.content import version_of
+from pipeline.package.container.entries import read_folder
+from pipeline.package.container.layers import write_blob, write_layer
 from pipeline.package.kubernetes.image import find_digest
 from pipeline.package.kubernetes.manifests import AS_DEPLOYMENT, AS_KSERVE
 from pipeline.package.kubernetes.values import read_values
 from pipeline.recipe.deploy import Deploy
 from serving.model.bundle import Bundle, open_bundle
+from serving.model.envelope import SIGNATURE_FILE
 from serving.model.errors import BundleError
 from serving.model.manifest import Defaults
 
@@ -39,10 +43,10 @@ def mixed(bundle: Bundle) -> Bundle:
     return replace(bundle, manifest=manifest, defaults=defaults)
 
 
-def write_index(run: RunFolder, version: str) -> None:
+def write_index(run: RunFolder, version: str, digest: str = DIGEST) -> None:
     layout = run.packaged("oci") / "layout"
     layout.mkdir(parents=True, exist_ok=True)
-    image = {"digest": DIGEST, "annotations": {"org.opencontainers.image.ref.name": version}}
+    image = {"digest": digest, "annotations": {"org.opencontainers.image.ref.name": version}}
     (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [image]}))
 
 
@@ -112,6 +116,40 @@ def test_keys_are_for_signed_bundles(bundle: Bundle, tmp_path: Path) -> None:
     deploy = Deploy(image=IMAGE, trusted_keys="keys")
     with pytest.raises(GraftError, match=r"is not signed.*graft sign"):
         read_values(deploy, bundle, RunFolder(tmp_path))
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_image_that_was_written_before_the_signature_is_refused(
+    signed: bool, tiny_run: Path, tmp_path: Path
+) -> None:
+    """Its layers are those that `graft package --image` writes, but for the packages."""
+    run, layout = RunFolder(tmp_path), RunFolder(tmp_path).packaged("oci") / "layout"
+    shutil.copytree(tiny_run / "bundle", run.bundle)
+    (layout / "blobs" / "sha256").mkdir(parents=True)
+    if signed:
+        (run.bundle / SIGNATURE_FILE).touch()
+    layer = write_layer(layout, read_folder(run.bundle, "models"))
+    manifest = write_blob(layout, "any", json.dumps({"layers": [layer.describe()]}).encode())
+    (run.bundle / SIGNATURE_FILE).touch()
+    bundle = open_bundle(run.bundle)
+    write_index(run, version_of(bundle), manifest.digest)
+    deploy = Deploy(image=IMAGE, trusted_keys="keys")
+    if signed:
+        assert read_values(deploy, bundle, run).image.digest == manifest.digest
+    else:
+        with pytest.raises(GraftError, match=r"in this image is not signed.*graft package .* --image"):
+            read_values(deploy, bundle, run)
+
+
+def test_openvino_is_not_in_the_image_of_graft(bundle: Bundle, tmp_path: Path) -> None:
+    artifact = bundle.manifest.artifacts[0].model_copy(
+        update={"name": "openvino-bf16", "runtime": "openvino-cpu"}
+    )
+    only = replace(bundle, manifest=bundle.manifest.model_copy(update={"artifacts": (artifact,)}))
+    with pytest.raises(GraftError, match=r"openvino-bf16: the image .* has no OpenVINO"):
+        read_values(Deploy(image=IMAGE), only, RunFolder(tmp_path))
+    custom = Deploy(image=IMAGE, custom_image=True)
+    assert read_values(custom, only, RunFolder(tmp_path)).image.artifact == artifact
 
 
 def test_grpc_needs_an_image_that_speaks_it(bundle: Bundle, tmp_path: Path) -> None:

@@ -56,6 +56,11 @@ def test_every_field_is_valid_in_every_release(full: Path) -> None:
         validate(manifest)
 
 
+def test_service_is_told_its_artifact_without_being_asked(full: Path) -> None:
+    (container,) = read_pod(read_manifests(full))["containers"]
+    assert {"name": "GRAFT_ARTIFACT", "value": "onnx-fp32"} in container["env"]
+
+
 def test_trusted_keys_are_mounted_and_told_to_the_service(full: Path) -> None:
     pod = read_pod(read_manifests(full))
     (container,) = pod["containers"]
