@@ -39,6 +39,7 @@ def predict_table(asked: Asked) -> JobResult:
             what was begun was begun with another input or model.
         BundleError: The bundle must not be served.
     """
+    _require_apart(asked)
     if asked.output.exists() and not asked.anew and not asked.folder.exists():
         raise GraftError(f"{asked.output}: exists already. Name another output, or replace it: --force")
     work = open_work(asked)
@@ -56,6 +57,15 @@ def predict_table(asked: Asked) -> JobResult:
         errors = _finish(asked, work, fragments)
         rows = sum(each.rows for each in fragments)
         return JobResult(asked.output, rows, errors, kept, time.perf_counter() - start)
+
+
+def _require_apart(asked: Asked) -> None:
+    """Refuse an output that is the input, or would become one of its files."""
+    source, output = asked.source.resolve(), asked.output.resolve()
+    if source == output or source in output.parents:
+        raise GraftError(f"{asked.output}: lies in the input. Name an --output elsewhere.")
+    if output.is_dir():
+        raise GraftError(f"{asked.output}: is a folder. Name the table to write.")
 
 
 def _answer(asked: Asked, work: Work, missing: list[Fragment]) -> None:

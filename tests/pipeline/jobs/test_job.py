@@ -212,6 +212,24 @@ def test_output_that_exists_is_replaced_only_if_asked(asked: Callable[..., Asked
     assert predict_table(asked(source, anew=True)).rows == 3
 
 
+def test_output_is_never_the_input_or_in_it(
+    asked: Callable[..., Asked], tiny_run: Path, tmp_path: Path
+) -> None:
+    source = write_texts(tmp_path / "few.csv", 3)
+    before = source.read_bytes()
+    with pytest.raises(GraftError, match="lies in the input"):
+        predict_table(asked(source, "few.csv", anew=True))
+    assert source.read_bytes() == before
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"")
+    with pytest.raises(GraftError, match="lies in the input"):
+        predict_table(Asked(tiny_run / "bundle", folder, folder / "out.csv"))
+    with pytest.raises(GraftError, match="is a folder"):
+        predict_table(Asked(tiny_run / "bundle", source, folder))
+    assert [path.name for path in folder.iterdir()] == ["a.png"]
+
+
 def test_two_commands_do_not_work_on_one_output(asked: Callable[..., Asked], tmp_path: Path) -> None:
     import fcntl
 
