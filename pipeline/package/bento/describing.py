@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 BASE_MIB = 512  # the service itself, and the bodies of requests that it holds
 MEMORY_STEP_MIB = 256
 COPIES = (
-    4  # in memory of a model's file: it is loaded, optimised and, for a moment, held beside its successor
+    4  # in memory of a model's files: it is loaded, optimised and, for a moment, held beside its successor
 )
 
 SERVICE = '''"""The service of `{name}` as BentoML starts it. README.md says what to set."""
@@ -102,13 +102,16 @@ def list_metadata(bundle: Bundle) -> dict[str, object]:
 def list_resources(bundle: Bundle, artifact: Artifact | None = None) -> dict[str, object]:
     """List the resources that one worker asks a scheduler for.
 
-    These are one CPU, memory by the size of the largest artifact, and a GPU if the artifact needs one.
+    These are one CPU, memory by the size of the largest artifact with all its files (the tensors and the plan
+    of one may be files of their own), and a GPU if the artifact needs one.
 
     Args:
         bundle: The bundle.
         artifact: The artifact that is served; by default the bundle's own choice.
     """
-    largest = max(bundle.path_of(artifact).stat().st_size for artifact in bundle.manifest.artifacts)
+    largest = max(
+        sum(bundle.path_of(ref).stat().st_size for ref in each.files()) for each in bundle.manifest.artifacts
+    )
     steps = -(-(BASE_MIB + COPIES * largest // MIB) // MEMORY_STEP_MIB)
     gpu = {"gpu": 1} if (artifact or bundle.artifact()).runtime in ACCELERATED else {}
     return {"cpu": "1", "memory": f"{steps * MEMORY_STEP_MIB}Mi", **gpu}

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
-from pipeline.package.kubernetes.values import read_values
+from pipeline.package.kubernetes.values import Target, Values, read_values
 from pipeline.package.packaged import Packaged
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import open_bundle
@@ -21,13 +21,15 @@ KUBERNETES = {
     **{f"autoscaling/{name}.yaml": f"autoscaling/{name}.yaml"
        for name in ("scaledobject", "servicemonitor", "kustomization")},
 }  # fmt: skip
-# What a Deployment adds to its name for a pod; another model's name may begin with this one's.
-POD = "[a-z0-9]+-[a-z0-9]{5}"
 KSERVE = {
     "README.md": "README.kserve.md",
     **{f"{name}.yaml": f"kserve/{name}.yaml"
        for name in ("servingruntime", "inferenceservice", "podmonitor", "kustomization")},
+    **{f"{name}.yaml": f"base/{name}.yaml" for name in ("poddisruptionbudget", "networkpolicy")},
 }  # fmt: skip
+# The names of pods as a Deployment makes them; another model's name may begin with this one's.
+AS_DEPLOYMENT = Target("[a-z0-9]+-[a-z0-9]{5}", "app.kubernetes.io/name", is_kserve=False)
+AS_KSERVE = Target("predictor-.+", "serving.kserve.io/inferenceservice", is_kserve=True)
 
 
 def write_kubernetes(recipe: Recipe, run: RunFolder, output: Path) -> Packaged:
@@ -40,16 +42,20 @@ def write_kubernetes(recipe: Recipe, run: RunFolder, output: Path) -> Packaged:
 
     Raises:
         BundleError: The bundle has changed, or does not publish the artifact.
+        GraftError: The recipe names no image, or asks of one what it cannot do.
         OSError: The folder cannot be written.
     """
     values = read_values(recipe.deploy, open_bundle(run.bundle), run)
-    _write(output, KUBERNETES, values.for_templates(f"{values.name}-{POD}"))
+    _write(output, KUBERNETES, values.for_templates(AS_DEPLOYMENT))
+    copies = f"deployment/{values.name} --replicas={recipe.deploy.replicas}"
     return Packaged(
         "kubernetes",
         str(output),
         (
-            f"kubectl apply -k {output / 'base'}, or with KEDA: kubectl apply -k {output / 'autoscaling'}",
-            f"It starts {values.image}, and needs a Secret of API keys: README.md there says how.",
+            f"kubectl apply -k {output / 'base'}",
+            f"kubectl --namespace {recipe.deploy.namespace} scale {copies}",
+            f"Or, instead of both, with KEDA: kubectl apply -k {output / 'autoscaling'}",
+            *_remarks(values),
         ),
     )
 
@@ -64,18 +70,17 @@ def write_kserve(recipe: Recipe, run: RunFolder, output: Path) -> Packaged:
 
     Raises:
         BundleError: The bundle has changed, or does not publish the artifact.
+        GraftError: The recipe names no image, or asks of one what it cannot do.
         OSError: The folder cannot be written.
     """
     values = read_values(recipe.deploy, open_bundle(run.bundle), run)
-    _write(output, KSERVE, values.for_templates(f"{values.name}-predictor-.+"))
-    return Packaged(
-        "kserve",
-        str(output),
-        (
-            f"kubectl apply -k {output}",
-            f"It starts {values.image}, and needs a Secret of API keys: README.md there says how.",
-        ),
-    )
+    _write(output, KSERVE, values.for_templates(AS_KSERVE))
+    return Packaged("kserve", str(output), (f"kubectl apply -k {output}", *_remarks(values)))
+
+
+def _remarks(values: Values) -> tuple[str, ...]:
+    """Return what holds for both targets."""
+    return (f"It starts {values.image.reference}, and needs a Secret of API keys: README.md there says how.",)
 
 
 def _write(output: Path, files: Mapping[str, str], values: Mapping[str, object]) -> None:

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.package.bento.content import version_of
-from pipeline.package.bento.describing import ACCELERATED, list_labels, list_resources
-from pipeline.package.bento.flavours import choose_content
+from pipeline.package.bento.describing import list_labels, list_resources
 from pipeline.package.container.config import PORT
 from pipeline.package.container.system import USER
-from pipeline.package.container.writing import LAYOUT
+from pipeline.package.kubernetes.image import Image, choose_image
+from pipeline.package.kubernetes.requirements import require_packages, require_signature
 from pipeline.recipe.deploy import Deploy
 from serving.model.bundle import Bundle
-from serving.model.manifest import Artifact
 
 # Time that balancers need to learn that a pod goes. The service then answers what it has taken, for as long
 # as serving.server.process.launch says, which a test compares.
 PRE_STOP_S, DRAIN_S, RESERVE_S = 5, 25, 10
 QUEUE_METRIC = "graft_queue_length"  # of serving.server.observing.metrics
 MOST_CHARACTERS = 45  # with what KServe and the names of pods add, a name stays within 63
+HASH_CHARACTERS = 6  # of a run's name, where the name of Kubernetes is not the same
+# Kinds of storage that the cluster itself brings to a pod, which then calls nobody.
+BROUGHT = ("oci+native://", "oci://", "pvc://")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a target says of its pods.
+
+    Attributes:
+        pods: What the names of its pods have after the model's, as a regular expression.
+        label: The label whose value is the model's name, by which its pods are found.
+        is_kserve: Whether it is KServe, which brings the bundle from ``deploy.storage``.
+    """
+
+    pods: str
+    label: str
+    is_kserve: bool
 
 
 @dataclass(frozen=True)
@@ -34,12 +50,9 @@ class Values:
         model: Name of the model, as the recipe has it.
         name: The same as a DNS label, which names of Kubernetes are.
         version: Version of the bundle's content, which is the tag of the image.
-        artifact_name: Name of the artifact that is served.
-        artifact: The same where the service has to be told; None where it takes it by itself.
         schema_version: Version of the bundle's schema.
         labels: Labels that say what the model is.
-        image: The image, with its tag and, where it is known, its digest.
-        pushed: The image with its tag alone, as a registry is given it.
+        image: The image, and the artifact that it serves.
         cpu: CPUs of a copy.
         memory: Memory of a copy.
         gpu: Number of GPUs of a copy.
@@ -49,39 +62,41 @@ class Values:
     model: str
     name: str
     version: str
-    artifact_name: str
-    artifact: str | None
     schema_version: int
     labels: Mapping[str, str]
-    image: str
-    pushed: str
+    image: Image
     cpu: str
     memory: str
     gpu: int
     deploy: Deploy
 
-    def for_templates(self, pods: str) -> dict[str, object]:
-        """Return the values by the names that the templates use.
+    def for_templates(self, target: Target) -> dict[str, object]:
+        """Return the values by the names that the templates use: the recipe's section, and these.
 
         Args:
-            pods: Regular expression of the names of the pods whose queue is watched.
+            target: What they are written for.
         """
+        pods = f"{self.name}-{target.pods}"
         query = f'sum({QUEUE_METRIC}{{namespace="{self.deploy.namespace}",pod=~"{pods}"}})'
+        storage = self.deploy.storage or f"oci+native://{self.image.reference}"
         own = {key: value for key, value in vars(self).items() if key != "deploy"}
-        return own | {
+        return {
+            **dict(self.deploy),
+            **own,
+            "artifact": self.image.artifact.name,
+            "calls": target.is_kserve and not storage.startswith(BROUGHT),
             "drain_s": DRAIN_S,
-            "gpu_text": f", nvidia.com/gpu: {self.gpu}" if self.gpu else "",
             "grace_s": PRE_STOP_S + DRAIN_S + RESERVE_S,
-            "max_replicas": self.deploy.max_replicas,
-            "namespace": self.deploy.namespace,
+            "image": self.image.reference,
+            "is_custom": self.image.is_custom,
+            "pod_label": target.label,
             "port": PORT,
             "pre_stop_s": PRE_STOP_S,
-            "prometheus": self.deploy.prometheus,
+            "pull_policy": self.image.pull_policy,
+            "pushed": self.image.pushed,
             "query": query,
-            "queue": self.deploy.queue,
-            "replicas": self.deploy.replicas,
             "secret": f"{self.name}-api-keys",
-            "storage": self.deploy.storage or f"oci+native://{self.image}",
+            "storage": storage,
             "user": USER,
         }
 
@@ -96,23 +111,19 @@ def read_values(deploy: Deploy, bundle: Bundle, run: RunFolder) -> Values:
 
     Raises:
         BundleError: ``deploy.artifact`` names an artifact that is not published.
-        GraftError: The image that Graft writes cannot run the artifact, or is of another version.
+        GraftError: No image is named, it cannot do what is asked for, or it is of another version.
     """
-    manifest, artifact, version = bundle.manifest, choose_artifact(deploy, bundle), version_of(bundle)
-    resources = list_resources(bundle, artifact)
-    name = to_label(manifest.name)
-    pushed = f"{deploy.image or name}:{version}"
-    digest = find_digest(run, version)
+    image = choose_image(deploy, bundle, run)
+    require_signature(deploy, bundle, image, run)
+    require_packages(deploy, image)
+    manifest, resources = bundle.manifest, list_resources(bundle, image.artifact)
     return Values(
         model=manifest.name,
-        name=name,
-        version=version,
-        artifact_name=artifact.name,
-        artifact=deploy.artifact,
+        name=to_label(manifest.name),
+        version=version_of(bundle),
         schema_version=manifest.schema_version,
-        labels=list_labels(bundle, artifact),
-        image=f"{pushed}@{digest}" if digest else pushed,
-        pushed=pushed,
+        labels=list_labels(bundle, image.artifact),
+        image=image,
         cpu=deploy.cpu or str(resources["cpu"]),
         memory=deploy.memory or str(resources["memory"]),
         gpu=1 if "gpu" in resources else 0,
@@ -123,51 +134,14 @@ def read_values(deploy: Deploy, bundle: Bundle, run: RunFolder) -> Values:
 def to_label(name: str) -> str:
     """Return a name as a DNS label that begins with a letter, as names of services must.
 
+    A name that is such a label stays. Another gets a part of its hash, so that no two runs become one.
+
     Args:
         name: Name of a run, in lower-case letters, digits, ``.``, ``_`` and ``-``.
     """
     label = re.sub(r"[._]", "-", name)
-    return (label if label[0].isalpha() else f"m-{label}")[:MOST_CHARACTERS].rstrip("-")
-
-
-def choose_artifact(deploy: Deploy, bundle: Bundle) -> Artifact:
-    """Return the artifact that a copy serves.
-
-    That is the one that the recipe names, or the choice of the image, which is for machines without a GPU.
-
-    Args:
-        deploy: The recipe's section.
-        bundle: The run's bundle.
-    """
-    if deploy.artifact is None:
-        return choose_content(bundle, "cpu").served or bundle.artifact()
-    artifact = bundle.artifact(deploy.artifact)
-    if artifact.runtime in ACCELERATED and deploy.image is None:
-        raise GraftError(
-            f"{artifact.name} needs a GPU, and the image of `graft package --image` is for CPUs. Build one, "
-            "such as from the Bento of `graft package --target cuda`, and name it under deploy.image."
-        )
-    return artifact
-
-
-def find_digest(run: RunFolder, version: str) -> str | None:
-    """Return the digest of the image that ``graft package --image`` left in a run, or None without one.
-
-    Args:
-        run: The run's folder.
-        version: Version of the bundle's content, which the image must be of.
-
-    Raises:
-        GraftError: The image is of another version.
-    """
-    index = run.packaged("oci") / LAYOUT / "index.json"
-    if not index.is_file():
-        return None
-    manifest = json.loads(index.read_bytes())["manifests"][0]
-    tag = manifest["annotations"]["org.opencontainers.image.ref.name"]
-    if tag != version:
-        raise GraftError(
-            f"{index.parent}: is an image of version {tag}, but the bundle is {version}. Write it anew: "
-            f"graft package {run.root} --image"
-        )
-    return str(manifest["digest"])
+    label = label if label[0].isalpha() else f"m-{label}"
+    if label == name and len(label) <= MOST_CHARACTERS:
+        return label
+    digest = hashlib.sha256(name.encode()).hexdigest()[:HASH_CHARACTERS]
+    return f"{label[: MOST_CHARACTERS - len(digest) - 1].rstrip('-')}-{digest}"

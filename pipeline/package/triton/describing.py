@@ -31,6 +31,8 @@ BACKENDS: dict[Runtime, str] = {
     "onnxruntime-tensorrt": "tensorrt",
 }
 FILENAMES = {"onnxruntime": "model.onnx", "tensorrt": "model.plan"}
+# More gain little: each has the whole model in memory, and Triton itself needs CPUs for the decoder.
+MOST_INSTANCES = 16
 LIMIT = 1e-3  # of a probability, where the receipt has none of its own
 
 
@@ -181,10 +183,14 @@ def read_limit(bundle: Bundle, artifact: Artifact) -> float:
 
 
 def count_instances(cpu: str | None) -> int:
-    """Return the number of instances: as many as the CPUs of one copy, such as ``1500m``, rounded up."""
+    """Return the number of instances.
+
+    It is the number of CPUs of one copy, such as ``1500m``, rounded up; :data:`MOST_INSTANCES` at most.
+    """
     if cpu is None:
         return 1
-    return math.ceil(float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu))
+    cpus = math.ceil(float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu))
+    return min(cpus, MOST_INSTANCES)
 
 
 def as_bytes(array: NDArray[Any]) -> bytes:

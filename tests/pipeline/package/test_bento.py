@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -16,10 +17,11 @@ from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.package.bento.carried import carried_files
 from pipeline.package.bento.content import Content, version_of
-from pipeline.package.bento.describing import list_labels
+from pipeline.package.bento.describing import list_labels, list_resources
 from pipeline.package.bento.flavours import choose_content, package_cpu
 from pipeline.recipe.reading import load_recipe
 from serving.model.bundle import Bundle, open_bundle
+from serving.model.files import FileRef
 from serving.model.manifest import Defaults
 from serving.model.runtimes.plan import Plan
 from serving.server.settings import Settings
@@ -142,6 +144,19 @@ def test_bento_of_a_target_has_the_packages_of_that_machine_alone(tiny_run: Path
     assert len({on_cpu.bento_tag(), on_gpu.bento_tag(), Content(mixed).bento_tag()}) == 3
     assert "'value': 'onnxruntime-cuda'" in on_gpu.files("model")["service.py"]
     assert "envs=[]" in on_cpu.files("model")["service.py"], "it is the bundle's own choice"
+
+
+def test_memory_is_for_all_files_of_an_artifact(tiny_run: Path, tmp_path: Path) -> None:
+    """Its tensors and its plan may be files of their own."""
+    folder = Path(shutil.copytree(tiny_run / "bundle", tmp_path / "bundle"))
+    with (folder / "tensors.bin").open("wb") as file:
+        file.truncate(1 << 30)  # which takes no room
+    bundle = open_bundle(folder)
+    artifact = bundle.manifest.artifacts[0]
+    large = artifact.model_copy(update={"tensors": FileRef(file="tensors.bin", sha256="0" * 64)})
+    manifest = bundle.manifest.model_copy(update={"artifacts": (large,)})
+    assert list_resources(bundle)["memory"] == "768Mi"
+    assert list_resources(replace(bundle, manifest=manifest))["memory"] == "4864Mi", "512 and four times 1024"
 
 
 def test_target_that_publishes_nothing_is_refused_by_name(tiny_run: Path) -> None:

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
+import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
-from pipeline.package.bento.content import version_of
 from pipeline.package.kubernetes import manifests
 from pipeline.package.kubernetes.manifests import write_kserve, write_kubernetes
-from pipeline.package.kubernetes.values import DRAIN_S, PRE_STOP_S, find_digest, read_values, to_label
+from pipeline.package.kubernetes.values import DRAIN_S, PRE_STOP_S, to_label
 from pipeline.recipe import deploy as fields
 from pipeline.recipe.deploy import Deploy
 from pipeline.recipe.reading import load_recipe
 from pipeline.recipe.sections import Recipe
-from serving.model.bundle import open_bundle
-from serving.model.errors import BundleError
+from serving.model.envelope import SIGNATURE_FILE
 from tests.conftest import run_graft
 from tests.pipeline.package.kubernetes.validating import RELEASES, read_manifests, validate
 
@@ -37,9 +35,16 @@ KINDS = {
     "kubernetes": {
         "Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "ScaledObject", "ServiceMonitor",
     },
-    "kserve": {"ServingRuntime", "InferenceService", "PodMonitor"},
+    "kserve": {
+        "ServingRuntime", "InferenceService", "PodMonitor", "PodDisruptionBudget", "NetworkPolicy",
+    },
 }  # fmt: skip
 WRITERS = {"kubernetes": write_kubernetes, "kserve": write_kserve}
+IMAGE = "registry.example.org/team/cells"
+# What YAML takes for something else than a text where it is not quoted.
+NO_TEXTS = (
+    "true", "on", "n", "y", "null", "123", "007", "0b1", "0x1f", "1e3", "1e-3", "12e03", "2026-01-01", "1-1",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def recipe(tiny_run: Path) -> Recipe:
 
 
 def write(target: str, recipe: Recipe, run: Path, output: Path, deploy: Deploy | None = None) -> Path:
-    changed = recipe.model_copy(update={"deploy": deploy or Deploy()})
+    changed = recipe.model_copy(update={"deploy": deploy or Deploy(image=IMAGE)})
     WRITERS[target](changed, RunFolder(run), output)
     return output
 
@@ -144,17 +149,27 @@ def test_no_manifest_holds_a_key(target: str, written: dict[str, Path]) -> None:
     assert variables["GRAFT_API_KEYS_FILE"] == f"{mount['mountPath']}/api-keys"
 
 
+def read_kustomizations(folder: Path) -> dict[Path, dict[str, Any]]:
+    return {path: yaml.safe_load(path.read_text()) for path in folder.rglob("kustomization.yaml")}
+
+
 @pytest.mark.parametrize("target", WRITERS)
-def test_kustomizations_name_files_that_are_there(target: str, written: dict[str, Path]) -> None:
-    for path in written[target].rglob("kustomization.yaml"):
-        document = yaml.safe_load(path.read_text())
-        assert all((path.parent / resource).exists() for resource in document["resources"])
-        for patch in document.get("patches", []):
-            (change,) = yaml.safe_load(patch["patch"])
-            deployment = read_manifests(written[target])[patch["target"]["kind"]]
-            assert deployment["metadata"]["name"] == patch["target"]["name"]
-            assert change == {"op": "remove", "path": "/spec/replicas"}
-            assert "replicas" in deployment["spec"], "what is removed must be there"
+def test_kustomizations_bring_every_file_once(target: str, written: dict[str, Path]) -> None:
+    found = read_kustomizations(written[target])
+    resources = [path.parent / resource for path, each in found.items() for resource in each["resources"]]
+    files = {path for path in written[target].rglob("*.yaml") if path not in found}
+    assert sorted(place.resolve() for place in resources if place.is_file()) == sorted(files)
+    assert all(place.exists() for place in resources)
+
+
+def test_neither_way_of_starting_takes_the_copies_of_the_other(written: dict[str, Path]) -> None:
+    """`kubectl apply` sets to 1 what an earlier manifest had and a later one has not."""
+    assert "replicas" not in read_manifests(written["kubernetes"])["Deployment"]["spec"]
+    for kustomization in read_kustomizations(written["kubernetes"]).values():
+        assert kustomization.keys() == {"apiVersion", "kind", "namespace", "resources"}, "nothing is changed"
+    text = (written["kubernetes"] / "README.md").read_text()
+    assert "scale deployment/tiny --replicas=2" in text
+    assert read_manifests(written["kubernetes"])["ScaledObject"]["spec"]["minReplicaCount"] == 2
 
 
 def test_selectors_find_the_pods_and_survive_a_new_version(written: dict[str, Path]) -> None:
@@ -185,13 +200,25 @@ def quantities(pattern: re.Pattern[str]) -> st.SearchStrategy[str | None]:
     return st.none() | st.from_regex(pattern, fullmatch=True)
 
 
+def names(pattern: re.Pattern[str]) -> st.SearchStrategy[str]:
+    return st.sampled_from(NO_TEXTS).filter(pattern.fullmatch) | st.from_regex(pattern, fullmatch=True)
+
+
+IMAGES = st.from_regex(fields._IMAGE, fullmatch=True).filter(lambda name: "/" in name and len(name) < 256)
+LABELS = st.dictionaries(names(fields._LABEL_KEY), names(fields._LABEL_VALUE), max_size=2)
+
+
 @st.composite
 def deploys(draw: st.DrawFn) -> Deploy:
     replicas = draw(st.integers(1, 1000))
-    image = st.from_regex(fields._IMAGE, fullmatch=True).filter(lambda name: len(name) < 256)
     return Deploy(
-        image=draw(st.none() | image),
-        namespace=draw(st.from_regex(fields._LABEL, fullmatch=True)),
+        image=draw(IMAGES),
+        custom_image=True,  # which may answer gRPC
+        image_pull_secret=draw(st.none() | names(fields._SUBDOMAIN)),
+        trusted_keys=draw(st.none() | names(fields._SUBDOMAIN)),
+        namespace=draw(names(fields._LABEL)),
+        grpc_port=draw(st.none() | st.integers(3001, 65535)),
+        monitor_labels=draw(LABELS),
         replicas=replicas,
         max_replicas=draw(st.integers(replicas, 1000)),
         queue=draw(st.integers(1, 10_000)),
@@ -202,21 +229,43 @@ def deploys(draw: st.DrawFn) -> Deploy:
     )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(deploy=deploys())
-def test_manifests_of_every_recipe_are_valid(deploy: Deploy, recipe: Recipe, tiny_run: Path) -> None:
+def copy_run(run: Path, folder: Path, name: str = "tiny") -> Path:
+    """A run of that name with the same bundle, which looks signed."""
+    shutil.copytree(run / "bundle", folder / "bundle", copy_function=os.link)
+    manifest = folder / "bundle" / "manifest.json"
+    document = json.loads(manifest.read_text()) | {"name": name}
+    manifest.unlink()
+    manifest.write_text(json.dumps(document))
+    (folder / "bundle" / SIGNATURE_FILE).touch()
+    return folder
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(deploy=deploys(), name=names(re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,58}[a-z0-9])?")))
+@example(deploy=Deploy(image=IMAGE, namespace="0x1f"), name="true")
+@example(deploy=Deploy(image=IMAGE, namespace="2026-01-01"), name="null")
+def test_manifests_of_every_recipe_are_valid(
+    deploy: Deploy, name: str, recipe: Recipe, tiny_run: Path
+) -> None:
     for target in WRITERS:
-        with tempfile.TemporaryDirectory() as folder:
-            found = read_manifests(write(target, recipe, tiny_run, Path(folder) / "out", deploy))
+        with tempfile.TemporaryDirectory(dir=tiny_run.parent) as place:
+            run = copy_run(tiny_run, Path(place) / "run", name)
+            output = write(target, recipe, run, Path(place) / "out", deploy)
+            found, kustomizations = read_manifests(output), read_kustomizations(output)
         for manifest in found.values():
             validate(manifest, RELEASES[-1:])
+            assert manifest["metadata"]["name"] == to_label(name)
+        for kustomization in kustomizations.values():
+            assert kustomization["namespace"] == deploy.namespace
+            assert all(isinstance(resource, str) for resource in kustomization["resources"])
         if target == "kubernetes":
             spec = found["Deployment"]["spec"]
             (container,) = spec["template"]["spec"]["containers"]
-            assert container["image"].startswith(f"{deploy.image or 'tiny'}:")
+            assert container["image"].startswith(f"{deploy.image}:")
             assert container["resources"]["limits"]["cpu"] == (deploy.cpu or "1")
             metadata = found["ScaledObject"]["spec"]["triggers"][0]["metadata"]
             assert metadata["serverAddress"] == deploy.prometheus
+            assert found["ServiceMonitor"]["metadata"].get("labels", {}) == deploy.monitor_labels
 
 
 @given(name=st.from_regex(r"[a-z0-9]([a-z0-9._-]{0,58}[a-z0-9])?", fullmatch=True))
@@ -227,57 +276,25 @@ def test_names_of_runs_become_dns_labels(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "label"), [("cells", "cells"), ("solar.cells_2", "solar-cells-2"), ("9lives", "m-9lives")]
+    ("name", "label"),
+    [("cells", "cells"), ("solar.cells_2", "solar-cells-2-[0-9a-f]{6}"), ("9lives", "m-9lives-[0-9a-f]{6}")],
 )
 def test_dots_and_underscores_become_dashes(name: str, label: str) -> None:
-    assert to_label(name) == label
+    assert re.fullmatch(label, to_label(name))
 
 
-def test_image_is_named_by_its_digest_where_there_is_one(
-    tiny_run: Path, recipe: Recipe, tmp_path: Path
-) -> None:
-    version = version_of(open_bundle(tiny_run / "bundle"))
-    assert find_digest(RunFolder(tmp_path / "run"), version) is None
-    layout = tmp_path / "run" / "package" / "oci" / "layout"
-    layout.mkdir(parents=True)
-    (tmp_path / "run" / "bundle").symlink_to(tiny_run / "bundle")
-    digest = f"sha256:{'ab' * 32}"
-    image = {"digest": digest, "annotations": {"org.opencontainers.image.ref.name": version}}
-    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [image]}))
-    deploy = Deploy(image="registry:5000/a/cells")
-    output = write("kubernetes", recipe, tmp_path / "run", tmp_path / "out", deploy)
-    (container,) = read_manifests(output)["Deployment"]["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == f"registry:5000/a/cells:{version}@{digest}"
-    image["annotations"] = {"org.opencontainers.image.ref.name": "another"}
-    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [image]}))
-    with pytest.raises(GraftError, match=r"image of version another.*graft package .* --image"):
-        write("kubernetes", recipe, tmp_path / "run", tmp_path / "out", deploy)
-
-
-def test_artifact_for_a_gpu_needs_an_image_of_its_own(tiny_run: Path) -> None:
-    bundle = open_bundle(tiny_run / "bundle")
-    cpu = bundle.manifest.artifacts[0]
-    gpu = cpu.model_copy(update={"name": "cuda-fp16", "runtime": "onnxruntime-cuda"})
-    both = replace(bundle, manifest=bundle.manifest.model_copy(update={"artifacts": (gpu, cpu)}))
-    run = RunFolder(tiny_run)
-    assert read_values(Deploy(), both, run).artifact_name == "onnx-fp32", "which the image serves"
-    with pytest.raises(GraftError, match=r"cuda-fp16 needs a GPU.*deploy\.image"):
-        read_values(Deploy(artifact="cuda-fp16"), both, run)
-    values = read_values(Deploy(artifact="cuda-fp16", image="registry/cells-cuda"), both, run)
-    assert values.gpu == 1
-    assert "nvidia.com/gpu: 1" in str(values.for_templates("any")["gpu_text"])
-
-
-def test_artifact_that_is_not_published_is_refused(tiny_run: Path, recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="publishes no `onnx-int8`"):
-        write("kubernetes", recipe, tiny_run, tmp_path / "out", Deploy(artifact="onnx-int8"))
-    assert not (tmp_path / "out").exists()
-
-
-def test_chosen_artifact_is_told_to_the_service(tiny_run: Path, recipe: Recipe, tmp_path: Path) -> None:
-    output = write("kubernetes", recipe, tiny_run, tmp_path / "out", Deploy(artifact="onnx-fp32"))
-    (container,) = read_manifests(output)["Deployment"]["spec"]["template"]["spec"]["containers"]
-    assert {"name": "GRAFT_ARTIFACT", "value": "onnx-fp32"} in container["env"]
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("solar.cells", "solar_cells"),
+        ("solar.cells", "solar-cells"),
+        ("1a", "m-1a"),
+        ("cells-at-64-pixels-by-the-network-of-the-name-resnet18",
+         "cells-at-64-pixels-by-the-network-of-the-name-resnet50"),
+    ],
+)  # fmt: skip
+def test_no_two_runs_have_one_name(one: str, other: str) -> None:
+    assert to_label(one) != to_label(other)
 
 
 def test_what_fails_half_way_leaves_what_was_there(
@@ -292,7 +309,11 @@ def test_what_fails_half_way_leaves_what_was_there(
 
 
 @pytest.mark.parametrize("target", WRITERS)
-def test_command_writes_into_the_run(target: str, tiny_run: Path) -> None:
+def test_command_writes_into_the_run(target: str, tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run, tmp_path / "tiny")
+    tiny_run = tmp_path / "tiny"
+    document = yaml.safe_load((tiny_run / "recipe.yaml").read_text())
+    (tiny_run / "recipe.yaml").write_text(yaml.safe_dump(document | {"deploy": {"image": IMAGE}}))
     done = run_graft("package", tiny_run, "--target", target, "--json")
     output = Path(json.loads(done.stdout)["place"])
     assert output == tiny_run / "package" / target

@@ -19,6 +19,7 @@ from pipeline.files.layout import RunFolder
 from pipeline.package.container.config import PORT
 from pipeline.package.kubernetes.manifests import write_kserve, write_kubernetes
 from pipeline.package.kubernetes.values import DRAIN_S, PRE_STOP_S, QUEUE_METRIC
+from pipeline.recipe.deploy import Deploy
 from pipeline.recipe.reading import load_recipe
 from serving.server.process import launch
 from serving.server.process.cli import main
@@ -33,7 +34,8 @@ KEY = "a-key-that-is-long-enough"
 def container(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The container of KServe's runtime, which says how the service is started; else the image does."""
     folder = tmp_path_factory.mktemp("manifests")
-    recipe = load_recipe(tiny_run / "recipe.yaml")
+    deploy = Deploy(image="registry.example.org/team/cells")
+    recipe = load_recipe(tiny_run / "recipe.yaml").model_copy(update={"deploy": deploy})
     write_kserve(recipe, RunFolder(tiny_run), folder / "kserve")
     write_kubernetes(recipe, RunFolder(tiny_run), folder / "kubernetes")
     (found,) = read_manifests(folder / "kserve")["ServingRuntime"]["spec"]["containers"]

@@ -23,6 +23,8 @@ PLAIN = {"str": str, "int": int, "bool": bool}
 POD_FIELDS = (
     "automountServiceAccountToken",
     "containers",
+    "enableServiceLinks",
+    "imagePullSecrets",
     "securityContext",
     "terminationGracePeriodSeconds",
     "volumes",

@@ -224,9 +224,9 @@ def test_bytes_that_change_while_they_are_copied_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("cpu", "instances"), [(None, 1), ("1", 1), ("0.5", 1), ("250m", 1), ("1500m", 2), ("4", 4)]
+    ("cpu", "instances"), [(None, 1), ("1", 1), ("0.5", 1), ("250m", 1), ("1500m", 2), ("4", 4), ("96", 16)]
 )
-def test_instances_are_as_many_as_cpus(cpu: str | None, instances: int) -> None:
+def test_instances_are_as_many_as_cpus_up_to_a_limit(cpu: str | None, instances: int) -> None:
     assert count_instances(cpu) == instances
 
 

@@ -1,0 +1,82 @@
+"""What is refused before a cluster finds it out: pods that would not start, or would never be ready."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tarfile
+from pathlib import Path
+
+from pipeline.errors import GraftError
+from pipeline.files.layout import RunFolder
+from pipeline.package.container.locks import read_python
+from pipeline.package.container.writing import LAYOUT, MODELS
+from pipeline.package.kubernetes.image import Image
+from pipeline.recipe.deploy import Deploy
+from serving.model.bundle import Bundle
+from serving.model.envelope import SIGNATURE_FILE
+
+
+def require_packages(deploy: Deploy, image: Image) -> None:
+    """Raise where the image of ``graft package --image`` has no packages for what it would have to do.
+
+    Args:
+        deploy: The recipe's section.
+        image: The image, and what it serves.
+
+    Raises:
+        GraftError: The packages of gRPC or of the artifact's runtime are not among those of the image.
+    """
+    if image.is_custom:
+        return
+    has = {pin.name for pin in read_python()}
+    if deploy.grpc_port and "grpcio" not in has:
+        raise GraftError(
+            "deploy.grpc_port: the image of `graft package --image` has no packages for gRPC. Build one with "
+            "graft-ml[grpc], name it under deploy.image, and set deploy.custom_image."
+        )
+    if image.artifact.runtime == "openvino-cpu" and "openvino" not in has:
+        raise GraftError(
+            f"{image.artifact.name}: the image of `graft package --image` has no OpenVINO. Name another one "
+            "under deploy.artifact, such as onnx-fp32, or an image of yours under deploy.image with "
+            "deploy.custom_image."
+        )
+
+
+def require_signature(deploy: Deploy, bundle: Bundle, image: Image, run: RunFolder) -> None:
+    """Raise where every copy would refuse the bundle, since nobody signed it.
+
+    Args:
+        deploy: The recipe's section.
+        bundle: The run's bundle.
+        image: The image, and what it serves.
+        run: The run's folder, which may have the image.
+
+    Raises:
+        GraftError: The bundle is not signed, or was signed after the image was written.
+    """
+    if deploy.trusted_keys is None:
+        return
+    if not (bundle.folder / SIGNATURE_FILE).is_file():
+        raise GraftError(
+            f"{bundle.folder}: is not signed, so that a service with the keys of deploy.trusted_keys would "
+            "refuse it. Sign it by `graft sign`, then write the image and the manifests."
+        )
+    layout = run.packaged("oci") / LAYOUT
+    if image.digest and not _holds_signature(layout, image.digest):
+        raise GraftError(
+            f"{layout}: the bundle in this image is not signed, so that a service with the keys of "
+            "deploy.trusted_keys would refuse it. Write the image anew: "
+            f"graft package {shlex.quote(str(run.root))} --image"
+        )
+
+
+def _holds_signature(layout: Path, digest: str) -> bool:
+    """Return whether the last layer of an image that Graft wrote, which is the bundle, has a signature."""
+    manifest = json.loads(_blob(layout, digest).read_bytes())
+    with tarfile.open(_blob(layout, manifest["layers"][-1]["digest"])) as layer:
+        return f"{MODELS}/{SIGNATURE_FILE}" in layer.getnames()
+
+
+def _blob(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / digest.replace(":", "/")
