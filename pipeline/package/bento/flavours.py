@@ -16,10 +16,11 @@ from serving.model.runtimes.session import Runtime
 
 RUNTIMES: dict[str, frozenset[Runtime]] = {
     "cpu": frozenset({"onnxruntime-cpu", "openvino-cpu"}),
+    "oci": frozenset({"onnxruntime-cpu"}),  # whose packages have no OpenVINO
     "cuda": frozenset({"onnxruntime-cuda"}),
     "tensorrt": frozenset({"onnxruntime-tensorrt"}),
 }
-FORMATS = {"cpu": "onnx-fp32", "cuda": "cuda-fp16", "tensorrt": "tensorrt-fp16"}
+FORMATS = {"cpu": "onnx-fp32", "oci": "onnx-fp32", "cuda": "cuda-fp16", "tensorrt": "tensorrt-fp16"}
 
 
 def package_cpu(_: Recipe, run: RunFolder, __: Path) -> Packaged:
@@ -56,7 +57,7 @@ def choose_content(bundle: Bundle, target: str) -> Content:
 
     Args:
         bundle: The bundle.
-        target: ``cpu``, ``cuda`` or ``tensorrt``.
+        target: ``cpu``, ``cuda``, ``tensorrt``, or ``oci`` for what the image of a container runs.
 
     Raises:
         GraftError: The bundle publishes no artifact that such a machine runs.

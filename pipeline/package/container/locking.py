@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.package.container.fetching import MIRROR, PLATFORM
-from pipeline.package.container.locks import DEBIAN, PYTHON, SIGNING
+from pipeline.package.container.locks import DEBIAN, GRPC, PYTHON, SIGNING, name_lock
 from pipeline.package.container.versions import DebianVersion
 
 # What Python and the wheels need to run: no shell, no tool, nothing that installs. The licence of gcc-12-base
@@ -89,10 +89,15 @@ def lock_python() -> str:
     return _to_lock(pins)
 
 
-def lock_signing() -> str:
-    """Return the lock of what a signed bundle adds. Of cffi only the compiled part is run, which is alone."""
-    lines = (ROOT / "serving" / "requirements-signing.txt").read_text().splitlines()
-    return _to_lock(_resolve([*(line for line in lines if not line.startswith("#")), "cffi"], "--no-deps"))
+def lock_extra(name: str) -> str:
+    """Return the lock of what a service may need besides. Of cffi only the compiled part is run.
+
+    Args:
+        name: :data:`SIGNING` or :data:`GRPC`.
+    """
+    lines = (ROOT / "serving" / f"requirements-{name}.txt").read_text().splitlines()
+    further = ["cffi"] if name == SIGNING else []
+    return _to_lock(_resolve([line for line in lines if not line.startswith("#")] + further, "--no-deps"))
 
 
 def _to_lock(pins: Mapping[str, tuple[str, str]]) -> str:
@@ -119,5 +124,6 @@ def _resolve(requirements: list[str], *options: str) -> dict[str, tuple[str, str
 
 
 if __name__ == "__main__":
-    for name, text in ((DEBIAN, lock_debian()), (PYTHON, lock_python()), (SIGNING, lock_signing())):
-        (Path(__file__).parent / name).write_text(text)
+    extras = {name_lock(name): lock_extra(name) for name in (SIGNING, GRPC)}
+    for file, text in {DEBIAN: lock_debian(), PYTHON: lock_python(), **extras}.items():
+        (Path(__file__).parent / file).write_text(text)

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
-DEBIAN, PYTHON, SIGNING = "debian.lock", "python.lock", "signing.lock"
+DEBIAN, PYTHON = "debian.lock", "python.lock"
+SIGNING, GRPC = "signing", "grpc"
+"""What a service may need beside the rest, each with a lock of its own."""
 _REQUIREMENT = re.compile(r"([a-z0-9-]+)==(\S+) --hash=sha256:([0-9a-f]{64})")
 
 
@@ -32,15 +34,21 @@ def read_debian() -> tuple[Pin, ...]:
     return tuple(Pin(*line.split()) for line in _read(DEBIAN))
 
 
-def read_python(*, checks_signatures: bool = False) -> tuple[Pin, ...]:
+def read_python(*extras: str) -> tuple[Pin, ...]:
     """Return the packages of Python, which the files hold as pip takes them with ``--require-hashes``.
 
     Args:
-        checks_signatures: Whether those are among them with which a service checks the signature of a bundle.
+        extras: What the service needs besides: :data:`SIGNING` to check the signature of a bundle,
+            :data:`GRPC` to answer over gRPC.
     """
-    lines = _read(PYTHON) + (_read(SIGNING) if checks_signatures else [])
+    lines = [line for name in (PYTHON, *map(name_lock, extras)) for line in _read(name)]
     matches = (_REQUIREMENT.fullmatch(line) for line in lines)
     return tuple(Pin(*match.groups()) for match in matches if match)
+
+
+def name_lock(extra: str) -> str:
+    """Return the name of the lock of what a service may need besides."""
+    return f"{extra}.lock"
 
 
 def _read(name: str) -> list[str]:

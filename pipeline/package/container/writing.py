@@ -15,7 +15,7 @@ from pipeline.package.container.dependencies import read_dependencies
 from pipeline.package.container.entries import read_folder
 from pipeline.package.container.fetching import fetch_debian, fetch_python
 from pipeline.package.container.layers import Blob, write_blob, write_layer
-from pipeline.package.container.locks import read_debian, read_python
+from pipeline.package.container.locks import GRPC, SIGNING, read_debian, read_python
 from pipeline.package.container.system import read_system
 from pipeline.package.packaged import Packaged
 from pipeline.recipe.sections import Recipe
@@ -29,24 +29,28 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
-def write_image(_: Recipe, run: RunFolder, output: Path) -> Packaged:
+def write_image(recipe: Recipe, run: RunFolder, output: Path) -> Packaged:
     """Write the image of a run's bundle, for machines with x86-64 CPUs.
 
     The same bundle and the same release of Graft give the same digest, on every machine.
 
     Args:
+        recipe: The run's recipe, which says whether the service answers over gRPC.
         run: The run's folder, whose bundle is proven.
         output: The folder to write: ``layout/``, an OCI layout, and beside it the bill of materials as
             CycloneDX and the list of licences.
 
     Raises:
         BundleError: The bundle has changed, or has no passed receipt.
-        GraftError: The bundle has no artifact for a CPU, or what the image is made of cannot be downloaded.
+        GraftError: The bundle has no artifact that ONNX Runtime runs on a CPU, or what the image is made of
+            cannot be downloaded.
         OSError: It cannot be written; what was there before stays.
     """
-    content = choose_content(open_bundle(run.bundle), "cpu")
+    content = choose_content(open_bundle(run.bundle), "oci")
     debian = read_debian()
-    python = read_python(checks_signatures=(run.bundle / SIGNATURE_FILE).is_file())
+    extras = [SIGNING] if (run.bundle / SIGNATURE_FILE).is_file() else []
+    extras += [GRPC] if recipe.deploy.grpc_port else []
+    python = read_python(*extras)
     packages, wheels = fetch_debian(debian), fetch_python(python)
     with atomic.folder(output) as partial:
         layout = partial / LAYOUT

@@ -88,10 +88,10 @@ def choose_artifact(deploy: Deploy, bundle: Bundle) -> Artifact:
     """
     if deploy.artifact is not None:
         return bundle.artifact(deploy.artifact)
-    for_cpus = any(each.runtime in RUNTIMES["cpu"] for each in bundle.manifest.artifacts)
+    for_cpus = any(each.runtime in RUNTIMES["oci"] for each in bundle.manifest.artifacts)
     if deploy.custom_image or not for_cpus:
         return bundle.artifact()
-    return choose_content(bundle, "cpu").served or bundle.artifact()
+    return choose_content(bundle, "oci").served or bundle.artifact()
 
 
 def _refuse_no_name(run: RunFolder, artifact: Artifact, *, needs_gpu: bool) -> None:

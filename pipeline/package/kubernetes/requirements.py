@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
-from pipeline.package.container.locks import read_python
 from pipeline.package.container.writing import LAYOUT, MODELS
 from pipeline.package.kubernetes.image import Image
 from pipeline.recipe.deploy import Deploy
@@ -17,25 +16,18 @@ from serving.model.bundle import Bundle
 from serving.model.envelope import SIGNATURE_FILE
 
 
-def require_packages(deploy: Deploy, image: Image) -> None:
+def require_packages(image: Image) -> None:
     """Raise where the image of ``graft package --image`` has no packages for what it would have to do.
 
     Args:
-        deploy: The recipe's section.
         image: The image, and what it serves.
 
     Raises:
-        GraftError: The packages of gRPC or of the artifact's runtime are not among those of the image.
+        GraftError: The packages of the artifact's runtime are not among those of the image.
     """
     if image.is_custom:
         return
-    has = {pin.name for pin in read_python()}
-    if deploy.grpc_port and "grpcio" not in has:
-        raise GraftError(
-            "deploy.grpc_port: the image of `graft package --image` has no packages for gRPC. Build one with "
-            "graft-ml[grpc], name it under deploy.image, and set deploy.custom_image."
-        )
-    if image.artifact.runtime == "openvino-cpu" and "openvino" not in has:
+    if image.artifact.runtime == "openvino-cpu":
         raise GraftError(
             f"{image.artifact.name}: the image of `graft package --image` has no OpenVINO. Name another one "
             "under deploy.artifact, such as onnx-fp32, or an image of yours under deploy.image with "

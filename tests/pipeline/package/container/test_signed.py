@@ -14,7 +14,7 @@ from pipeline.budget.contents import read_contents
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.package.container.fetching import MIRROR
-from pipeline.package.container.locks import read_python
+from pipeline.package.container.locks import SIGNING, read_python
 from pipeline.package.container.running import ANONYMOUS, Limits, running, unpacked
 from pipeline.package.container.writing import write_image
 from pipeline.recipe.reading import load_recipe
@@ -24,7 +24,7 @@ from tests.signing import make_key
 
 
 def test_only_signed_bundles_bring_cryptography_in_the_version_that_was_tested() -> None:
-    pins = {f"{pin.name}=={pin.version}" for pin in read_python(checks_signatures=True)}
+    pins = {f"{pin.name}=={pin.version}" for pin in read_python(SIGNING)}
     added = pins - {f"{pin.name}=={pin.version}" for pin in read_python()}
     assert {pin.partition("==")[0] for pin in added} == {"cryptography", "cffi"}
     assert added <= set((ROOT / "constraints.txt").read_text().splitlines())

@@ -32,7 +32,7 @@ def write(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wr
     deb = write_deb(tmp_path, "tool", {"./usr/lib/tool": b"x", "./usr/share/doc/tool/copyright": licence})
     wheel = write_wheel(tmp_path, "lib", {"lib/__init__.py": b""})
     monkeypatch.setattr(writing, "read_debian", lambda: (pin_of(deb, "tool"),))
-    monkeypatch.setattr(writing, "read_python", lambda **_: (pin_of(wheel, "lib"),))
+    monkeypatch.setattr(writing, "read_python", lambda *_: (pin_of(wheel, "lib"),))
     monkeypatch.setattr(writing, "fetch_debian", lambda _: [deb])
     monkeypatch.setattr(writing, "fetch_python", lambda _: [wheel])
     recipe = load_recipe(tiny_run / "recipe.yaml")

@@ -14,6 +14,7 @@ from pipeline.files.layout import RunFolder
 from pipeline.package.bento.content import version_of
 from pipeline.package.container.entries import read_folder
 from pipeline.package.container.layers import write_blob, write_layer
+from pipeline.package.container.locks import GRPC, read_python
 from pipeline.package.kubernetes.image import find_digest
 from pipeline.package.kubernetes.manifests import AS_DEPLOYMENT, AS_KSERVE
 from pipeline.package.kubernetes.values import read_values
@@ -152,9 +153,6 @@ def test_openvino_is_not_in_the_image_of_graft(bundle: Bundle, tmp_path: Path) -
     assert read_values(custom, only, RunFolder(tmp_path)).image.artifact == artifact
 
 
-def test_grpc_needs_an_image_that_speaks_it(bundle: Bundle, tmp_path: Path) -> None:
-    """The packages of gRPC are not in Graft's image, as its lock says."""
-    with pytest.raises(GraftError, match=r"no packages for gRPC.*deploy\.custom_image"):
-        read_values(Deploy(image=IMAGE, grpc_port=9000), bundle, RunFolder(tmp_path))
-    custom = Deploy(image=IMAGE, grpc_port=9000, custom_image=True)
-    assert read_values(custom, bundle, RunFolder(tmp_path)).for_templates(AS_KSERVE)["grpc_port"] == 9000
+def test_image_brings_the_packages_of_grpc_where_the_recipe_has_a_port_for_it() -> None:
+    assert {"grpcio", "grpcio-health-checking"} <= {pin.name for pin in read_python(GRPC)}
+    assert "grpcio" not in {pin.name for pin in read_python()}
