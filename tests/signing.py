@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -57,17 +57,21 @@ def write_certificates(path: Path, *certificates: x509.Certificate) -> Path:
 
 
 def certify(
-    key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
     name: str,
-    issuer: ec.EllipticCurvePrivateKey,
+    issuer: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
     issuer_name: str,
     *,
     is_issuer: bool = False,
     usage: bool | None = True,
+    extended: tuple[x509.ObjectIdentifier, ...] = (),
     first: timedelta = -DAY,
     last: timedelta = 30 * DAY,
 ) -> x509.Certificate:
-    """A certificate for a key, valid from `first` to `last`, both from now. `usage`: whether it may sign."""
+    """A certificate for a key, valid from `first` to `last`, both from now. `usage`: whether it may sign.
+
+    `extended`: its extended key usages; without any it has no such extension.
+    """
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
@@ -91,6 +95,8 @@ def certify(
             ),
             critical=True,
         )
+    if extended:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False)
     return builder.sign(issuer, hashes.SHA256())
 
 
