@@ -18,6 +18,7 @@ from serving.model.errors import SignatureError
 
 SIGNATURE_FILE: Final = "model.sig"
 RECEIPTS_FILE: Final = "receipts.sig"
+MOST_BYTES: Final = 16 * 2**20  # of either file, which is what some 60,000 files take
 # What BentoML adds to a bundle in its model store, and reads itself. A signature may say that it is left out.
 STORE_FILE: Final = "model.yaml"
 SIGSTORE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
