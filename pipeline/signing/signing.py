@@ -84,12 +84,13 @@ def sign_image(folder: Path, signer: Signer) -> Signed:
         signer: Who signs.
 
     Raises:
-        GraftError: The image is not whole, or the signatures cannot be written there.
+        GraftError: The image is not whole, it is not clear which bundle it serves, or the signatures cannot
+            be written there.
         BundleError: The bundle in it is not proven, or has changed.
     """
     image = open_image(folder)
-    with carried_bundle(image) as bundle:
-        statement = state_receipts(bundle, image.manifests) if bundle else None
+    with carried_bundle(image) as carried:
+        statement = state_receipts(carried.bundle, carried.manifests) if carried else None
     if statement is None:
         log.info("%s: carries no bundle, so there are no receipts to sign", folder)
     return _sign(_Plan(folder, folder.resolve().name, _hash_files(folder), statement), signer)
