@@ -14,6 +14,7 @@ from pipeline.errors import GraftError
 from pipeline.signing.image import ImageManifest, OciImage
 from pipeline.signing.tree import Entry, FileTree, write_files
 from serving.model.bundle import Bundle, open_bundle
+from serving.model.errors import BundleError
 from serving.model.files import hash_file
 from serving.model.manifest import MANIFEST_FILE
 
@@ -62,7 +63,16 @@ def carried_bundle(image: OciImage) -> Iterator[Carried | None]:
                     f"{image.folder}: its manifests {first[:12]}… and {sha256[:12]}… carry different "
                     "bundles, so that no receipts are those of the image. Sign an image of each."
                 )
-        yield None if first is None else Carried(open_bundle(Path(place, first)), tuple(hashes))
+        yield None if first is None else Carried(_open(image, Path(place, first)), tuple(hashes))
+
+
+def _open(image: OciImage, folder: Path) -> Bundle:
+    """Open the bundle that was unpacked into a folder; errors name the image, and not that folder."""
+    try:
+        return open_bundle(folder)
+    except BundleError as error:
+        reason = error.message.replace(f"{folder}/", "").replace(f"{folder}: ", "")
+        raise BundleError(error.code, f"{image.folder}: of the bundle in it, {reason}") from error
 
 
 def _find_bundle(image: OciImage, manifest: ImageManifest) -> dict[str, Entry] | None:
