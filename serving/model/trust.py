@@ -87,16 +87,28 @@ class TrustedKeys:
             chain = [load_der_x509_certificate(data) for data in encoded]
             require_links(chain)
             require_certificate(chain[0], place)
+            self._require_top(chain)
             for below, anchor in self._find_anchors(chain):
                 try:
                     self._require_path(below, anchor, place)
                     return public_key(chain[0])
                 except Exception as error:
                     refusals.append(error)
-            refusals = refusals or [ValueError(f"issued by {chain[-1].issuer.rfc4514_string()}")]
+            refusals = refusals or [_unknown_issuer(chain[-1])]
         except Exception as error:
             refusals = [error]
         raise self._refusal(refusals, place) from refusals[0]
+
+    def _require_top(self, chain: Sequence[Certificate]) -> None:
+        """Require somebody to have signed the last certificate too, so that no damage of it goes unnoticed.
+
+        Only what stands above a certificate that is itself trusted may end at one that nobody knows.
+        """
+        top = chain[-1]
+        if not set(chain).intersection(self.certificates) and not any(
+            has_issued(issuer, top) for issuer in (*self.certificates, top)
+        ):
+            raise _unknown_issuer(top)
 
     def _find_anchors(
         self, chain: Sequence[Certificate]
@@ -127,6 +139,10 @@ class TrustedKeys:
         reason = str(others[0]) or "its certificates do not sign each other"
         text = f"{place}: has a certificate that {self.path} does not vouch for ({reason})."
         return SignatureError("foreign_signature", text)
+
+
+def _unknown_issuer(certificate: Certificate) -> ValueError:
+    return ValueError(f"issued by {certificate.issuer.rfc4514_string()}")
 
 
 def _is_of_key(certificate: Certificate, hint: str) -> bool:
