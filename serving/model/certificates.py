@@ -75,6 +75,16 @@ def _require_for_signing(certificate: Certificate) -> None:
         )
 
 
+def load_certificate(data: bytes) -> Certificate:
+    """Return a certificate from its DER; raises ValueError where it has bits to spare."""
+    from cryptography.x509 import load_der_x509_certificate
+
+    certificate = load_der_x509_certificate(data)
+    if not data.endswith(b"\0" + certificate.signature):  # a string of bits, none of which is to spare
+        raise ValueError("its signature has bits to spare")
+    return certificate
+
+
 def require_links(chain: Sequence[Certificate]) -> None:
     """Require each certificate of a chain to be signed by the next.
 
@@ -103,10 +113,19 @@ def require_issued(chain: Sequence[Certificate], anchor: Certificate) -> None:
         chain: The certificates from the leaf up, without the anchor.
         anchor: The certificate that is trusted, which has issued the last of them.
     """
-    from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store
+    from cryptography.x509 import ExtendedKeyUsage
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+    from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store
 
-    # The rules of the web for those who issue; a certificate for signing need not name a host.
-    policy = PolicyBuilder().extension_policies(
-        ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=ExtensionPolicy.permit_all()
+    allowed = {ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+
+    def require_allowed(_: Policy, issuer: Certificate, extended: ExtendedKeyUsage | None) -> None:
+        if extended is not None and not allowed.intersection(extended):
+            raise ValueError(f"{issuer.subject.rfc4514_string()} issues none for signing code")
+
+    # The rules of the web for those who issue, but for what; a certificate for signing need not name a host.
+    issuers = ExtensionPolicy.webpki_defaults_ca().may_be_present(
+        ExtendedKeyUsage, Criticality.AGNOSTIC, require_allowed
     )
+    policy = PolicyBuilder().extension_policies(ca_policy=issuers, ee_policy=ExtensionPolicy.permit_all())
     policy.store(Store([anchor])).build_client_verifier().verify(chain[0], list(chain[1:]))

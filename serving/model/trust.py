@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from serving.model.certificates import (
     has_issued,
+    load_certificate,
     require_certificate,
     require_issued,
     require_links,
@@ -79,12 +80,10 @@ class TrustedKeys:
 
     def _of_chain(self, encoded: Sequence[bytes], place: str) -> EllipticCurvePublicKey:
         """Return the key of the first certificate, which a trusted one must vouch for."""
-        from cryptography.x509 import load_der_x509_certificate
-
         refusals: list[Exception] = []
         # Of a damaged certificate cryptography raises errors of many types without a common base class.
         try:
-            chain = [load_der_x509_certificate(data) for data in encoded]
+            chain = [load_certificate(data) for data in encoded]
             require_links(chain)
             require_certificate(chain[0], place)
             self._require_top(chain)

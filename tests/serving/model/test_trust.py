@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.signing.keys import Signer
+from serving.model.certificates import load_certificate
 from serving.model.envelope import read_envelope
 from serving.model.errors import SettingsError, SignatureError
 from serving.model.trust import fingerprint, read_trusted_keys
@@ -184,6 +185,31 @@ def test_extended_usages_must_hold_that_of_signing_code(
             assert find_key(tmp_path, signer, trusted)
         else:
             assert "codeSigning" in refusal(tmp_path, signer, trusted).message
+
+
+@pytest.mark.parametrize(
+    ("extended", "accepted"),
+    [(Purpose.CODE_SIGNING, True), (Purpose.ANY_EXTENDED_KEY_USAGE, True), (Purpose.CLIENT_AUTH, False)],
+)
+def test_an_issuer_with_extended_usages_must_be_one_for_signing_code(
+    tmp_path: Path, extended: x509.ObjectIdentifier, accepted: bool
+) -> None:
+    issuer = certify(BETWEEN, "between", ROOT, "root", is_issuer=True, extended=(extended,))
+    signer = Signer(LEAF, (leaf, issuer))
+    if accepted:
+        assert find_key(tmp_path, signer, root)
+    else:
+        assert refusal(tmp_path, signer, root).code == "foreign_signature"
+
+
+def test_a_certificate_with_bits_to_spare_is_refused() -> None:
+    """The one byte of a certificate that its issuer's signature says nothing about."""
+    ending_in_zeros = (certify(LEAF, "team", LEAF, "team") for _ in range(1000))
+    data = next(each for each in ending_in_zeros if each.signature[-1] % 2 == 0).public_bytes(Encoding.DER)
+    signature = load_certificate(data).signature
+    at = len(data) - len(signature) - 1
+    with pytest.raises(ValueError, match="bits to spare"):
+        load_certificate(data[:at] + b"\1" + data[at + 1 :])
 
 
 def test_several_keys_and_certificates_may_stand_in_one_file_with_text_between(tmp_path: Path) -> None:
