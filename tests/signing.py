@@ -6,13 +6,14 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -57,17 +58,21 @@ def write_certificates(path: Path, *certificates: x509.Certificate) -> Path:
 
 
 def certify(
-    key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
     name: str,
-    issuer: ec.EllipticCurvePrivateKey,
+    issuer: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
     issuer_name: str,
     *,
     is_issuer: bool = False,
     usage: bool | None = True,
+    extended: tuple[x509.ObjectIdentifier, ...] = (),
     first: timedelta = -DAY,
     last: timedelta = 30 * DAY,
 ) -> x509.Certificate:
-    """A certificate for a key, valid from `first` to `last`, both from now. `usage`: whether it may sign."""
+    """A certificate for a key, valid from `first` to `last`, both from now. `usage`: whether it may sign.
+
+    `extended`: its extended key usages; without any it has no such extension.
+    """
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
@@ -91,6 +96,8 @@ def certify(
             ),
             critical=True,
         )
+    if extended:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False)
     return builder.sign(issuer, hashes.SHA256())
 
 
@@ -98,11 +105,29 @@ def _named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
 
 
+OCI = "application/vnd.oci.image"
+MANIFEST_TYPE = f"{OCI}.manifest.v1+json"
+
+
 def make_image(folder: Path, bundle: Path | None = None, compression: str = "") -> Path:
     """A small image in the OCI image layout: an index, a manifest, a configuration and its layers.
 
-    These are two of no archive, or three, the second of which holds a bundle below /models.
+    These are two with a file each, or three, the second of which holds a bundle below /models.
     """
+    layers = [make_layer({f"app/{name}": name.encode() * 2000}) for name in ("a", "b")]
+    if bundle is not None:
+        contents = {"app/manifest.json": b"[]"} | bundle_at("models", bundle)
+        layers.insert(1, make_layer(contents, compression=compression))
+    return write_image(folder, layers)
+
+
+def write_image(
+    folder: Path,
+    *platforms: Sequence[bytes],
+    command: Sequence[str] = (),
+    manifest_type: str = MANIFEST_TYPE,
+) -> Path:
+    """An image in the OCI image layout, with the layers of each platform, which is started by a command."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -111,26 +136,37 @@ def make_image(folder: Path, bundle: Path | None = None, compression: str = "") 
         (blobs / sha256).write_bytes(content)
         return {"mediaType": media_type, "digest": f"sha256:{sha256}", "size": len(content)}
 
-    oci = "application/vnd.oci.image"
-    contents = [bytes([index]) * 2000 for index in (1, 2)]
-    if bundle is not None:
-        contents.insert(1, _to_layer(bundle, compression))
-    layers = [store(content, f"{oci}.layer.v1.tar") for content in contents]
-    config = store(b'{"architecture":"amd64","os":"linux"}', f"{oci}.config.v1+json")
-    manifest = {"schemaVersion": 2, "config": config, "layers": layers}
-    entry = store(json.dumps(manifest).encode(), f"{oci}.manifest.v1+json")
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    entries = []
+    for architecture, contents in zip(("amd64", "arm64"), platforms, strict=False):
+        layers = [store(content, f"{OCI}.layer.v1.tar") for content in contents]
+        settings = {"architecture": architecture, "os": "linux", "config": {"Cmd": list(command)}}
+        config = store(json.dumps(settings).encode(), f"{OCI}.config.v1+json")
+        manifest = {"schemaVersion": 2, "config": config, "layers": layers}
+        entries.append(store(json.dumps(manifest).encode(), manifest_type))
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
     (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     return folder
 
 
-def _to_layer(bundle: Path, compression: str) -> bytes:
+def bundle_at(place: str, bundle: Path) -> dict[str, bytes]:
+    """The files of a bundle, by their paths in an image."""
+    return {f"{place}/{path.relative_to(bundle).as_posix()}": path.read_bytes() for path in files_of(bundle)}
+
+
+def make_layer(
+    files: Mapping[str, bytes], links: Mapping[str, str] | None = None, compression: str = ""
+) -> bytes:
+    """A layer with symbolic links, by their paths to their targets, and then files."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=f"w:{compression}") as archive:
-        other = tarfile.TarInfo("app/manifest.json")
-        other.size = 2
-        archive.addfile(other, io.BytesIO(b"[]"))
-        archive.add(bundle, "models")
+        for path, target in (links or {}).items():
+            link = tarfile.TarInfo(path)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            archive.addfile(link)
+        for path, content in files.items():
+            file = tarfile.TarInfo(path)
+            file.size = len(content)
+            archive.addfile(file, io.BytesIO(content))
     return buffer.getvalue()
 
 

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.errors import GraftError
+
 
 def cache_folder() -> Path:
     """Return the folder of the files that are kept between runs.
@@ -17,9 +19,23 @@ def cache_folder() -> Path:
 
 
 def find_bundle(folder: Path) -> Path:
-    """Return the bundle that a user names: that of a run which has one, or else the folder itself."""
-    inside = RunFolder(folder).bundle
-    return inside if inside.is_dir() else folder
+    """Return the bundle that a user names: the folder itself if it is one, or else that of the run.
+
+    Args:
+        folder: The folder of a bundle, whatever it holds beside its manifest, or of a run.
+
+    Raises:
+        GraftError: It is both a bundle and a run.
+    """
+    run = RunFolder(folder)
+    if os.path.lexists(folder / "manifest.json"):
+        if os.path.lexists(run.recipe):
+            raise GraftError(
+                f"{folder}: is a bundle (manifest.json) and a run ({run.recipe.name}) at once. "
+                "Move one of them elsewhere, and name the other."
+            )
+        return folder
+    return run.bundle if run.bundle.is_dir() else folder
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder, find_bundle
 from pipeline.run.runner import held
 from pipeline.signing.checking import Checked, check_bundle, check_image
-from pipeline.signing.image import find_image
+from pipeline.signing.image import find_images
 from pipeline.signing.keys import read_signer
 from pipeline.signing.signing import Signed, sign_bundle, sign_image
+from serving.model.manifest import MANIFEST_FILE
 
 
 def sign(
@@ -34,11 +37,12 @@ def sign(
         BundleError: The bundle is not proven.
     """
     signer = read_signer(key, certificates, ask_password)
-    if image := find_image(target):
-        return sign_image(image, signer)
+    named = _find(target)
+    if named.is_image:
+        return sign_image(named.folder, signer)
     run = RunFolder(target)
     with held(run) if run.lock.is_file() else nullcontext():
-        return sign_bundle(_require_folder(target), signer)
+        return sign_bundle(named.folder, signer)
 
 
 def check_signature(target: Path, keys: Path) -> Checked:
@@ -53,11 +57,29 @@ def check_signature(target: Path, keys: Path) -> Checked:
         BundleError: The bundle is not proven.
         SettingsError: The keys cannot be read.
     """
-    image = find_image(target)
-    return check_image(image, keys) if image else check_bundle(_require_folder(target), keys)
+    named = _find(target)
+    return check_image(named.folder, keys) if named.is_image else check_bundle(named.folder, keys)
 
 
-def _require_folder(target: Path) -> Path:
+@dataclass(frozen=True)
+class _Named:
+    """What a user names: the folder that has the signature, and whether it is an image."""
+
+    folder: Path
+    is_image: bool
+
+
+def _find(target: Path) -> _Named:
+    """Return what a user names, which must be one thing: nothing beside it is chosen instead."""
     if not target.is_dir():
         raise GraftError(f"{target}: no such folder. Name a run, a bundle, or an image in the OCI layout.")
-    return find_bundle(target)
+    images, bundle = find_images(target), find_bundle(target)
+    own = (target / MANIFEST_FILE, RunFolder(target).recipe)
+    is_bundle = bundle != target or any(map(os.path.lexists, own))
+    places = [*images, *([bundle] if is_bundle or not images else [])]
+    if len(places) > 1:
+        raise GraftError(
+            f"{target}: may be read as {' or as '.join(map(str, places))}. Name the one that is meant, or "
+            "move the other elsewhere."
+        )
+    return _Named(places[0], is_image=bool(images))

@@ -81,8 +81,8 @@ def check_image(folder: Path, keys: Path) -> Checked:
         stated = _read_receipts(signed, trusted)
         if stated is not None:
             image = open_image(folder)
-            with carried_bundle(image) as bundle:
-                own = state_receipts(bundle, image.manifests) if bundle else None
+            with carried_bundle(image) as carried:
+                own = state_receipts(carried.bundle, carried.manifests) if carried else None
                 _require_same(stated, own, folder)
     return _describe(signed, stated)
 

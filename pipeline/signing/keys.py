@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import GraftError
 from pipeline.machine.extras import require
+from serving.model.certificates import require_certificate, require_issued, require_links, require_valid
 from serving.model.envelope import (
     CertificateChain,
     EncodedCertificate,
@@ -22,7 +23,7 @@ from serving.model.envelope import (
     write_envelope,
 )
 from serving.model.errors import SignatureError
-from serving.model.trust import algorithm, fingerprint, require_certificate, require_elliptic
+from serving.model.trust import algorithm, fingerprint, require_elliptic
 
 if TYPE_CHECKING:  # imported where it is used, since it is an extra
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -137,20 +138,44 @@ def _elliptic(private: object, path: Path) -> EllipticCurvePrivateKey:
 def _read_certificates(paths: Sequence[Path], key: EllipticCurvePrivateKey) -> tuple[Certificate, ...]:
     from cryptography.x509 import load_pem_x509_certificates
 
+    places: list[Path] = []
     certificates: list[Certificate] = []
     for path in paths:
         try:
             certificates += load_pem_x509_certificates(_read(path))
         except ValueError as error:
             raise GraftError(f"{path}: is no certificate in PEM.") from error
+        places += [path] * (len(certificates) - len(places))
     if certificates:
-        try:
-            require_certificate(certificates[0], str(paths[0]))
-        except (ValueError, SignatureError) as error:
-            raise GraftError(_with_place(paths[0], str(error))) from error
         if certificates[0].public_key() != key.public_key():
             raise GraftError(f"{paths[0]}: its first certificate is of another key than the one that signs.")
+        try:
+            require_certificate(certificates[0], str(paths[0]))
+            for certificate, path in zip(certificates, places, strict=True):
+                require_valid(certificate, str(path))
+        except (ValueError, SignatureError) as error:
+            raise GraftError(_with_place(paths[0], str(error))) from error
+        _require_chain(certificates, places)
     return tuple(certificates)
+
+
+def _require_chain(certificates: Sequence[Certificate], places: Sequence[Path]) -> None:
+    """Require certificates to stand in order, each issued by the next, as everybody who checks them will."""
+    # Of damaged certificates cryptography raises errors of many types without a common base class.
+    for index, path in enumerate(places[:-1]):
+        names = [each.subject.rfc4514_string() for each in certificates[index : index + 2]]
+        try:
+            require_links(certificates[index : index + 2])
+        except Exception as error:
+            raise GraftError(
+                f"{path}: its certificate {names[0]} is not issued by {names[1]}, which follows. Give your "
+                "own certificate first, and then the one that issued it, and so on."
+            ) from error
+    try:
+        if len(certificates) > 1:
+            require_issued(certificates[:-1], certificates[-1])
+    except Exception as error:
+        raise GraftError(f"{places[-1]}: its certificates vouch for nothing ({error}).") from error
 
 
 def _with_place(path: Path, text: str) -> str:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from pipeline.errors import GraftError
-from pipeline.files import atomic
 from pipeline.files.records import Record
 from pipeline.reporting.progress import track
 from pipeline.signing.carried import carried_bundle
 from pipeline.signing.image import open_image
 from pipeline.signing.keys import Signer
 from pipeline.signing.statements import ReceiptsStatement, state_files, state_receipts
+from pipeline.signing.writing import remove_leftovers, replace_files
 from serving.model.bundle import open_bundle
-from serving.model.envelope import RECEIPTS_FILE, SIGNATURE_FILE, STORE_FILE
+from serving.model.envelope import MOST_BYTES, RECEIPTS_FILE, SIGNATURE_FILE, STORE_FILE
 from serving.model.files import hash_file
 from serving.model.signature import list_files
 
@@ -83,12 +84,13 @@ def sign_image(folder: Path, signer: Signer) -> Signed:
         signer: Who signs.
 
     Raises:
-        GraftError: The image is not whole, or the signatures cannot be written there.
+        GraftError: The image is not whole, it is not clear which bundle it serves, or the signatures cannot
+            be written there.
         BundleError: The bundle in it is not proven, or has changed.
     """
     image = open_image(folder)
-    with carried_bundle(image) as bundle:
-        statement = state_receipts(bundle, image.manifests) if bundle else None
+    with carried_bundle(image) as carried:
+        statement = state_receipts(carried.bundle, carried.manifests) if carried else None
     if statement is None:
         log.info("%s: carries no bundle, so there are no receipts to sign", folder)
     return _sign(_Plan(folder, folder.resolve().name, _hash_files(folder), statement), signer)
@@ -111,8 +113,7 @@ def _sign(plan: _Plan, signer: Signer) -> Signed:
     if receipts is not None:
         covered[RECEIPTS_FILE] = hashlib.sha256(receipts).hexdigest()
     signature = signer.sign(state_files(plan.name, covered, plan.ignored))
-    _write(plan.folder / RECEIPTS_FILE, receipts)
-    _write(plan.folder / SIGNATURE_FILE, signature)
+    _write(plan.folder, receipts, signature)
     subject = signer.certificates[0].subject.rfc4514_string() if signer.certificates else None
     return Signed(
         folder=plan.folder,
@@ -125,26 +126,48 @@ def _sign(plan: _Plan, signer: Signer) -> Signed:
 
 
 def _hash_files(folder: Path) -> dict[str, str]:
+    try:
+        remove_leftovers(folder, (RECEIPTS_FILE, SIGNATURE_FILE))
+    except OSError as error:
+        raise _not_written(folder / SIGNATURE_FILE, error) from error
     names = list_files(folder)
-    unread = [name for name in names if PurePosixPath(name).parts[0] in UNREAD]
-    if unread:
-        raise GraftError(
-            f"{folder / unread[0]}: is Git's, which other verifiers leave unread. Remove it, and sign again."
-        )
+    for name in names:
+        _require_signable(folder, name)
     return {
         name: hash_file(folder / name) for name in track(names, total=len(names), what="sign", unit="files")
     }
 
 
-def _write(path: Path, content: bytes | None) -> None:
-    """Write a file, or remove an earlier one where there is nothing to write."""
-    try:
-        if content is not None:
-            atomic.write_bytes(path, content)
-        elif path.exists():
-            path.unlink()
-    except OSError as error:
+def _require_signable(folder: Path, name: str) -> None:
+    if PurePosixPath(name).parts[0] in UNREAD:
         raise GraftError(
-            f"{path}: cannot be written ({error.strerror}), so nothing is signed. Sign a copy of the folder "
-            "in a place that you may write to."
-        ) from error
+            f"{folder / name}: is Git's, which other verifiers leave unread. Remove it, and sign again."
+        )
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            shown = os.fsencode(folder / name).decode(errors="backslashreplace")
+            raise GraftError(
+                f"{shown}: its name is not in UTF-8, which no signature can hold. Rename it, and sign again."
+            ) from error
+
+
+def _write(folder: Path, receipts: bytes | None, signature: bytes) -> None:
+    """Write both files, or remove an earlier statement about receipts where there is none now."""
+    place = folder / SIGNATURE_FILE
+    if max(len(signature), len(receipts or b"")) > MOST_BYTES:
+        raise GraftError(
+            f"{place}: would have more than {MOST_BYTES // 2**20} MiB, which nobody reads. Sign fewer files."
+        )
+    try:
+        replace_files({folder / RECEIPTS_FILE: receipts, place: signature})
+    except OSError as error:
+        raise _not_written(place, error) from error
+
+
+def _not_written(place: Path, error: OSError) -> GraftError:
+    return GraftError(
+        f"{place}: cannot be written ({error.strerror}), so nothing is signed. Sign a copy of the folder "
+        "in a place that you may write to."
+    )

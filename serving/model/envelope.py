@@ -18,6 +18,7 @@ from serving.model.errors import SignatureError
 
 SIGNATURE_FILE: Final = "model.sig"
 RECEIPTS_FILE: Final = "receipts.sig"
+MOST_BYTES: Final = 16 * 2**20  # of either file, which is what some 60,000 files take
 # What BentoML adds to a bundle in its model store, and reads itself. A signature may say that it is left out.
 STORE_FILE: Final = "model.yaml"
 SIGSTORE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -26,8 +27,8 @@ STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 FILES_PREDICATE: Final = "https://model_signing/signature/v1.0"
 # A name in the manner of the one above, whose host nobody can own, and no address of a page.
 RECEIPTS_PREDICATE: Final = "https://graft-ml/receipts/v1"
-# As model-signing writes it today, and as it did until 1.0. Any other spelling of the same document is
-# refused, so that no byte of the file can be another than the one that was written.
+# As model-signing writes it today, and as it did until 1.0. Other spacing or spelling of the same document is
+# refused, so that a damaged file is noticed. The order of keys, and keys without a value, are not looked at.
 _LAYOUTS: Final[tuple[tuple[int | None, tuple[str, str]], ...]] = ((None, (",", ":")), (2, (",", ": ")))
 
 

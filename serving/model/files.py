@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import stat
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -36,6 +39,31 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """Return the content of a regular file that is not too large.
+
+    Whatever else has the file's name is not waited for: a named pipe has no end until somebody writes, and a
+    device may have none at all.
+
+    Args:
+        path: The file.
+        most_bytes: The most bytes that it may have.
+
+    Raises:
+        OSError: It cannot be read, is a link or something else than a regular file, or is too large.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # it was exchanged meanwhile
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {most_bytes // 2**20} MiB", str(path))
+    return data
 
 
 def read_checked(folder: Path, ref: FileRef) -> bytes:

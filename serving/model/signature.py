@@ -11,9 +11,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.model.bundle import Bundle, open_bundle
-from serving.model.envelope import SIGNATURE_FILE, STORE_FILE, read_envelope, root_digest, to_be_signed
+from serving.model.envelope import (
+    MOST_BYTES,
+    SIGNATURE_FILE,
+    STORE_FILE,
+    read_envelope,
+    root_digest,
+    to_be_signed,
+)
 from serving.model.errors import SignatureError
-from serving.model.files import hash_file, require_signed
+from serving.model.files import hash_file, read_regular, require_signed
 from serving.model.trust import TrustedKeys, algorithm, fingerprint, read_trusted_keys
 
 REMEDY = "Sign it: graft sign"
@@ -154,7 +161,7 @@ def read_statement(path: Path, trusted: TrustedKeys) -> SignedStatement:
     from cryptography.exceptions import InvalidSignature
 
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MOST_BYTES)
     except FileNotFoundError as error:
         text = f"{path.parent}: is not signed: there is no {path.name} of a key in {trusted.path}. {REMEDY}"
         raise SignatureError("unsigned", text) from error
@@ -175,16 +182,21 @@ def list_files(folder: Path) -> list[str]:
 
     Raises:
         SignatureError: ``unsignable``: it holds something else than files and folders, such as a link, whose
-            target no signature covers.
+            target no signature covers; or a folder in it cannot be listed.
     """
     names = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse_unlisted):
         for entry in (Path(parent, name) for name in (*folders, *files)):
             if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
                 text = f"{_shown(entry)}: is neither a file nor a folder. Signed folders hold nothing else."
                 raise SignatureError("unsignable", text)
         names += [Path(parent, name).relative_to(folder) for name in files]
     return [path.as_posix() for path in sorted(names) if path != Path(SIGNATURE_FILE)]
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    text = f"{_shown(error.filename)}: cannot be listed ({error.strerror}), so nobody knows what it holds."
+    raise SignatureError("unsignable", text) from error
 
 
 def _require_same_names(folder: Path, signed: set[str], ignored: set[str]) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from serving.model.certificates import (
+    has_issued,
+    load_certificate,
+    require_certificate,
+    require_issued,
+    require_links,
+    require_valid,
+)
 from serving.model.envelope import Material
 from serving.model.errors import SettingsError, SignatureError
 
@@ -20,7 +26,6 @@ if TYPE_CHECKING:  # imported where it is used: a service without trusted keys d
 
 CURVES: Final = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 NEEDED: Final = "Signatures need the package `cryptography`. Try: pip install 'graft-ml[signing]'"
-SIGN_AGAIN: Final = "Sign again, with a valid one: graft sign"
 NOT_ELLIPTIC: Final = (
     "The OpenSSF Model Signing format takes keys of the elliptic curves P-256, P-384 and P-521. Make one: "
     "openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
@@ -45,6 +50,8 @@ class TrustedKeys:
     def find_key(self, material: Material, place: str) -> EllipticCurvePublicKey:
         """Return the trusted key that a signature says it is of.
 
+        Of several certificates that vouch for it, such as an old one and its renewal, one suffices.
+
         Args:
             material: What the signature says.
             place: Name of its file, for errors.
@@ -58,72 +65,93 @@ class TrustedKeys:
         for key in self.keys:
             if fingerprint(key) == hint:
                 return key
+        refusals = []
         for certificate in self.certificates:
-            if fingerprint(public_key(certificate)) == hint:
-                _require_valid(certificate, place)
-                return public_key(certificate)
-        text = f"{place}: is of a key (SHA-256 {hint[:12]}…) that {self.path} does not hold."
-        raise SignatureError("foreign_signature", text)
+            if _is_of_key(certificate, hint):
+                try:
+                    require_certificate(certificate, place)
+                    return public_key(certificate)
+                except (SignatureError, ValueError) as error:
+                    refusals.append(error)
+        if not refusals:
+            text = f"{place}: is of a key (SHA-256 {hint[:12]}…) that {self.path} does not hold."
+            raise SignatureError("foreign_signature", text)
+        raise self._refusal(refusals, place) from refusals[0]
 
     def _of_chain(self, encoded: Sequence[bytes], place: str) -> EllipticCurvePublicKey:
-        """Return the key of the first certificate, which the trusted ones must vouch for."""
-        from cryptography.x509 import load_der_x509_certificate
-
-        try:
-            chain = [load_der_x509_certificate(data) for data in encoded]
-            for certificate in chain:
-                _require_valid(certificate, place)
-            anchor = self._find_anchor(chain)
-            if chain[0] not in self.certificates:
-                _require_valid(anchor, str(self.path))
-                _require_issued(chain, anchor)
-            _require_for_signing(chain[0])
-            return public_key(chain[0])
-        except SignatureError:
-            raise
+        """Return the key of the first certificate, which a trusted one must vouch for."""
+        refusals: list[Exception] = []
         # Of a damaged certificate cryptography raises errors of many types without a common base class.
+        try:
+            chain = [load_certificate(data) for data in encoded]
+            require_links(chain)
+            require_certificate(chain[0], place)
+            self._require_top(chain)
+            for below, anchor in self._find_anchors(chain):
+                try:
+                    self._require_path(below, anchor, place)
+                    return public_key(chain[0])
+                except Exception as error:
+                    refusals.append(error)
+            refusals = refusals or [_unknown_issuer(chain[-1])]
         except Exception as error:
-            reason = str(error) or "its certificates do not sign each other"
-            text = f"{place}: has a certificate that {self.path} does not vouch for ({reason})."
-            raise SignatureError("foreign_signature", text) from error
+            refusals = [error]
+        raise self._refusal(refusals, place) from refusals[0]
 
-    def _find_anchor(self, chain: Sequence[Certificate]) -> Certificate:
-        """Return the trusted certificate that a chain ends at.
+    def _require_top(self, chain: Sequence[Certificate]) -> None:
+        """Require somebody to have signed the last certificate too, so that no damage of it goes unnoticed.
 
-        Each certificate must be signed by the next, so that no byte of any goes unchecked. What stands above
-        a certificate that is itself trusted may end at one that nobody knows.
+        Only what stands above a certificate that is itself trusted may end at one that nobody knows.
         """
-        for certificate, issuer in pairwise(chain):
-            certificate.verify_directly_issued_by(issuer)
-        last = chain[-1]
-        if last in self.certificates:
-            return last
-        issuers = [each for each in self.certificates if each.subject == last.issuer]
-        for issuer in (*issuers, last) if chain[0] in self.certificates else issuers:
-            if _has_issued(issuer, last):
-                return issuer
-        raise ValueError(f"issued by {last.issuer.rfc4514_string()}")
+        top = chain[-1]
+        if not set(chain).intersection(self.certificates) and not any(
+            has_issued(issuer, top) for issuer in (*self.certificates, top)
+        ):
+            raise _unknown_issuer(top)
+
+    def _find_anchors(
+        self, chain: Sequence[Certificate]
+    ) -> Iterator[tuple[Sequence[Certificate], Certificate]]:
+        """Yield each trusted certificate that a chain may end at, lowest first, with those below it.
+
+        It is in the chain, or has issued one of it. What stands above is not needed.
+        """
+        for index, certificate in enumerate(chain):
+            if certificate in self.certificates:
+                yield chain[:index], certificate
+            for issuer in self.certificates:
+                if issuer != certificate and has_issued(issuer, certificate):
+                    yield chain[: index + 1], issuer
+
+    def _require_path(self, below: Sequence[Certificate], anchor: Certificate, place: str) -> None:
+        for certificate in below:
+            require_valid(certificate, place)
+        require_valid(anchor, str(self.path))
+        if below:  # else the certificate is trusted itself
+            require_issued(below, anchor)
+
+    def _refusal(self, reasons: Sequence[Exception], place: str) -> SignatureError:
+        """Return the error to raise where nothing vouches: of a certificate's end, if that is all."""
+        others = [error for error in reasons if not isinstance(error, SignatureError)]
+        if not others and isinstance(reasons[0], SignatureError):
+            return reasons[0]
+        reason = str(others[0]) or "its certificates do not sign each other"
+        text = f"{place}: has a certificate that {self.path} does not vouch for ({reason})."
+        return SignatureError("foreign_signature", text)
 
 
-def _has_issued(issuer: Certificate, certificate: Certificate) -> bool:
-    from cryptography.exceptions import InvalidSignature
+def _unknown_issuer(certificate: Certificate) -> ValueError:
+    return ValueError(f"issued by {certificate.issuer.rfc4514_string()}")
+
+
+def _is_of_key(certificate: Certificate, hint: str) -> bool:
+    """Return whether a certificate is of a key, whatever kind of key it has itself."""
+    from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+        return fingerprint(public_key(certificate)) == hint
+    except (ValueError, UnsupportedAlgorithm):  # of a kind that signs no models, but may issue certificates
         return False
-    return True
-
-
-def _require_issued(chain: Sequence[Certificate], anchor: Certificate) -> None:
-    """Require a chain to be one that its issuers were allowed to make; raises VerificationError."""
-    from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store
-
-    # The rules of the web for those who issue; a certificate for signing need not name a host.
-    policy = PolicyBuilder().extension_policies(
-        ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=ExtensionPolicy.permit_all()
-    )
-    policy.store(Store([anchor])).build_client_verifier().verify(chain[0], list(chain[1:]))
 
 
 def read_trusted_keys(path: Path) -> TrustedKeys:
@@ -134,12 +162,16 @@ def read_trusted_keys(path: Path) -> TrustedKeys:
             ``missing_package``: `cryptography` is not installed.
     """
     try:
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
         from cryptography.x509 import load_pem_x509_certificate
     except ImportError as error:
         raise SettingsError("missing_package", NEEDED) from error
     try:
-        blocks = [(match[1].decode(), match[0]) for match in _BLOCK.finditer(path.read_bytes())]
+        data = path.read_bytes()
+        blocks = [(match[1].decode(), match[0]) for match in _BLOCK.finditer(data)]
+        if data.count(b"-----BEGIN ") != len(blocks):
+            raise ValueError("holds a part that is cut off")
         for kind, _ in blocks:
             if kind not in {"PUBLIC KEY", "CERTIFICATE"}:
                 raise ValueError(f"holds a {kind}; only public keys and certificates belong there")
@@ -151,7 +183,7 @@ def read_trusted_keys(path: Path) -> TrustedKeys:
     except OSError as error:
         text = f"{path}: the trusted keys cannot be read ({error.strerror or error})."
         raise SettingsError("trusted_keys", text) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         reason = str(error).splitlines()[0]
         raise SettingsError(
             "trusted_keys", f"{path}: no trusted keys can be read from it: {reason}."
@@ -193,53 +225,3 @@ def algorithm(key: EllipticCurvePublicKey, *, deterministic: bool | None = None)
 
     hash_class = getattr(hashes, CURVES[key.curve.name])
     return ECDSA(hash_class(), deterministic_signing=bool(deterministic))
-
-
-def require_certificate(certificate: Certificate, place: str) -> None:
-    """Require a certificate that may sign now.
-
-    Args:
-        certificate: The certificate.
-        place: Name of the file that it is in, for errors.
-
-    Raises:
-        SignatureError: ``expired_certificate``.
-        ValueError: It is not for signing.
-    """
-    _require_valid(certificate, place)
-    _require_for_signing(certificate)
-
-
-def _require_valid(certificate: Certificate, place: str) -> None:
-    """Require a certificate to be valid now: nothing tells reliably when a signature was made."""
-    now, name = datetime.now(UTC), certificate.subject.rfc4514_string()
-    first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if now > last:
-        text = f"{place}: its certificate {name} expired on {last:%Y-%m-%d %H:%M} UTC. {SIGN_AGAIN}"
-        raise SignatureError("expired_certificate", text)
-    if now < first:
-        text = (
-            f"{place}: its certificate {name} is valid from {first:%Y-%m-%d %H:%M} UTC on, which is not yet."
-        )
-        raise SignatureError("expired_certificate", text)
-
-
-def _require_for_signing(certificate: Certificate) -> None:
-    """Require the purpose that model-signing requires; raises ValueError."""
-    from cryptography.x509 import ExtendedKeyUsage, ExtensionNotFound, KeyUsage
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
-    extensions = certificate.extensions
-    try:
-        if extensions.get_extension_for_class(KeyUsage).value.digital_signature:
-            return
-    except ExtensionNotFound:
-        pass
-    try:
-        if ExtendedKeyUsageOID.CODE_SIGNING in extensions.get_extension_for_class(ExtendedKeyUsage).value:
-            return
-    except ExtensionNotFound:
-        pass
-    raise ValueError(
-        "it is not for signing: it needs the key usage digitalSignature, or codeSigning of the extended ones"
-    )

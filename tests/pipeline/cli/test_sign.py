@@ -116,6 +116,29 @@ def test_an_image_is_signed_and_its_signature_checked(tmp_path: Path) -> None:
     assert graft("verify", image, "--signature", "--key", pair.public).exit_code == 3
 
 
+@pytest.mark.slow
+def test_nothing_beside_what_is_named_is_checked_or_signed_instead(run: Path, tmp_path: Path) -> None:
+    """A bundle with another one in it, and a run with an image beside its bundle."""
+    pair = make_key(tmp_path)
+    graft("sign", run, "--key", pair.private)
+    bundle = Path(shutil.copytree(run / "bundle", tmp_path / "outer"))
+    (bundle / "model.onnx").write_bytes(b"evil")
+    shutil.copytree(run / "bundle", bundle / "bundle")
+    checked = graft("verify", bundle, "--signature", "--key", pair.public)
+    assert (checked.exit_code, "bundle/manifest.json" in checked.stderr) == (3, True)
+    assert graft("sign", bundle, "--key", pair.private).exit_code == 1
+    make_image(run / "layout")
+    graft("sign", run / "layout", "--key", pair.private)
+    for target in (run, Path(shutil.copytree(run / "layout", run / "bundle" / "layout")).parent):
+        for command in (["verify", target, "--signature", "--key", pair.public],
+                        ["sign", target, "--key", pair.private]):  # fmt: skip
+            refused = graft(*command)
+            assert (refused.exit_code, "Name the one that is meant" in refused.stderr) == (1, True)
+    shutil.rmtree(run / "bundle")
+    refused = graft("verify", run, "--signature", "--key", pair.public)
+    assert (refused.exit_code, "Name the one that is meant" in refused.stderr) == (1, True)
+
+
 def test_targets_that_are_none_are_errors(tmp_path: Path) -> None:
     pair = make_key(tmp_path)
     for target, reason in ((tmp_path / "missing", "no such folder"), (tmp_path, "this is not a bundle")):

@@ -10,12 +10,12 @@ import pytest
 
 from pipeline.errors import GateFailedError, GraftError
 from pipeline.run.sign import check_signature
-from pipeline.signing.image import find_image, open_image
+from pipeline.signing.image import find_images, open_image
 from pipeline.signing.keys import read_signer
 from pipeline.signing.signing import sign_image
 from serving.model.envelope import read_envelope
 from serving.model.errors import BundleError
-from tests.signing import files_of, make_image, make_key
+from tests.signing import MANIFEST_TYPE, files_of, make_image, make_key, make_layer, write_image
 
 
 @pytest.fixture
@@ -24,12 +24,10 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_a_folder_with_a_layout_is_an_image(image: Path, tmp_path: Path) -> None:
-    assert find_image(image) == image
-    assert find_image(tmp_path) is None
+    assert find_images(image) == [image]
+    assert find_images(tmp_path) == []
     image.rename(tmp_path / "layout")
-    assert find_image(tmp_path) == tmp_path / "layout"  # beside it lies its bill of materials
-    (tmp_path / "layout").rename(image)
-    open_image(image)
+    assert find_images(tmp_path) == [tmp_path / "layout"]  # beside it lies its bill of materials
 
 
 def test_an_image_with_a_missing_or_damaged_blob_is_not_signed(image: Path, tmp_path: Path) -> None:
@@ -58,6 +56,30 @@ def test_an_index_without_an_image_is_refused(image: Path) -> None:
     (image / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": []}))
     with pytest.raises(GraftError, match="names no image"):
         open_image(image)
+
+
+def test_a_manifest_of_docker_is_looked_into(tmp_path: Path) -> None:
+    docker = "application/vnd.docker.distribution.manifest"
+    image = write_image(tmp_path / "image", [make_layer({})], manifest_type=f"{docker}.v2+json")
+    (manifest,) = open_image(image).manifests
+    manifest.layers[0].unlink()
+    with pytest.raises(GraftError, match="missing or damaged"):
+        open_image(image)
+
+
+def test_a_type_that_is_not_known_is_refused_with_what_converts_it(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "image", [make_layer({})], manifest_type="application/vnd.other.v1+json")
+    with pytest.raises(GraftError, match=r"application/vnd\.other\.v1\+json, .* skopeo copy"):
+        open_image(image)
+
+
+def test_a_node_that_is_an_index_and_a_manifest_is_refused(image: Path) -> None:
+    index = json.loads((image / "index.json").read_bytes())
+    layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": index["manifests"][0]["digest"]}
+    for more in ({"layers": [layer]}, {"mediaType": MANIFEST_TYPE}):
+        (image / "index.json").write_text(json.dumps(index | more))
+        with pytest.raises(GraftError, match=r"index\.json: is no part of an OCI image"):
+            open_image(image)
 
 
 def test_what_other_verifiers_leave_unread_is_not_signed(image: Path, tmp_path: Path) -> None:

@@ -129,3 +129,24 @@ def test_certificates_must_be_of_the_key_and_valid(key: Path, tmp_path: Path) ->
     assert "it is not for signing" in refusal(key, path)
     assert "is no certificate in PEM" in refusal(key, key)
     assert "No such file" in refusal(key, tmp_path / "missing")
+
+
+def test_the_whole_chain_must_fit_together_and_be_valid(key: Path, tmp_path: Path) -> None:
+    """Else every service would refuse what was signed."""
+    between_key, root_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    leaf = certify(KEY, "team", between_key, "between")
+    between = certify(between_key, "between", root_key, "root", is_issuer=True)
+    root = certify(root_key, "root", root_key, "root", is_issuer=True)
+    ended = certify(between_key, "between", root_key, "root", is_issuer=True, first=-9 * DAY, last=-DAY)
+    no_issuer = certify(between_key, "between", root_key, "root")
+    own, path = write_certificates(tmp_path / "team.crt", leaf), tmp_path / "chain.crt"
+    assert len(read_signer(key, [own, write_certificates(path, between, root)]).certificates) == 3
+    assert len(read_signer(key, [own, write_certificates(path, between)]).certificates) == 2
+    assert "CN=team is not issued by CN=root" in refusal(key, own, write_certificates(path, root, between))
+    assert "CN=team is not issued by CN=root" in refusal(key, own, write_certificates(path, root))
+    stranger = certify(OTHER, "between", OTHER, "between", is_issuer=True)
+    assert "CN=team is not issued by CN=between" in refusal(key, own, write_certificates(path, stranger))
+    assert f"{path}: its certificate CN=between expired" in refusal(
+        key, own, write_certificates(path, ended, root)
+    )
+    assert "vouch for nothing" in refusal(key, own, write_certificates(path, no_issuer, root))

@@ -5,9 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
+import signal
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ from pipeline.signing.keys import Signer
 from pipeline.signing.signing import sign_bundle
 from pipeline.signing.statements import state_files
 from serving.model import bundle as bundle_module
-from serving.model.envelope import KeyHint, Material, read_envelope, to_be_signed, write_envelope
+from serving.model.envelope import MOST_BYTES, KeyHint, Material, read_envelope, to_be_signed, write_envelope
 from serving.model.errors import SettingsError, SignatureError
 from serving.model.predictor import load_predictor
 from serving.model.signature import open_trusted, read_signed_files
@@ -241,6 +245,79 @@ def test_a_manifest_that_is_exchanged_after_the_signature_was_read_is_refused(
     bundle_module.open_bundle(bundle)
     with pytest.raises(SignatureError, match=r"manifest.json: was changed after it was signed"):
         bundle_module.open_bundle(bundle, signed.digests)
+
+
+def as_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def as_device(path: Path) -> None:
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))  # /dev/zero, which has no end
+
+
+def as_link(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def as_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def as_large_file(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (as_pipe, "no regular file"),
+        (as_device, "no regular file"),
+        (as_link, "no regular file"),
+        (as_folder, "no regular file"),
+        (as_large_file, "more than 16 MiB"),
+    ],
+    ids=["pipe", "device", "link", "folder", "large"],
+)
+def test_what_is_no_file_of_a_signature_is_not_waited_for(
+    folder: Path, make: Callable[[Path], None], reason: str
+) -> None:
+    if make is as_device and os.geteuid() != 0:
+        pytest.skip("only root makes devices")
+
+    def stop(*_: object) -> None:
+        pytest.fail("it is waited for")
+
+    make(folder / "model.sig")
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(5)
+    try:
+        error = refusal(folder)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert (error.code, reason in error.message) == ("invalid_signature", True)
+
+
+def test_a_folder_that_cannot_be_listed_is_refused() -> None:
+    """What it holds would be unsigned, and could still be opened by its name."""
+    with tempfile.TemporaryDirectory() as place:  # that others than root may enter
+        folder = Path(place)
+        folder.chmod(0o755)
+        (folder / "model.sig").write_bytes(SIGNER.sign(state_files("model", {})))
+        (folder / "hidden").mkdir()
+        read_signed_files(folder, TRUSTED)
+        (folder / "hidden" / "more").write_text("more")
+        (folder / "hidden").chmod(0o311)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            error = refusal(folder)
+        finally:
+            os.seteuid(user)
+            (folder / "hidden").chmod(0o755)
+    assert (error.code, "hidden: cannot be listed" in error.message) == ("unsignable", True)
 
 
 WITHOUT = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.signing.keys import Signer
+from serving.model.certificates import load_certificate
 from serving.model.envelope import read_envelope
 from serving.model.errors import SettingsError, SignatureError
 from serving.model.trust import fingerprint, read_trusted_keys
@@ -119,6 +122,96 @@ def test_a_certificate_ends_while_it_is_trusted(tmp_path: Path) -> None:
     assert refusal(tmp_path, Signer(LEAF, (now,)), root).code == "expired_certificate"
 
 
+def test_a_renewed_certificate_of_the_same_key_stands_beside_the_old_one(tmp_path: Path) -> None:
+    ended = certify(LEAF, "team", ROOT, "root", first=-3 * DAY, last=-DAY)
+    renewed = certify(LEAF, "team", ROOT, "root")
+    old_root = certify(ROOT, "root", ROOT, "root", is_issuer=True, first=-9 * DAY, last=-DAY)
+    for trusted in ((ended, renewed), (renewed, ended)):
+        assert find_key(tmp_path, Signer(LEAF), *trusted)
+    for trusted in ((old_root, root), (root, old_root)):
+        assert find_key(tmp_path, Signer(LEAF, (leaf, between)), *trusted)
+        assert find_key(tmp_path, Signer(LEAF, (leaf, between, old_root)), *trusted)
+    # Of two that have both ended, the end is the reason.
+    assert refusal(tmp_path, Signer(LEAF), ended, ended).code == "expired_certificate"
+
+
+def test_a_full_chain_is_accepted_by_whoever_trusts_one_in_the_middle(tmp_path: Path) -> None:
+    ended = certify(ROOT, "root", ROOT, "root", is_issuer=True, first=-9 * DAY, last=-DAY)
+    for top in ((), (root,), (ended,)):  # what stands above is not needed
+        assert find_key(tmp_path, Signer(LEAF, (leaf, between, *top)), between)
+        assert find_key(tmp_path, Signer(LEAF, (leaf, between, *top)), leaf)
+
+
+RSA = rsa.generate_private_key(65537, 2048)
+rsa_root = certify(RSA, "rsa root", RSA, "rsa root", is_issuer=True)
+
+
+def test_an_issuer_may_have_a_key_of_a_kind_that_signs_no_models(tmp_path: Path) -> None:
+    team = certify(LEAF, "team", RSA, "rsa root")
+    assert find_key(tmp_path, Signer(LEAF, (team,)), rsa_root)
+    for trusted in ((rsa_root, team), (team, rsa_root)):
+        assert find_key(tmp_path, Signer(LEAF), *trusted)
+    assert "does not hold" in refusal(tmp_path, Signer(OTHER), rsa_root).message
+
+
+def test_a_trusted_certificate_must_be_for_signing_to_stand_for_its_bare_key(tmp_path: Path) -> None:
+    for other in (
+        certify(LEAF, "team", ROOT, "root", usage=False),
+        certify(LEAF, "team", LEAF, "team", is_issuer=True),
+    ):
+        error = refusal(tmp_path, Signer(LEAF), other)
+        assert (error.code, "not for signing" in error.message) == ("foreign_signature", True)
+
+
+@pytest.mark.parametrize(
+    ("extended", "usage", "accepted"),
+    [
+        ([Purpose.CODE_SIGNING], True, True),
+        ([Purpose.CODE_SIGNING], None, True),
+        ([Purpose.SERVER_AUTH, Purpose.CODE_SIGNING], True, True),
+        ([Purpose.ANY_EXTENDED_KEY_USAGE], True, True),
+        ([Purpose.ANY_EXTENDED_KEY_USAGE], None, False),
+        ([Purpose.SERVER_AUTH], True, False),
+        ([Purpose.OCSP_SIGNING, Purpose.TIME_STAMPING], True, False),
+    ],
+)
+def test_extended_usages_must_hold_that_of_signing_code(
+    tmp_path: Path, extended: list[x509.ObjectIdentifier], usage: bool | None, accepted: bool
+) -> None:
+    """A server's certificate of an issuer that is trusted here signs no models."""
+    team = certify(LEAF, "team", ROOT, "root", usage=usage, extended=tuple(extended))
+    for signer, trusted in ((Signer(LEAF, (team,)), root), (Signer(LEAF), team)):
+        if accepted:
+            assert find_key(tmp_path, signer, trusted)
+        else:
+            assert "codeSigning" in refusal(tmp_path, signer, trusted).message
+
+
+@pytest.mark.parametrize(
+    ("extended", "accepted"),
+    [(Purpose.CODE_SIGNING, True), (Purpose.ANY_EXTENDED_KEY_USAGE, True), (Purpose.CLIENT_AUTH, False)],
+)
+def test_an_issuer_with_extended_usages_must_be_one_for_signing_code(
+    tmp_path: Path, extended: x509.ObjectIdentifier, accepted: bool
+) -> None:
+    issuer = certify(BETWEEN, "between", ROOT, "root", is_issuer=True, extended=(extended,))
+    signer = Signer(LEAF, (leaf, issuer))
+    if accepted:
+        assert find_key(tmp_path, signer, root)
+    else:
+        assert refusal(tmp_path, signer, root).code == "foreign_signature"
+
+
+def test_a_certificate_with_bits_to_spare_is_refused() -> None:
+    """The one byte of a certificate that its issuer's signature says nothing about."""
+    ending_in_zeros = (certify(LEAF, "team", LEAF, "team") for _ in range(1000))
+    data = next(each for each in ending_in_zeros if each.signature[-1] % 2 == 0).public_bytes(Encoding.DER)
+    signature = load_certificate(data).signature
+    at = len(data) - len(signature) - 1
+    with pytest.raises(ValueError, match="bits to spare"):
+        load_certificate(data[:at] + b"\1" + data[at + 1 :])
+
+
 def test_several_keys_and_certificates_may_stand_in_one_file_with_text_between(tmp_path: Path) -> None:
     one, two = make_key(tmp_path, "one"), make_key(tmp_path, "two", ec.SECP384R1())
     certificate = write_certificates(tmp_path / "root.crt", root)
@@ -143,6 +236,14 @@ def test_files_that_hold_no_trusted_keys_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"")
     assert "holds no public key" in refused_file(path)
     path.write_bytes(b"-----BEGIN PUBLIC KEY-----\nnothing\n-----END PUBLIC KEY-----\n")
+    refused_file(path)
+    whole = write_public(tmp_path / "whole.pem", LEAF).read_bytes()
+    path.write_bytes(whole + whole.replace(b"-----END PUBLIC KEY-----", b""))
+    assert "cut off" in refused_file(path)
+    # Ed25519's key with the number of an algorithm that nobody knows.
+    unknown = bytes.fromhex("302a300506032b6579032100") + bytes(32)
+    block = base64.encodebytes(unknown).decode()
+    path.write_text(f"-----BEGIN PUBLIC KEY-----\n{block}-----END PUBLIC KEY-----\n{whole.decode()}")
     refused_file(path)
     assert "holds a PRIVATE KEY" in refused_file(write_private(path, ROOT))
 
@@ -170,8 +271,6 @@ def test_keys_that_the_format_does_not_know_are_refused_with_what_it_takes(
 def test_whatever_a_file_holds_it_is_an_error_with_a_message(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, kind: str
 ) -> None:
-    import base64
-
     path = tmp_path_factory.mktemp("any") / "keys.pem"
     block = (
         f"-----BEGIN {kind}-----\n".encode() + base64.encodebytes(content) + f"-----END {kind}-----".encode()
