@@ -10,7 +10,8 @@ from itertools import cycle
 from pathlib import Path
 
 from pipeline.errors import GraftError
-from pipeline.package.container.running import Limits, Running, inner_processes, running, unpacked
+from pipeline.package.container.processes import inner_processes
+from pipeline.package.container.running import Limits, Running, running, unpacked
 from pipeline.reporting.progress import track
 from serving.model.inputs.kind import FileBody, InputKind
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,13 @@ def test_engine_is_given_the_name_of_the_bundle(
         f"pull oci:{layout}",
         f"tag id-of-image {name.removeprefix('localhost/')}",
     ]
+
+
+def test_image_holds_no_file_that_the_bundle_does_not_name(
+    write: Write, tiny_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    (run / "bundle" / ".env").write_text("PASSWORD=1")
+    recipe = load_recipe(run / "recipe.yaml")
+    stray = Path(write_image(recipe, RunFolder(run), tmp_path / "stray").place)
+    assert files_of(stray) == files_of(write(tmp_path / "image"))
