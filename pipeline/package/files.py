@@ -14,8 +14,8 @@ from serving.model.manifest import DEFAULTS_FILE, MANIFEST_FILE
 def bundle_files(bundle: Bundle) -> list[Path]:
     """Return the paths of a bundle's files, in order.
 
-    They are the manifest, what it refers to, the recommended settings and the signatures. Whatever else lies in
-    the folder, such as an editor's copy or a file of passwords, stays where it is.
+    They are the manifest, what it refers to, the recommended settings and the signatures. Whatever else lies
+    in the folder, such as an editor's copy or a file of passwords, stays where it is.
 
     Args:
         bundle: The bundle.
@@ -33,7 +33,7 @@ def bundle_files(bundle: Bundle) -> list[Path]:
     others = sorted(_signed_names(bundle.folder / SIGNATURE_FILE) - names)
     if others:
         raise GraftError(
-            f"{bundle.folder / others[0]}: is signed, but no part of the bundle, and does not travel with it. "
+            f"{bundle.folder / others[0]}: is signed, but no part of the bundle, and does not travel. "
             "Remove it, and sign the rest again: graft sign"
         )
     return [bundle.folder / name for name in sorted(names)]

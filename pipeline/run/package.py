@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from pipeline.errors import GraftError
+from pipeline.files.layout import cache_folder
 from pipeline.package.container.handing import hand_over
 from pipeline.package.packaged import Packaged
 from pipeline.package.targets import TARGETS
 from pipeline.run.runner import Run, working_on
 
-# Files by which the folder of a target is known again. What has not got all of them is not Graft's to replace.
+NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
+# Files by which the folder of a target is known again. What has not got all of them is not replaced.
 MARKS = {
     "oci": ("layout/oci-layout", "layout/index.json", "licences.csv"),
     "triton": ("graft.json", "compare.py", "requirements.txt"),
@@ -41,11 +44,25 @@ def package_for(
         _require_apart(place, run.folder.root.resolve())
         _require_free(place, target, replace=replace)
     with working_on(run, after="verify"):
-        packaged = TARGETS[target].write(run.recipe, run.folder, place)
+        packaged = _write(run, target, place)
     if engine is None:
         return packaged
     name = hand_over(Path(packaged.place), engine)
     return Packaged(packaged.target, packaged.place, (f"{engine} has it as {name}",))
+
+
+def _write(run: Run, target: str, place: Path) -> Packaged:
+    try:
+        return TARGETS[target].write(run.recipe, run.folder, place)
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        # A full disk does not always say where it is full.
+        raise GraftError(
+            f"{error.filename or place}: {error.strerror}, so that nothing was written; what was there before "
+            "stays. Free some space there, or name a folder that can be written: --output DIR. What is "
+            f"downloaded is kept in {cache_folder()}, or where GRAFT_CACHE says."
+        ) from error
 
 
 def _require_apart(output: Path, root: Path) -> None:

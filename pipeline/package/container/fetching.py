@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import logging
 import os
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,10 +68,10 @@ def _download(url: str) -> bytes:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 - the user's own
             data: bytes = answer.read()
             return data
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
         raise GraftError(
-            f"{url}: cannot be downloaded ({error}). Name another mirror by {MIRROR_VARIABLE}, such as a "
-            "snapshot: https://snapshot.debian.org/archive/debian/DATE has what a mirror no longer has."
+            f"{url}: cannot be downloaded ({error}). Name another mirror by {MIRROR_VARIABLE}, as an address "
+            "that begins with http:// or https://, such as a snapshot: https://snapshot.debian.org/archive/debian/DATE has what a mirror no longer has."
         ) from error
 
 

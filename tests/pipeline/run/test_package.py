@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import GraftError
+from pipeline.package.targets import Packager
 from pipeline.run.package import package_for
 from pipeline.run.runner import Run, open_run
 
@@ -58,6 +60,17 @@ def test_only_what_was_written_for_the_target_is_replaced(run: Run, tmp_path: Pa
     with pytest.raises(GraftError, match="not written for the target"):
         package_for(run, target, tmp_path / "mine", replace=True)
     assert (tmp_path / "mine" / "README.md").read_text() == "precious"
+
+
+def test_full_disk_is_named_with_what_to_do(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Packager, "write", fail)
+    with pytest.raises(GraftError, match=rf"{tmp_path / 'out'}: No space left .*--output DIR.*GRAFT_CACHE"):
+        package_for(run, "oci", tmp_path / "out")
 
 
 def test_output_may_be_the_folder_that_one_is_in(

@@ -66,9 +66,9 @@ def test_answer_of_somebody_else_is_not_taken_for_its_own(
     image: Unpacked, stranger: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "_free_port", lambda: stranger)
-    with pytest.raises(GraftError, match=r"has ended .*Address already in use"):
-        with running.running(image, Limits()):
-            pytest.fail("it does not run")
+    refused = pytest.raises(GraftError, match=r"has ended .*Address already in use")
+    with refused, running.running(image, Limits()):
+        pytest.fail("it does not run")
 
 
 def test_two_processes_look_for_ports_in_different_places(monkeypatch: pytest.MonkeyPatch) -> None:
