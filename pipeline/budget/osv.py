@@ -1,7 +1,7 @@
 """The documents of OSV as values, as far as they say which versions of a package are affected.
 
-The format is that of https://ossf.github.io/osv-schema/. Keys that are not needed here are not read, and a key
-that is null counts as absent.
+The format is that of https://ossf.github.io/osv-schema/. Keys that are not needed here are not read, and a
+key that is null counts as absent.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ def find_vulnerabilities(contents: Contents, dumps: Sequence[Path]) -> Known:
         dumps: Zip files, JSON files, or folders of them.
 
     Raises:
-        GraftError: A dump cannot be read, or tells nothing about an ecosystem that the image has packages of, or
-            the image does not say of which release of Debian its packages are.
+        GraftError: A dump cannot be read, or tells nothing about an ecosystem that the image has packages of,
+            or the image does not say of which release of Debian its packages are.
     """
     packages = _by_name(contents)
     found: dict[tuple[str, str], Vulnerability] = {}
@@ -105,8 +105,8 @@ def _ecosystem_of(package: Package, contents: Contents) -> str:
         return package.ecosystem
     if not contents.release:
         raise GraftError(
-            "The image has packages of Debian, but its os-release has no VERSION_ID, so that nobody knows which "
-            "vulnerabilities they have. Write the image again: graft package RUN --image"
+            "The image has packages of Debian, but its os-release has no VERSION_ID, so that nobody knows "
+            "which vulnerabilities they have. Write the image again: graft package RUN --image"
         )
     return f"Debian:{contents.release}"
 

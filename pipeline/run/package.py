@@ -59,9 +59,9 @@ def _write(run: Run, target: str, place: Path) -> Packaged:
             raise
         # A full disk does not always say where it is full.
         raise GraftError(
-            f"{error.filename or place}: {error.strerror}, so that nothing was written; what was there before "
-            "stays. Free some space there, or name a folder that can be written: --output DIR. What is "
-            f"downloaded is kept in {cache_folder()}, or where GRAFT_CACHE says."
+            f"{error.filename or place}: {error.strerror}, so that nothing was written; what was there "
+            "before stays. Free some space there, or name a folder that can be written: --output DIR. "
+            f"What is downloaded is kept in {cache_folder()}, or where GRAFT_CACHE says."
         ) from error
 
 

@@ -71,7 +71,8 @@ def _download(url: str) -> bytes:
     except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
         raise GraftError(
             f"{url}: cannot be downloaded ({error}). Name another mirror by {MIRROR_VARIABLE}, as an address "
-            "that begins with http:// or https://, such as a snapshot: https://snapshot.debian.org/archive/debian/DATE has what a mirror no longer has."
+            "that begins with http:// or https://, such as a snapshot: "
+            "https://snapshot.debian.org/archive/debian/DATE has what a mirror no longer has."
         ) from error
 
 

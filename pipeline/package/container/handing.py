@@ -86,8 +86,9 @@ def _archive(archive: Path, layout: Path) -> None:
         shutil.make_archive(str(archive.with_suffix("")), "tar", layout)
     except OSError as error:
         raise GraftError(
-            f"{archive.parent}: the archive for docker cannot be written ({error.strerror}). Free some space, or "
-            f"name another folder for temporary files by TMPDIR. The image itself is whole: {layout}"
+            f"{archive.parent}: the archive for docker cannot be written ({error.strerror}). Free space, "
+            "or name another folder for temporary files by TMPDIR. "
+            f"The image itself is whole: {layout}"
         ) from error
 
 

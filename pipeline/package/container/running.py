@@ -194,7 +194,8 @@ def _free_port() -> int:
     Each process begins its search elsewhere, so that two seldom choose the same before one listens on it.
     """
     first = os.getpid() * PORTS_APART % len(PORTS)
-    for port in (*PORTS[first:], *PORTS[:first]):
+    ports: list[int] = [*PORTS[first:], *PORTS[:first]]
+    for port in ports:
         with socket.socket() as candidate:
             try:
                 candidate.bind(("127.0.0.1", port))

@@ -67,14 +67,14 @@ def test_what_a_container_says_in_colour_is_still_xml(tmp_path: Path) -> None:
 def test_container_that_failed_does_not_pass_even_without_a_limit() -> None:
     figure = Figure(name="cold_start_s", value=None, unit="s", note="it has ended", failed=True)
     record = RECORD.model_copy(update={"figures": (figure,)})
-    with pytest.raises(GateFailedError, match="not measured  FAILED  .it has ended"):
+    with pytest.raises(GateFailedError, match=r"not measured  FAILED  .it has ended"):
         record.require_passed(Path("models/cells"))
 
 
 def test_place_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in (tmp_path, tmp_path / "file" / "budget.xml"):
-        with pytest.raises(GraftError, match="cannot be written .*--junit FILE"):
+        with pytest.raises(GraftError, match=r"cannot be written .*--junit FILE"):
             require_place(place)
     require_place(tmp_path / "new" / "budget.xml")
     assert list((tmp_path / "new").iterdir()) == []

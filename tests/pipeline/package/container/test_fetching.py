@@ -84,7 +84,7 @@ def test_mirror_whose_address_is_none_is_told(
 def test_download_that_breaks_off_is_told(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pin = pin_of(write_deb(mirror, "tool", {}), "tool")
     monkeypatch.setattr(Quiet, "copyfile", lambda _, source, target: target.write(source.read(10)))
-    with pytest.raises(GraftError, match="cannot be downloaded .IncompleteRead"):
+    with pytest.raises(GraftError, match=r"cannot be downloaded .IncompleteRead"):
         fetch_debian([pin])
 
 

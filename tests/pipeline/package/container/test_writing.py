@@ -215,5 +215,5 @@ def test_archive_that_does_not_fit_is_told(
     (tmp_path / "bin" / "docker").symlink_to("/bin/true")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     monkeypatch.setattr(shutil, "make_archive", fail)
-    with pytest.raises(GraftError, match="archive for docker cannot be written .No space.*TMPDIR"):
+    with pytest.raises(GraftError, match=r"archive for docker cannot be written .No space.*TMPDIR"):
         hand_over(layout, "docker")
