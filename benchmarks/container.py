@@ -27,7 +27,8 @@ from pipeline.budget.contents import read_contents
 from pipeline.budget.trial import _resident_bytes
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
-from pipeline.package.container.running import Limits, inner_processes, running, unpacked
+from pipeline.package.container.processes import inner_processes
+from pipeline.package.container.running import Limits, running, unpacked
 from pipeline.package.container.writing import write_image
 from pipeline.recipe.reading import load_recipe
 

@@ -20,6 +20,10 @@ class RecipeError(GraftError):
     """A recipe that cannot be carried out; the message lists everything that is wrong with it."""
 
 
+class IsolationError(GraftError):
+    """A machine that cannot run a container apart from itself, which says nothing about the container."""
+
+
 class DataError(GraftError):
     """Data that cannot be used as it is."""
 

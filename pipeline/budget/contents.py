@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pipeline.errors import GraftError
 MODELS = "models"
 DPKG = ("var/lib/dpkg/status.d", "var/lib/dpkg/status")
 PROGRAMS = frozenset({"bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin"})
+COMPILERS = ("usr/lib/gcc/", "usr/libexec/gcc/")
+SITES = ("dist-packages", "site-packages")
 EXECUTABLE = 0o111
 BYTES_PER_MB = 1e6
 Ecosystem = Literal["Debian", "PyPI"]
@@ -47,7 +50,8 @@ class Contents:
         size_mb: Size of all files but the model's, in MB of 10^6 bytes.
         model_mb: Size of the model's files, in MB of 10^6 bytes.
         packages: The packages of Debian and of Python, in order.
-        programs: Names of the executable files in the folders of programs.
+        programs: Names of the executable files in the folders of programs, and in those of GCC.
+        modules: Names of the modules of Python beside those packages, whether a package brings them or not.
         release: Number of the Debian release, such as ``12``; empty if the image does not say.
     """
 
@@ -56,10 +60,11 @@ class Contents:
     packages: tuple[Package, ...]
     programs: frozenset[str]
     release: str
+    modules: frozenset[str] = frozenset()
 
     def names(self) -> frozenset[str]:
-        """Return the names of all packages and programs."""
-        return self.programs | {package.name for package in self.packages}
+        """Return the names of all packages, programs and modules."""
+        return self.programs | self.modules | {package.name for package in self.packages}
 
 
 def read_contents(layout: Path) -> Contents:
@@ -74,11 +79,12 @@ def read_contents(layout: Path) -> Contents:
     sizes = {True: 0, False: 0}
     packages: set[Package] = set()
     programs: set[str] = set()
+    modules: set[str] = set()
     release = ""
     for path, member, content in _walk(layout):
         sizes[path.parts[0] == MODELS] += member.size
-        parent = str(path.parent)
-        if parent in PROGRAMS and (member.mode & EXECUTABLE or member.issym()):
+        modules |= _module_of(path)
+        if _is_program(path, member):
             programs.add(path.name)
         if content is None:
             continue
@@ -93,6 +99,7 @@ def read_contents(layout: Path) -> Contents:
         model_mb=sizes[True] / BYTES_PER_MB,
         packages=tuple(sorted(packages)),
         programs=frozenset(programs),
+        modules=frozenset(modules),
         release=release,
     )
 
@@ -130,6 +137,22 @@ def _damaged(layout: Path, reason: str) -> GraftError:
     return GraftError(f"{layout}: {reason}. Write the image again: graft package RUN --image")
 
 
+def _is_program(path: PurePosixPath, member: tarfile.TarInfo) -> bool:
+    parent = str(path.parent)
+    if not (parent in PROGRAMS or parent.startswith(COMPILERS)):
+        return False
+    return member.issym() or (member.isreg() and bool(member.mode & EXECUTABLE)) or member.islnk()
+
+
+def _module_of(path: PurePosixPath) -> set[str]:
+    """Return the name of the module that a file is of, if it lies where Python looks for modules."""
+    for place in SITES:
+        if place in path.parts[:-1]:
+            name = path.parts[path.parts.index(place) + 1]
+            return set() if name.endswith((".dist-info", ".egg-info")) else {name.partition(".")[0]}
+    return set()
+
+
 def _tells(path: PurePosixPath) -> bool:
     """Return whether a file says which packages there are, or which release of Debian."""
     return (
@@ -154,7 +177,7 @@ def _read_wheel(content: str) -> Package:
 
 def normalised(name: str) -> str:
     """Return the name of a Python package as PyPI compares names (PEP 503)."""
-    return name.lower().replace("_", "-").replace(".", "-")
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _read_dpkg(content: str) -> Iterator[Package]:

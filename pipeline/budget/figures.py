@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -24,7 +25,11 @@ def judge_contents(contents: Contents, known: Known | None, limits: Budget) -> l
         limits: The limits of the recipe.
     """
     debian = sum(package.ecosystem == "Debian" for package in contents.packages)
-    found = sorted(contents.names() & set(limits.forbidden))
+    found = sorted(
+        name
+        for name in contents.names()
+        if any(fnmatchcase(name.lower(), each.lower()) for each in limits.forbidden)
+    )
     return [
         Figure(
             name="image_mb",
@@ -87,19 +92,23 @@ def judge_trial(trial: Trial, limits: Budget) -> list[Figure]:
     ]
 
 
-def judge_untried(reason: str, limits: Budget) -> list[Figure]:
+def judge_untried(reason: str, limits: Budget, *, failed: bool = False) -> list[Figure]:
     """Return the same figures where the image could not be run.
 
     Args:
         reason: Why it could not.
         limits: The limits of the recipe.
+        failed: Whether the container itself failed; otherwise this machine could not run any.
     """
     named = (
         ("cold_start_s", "s", limits.cold_start_s),
         ("memory_mb", "MB", limits.memory_mb),
         ("p99_ms", "ms", limits.p99_ms),
     )
-    return [Figure(name=name, value=None, unit=unit, limit=limit, note=reason) for name, unit, limit in named]
+    return [
+        Figure(name=name, value=None, unit=unit, limit=limit, note=reason, failed=failed)
+        for name, unit, limit in named
+    ]
 
 
 def _describe(latencies_ms: Sequence[float]) -> str:

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from pipeline.budget.records import BudgetRecord, Figure
+from pipeline.errors import GraftError
 from pipeline.files import atomic
+
+# What XML 1.0 knows no way to write, and the sequences of terminals that begin with such a character.
+_TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def require_place(path: Path) -> None:
+    """Refuse a file that could not be written, before anything is measured for it.
+
+    Args:
+        path: The XML file.
+
+    Raises:
+        GraftError: It is a folder, or its folder cannot be made or written to.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(21, "Is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise _refusal(path, error) from error
+
+
+def _refusal(path: Path, error: OSError) -> GraftError:
+    return GraftError(f"{path}: cannot be written ({error.strerror}). Name another file: --junit FILE")
 
 
 def write_junit(path: Path, name: str, record: BudgetRecord) -> None:
@@ -18,7 +47,7 @@ def write_junit(path: Path, name: str, record: BudgetRecord) -> None:
         record: The figures.
 
     Raises:
-        OSError: The file cannot be written.
+        GraftError: The file cannot be written.
     """
     failed = sum(not figure.passed for figure in record.figures)
     skipped = sum(_is_skipped(figure) for figure in record.figures)
@@ -35,7 +64,15 @@ def write_junit(path: Path, name: str, record: BudgetRecord) -> None:
     document = ET.Element("testsuites")
     document.append(suite)
     ET.indent(document)
-    atomic.write_bytes(path, ET.tostring(document, encoding="utf-8", xml_declaration=True))
+    try:
+        atomic.write_bytes(path, ET.tostring(document, encoding="utf-8", xml_declaration=True))
+    except OSError as error:
+        raise _refusal(path, error) from error
+
+
+def _cleaned(text: str) -> str:
+    """Return a text, which may come from a container, with those characters alone that XML can hold."""
+    return _NO_XML.sub("\ufffd", _TERMINAL.sub("", text)).strip()
 
 
 def _case(name: str, figure: Figure) -> ET.Element:
@@ -43,13 +80,13 @@ def _case(name: str, figure: Figure) -> ET.Element:
     if not figure.passed:
         text = f"{figure.value} {figure.unit} is above the limit of {figure.limit}. {figure.note}"
         if figure.value is None:
-            text = f"not measured: {figure.note}"
-        ET.SubElement(case, "failure", message=text.strip())
+            text = f"{'failed' if figure.failed else 'not measured'}: {figure.note}"
+        ET.SubElement(case, "failure", message=_cleaned(text))
     elif _is_skipped(figure):
-        ET.SubElement(case, "skipped", message=figure.note)
+        ET.SubElement(case, "skipped", message=_cleaned(figure.note))
     else:
         output = ET.SubElement(case, "system-out")
-        output.text = f"{figure.value} {figure.unit} {figure.note}".strip()
+        output.text = _cleaned(f"{figure.value} {figure.unit} {figure.note}")
     return case
 
 

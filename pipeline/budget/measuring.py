@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pipeline.budget.contents import read_contents
 from pipeline.budget.figures import judge_contents, judge_trial, judge_untried
-from pipeline.budget.junit import write_junit
+from pipeline.budget.junit import require_place, write_junit
 from pipeline.budget.records import BudgetRecord, Figure
-from pipeline.budget.trial import try_image
+from pipeline.budget.trial import Inputs, try_image
 from pipeline.budget.vulnerabilities import Known, Vulnerability, find_vulnerabilities
-from pipeline.errors import GraftError
+from pipeline.errors import GraftError, IsolationError
 from pipeline.files.layout import RunFolder
 from pipeline.files.records import write_record
 from pipeline.files.samples import evenly, read_samples
@@ -35,8 +35,10 @@ def measure_budget(run: Run, dumps: Sequence[Path], junit: Path | None) -> Budge
         junit: The file of JUnit's XML; None for none.
 
     Raises:
-        GraftError: The image cannot be written, or a dump cannot be read.
+        GraftError: The image or the XML cannot be written, or a dump cannot be read.
     """
+    if junit is not None:
+        require_place(junit)
     package_for(run, "oci")
     layout, limits = run.folder.image, run.recipe.budget
     contents = read_contents(layout)
@@ -55,18 +57,24 @@ def measure_budget(run: Run, dumps: Sequence[Path], junit: Path | None) -> Budge
 
 
 def _try(run: Run, layout: Path) -> list[Figure]:
-    """Return the figures of a trial, or, where this machine cannot isolate one, the reason."""
+    """Return the figures of a trial; without a value where none is possible here, or where it failed."""
+    kind = find_kind(open_bundle(run.folder.bundle).manifest.input.modality)
     try:
-        kind = find_kind(open_bundle(run.folder.bundle).manifest.input.modality)
-        return judge_trial(try_image(layout, kind, _read_samples(run.folder)), run.recipe.budget)
-    except GraftError as error:
+        return judge_trial(try_image(layout, kind, _read_inputs(run.folder)), run.recipe.budget)
+    except IsolationError as error:
         return judge_untried(str(error), run.recipe.budget)
+    except GraftError as error:
+        return judge_untried(str(error), run.recipe.budget, failed=True)
 
 
-def _read_samples(run: RunFolder) -> list[bytes]:
-    """Return the bytes of some samples of the test split, evenly over all of it."""
-    samples = [sample for sample in read_samples(run) if sample.split == "test"]
-    return [samples[index].read() for index in evenly(len(samples), SAMPLES)]
+def _read_inputs(run: RunFolder) -> Inputs:
+    """Return the bytes of some samples of the test split, evenly over all of it, or why there are none."""
+    try:
+        samples = [sample for sample in read_samples(run) if sample.split == "test"]
+        chosen = tuple(samples[index].read() for index in evenly(len(samples), SAMPLES))
+    except (GraftError, OSError) as error:
+        return Inputs((), f"no sample can be sent: {error}")
+    return Inputs(chosen, "" if chosen else "no sample can be sent: the test split is empty")
 
 
 def _describe(known: Known | None) -> tuple[str, ...]:

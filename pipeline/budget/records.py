@@ -17,6 +17,7 @@ class Figure(Record):
         unit: Its unit.
         limit: Its limit; None if the recipe sets none.
         note: What else is to be known: the range over repetitions, names, or why it was not measured.
+        failed: Whether it has no value because the container itself failed, and not for want of means.
     """
 
     name: str
@@ -24,10 +25,16 @@ class Figure(Record):
     unit: str
     limit: float | None = None
     note: str = ""
+    failed: bool = False
 
     @property
     def passed(self) -> bool:
-        """Whether it is within its limit. What has a limit and could not be measured is not."""
+        """Whether it is within its limit. What has a limit and could not be measured is not.
+
+        Nor is what could not be measured because the container failed, whether it has a limit or not.
+        """
+        if self.failed:
+            return False
         return self.limit is None or (self.value is not None and self.value <= self.limit)
 
 
@@ -56,7 +63,7 @@ class BudgetRecord(VersionedRecord):
         if over:
             lines = "\n".join(f"  {_line(figure)}" for figure in over)
             raise GateFailedError(
-                f"{place}: {len(over)} figure(s) above the recipe's budget:\n{lines}\n"
+                f"{place}: {len(over)} figure(s) above the recipe's budget, or failed:\n{lines}\n"
                 "Mend the image, or change the section `budget`."
             )
 
@@ -71,5 +78,6 @@ def _line(figure: Figure) -> str:
     value = "not measured" if figure.value is None else f"{figure.value:,.4g} {figure.unit}".rstrip()
     limit = "" if figure.limit is None else f", at most {figure.limit:,g}"
     sign = "" if figure.limit is None else ("  ok" if figure.passed else "  ABOVE")
+    sign = "  FAILED" if figure.failed else sign
     note = f"  ({figure.note})" if figure.note else ""
     return f"{figure.name}: {value}{limit}{sign}{note}"

@@ -6,14 +6,16 @@ A dump is what https://osv.dev offers for each ecosystem as ``all.zip``: one JSO
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from pipeline.budget.contents import Contents, Ecosystem, Package, normalised
+from pipeline.budget.osv import Affected, Document, Event, Range
 from pipeline.errors import GraftError
 from pipeline.package.container.versions import DebianVersion
 
@@ -62,24 +64,24 @@ def find_vulnerabilities(contents: Contents, dumps: Sequence[Path]) -> Known:
         dumps: Zip files, JSON files, or folders of them.
 
     Raises:
-        GraftError: A dump cannot be read, or tells nothing about an ecosystem that the image has packages of.
+        GraftError: A dump cannot be read, or tells nothing about an ecosystem that the image has packages of,
+            or the image does not say of which release of Debian its packages are.
     """
     packages = _by_name(contents)
     found: dict[tuple[str, str], Vulnerability] = {}
     covered: set[str] = set()
     newest = ""
     for document in _read_all(dumps):
-        newest = max(newest, str(document.get("modified", "")))
-        names = _names_of(document)
-        for affected in document.get("affected", []):
-            place = _place_of(affected)
-            covered.add(place[0].partition(":")[0])
-            if document.get("withdrawn"):
+        newest = max(newest, document.modified)
+        for affected in document.affected:
+            covered.add(affected.package.ecosystem)
+            if document.withdrawn:
                 continue
-            for package in packages.get(place, ()):
-                if is_affected(package, affected):
-                    key = (package.source, names[0])
-                    found.setdefault(key, _describe(package, names[0], affected, document))
+            for package in packages.get(_place_of(affected), ()):
+                match = find_match(package, affected)
+                if match is not None:
+                    name = document.names()[0]
+                    found.setdefault((package.source, name), _describe(package, name, match, document))
     _require_covered(contents, covered, dumps)
     return Known(tuple(sorted(found.values())), newest)
 
@@ -91,20 +93,33 @@ def _by_name(contents: Contents) -> Mapping[tuple[str, str], list[Package]]:
     }
     found: dict[tuple[str, str], list[Package]] = {}
     for package in once.values():
-        ecosystem = f"Debian:{contents.release}" if package.ecosystem == "Debian" else package.ecosystem
-        found.setdefault((ecosystem, package.source), []).append(package)
+        # What is said of Debian without a release is said of each.
+        for ecosystem in {package.ecosystem, _ecosystem_of(package, contents)}:
+            found.setdefault((ecosystem, package.source), []).append(package)
     return found
 
 
-def _read_all(dumps: Iterable[Path]) -> Iterator[dict[str, Any]]:
+def _ecosystem_of(package: Package, contents: Contents) -> str:
+    """Return the name that OSV has for where a package comes from, which of Debian is that of a release."""
+    if package.ecosystem != "Debian":
+        return package.ecosystem
+    if not contents.release:
+        raise GraftError(
+            "The image has packages of Debian, but its os-release has no VERSION_ID, so that nobody knows "
+            "which vulnerabilities they have. Write the image again: graft package RUN --image"
+        )
+    return f"Debian:{contents.release}"
+
+
+def _read_all(dumps: Iterable[Path]) -> Iterator[Document]:
     for dump in dumps:
         try:
             yield from _read(dump)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
             raise GraftError(f"{dump}: is no dump of OSV ({error}). {SOURCES}") from error
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
+def _read(path: Path) -> Iterator[Document]:
     """Yield the documents of a zip file, of a JSON file, or of all those in a folder."""
     if path.is_dir():
         for each in sorted(path.rglob("*")):
@@ -119,29 +134,31 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
                     yield _parse(archive.read(name), name)
 
 
-def _parse(data: bytes, name: str) -> dict[str, Any]:
-    document = json.loads(data)
-    if not isinstance(document, dict) or "id" not in document:
-        raise ValueError(f"{name} has no id")
-    return document
+def _parse(data: bytes, name: str) -> Document:
+    try:
+        return Document.model_validate_json(data)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise ValueError(f"{name}: {'.'.join(map(str, fault['loc']))} {fault['msg']}") from error
 
 
-def _names_of(document: Mapping[str, Any]) -> list[str]:
-    """Return all names of a vulnerability, that of CVE first, by which the same one of two sources is known.
-
-    Debian's documents name it as ``upstream``, those of PyPI as ``aliases``.
-    """
-    names = [document["id"], *document.get("aliases", []), *document.get("upstream", [])]
-    return sorted(names, key=lambda name: (not str(name).startswith("CVE-"), str(name)))
-
-
-def _place_of(affected: Mapping[str, Any]) -> tuple[str, str]:
-    package = affected.get("package", {})
-    ecosystem, name = str(package.get("ecosystem", "")), str(package.get("name", ""))
+def _place_of(affected: Affected) -> tuple[str, str]:
+    ecosystem, name = affected.package.ecosystem, affected.package.name
     return ecosystem, normalised(name) if ecosystem == "PyPI" else name
 
 
-def is_affected(package: Package, affected: Mapping[str, Any]) -> bool:
+@dataclass(frozen=True)
+class Match:
+    """That a package's version is affected.
+
+    Attributes:
+        fixed: The first version after it that is not; empty if there is none.
+    """
+
+    fixed: str
+
+
+def find_match(package: Package, affected: Affected) -> Match | None:
     """Return whether a package's version is among those that are affected, as the schema evaluates it.
 
     A range that names a version which cannot be compared counts as one that holds the package's.
@@ -150,18 +167,14 @@ def is_affected(package: Package, affected: Mapping[str, Any]) -> bool:
         package: The installed package.
         affected: One element of a document's ``affected``.
     """
-    if package.source_version in affected.get("versions", []):
-        return True
     read = _reader_of(package.ecosystem)
-    for each in affected.get("ranges", []):
-        if each.get("type") not in {"ECOSYSTEM", "SEMVER"}:
-            continue
-        try:
-            if _is_inside(package.source_version, read, each.get("events", [])):
-                return True
-        except ValueError:
-            return True
-    return False
+    ranges = [each for each in affected.ranges if each.type in {"ECOSYSTEM", "SEMVER"}]
+    holding = [each for each in ranges if _holds(package.source_version, read, each)]
+    if holding:
+        return Match(_first_fixed(package.source_version, read, holding))
+    if any(_are_equal(package.source_version, each, read) for each in affected.versions):
+        return Match(_first_fixed(package.source_version, read, ranges))
+    return None
 
 
 def _reader_of(ecosystem: Ecosystem) -> Callable[[str], Any]:
@@ -173,35 +186,58 @@ def _reader_of(ecosystem: Ecosystem) -> Callable[[str], Any]:
     return Version
 
 
-def _is_inside(version: str, read: Callable[[str], Any], events: Sequence[Mapping[str, str]]) -> bool:
+def _are_equal(first: str, second: str, read: Callable[[str], Any]) -> bool:
+    """Return whether two texts are the same version: of PyPI, 2.0 is 2.0.0."""
+    try:
+        return first == second or bool(read(first) == read(second))
+    except ValueError:
+        return False
+
+
+def _holds(version: str, read: Callable[[str], Any], versions: Range) -> bool:
+    try:
+        return _is_inside(version, read, versions.events)
+    except ValueError:
+        return True
+
+
+def _is_inside(version: str, read: Callable[[str], Any], events: Sequence[Event]) -> bool:
     """Return whether a version lies in a range, which is given by events at which it begins or ends."""
-    installed, lowest = read(version), read("0")
-    known = [
-        (lowest if at == "0" else read(at), kind)
+    installed = read(version)
+    limits = [event.limit for event in events if event.limit is not None]
+    if limits and not any(limit == "*" or installed < read(limit) for limit in limits):
+        return False
+    # At one version, what ends there comes last: (is it the first of all, version, does it end, kind).
+    known = sorted(
+        (at != "0", read(at), kind != "introduced", kind)
         for event in events
-        for kind, at in event.items()
-        if kind in {"introduced", "fixed", "last_affected"}
-    ]
+        for kind, at in event.model_dump(exclude={"limit"}, exclude_none=True).items()
+    )
     inside = False
-    for at, kind in sorted(known, key=lambda event: event[0]):
-        if at is lowest or (installed > at if kind == "last_affected" else installed >= at):
+    for is_later, at, _, kind in known:
+        if not is_later or (installed > at if kind == "last_affected" else installed >= at):
             inside = kind == "introduced"
     return inside
 
 
-def _describe(
-    package: Package, name: str, affected: Mapping[str, Any], document: Mapping[str, Any]
-) -> Vulnerability:
-    events = (event for each in affected.get("ranges", []) for event in each.get("events", []))
-    fixed = next((event["fixed"] for event in events if "fixed" in event), "")
-    text = str(document.get("summary") or document.get("details") or "")
-    summary = " ".join(text.split())[:200]
-    return Vulnerability(package.source, package.source_version, name, fixed, summary)
+def _first_fixed(version: str, read: Callable[[str], Any], ranges: Sequence[Range]) -> str:
+    """Return the lowest version after an installed one at which one of the ranges ends."""
+    ends = [event.fixed for each in ranges for event in each.events if event.fixed is not None]
+    try:
+        later = sorted((read(end), end) for end in ends if read(end) > read(version))
+    except ValueError:
+        return ends[0] if ends else ""
+    return later[0][1] if later else ""
+
+
+def _describe(package: Package, name: str, match: Match, document: Document) -> Vulnerability:
+    summary = " ".join((document.summary or document.details).split())[:200]
+    return Vulnerability(package.source, package.source_version, name, match.fixed, summary)
 
 
 def _require_covered(contents: Contents, covered: set[str], dumps: Sequence[Path]) -> None:
     """Refuse dumps that could not tell of a vulnerability if there were one."""
-    missing = sorted({package.ecosystem for package in contents.packages} - covered)
+    missing = sorted({_ecosystem_of(package, contents) for package in contents.packages} - covered)
     if missing:
         names = ", ".join(str(dump) for dump in dumps)
         raise GraftError(f"{names}: tells nothing about packages of {' and '.join(missing)}. {SOURCES}")

@@ -28,8 +28,8 @@ def budget(
     """Measure the container of RUN against the limits of its recipe.
 
     Size, packages, known vulnerabilities, cold start, memory and the 99th percentile of one prediction's time
-    with one CPU, and what must not be in it. The image is written first, if it is not there or outdated. Ends
-    with exit code 3 where a figure is above its limit.
+    with one CPU, and what must not be in it. The image is written first, in any case, to package/oci in the
+    run's folder. Ends with exit code 3 where a figure is above its limit, or where the container fails.
     """
     from pipeline.budget.measuring import measure_budget
     from pipeline.run.runner import open_run

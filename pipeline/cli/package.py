@@ -35,7 +35,10 @@ NAMES = (*BENTOS, "triton", "kubernetes", "kserve")
     help="The folder to write, new or empty, with --target or --image; by default package/ in the run's.",
 )
 @click.option(
-    "--force", is_flag=True, help="Build the Bento even if it is done, or replace the folder of --output."
+    "--force",
+    is_flag=True,
+    help="Build the Bento even if it is done, or replace the folder of --output, if it was written "
+    "for the same target.",
 )
 @data_root_option
 @json_option

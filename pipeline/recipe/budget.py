@@ -18,7 +18,8 @@ class Budget(Section):
             one CPU, in seconds.
         memory_mb: Most resident memory after the first predictions, in megabytes.
         p99_ms: Largest 99th percentile of the time of one prediction, with one CPU, in milliseconds.
-        forbidden: Names of what must not be in the image: packages of Python or programs.
+        forbidden: Names of what must not be in the image: packages, modules of Python or programs. They may
+            be patterns with `*`, `?` and `[0-9]`.
     """
 
     image_mb: float | None = Field(default=180.0, gt=0)
@@ -27,4 +28,21 @@ class Budget(Section):
     cold_start_s: float | None = Field(default=None, gt=0)
     memory_mb: float | None = Field(default=None, gt=0)
     p99_ms: float | None = Field(default=None, gt=0)
-    forbidden: tuple[str, ...] = ("torch", "gcc", "cc", "git", "pip")
+    forbidden: tuple[str, ...] = (
+        "torch",
+        "pip",
+        "git",
+        "make",
+        "cc",
+        "c++",
+        "cc1*",
+        "as",
+        "ld",
+        "ld.*",
+        "gcc",
+        "gcc-[0-9]",
+        "gcc-[0-9][0-9]",
+        "g++*",
+        "clang*",
+        "*-gnu-*",
+    )

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from pipeline.errors import GraftError
+from pipeline.files.layout import cache_folder
 from pipeline.package.container.handing import hand_over
 from pipeline.package.packaged import Packaged
 from pipeline.package.targets import TARGETS
 from pipeline.run.runner import Run, working_on
+
+NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
+# Files by which the folder of a target is known again. What has not got all of them is not replaced.
+MARKS = {
+    "oci": ("layout/oci-layout", "layout/index.json", "licences.csv"),
+    "triton": ("graft.json", "compare.py", "requirements.txt"),
+    "kubernetes": ("README.md", "base/kustomization.yaml", "autoscaling/kustomization.yaml"),
+    "kserve": ("README.md", "servingruntime.yaml", "inferenceservice.yaml"),
+}
 
 
 def package_for(
@@ -20,22 +31,56 @@ def package_for(
         run: The run, whose stages up to ``verify`` are done.
         target: One of :data:`pipeline.package.targets.TARGETS`.
         output: The folder to write; None for ``package/TARGET`` in the run's folder.
-        replace: Whether such a folder may take the place of another that holds something.
+        replace: Whether such a folder may take the place of one that was written for the same target before.
         engine: Program that a finished image is handed over to; None for none.
 
     Raises:
-        GraftError: A stage is not done, the target cannot be written, or the program does not take the image.
+        GraftError: A stage is not done, the target cannot be written, the folder holds something else, or the
+            program does not take the image.
     """
-    if output is not None and not replace:
-        _require_free(output)
+    place = run.folder.packaged(target)
+    if output is not None and output.resolve() != place.resolve():
+        place = output.resolve()
+        _require_apart(place, run.folder.root.resolve())
+        _require_free(place, target, replace=replace)
     with working_on(run, after="verify"):
-        packaged = TARGETS[target].write(run.recipe, run.folder, output or run.folder.packaged(target))
+        packaged = _write(run, target, place)
     if engine is None:
         return packaged
     name = hand_over(Path(packaged.place), engine)
     return Packaged(packaged.target, packaged.place, (f"{engine} has it as {name}",))
 
 
-def _require_free(output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+def _write(run: Run, target: str, place: Path) -> Packaged:
+    try:
+        return TARGETS[target].write(run.recipe, run.folder, place)
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        # A full disk does not always say where it is full.
+        raise GraftError(
+            f"{error.filename or place}: {error.strerror}, so that nothing was written; what was there "
+            "before stays. Free some space there, or name a folder that can be written: --output DIR. "
+            f"What is downloaded is kept in {cache_folder()}, or where GRAFT_CACHE says."
+        ) from error
+
+
+def _require_apart(output: Path, root: Path) -> None:
+    """Refuse a folder whose replacement would take the run, or a part of it, away."""
+    if output.is_relative_to(root) or root.is_relative_to(output):
+        raise GraftError(
+            f"{output}: is the run's folder, holds it or lies in it ({root}), and nothing there is replaced. "
+            "Name a folder elsewhere, or give no --output."
+        )
+
+
+def _require_free(output: Path, target: str, *, replace: bool) -> None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not replace:
         raise GraftError(f"{output}: holds something already. Name another folder, or replace it: --force")
+    if not output.is_dir() or not all((output / mark).is_file() for mark in MARKS.get(target, ())):
+        raise GraftError(
+            f"{output}: holds what was not written for the target {target}, so that it is not replaced. "
+            "Name another folder, or remove it yourself."
+        )

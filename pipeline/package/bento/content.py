@@ -43,15 +43,20 @@ class Content:
         context += [path.read_bytes() for path in carried_files()]
         # One of a target serves what its name says; the others are told apart by their requirements.
         context += [self.served.name.encode()] if self.served else []
+        # The README names this very tag, and is hashed without it.
+        context += [text.encode() for text in self._texts("", self.model_tag()).values()]
         digest = hashlib.sha256(b"\0".join(context)).hexdigest()
         return f"{self.model_tag()}-{digest[:8]}"
 
     def files(self, model_tag: str) -> dict[str, str]:
         """Return the texts of the files that are written for this Bento alone, by their path in it."""
+        return self._texts(self.bento_tag(), model_tag)
+
+    def _texts(self, bento_tag: str, model_tag: str) -> dict[str, str]:
         artifact = self.served or self.bundle.artifact()
         return {
             SERVICE_FILE: write_service(self.bundle, artifact),
-            README: write_readme(self.bundle, artifact, self.bento_tag(), model_tag),
+            README: write_readme(self.bundle, artifact, bento_tag, model_tag),
         }
 
     def requirements(self) -> str:

@@ -52,4 +52,4 @@ def is_packaged(run: RunFolder) -> bool:
         return bool(tags == {"model": None, "bento": None})
     if tags["bento"] is None:  # the kind has got a service since
         return False
-    return holds_model(run.bundle, tags["model"]) and holds_bento(content, tags["bento"], tags["model"])
+    return holds_model(content.bundle, tags["model"]) and holds_bento(content, tags["bento"], tags["model"])

@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 
 from pipeline.package.bento.describing import list_labels, list_metadata
+from pipeline.package.files import bundle_files
 from serving.model.bundle import Bundle
+from serving.model.envelope import STORE_FILE
 
 
 def do_not_track() -> None:
@@ -31,19 +33,24 @@ def store_model(bundle: Bundle, tag: str) -> str:
     """Put a bundle into the store of models, unless it is there already, and return its tag."""
     import bentoml
 
-    if holds_model(bundle.folder, tag) and (place_of("models", tag) / "model.yaml").is_file():
+    if holds_model(bundle, tag) and (place_of("models", tag) / "model.yaml").is_file():
         return tag
     # It is of another bundle, or was left by a killed process.
     shutil.rmtree(place_of("models", tag), ignore_errors=True)
     with bentoml.models.create(tag, labels=list_labels(bundle), metadata=list_metadata(bundle)) as model:
-        shutil.copytree(bundle.folder, model.path, dirs_exist_ok=True)
+        for path in bundle_files(bundle):
+            place = Path(model.path, path.relative_to(bundle.folder))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, place)
     return str(model.tag)
 
 
-def holds_model(folder: Path, tag: str) -> bool:
-    """Return whether the store of models holds every file of a bundle's folder, byte by byte."""
-    return are_same_files(
-        folder, place_of("models", tag), [path for path in folder.rglob("*") if path.is_file()]
+def holds_model(bundle: Bundle, tag: str) -> bool:
+    """Return whether the store of models holds every file of a bundle, byte by byte, and no other."""
+    stored, paths = place_of("models", tag), bundle_files(bundle)
+    found = {path.relative_to(stored) for path in stored.rglob("*") if path.is_file()} - {Path(STORE_FILE)}
+    return found == {path.relative_to(bundle.folder) for path in paths} and are_same_files(
+        bundle.folder, stored, paths
     )
 
 

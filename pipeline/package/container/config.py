@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pipeline.package.bento.content import version_of
 from pipeline.package.bento.describing import list_labels
 from pipeline.package.container.layers import Blob
+from pipeline.package.container.locks import hash_debian
 from pipeline.package.container.system import USER
 from serving.model.bundle import Bundle
 from serving.model.manifest import Artifact
@@ -86,7 +87,8 @@ def _labels(bundle: Bundle, artifact: Artifact) -> dict[str, str]:
         "org.opencontainers.image.title": manifest.name,
         "org.opencontainers.image.version": version_of(bundle),
         "org.opencontainers.image.description": "A prediction service, proven to predict what was trained.",
-        "org.opencontainers.image.base.name": "debian:12",
     }
+    # There is no base image that could be named: the system is packages, which their hashes pin.
+    system = {"graft.system": "packages of Debian 12", "graft.system.lock": hash_debian()}
     own = {f"graft.{name}": value for name, value in list_labels(bundle, artifact).items()}
-    return own | lineage | receipts | standard
+    return own | system | lineage | receipts | standard

@@ -134,16 +134,16 @@ def _installed_name(name: str) -> str | None:
     return rest if scheme in {"purelib", "platlib"} else None
 
 
-def read_folder(folder: Path, place: str) -> Iterator[Member]:
-    """Read the files below a folder.
+def read_files(folder: Path, paths: Iterable[Path], place: str) -> Iterator[Member]:
+    """Read some of the files below a folder.
 
     Args:
         folder: The folder.
-        place: The path in the image that it is copied to.
+        paths: The files.
+        place: The path in the image that the folder is copied to.
     """
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield Member(f"{place}/{path.relative_to(folder).as_posix()}", content=path.read_bytes())
+    for path in paths:
+        yield Member(f"{place}/{path.relative_to(folder).as_posix()}", content=path.read_bytes())
 
 
 def require_inside(name: str, archive: Path) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import logging
 import os
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +52,7 @@ def fetch_debian(pins: Sequence[Pin]) -> list[Path]:
     folder = cache_folder() / "debian"
     missing = [pin for pin in pins if not _holds(folder / f"{pin.sha256}.deb", pin)]
     for pin in track(missing, total=len(missing), what="Debian", unit="packages"):
-        data = _download(f"{mirror.rstrip('/')}/{pin.path}")
+        data = _download(find_address(mirror, pin.path))
         found = hashlib.sha256(data).hexdigest()
         if found != pin.sha256:
             raise GraftError(
@@ -63,15 +63,29 @@ def fetch_debian(pins: Sequence[Pin]) -> list[Path]:
     return [folder / f"{pin.sha256}.deb" for pin in pins]
 
 
+def find_address(mirror: str, path: str) -> str:
+    """Return the address of a package.
+
+    Args:
+        mirror: Address of the mirror, above its archives; or with ``{archive}`` where their name stands.
+        path: Path of the package from there, whose first part is the name of its archive.
+    """
+    archive, _, rest = path.partition("/")
+    if "{archive}" in mirror:
+        return f"{mirror.replace('{archive}', archive).rstrip('/')}/{rest}"
+    return f"{mirror.rstrip('/')}/{path}"
+
+
 def _download(url: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310 - the user's own
             data: bytes = answer.read()
             return data
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
         raise GraftError(
-            f"{url}: cannot be downloaded ({error}). Name another mirror by {MIRROR_VARIABLE}, such as a "
-            "snapshot: https://snapshot.debian.org/archive/debian/DATE has what a mirror no longer has."
+            f"{url}: cannot be downloaded ({error}). Name another mirror by {MIRROR_VARIABLE}, as an address "
+            "that begins with http:// or https://, such as "
+            "https://snapshot.debian.org/archive/{archive}/DATE, which has what a mirror no longer has."
         ) from error
 
 

@@ -62,11 +62,17 @@ def hand_over(layout: Path, program: str) -> str:
     with tempfile.TemporaryDirectory(prefix="graft-image-") as folder:
         archive = Path(folder, "image.tar")
         if program == "docker":  # which reads an archive of the layout alone
-            shutil.make_archive(str(archive.with_suffix("")), "tar", layout)
+            _archive(archive, layout)
         output = _run([path, *engine.command(layout, archive)], program, layout)
     if program == "docker":
         return name
-    _run([path, "tag", output.split()[-1], name], program, layout)
+    words = output.split()
+    if not words:
+        raise GraftError(
+            f"{program} took the image, but did not say what it calls it, so that it has no name there. "
+            f"The image itself is whole: {layout}"
+        )
+    _run([path, "tag", words[-1], name], program, layout)
     return f"localhost/{name}"
 
 
@@ -75,8 +81,24 @@ def _read_name(layout: Path) -> str:
     return str(index["manifests"][0]["annotations"][NAME]).rpartition("/")[2]
 
 
+def _archive(archive: Path, layout: Path) -> None:
+    try:
+        shutil.make_archive(str(archive.with_suffix("")), "tar", layout)
+    except OSError as error:
+        raise GraftError(
+            f"{archive.parent}: the archive for docker cannot be written ({error.strerror}). Free space, "
+            "or name another folder for temporary files by TMPDIR. "
+            f"The image itself is whole: {layout}"
+        ) from error
+
+
 def _run(command: list[str], program: str, layout: Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:
+        raise GraftError(
+            f"{program} cannot be started ({error.strerror}). The image itself is whole: {layout}"
+        ) from error
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or [f"exit {done.returncode}"]
         raise GraftError(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import GraftError
+from pipeline.errors import IsolationError
 
 # As root, with what every Debian has: a root that is read-only but for /tmp, the few devices that each
-# container has, no right that root had but to enter it, and none that could be got back.
+# container has, and no right. The bounding set keeps the three that chroot takes to enter and to change the
+# user, since setpriv has to run before, and the image holds nothing that could drop them after. Nobody in
+# there can get them: no user but root is given rights by the bounding set, and no-new-privs cannot be undone.
 _SCRIPT = """
 set -e
 PATH={path}
@@ -36,6 +39,7 @@ PATH=/usr/bin
 exec $setpriv --no-new-privs --bounding-set=-all,+sys_chroot,+setuid,+setgid \\
   $chroot --userspec={user}:{user} {root} {command}
 """
+NO_WAY = "A container cannot be run here: it takes root, or the program bwrap (apt-get install bubblewrap)."
 _LOOPBACK = (
     "import fcntl, socket, struct; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
     "fcntl.ioctl(s, 0x8914, struct.pack('16sH14s', b'lo', 1, bytes(14)))"
@@ -57,6 +61,42 @@ class Isolation:
     control_group: Path | None = None
 
 
+_PROBE = "mount -t tmpfs tmpfs /tmp && mount -t proc proc /proc"
+
+
+def require_isolation() -> None:
+    """Try whether this machine lets anything be isolated, with nothing of an image in it.
+
+    Raises:
+        IsolationError: It does not. Whatever fails after that is the container's own doing.
+    """
+    if _is_root():
+        command = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "/bin/sh", "-c", _PROBE]
+    elif shutil.which("bwrap"):
+        command = [
+            "bwrap",
+            "--unshare-all",
+            "--ro-bind",
+            "/",
+            "/",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "true",
+        ]
+    else:
+        raise IsolationError(NO_WAY)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = " / ".join(done.stderr.strip().splitlines()[-2:]) or f"exit code {done.returncode}"
+        raise IsolationError(f"A container cannot be run here, since nothing can be isolated: {reason}")
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0 and bool(shutil.which("unshare") and shutil.which("setpriv"))
+
+
 def isolate(root: Path, command: Sequence[str], isolation: Isolation) -> list[str]:
     """Return the command that runs another one isolated; its end ends all that it has started.
 
@@ -66,15 +106,13 @@ def isolate(root: Path, command: Sequence[str], isolation: Isolation) -> list[st
         isolation: How it is kept apart.
 
     Raises:
-        GraftError: This machine can isolate nothing.
+        IsolationError: This machine can isolate nothing.
     """
-    if os.geteuid() == 0 and shutil.which("unshare") and shutil.which("setpriv"):
+    if _is_root():
         return _as_root(root, command, isolation)
     if shutil.which("bwrap"):
         return _by_bubblewrap(root, command, isolation)
-    raise GraftError(
-        "A container cannot be run here: it takes root, or the program bwrap (apt-get install bubblewrap)."
-    )
+    raise IsolationError(NO_WAY)
 
 
 def _as_root(root: Path, command: Sequence[str], isolation: Isolation) -> list[str]:
@@ -107,7 +145,7 @@ def _as_root(root: Path, command: Sequence[str], isolation: Isolation) -> list[s
 
 def _by_bubblewrap(root: Path, command: Sequence[str], isolation: Isolation) -> list[str]:
     if isolation.control_group:
-        raise GraftError("A limit on memory takes root here, which may make a control group.")
+        raise IsolationError("A limit on memory takes root here, which may make a control group.")
     network = ["--share-net"] if isolation.has_network else []
     user = ["--uid", str(isolation.user), "--gid", str(isolation.user)]
     mounts = ["--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"]
@@ -120,6 +158,7 @@ def _by_bubblewrap(root: Path, command: Sequence[str], isolation: Isolation) -> 
         *user,
         *mounts,
         *rights,
+        "--as-pid-1",  # so that a signal reaches the service, and not one that waits for it
         "--chdir",
         "/",
         *command,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from importlib import resources
@@ -32,6 +33,11 @@ class Pin:
 def read_debian() -> tuple[Pin, ...]:
     """Return the packages of Debian: one a line, with name, version, SHA-256 and path."""
     return tuple(Pin(*line.split()) for line in _read(DEBIAN))
+
+
+def hash_debian() -> str:
+    """Return the SHA-256, in hexadecimal, of the list of the packages of Debian with all their hashes."""
+    return hashlib.sha256("\n".join(_read(DEBIAN)).encode()).hexdigest()
 
 
 def read_python(*extras: str) -> tuple[Pin, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import GraftError
+from pipeline.errors import IsolationError
 
 GROUPS = Path("/sys/fs/cgroup")
 BYTES_PER_MIB = 1024 * 1024
@@ -28,7 +28,7 @@ def limited_memory(memory_mb: int, groups: Path = GROUPS) -> Iterator[Path]:
         The folder of the control group.
 
     Raises:
-        GraftError: It cannot be made here.
+        IsolationError: It cannot be made here.
     """
     is_first_version = (groups / "memory").is_dir()
     parent = groups / "memory" if is_first_version else groups
@@ -39,7 +39,7 @@ def limited_memory(memory_mb: int, groups: Path = GROUPS) -> Iterator[Path]:
         (group / limit).write_text(str(memory_mb * BYTES_PER_MIB))
     except OSError as error:
         _remove(group)
-        raise GraftError(
+        raise IsolationError(
             f"{group}: memory cannot be limited here ({error.strerror}). It takes root, and control groups "
             "that may be written."
         ) from error

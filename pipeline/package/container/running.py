@@ -19,14 +19,17 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.errors import GraftError
-from pipeline.package.container.isolation import Isolation, isolate
+from pipeline.package.container.isolation import Isolation, isolate, require_isolation
 from pipeline.package.container.memory import limited_memory
+from pipeline.package.container.processes import inner_processes, listens
 from pipeline.package.container.unpacking import Unpacked, unpack
 
 READY_S = 60.0
 STOP_S = 40.0
 REQUEST_S = 30.0
 POLL_S = 0.005
+PORTS = range(20_000, 32_000)
+PORTS_APART = 97  # between the first choices of two processes with neighbouring numbers
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 ANONYMOUS = {"GRAFT_ALLOW_ANONYMOUS": "1", "GRAFT_LOG_LEVEL": "warning"}
 
@@ -138,23 +141,26 @@ def running(image: Unpacked, limits: Limits, environment: Mapping[str, str] = AN
         environment: Variables beside those of the image; by default everybody is answered.
 
     Raises:
-        GraftError: It cannot be isolated here, ends, or does not get ready.
+        IsolationError: This machine cannot isolate it.
+        GraftError: It ends, or does not get ready.
     """
+    require_isolation()
     port = _free_port()
     with ExitStack() as stack:
         group = stack.enter_context(limited_memory(limits.memory_mb)) if limits.memory_mb else None
         isolation = Isolation(image.user, limits.has_network, group)
         log = stack.enter_context(tempfile.TemporaryFile())
+        command = isolate(image.root, image.command, isolation)
         start = time.perf_counter()
-        process = subprocess.Popen(
-            isolate(image.root, image.command, isolation),
-            env={**image.environment, "PORT": str(port), **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
+        with _on_cpus(limits.cpus):
+            process = subprocess.Popen(
+                command,
+                env={**image.environment, "PORT": str(port), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         stack.callback(_stop, process)
-        os.sched_setaffinity(process.pid, sorted(os.sched_getaffinity(0))[: limits.cpus])
         service = Running(port, process.pid, limits.has_network, 0.0)
         ready_s = _await_ready(service, process, start, log)
         yield replace(service, ready_s=ready_s)
@@ -166,7 +172,9 @@ def _await_ready(service: Running, process: subprocess.Popen[bytes], start: floa
         if process.poll() is not None:
             raise GraftError(f"The container has ended with exit code {process.returncode}: {_tail(log)}")
         try:
-            if service.request("GET", "/readyz").status == http.client.OK:
+            is_ready = service.request("GET", "/readyz").status == http.client.OK
+            # Somebody else's container may have taken the port; then this one ends, and says why.
+            if is_ready and listens(process.pid, service.port):
                 return time.perf_counter() - start
         except (OSError, http.client.HTTPException):
             pass  # it does not listen yet
@@ -181,15 +189,31 @@ def _tail(log: IO[bytes]) -> str:
 
 
 def _free_port() -> int:
-    """Return a port that nobody listens on, below those that the system gives to clients."""
-    for port in range(20_000, 32_000):
+    """Return a port that nobody listens on, below those that the system gives to clients.
+
+    Each process begins its search elsewhere, so that two seldom choose the same before one listens on it.
+    """
+    first = os.getpid() * PORTS_APART % len(PORTS)
+    ports: list[int] = [*PORTS[first:], *PORTS[:first]]
+    for port in ports:
         with socket.socket() as candidate:
             try:
                 candidate.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise GraftError("There is no free port between 20000 and 32000 for a container.")
+    raise GraftError(f"There is no free port between {PORTS[0]} and {PORTS[-1]} for a container.")
+
+
+@contextmanager
+def _on_cpus(count: int) -> Iterator[None]:
+    """Limit this thread to some of its CPUs; what it starts meanwhile has them from its first step on."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(allowed)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -203,17 +227,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def inner_processes(pid: int) -> list[int]:
-    """Return the processes that one has started, and those that these have started, from the outside in.
-
-    Args:
-        pid: Number of the process, which need not live any more.
-    """
-    found: list[int] = []
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in map(int, (task / "children").read_text().split()):
-                found += [child, *inner_processes(child)]
-    return found

@@ -12,11 +12,12 @@ from pipeline.package.container.bill import write_bill
 from pipeline.package.container.config import MEDIA_TYPE as CONFIG_TYPE
 from pipeline.package.container.config import write_config
 from pipeline.package.container.dependencies import read_dependencies
-from pipeline.package.container.entries import read_folder
+from pipeline.package.container.entries import read_files
 from pipeline.package.container.fetching import fetch_debian, fetch_python
 from pipeline.package.container.layers import Blob, write_blob, write_layer
 from pipeline.package.container.locks import GRPC, SIGNING, read_debian, read_python
 from pipeline.package.container.system import read_system
+from pipeline.package.files import bundle_files
 from pipeline.package.packaged import Packaged
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import open_bundle
@@ -47,7 +48,7 @@ def write_image(recipe: Recipe, run: RunFolder, output: Path) -> Packaged:
         OSError: It cannot be written; what was there before stays.
     """
     content = choose_content(open_bundle(run.bundle), "oci")
-    debian = read_debian()
+    bundled, debian = bundle_files(content.bundle), read_debian()
     extras = [SIGNING] if (run.bundle / SIGNATURE_FILE).is_file() else []
     extras += [GRPC] if recipe.deploy.grpc_port else []
     python = read_python(*extras)
@@ -57,7 +58,7 @@ def write_image(recipe: Recipe, run: RunFolder, output: Path) -> Packaged:
         layers = [
             write_layer(layout, read_system(packages)),
             write_layer(layout, read_dependencies(wheels)),
-            write_layer(layout, read_folder(run.bundle, MODELS)),
+            write_layer(layout, read_files(run.bundle, bundled, MODELS)),
         ]
         config = write_config(content.bundle, content.served or content.bundle.artifact(), layers)
         manifest = _write_manifest(layout, write_blob(layout, CONFIG_TYPE, config), layers)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.budget.contents import Package, read_contents
+from pipeline.budget.contents import Package, normalised, read_contents
+from pipeline.budget.figures import judge_contents
 from pipeline.errors import GraftError
+from pipeline.recipe.budget import Budget
 from tests.pipeline.budget.layouts import SYSTEM, write_layout
 
 
@@ -47,3 +49,24 @@ def test_damaged_image_is_refused_with_the_remedy(tmp_path: Path) -> None:
 def test_folder_that_is_no_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GraftError, match="is no OCI layout of one image"):
         read_contents(tmp_path)
+
+
+def test_compilers_of_any_version_are_found_and_modules_without_a_package(tmp_path: Path) -> None:
+    tools = ("usr/bin/gcc-12", "usr/bin/x86_64-linux-gnu-gcc", "usr/bin/clang-14", "usr/bin/ld.bfd")
+    hidden = ("usr/lib/gcc/x86_64-linux-gnu/12/cc1plus", "usr/libexec/gcc/x86_64-linux-gnu/13/cc1")
+    layer = dict.fromkeys((*tools, *hidden), (b"", 493))
+    module = {"usr/local/lib/python3.11/dist-packages/torch/__init__.py": (b"", 0o644)}
+    base = {"var/lib/dpkg/status.d/gcc-12-base": (b"Package: gcc-12-base\nVersion: 12.2.0-14\n", 0o644)}
+    contents = read_contents(write_layout(tmp_path / "layout", [{**SYSTEM, **base}, layer, module]))
+    figures = {figure.name: figure for figure in judge_contents(contents, None, Budget())}
+    assert figures["forbidden"].value == 7
+    names = "cc1, cc1plus, clang-14, gcc-12, ld.bfd, torch, x86_64-linux-gnu-gcc"
+    assert figures["forbidden"].note.startswith(f"{names} of ")
+    plain = read_contents(write_layout(tmp_path / "plain", [{**SYSTEM, **base}]))
+    assert "gcc-12-base" in plain.names()
+    assert judge_contents(plain, None, Budget())[2].value == 0, "it holds no compiler"
+
+
+@pytest.mark.parametrize("name", ["A..B", "a-_b", "a__.b", "a.b"])
+def test_names_are_compared_as_pypi_does(name: str) -> None:
+    assert normalised(name) == "a-b"

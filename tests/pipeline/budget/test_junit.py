@@ -7,9 +7,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from pipeline.budget.junit import write_junit
+from pipeline.budget.junit import require_place, write_junit
 from pipeline.budget.records import BudgetRecord, Figure
-from pipeline.errors import GateFailedError
+from pipeline.errors import GateFailedError, GraftError
 
 RECORD = BudgetRecord(
     image="sha256:0",
@@ -53,3 +53,28 @@ def test_junit_has_one_test_a_figure(tmp_path: Path) -> None:
         "memory_mb": "failure",
         "vulnerabilities": "skipped",
     }
+
+
+def test_what_a_container_says_in_colour_is_still_xml(tmp_path: Path) -> None:
+    note = "has ended: \x1b[31mERROR\x1b[0m \x00 \ufffe"
+    figure = Figure(name="cold_start_s", value=None, unit="s", note=note, failed=True)
+    write_junit(tmp_path / "budget.xml", "cells", RECORD.model_copy(update={"figures": (figure,)}))
+    failure = ET.parse(tmp_path / "budget.xml").getroot().find(".//failure")
+    assert failure is not None
+    assert failure.get("message") == "failed: has ended: ERROR \ufffd \ufffd"
+
+
+def test_container_that_failed_does_not_pass_even_without_a_limit() -> None:
+    figure = Figure(name="cold_start_s", value=None, unit="s", note="it has ended", failed=True)
+    record = RECORD.model_copy(update={"figures": (figure,)})
+    with pytest.raises(GateFailedError, match=r"not measured  FAILED  .it has ended"):
+        record.require_passed(Path("models/cells"))
+
+
+def test_place_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file" / "budget.xml"):
+        with pytest.raises(GraftError, match=r"cannot be written .*--junit FILE"):
+            require_place(place)
+    require_place(tmp_path / "new" / "budget.xml")
+    assert list((tmp_path / "new").iterdir()) == []

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.budget.contents import Contents, Package, read_contents
-from pipeline.budget.vulnerabilities import find_vulnerabilities, is_affected
+from pipeline.budget.osv import Affected
+from pipeline.budget.vulnerabilities import find_match, find_vulnerabilities
 from pipeline.errors import GraftError
 from tests.pipeline.budget.layouts import write_layout
 
@@ -47,6 +49,9 @@ GLIBC: dict[str, Any] = {
     ],
 }
 
+GLIBC_MENDED: dict[str, Any] = json.loads(json.dumps(GLIBC).replace("deb12u11", "deb12u10"))
+OTHER = [{"package": {"ecosystem": "PyPI", "name": "another"}}]
+
 
 @pytest.fixture
 def contents(tmp_path: Path) -> Contents:
@@ -71,9 +76,8 @@ def test_vulnerability_that_two_sources_name_is_counted_once(contents: Contents,
 
 
 def test_withdrawn_and_mended_ones_do_not_count(contents: Contents, tmp_path: Path) -> None:
-    mended = json.loads(json.dumps(GLIBC).replace("deb12u11", "deb12u10"))
     withdrawn = {**JINJA, "withdrawn": "2025-01-01T00:00:00Z"}
-    dump = write_dump(tmp_path / "all.zip", [withdrawn, mended])
+    dump = write_dump(tmp_path / "all.zip", [withdrawn, GLIBC_MENDED])
     assert find_vulnerabilities(contents, [dump]).vulnerabilities == ()
 
 
@@ -106,4 +110,98 @@ def test_file_that_is_no_dump_is_refused(contents: Contents, tmp_path: Path, nam
 )
 def test_range_is_evaluated_as_the_schema_says(version: str, events: list[Any], expected: bool) -> None:
     package = Package("PyPI", "name", version, "name", version)
-    assert is_affected(package, {"ranges": [{"type": "ECOSYSTEM", "events": events}]}) is expected
+    affected = Affected.model_validate({"ranges": [{"type": "ECOSYSTEM", "events": events}]})
+    assert (find_match(package, affected) is not None) is expected
+
+
+def of_numpy(**affected: object) -> dict[str, Any]:
+    return {
+        "id": "CVE-1",
+        "affected": [{"package": {"ecosystem": "PyPI", "name": "numpy"}, **affected}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("document", "count"),
+    [
+        ({"id": "X", "affected": None}, 0),
+        ({"id": "X", "aliases": None, "upstream": None, "modified": None}, 0),
+        ({"id": "X", "affected": [{"package": None}]}, 0),
+        (of_numpy(ranges=None, versions=None), 0),
+        (of_numpy(versions=["2.4.6"], ranges=None), 1),
+    ],
+)
+def test_key_that_is_null_counts_as_absent(
+    contents: Contents, tmp_path: Path, document: dict[str, Any], count: int
+) -> None:
+    dump = write_dump(tmp_path / "all.zip", [{**JINJA, "affected": OTHER}, GLIBC_MENDED, document])
+    assert len(find_vulnerabilities(contents, [dump]).vulnerabilities) == count
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"id": 5},
+        {"id": "X", "affected": ["numpy"]},
+        {"id": "X", "aliases": "CVE-1"},
+        of_numpy(ranges=[{"type": "ECOSYSTEM", "events": [{"introduced": 0}]}]),
+    ],
+)
+def test_document_of_another_form_is_no_dump(
+    contents: Contents, tmp_path: Path, document: dict[str, Any]
+) -> None:
+    with pytest.raises(GraftError, match="is no dump of OSV"):
+        find_vulnerabilities(contents, [write_dump(tmp_path / "all.zip", [document])])
+
+
+def test_dump_of_another_release_of_debian_is_no_proof(contents: Contents, tmp_path: Path) -> None:
+    other = {**GLIBC, "affected": GLIBC["affected"][1:]}
+    with pytest.raises(GraftError, match="tells nothing about packages of Debian:12"):
+        find_vulnerabilities(contents, [write_dump(tmp_path / "all.zip", [JINJA, other])])
+
+
+def test_image_that_does_not_say_its_release_is_refused(contents: Contents, tmp_path: Path) -> None:
+    dump = write_dump(tmp_path / "all.zip", [JINJA, GLIBC])
+    with pytest.raises(GraftError, match="no VERSION_ID"):
+        find_vulnerabilities(replace(contents, release=""), [dump])
+
+
+@pytest.mark.parametrize(
+    ("affected", "fixed"),
+    [
+        (
+            {
+                "ranges": [
+                    {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.2"}]},
+                    {"type": "ECOSYSTEM", "events": [{"introduced": "1.9"}, {"fixed": "2.1"}]},
+                ]
+            },
+            "2.1",
+        ),
+        ({"versions": ["2.0"]}, ""),
+        ({"versions": ["1.0"]}, None),
+        ({"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"limit": "1.0"}]}]}, None),
+        (
+            {
+                "ranges": [
+                    {
+                        "type": "ECOSYSTEM",
+                        "events": [
+                            {"fixed": "1.5"},
+                            {"introduced": "0"},
+                            {"introduced": "1.8"},
+                            {"fixed": "3"},
+                        ],
+                    }
+                ]
+            },
+            "3",
+        ),
+    ],
+)
+def test_version_that_mends_it_is_that_of_the_range_which_holds_the_installed(
+    affected: dict[str, Any], fixed: str | None
+) -> None:
+    package = Package("PyPI", "numpy", "2.0.0", "numpy", "2.0.0")
+    match = find_match(package, Affected.model_validate(affected))
+    assert (match.fixed if match else None) == fixed

@@ -15,17 +15,22 @@ import yaml
 
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
+from pipeline.package.bento import store
 from pipeline.package.bento.carried import carried_files
 from pipeline.package.bento.content import Content, version_of
 from pipeline.package.bento.describing import list_labels, list_resources
 from pipeline.package.bento.flavours import choose_content, package_cpu
+from pipeline.package.files import bundle_files
 from pipeline.recipe.reading import load_recipe
+from pipeline.run.sign import sign
 from serving.model.bundle import Bundle, open_bundle
+from serving.model.envelope import SIGNATURE_FILE
 from serving.model.files import FileRef
 from serving.model.manifest import Defaults
 from serving.model.runtimes.plan import Plan
 from serving.server.settings import Settings
 from tests.conftest import ROOT
+from tests.signing import make_key
 
 pytestmark = pytest.mark.slow
 
@@ -192,3 +197,39 @@ def test_service_requirements_are_pinned_as_tested() -> None:
     tested = (ROOT / "constraints.txt").read_text().splitlines()
     assert set(pinned) <= set(tested)
     assert yaml.safe_load((ROOT / "bentofile.yaml").read_text())["service"] == "serving.service:GraftService"
+
+
+def test_file_that_the_bundle_does_not_name_stays_out_of_the_store(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Path(shutil.copytree(tiny_run / "bundle", tmp_path / "bundle"))
+    (bundle / ".env").write_text("PASSWORD=1")
+    (bundle / "receipts" / "notes.txt").write_text("mine")
+    monkeypatch.setattr(store, "place_of", lambda *_: tmp_path / "stored")
+    names = {path.relative_to(bundle).as_posix() for path in bundle_files(open_bundle(bundle))}
+    assert names == {
+        path.relative_to(tiny_run / "bundle").as_posix()
+        for path in (tiny_run / "bundle").rglob("*")
+        if path.is_file()
+    }
+    stored = Path(shutil.copytree(tiny_run / "bundle", tmp_path / "stored"))
+    (stored / "model.yaml").touch()
+    assert store.holds_model(open_bundle(bundle), "tiny:1")
+    (stored / SIGNATURE_FILE).write_text("of a bundle that was signed once")
+    assert not store.holds_model(open_bundle(bundle), "tiny:1"), "it is not the bundle's any more"
+
+
+def test_signed_file_that_the_bundle_does_not_name_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    (run / "bundle" / ".env").write_text("PASSWORD=1")
+    sign(run, make_key(tmp_path).private)
+    with pytest.raises(GraftError, match=r"\.env: is signed, but no part of the bundle"):
+        bundle_files(open_bundle(run / "bundle"))
+
+
+def test_tag_follows_all_that_the_bento_says_of_its_origin(tiny_run: Path) -> None:
+    bundle = open_bundle(tiny_run / "bundle")
+    lineage = bundle.manifest.lineage.model_copy(update={"recipe_sha256": "f" * 64})
+    other = replace(bundle, manifest=bundle.manifest.model_copy(update={"lineage": lineage}))
+    assert Content(bundle).files("m") != Content(other).files("m")
+    assert Content(bundle).bento_tag() != Content(other).bento_tag()

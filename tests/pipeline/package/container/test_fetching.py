@@ -71,6 +71,23 @@ def test_mirror_that_has_no_such_file_is_named_with_the_remedy(mirror: Path) -> 
         fetch_debian([pin])
 
 
+@pytest.mark.parametrize("address", ["deb.debian.org", "http://[", "http://host name/"])
+def test_mirror_whose_address_is_none_is_told(
+    mirror: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    pin = pin_of(write_deb(mirror, "tool", {}), "tool")
+    monkeypatch.setenv("GRAFT_DEBIAN_MIRROR", address)
+    with pytest.raises(GraftError, match=r"cannot be downloaded .*begins with http://"):
+        fetch_debian([pin])
+
+
+def test_download_that_breaks_off_is_told(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pin = pin_of(write_deb(mirror, "tool", {}), "tool")
+    monkeypatch.setattr(Quiet, "copyfile", lambda _, source, target: target.write(source.read(10)))
+    with pytest.raises(GraftError, match=r"cannot be downloaded .IncompleteRead"):
+        fetch_debian([pin])
+
+
 def test_wheels_are_downloaded_by_pip_and_kept_by_their_hashes(
     mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,3 +118,17 @@ def test_missing_pip_is_told(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(GraftError, match="pip cannot download"):
         fetch_python([pin])
     assert fetching.PLATFORM[0] == "--only-binary=:all:"
+
+
+@pytest.mark.parametrize(
+    ("mirror", "address"),
+    [
+        ("http://mirror/", "http://mirror/debian-security/pool/a.deb"),
+        (
+            "https://snapshot/archive/{archive}/20261126T000000Z/",
+            "https://snapshot/archive/debian-security/20261126T000000Z/pool/a.deb",
+        ),
+    ],
+)
+def test_mirror_may_have_its_archives_elsewhere(mirror: str, address: str) -> None:
+    assert fetching.find_address(mirror, "debian-security/pool/a.deb") == address

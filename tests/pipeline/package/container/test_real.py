@@ -16,7 +16,8 @@ import pytest
 from pipeline.budget.contents import Contents, read_contents
 from pipeline.files.layout import RunFolder
 from pipeline.package.container.fetching import MIRROR
-from pipeline.package.container.running import Limits, inner_processes, running, unpacked
+from pipeline.package.container.processes import inner_processes
+from pipeline.package.container.running import Limits, running, unpacked
 from pipeline.package.container.unpacking import Unpacked
 from pipeline.package.container.writing import write_image
 from pipeline.recipe.reading import load_recipe

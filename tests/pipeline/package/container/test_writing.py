@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,44 @@ def test_engine_is_given_the_name_of_the_bundle(
         f"pull oci:{layout}",
         f"tag id-of-image {name.removeprefix('localhost/')}",
     ]
+
+
+def test_image_holds_no_file_that_the_bundle_does_not_name(
+    write: Write, tiny_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    (run / "bundle" / ".env").write_text("PASSWORD=1")
+    recipe = load_recipe(run / "recipe.yaml")
+    stray = Path(write_image(recipe, RunFolder(run), tmp_path / "stray").place)
+    assert files_of(stray) == files_of(write(tmp_path / "image"))
+
+
+def test_engine_that_says_nothing_leaves_no_traceback(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = write(tmp_path / "image")
+    engine = tmp_path / "bin" / "podman"
+    engine.parent.mkdir()
+    engine.write_text("#!/bin/sh\n")
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{engine.parent}:/usr/bin:/bin")
+    with pytest.raises(GraftError, match="did not say what it calls it"):
+        hand_over(layout, "podman")
+    engine.write_bytes(b"\x7fELF, but no program")
+    with pytest.raises(GraftError, match="podman cannot be started"):
+        hand_over(layout, "podman")
+
+
+def test_archive_that_does_not_fit_is_told(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    layout = write(tmp_path / "image")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "docker").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setattr(shutil, "make_archive", fail)
+    with pytest.raises(GraftError, match=r"archive for docker cannot be written .No space.*TMPDIR"):
+        hand_over(layout, "docker")
