@@ -12,7 +12,7 @@ from typing import Final
 
 from pipeline.errors import GraftError
 from pipeline.signing.image import ImageManifest, OciImage
-from pipeline.signing.tree import Entry, FileTree, write_files
+from pipeline.signing.tree import FileTree, LayerEntry, write_files
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.errors import BundleError
 from serving.model.files import hash_file
@@ -75,7 +75,7 @@ def _open(image: OciImage, folder: Path) -> Bundle:
         raise BundleError(error.code, f"{image.folder}: of the bundle in it, {reason}") from error
 
 
-def _find_bundle(image: OciImage, manifest: ImageManifest) -> dict[str, Entry] | None:
+def _find_bundle(image: OciImage, manifest: ImageManifest) -> dict[str, LayerEntry] | None:
     """Return the files of the bundle that an image of one platform serves; None if it carries none."""
     if manifest.layers and all(map(_is_document, manifest.layers)):
         return None  # what is said about an image, such as where it comes from, and no image

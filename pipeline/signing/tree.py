@@ -22,7 +22,7 @@ MOST_LINKS = 40  # that one path leads over, as in Linux
 
 
 @dataclass(frozen=True)
-class Entry:
+class LayerEntry:
     """What is at a path.
 
     Attributes:
@@ -47,7 +47,7 @@ class FileTree:
     """
 
     def __init__(self, layers: Iterable[Path]) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, LayerEntry] = {}
         self._parents: set[str] = set()  # every path that something is or was below
         self._doubtful: set[str] = set()  # the paths of links, and those that were reached over links
         for layer in layers:
@@ -62,7 +62,7 @@ class FileTree:
         """Return whether something is at a path that is neither a file nor a folder, such as a link."""
         return path in self._entries and not self._entries[path].is_plain
 
-    def files_below(self, folder: str) -> dict[str, Entry]:
+    def files_below(self, folder: str) -> dict[str, LayerEntry]:
         """Return the files below a folder by their paths in it.
 
         Args:
@@ -99,7 +99,7 @@ class FileTree:
             self._hide(parts)
         for parts, member in members:
             if parts and not parts[-1].startswith(WHITEOUT):
-                self._put(parts, Entry(layer, member))
+                self._put(parts, LayerEntry(layer, member))
         for parts in hidden:  # some programs go in the archive's order, over links of this very layer
             self._place(parts)
 
@@ -112,7 +112,7 @@ class FileTree:
         self._entries.pop(path, None)
         self._remove_below(path)
 
-    def _put(self, parts: tuple[str, ...], entry: Entry) -> None:
+    def _put(self, parts: tuple[str, ...], entry: LayerEntry) -> None:
         path, member = self._place(parts), entry.member
         if member.islnk():
             target = self._entries.get(self._place(_parts(member.linkname, entry.layer)))
@@ -158,7 +158,7 @@ class FileTree:
         return "/".join(done)
 
 
-def write_files(files: Mapping[str, Entry], folder: Path) -> None:
+def write_files(files: Mapping[str, LayerEntry], folder: Path) -> None:
     """Write files of an image into a folder.
 
     Args:
@@ -172,7 +172,7 @@ def write_files(files: Mapping[str, Entry], folder: Path) -> None:
             shutil.copyfileobj(content, file)
 
 
-def _contents(files: Mapping[str, Entry]) -> Iterator[tuple[str, IO[bytes]]]:
+def _contents(files: Mapping[str, LayerEntry]) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield each file, opened, layer by layer in the order of their archives."""
     by_layer = defaultdict[Path, list[tuple[int, str]]](list)
     for name, entry in files.items():

@@ -25,6 +25,10 @@ EXCEPTIONS = {
     ("pipeline/data/tables/header.py", "text"): "a usual name of a column",
     ("pipeline/jobs/opening.py", "image"): "a usual name of a column",
     ("pipeline/jobs/opening.py", "text"): "a usual name of a column",
+    (
+        "pipeline/package/kubernetes/values.py",
+        "image",
+    ): "the name that manifests have for what a container is",
     ("pipeline/run/predict.py", "text"): "the key under which `--text` comes back in JSON",
     ("pipeline/tracking/tensorboard.py", "Image"): "the name that TensorBoard has for a plot",
 }

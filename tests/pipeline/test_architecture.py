@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-MOST_ARROWS = 170
+MOST_ARROWS = 151
 MOST_UNTYPED = 1  # `dict[str, Any]` between rooms
 MOST_COLUMNS = 110
 MOST_LINES = 300

@@ -22,7 +22,7 @@ from serving.model.manifest import Artifact
 
 
 @dataclass(frozen=True)
-class Image:
+class PodImage:
     """An image, and what it serves.
 
     Attributes:
@@ -48,7 +48,7 @@ class Image:
         return "IfNotPresent" if self.digest else "Always"
 
 
-def choose_image(deploy: Deploy, bundle: Bundle, run: RunFolder) -> Image:
+def choose_image(deploy: Deploy, bundle: Bundle, run: RunFolder) -> PodImage:
     """Choose the image and the artifact.
 
     Args:
@@ -65,7 +65,7 @@ def choose_image(deploy: Deploy, bundle: Bundle, run: RunFolder) -> Image:
     if deploy.image is None:
         _refuse_no_name(run, artifact, needs_gpu=needs_gpu)
     is_custom = deploy.custom_image or needs_gpu
-    return Image(
+    return PodImage(
         artifact=artifact,
         pushed=f"{deploy.image}:{version}",
         digest=None if is_custom else find_digest(run, version),

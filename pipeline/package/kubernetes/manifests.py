@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
-from pipeline.package.kubernetes.values import Target, Values, read_values
+from pipeline.package.kubernetes.values import Values, Workload, read_values
 from pipeline.package.packaged import Packaged
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import open_bundle
@@ -28,8 +28,8 @@ KSERVE = {
     **{f"{name}.yaml": f"base/{name}.yaml" for name in ("poddisruptionbudget", "networkpolicy")},
 }  # fmt: skip
 # The names of pods as a Deployment makes them; another model's name may begin with this one's.
-AS_DEPLOYMENT = Target("[a-z0-9]+-[a-z0-9]{5}", "app.kubernetes.io/name", is_kserve=False)
-AS_KSERVE = Target("predictor-.+", "serving.kserve.io/inferenceservice", is_kserve=True)
+AS_DEPLOYMENT = Workload("[a-z0-9]+-[a-z0-9]{5}", "app.kubernetes.io/name", is_kserve=False)
+AS_KSERVE = Workload("predictor-.+", "serving.kserve.io/inferenceservice", is_kserve=True)
 
 
 def write_kubernetes(recipe: Recipe, run: RunFolder, output: Path) -> Packaged:

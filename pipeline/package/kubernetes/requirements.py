@@ -10,13 +10,13 @@ from pathlib import Path
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.package.container.writing import LAYOUT, MODELS
-from pipeline.package.kubernetes.image import Image
+from pipeline.package.kubernetes.image import PodImage
 from pipeline.recipe.deploy import Deploy
 from serving.model.bundle import Bundle
 from serving.model.envelope import SIGNATURE_FILE
 
 
-def require_packages(image: Image) -> None:
+def require_packages(image: PodImage) -> None:
     """Raise where the image of ``graft package --image`` has no packages for what it would have to do.
 
     Args:
@@ -35,7 +35,7 @@ def require_packages(image: Image) -> None:
         )
 
 
-def require_signature(deploy: Deploy, bundle: Bundle, image: Image, run: RunFolder) -> None:
+def require_signature(deploy: Deploy, bundle: Bundle, image: PodImage, run: RunFolder) -> None:
     """Raise where every copy would refuse the bundle, since nobody signed it.
 
     Args:

@@ -12,7 +12,7 @@ from pipeline.package.bento.content import version_of
 from pipeline.package.bento.describing import list_labels, list_resources
 from pipeline.package.container.config import PORT
 from pipeline.package.container.system import USER
-from pipeline.package.kubernetes.image import Image, choose_image
+from pipeline.package.kubernetes.image import PodImage, choose_image
 from pipeline.package.kubernetes.requirements import require_packages, require_signature
 from pipeline.recipe.deploy import Deploy
 from serving.model.bundle import Bundle
@@ -28,7 +28,7 @@ BROUGHT = ("oci+native://", "oci://", "pvc://")
 
 
 @dataclass(frozen=True)
-class Target:
+class Workload:
     """What a target says of its pods.
 
     Attributes:
@@ -64,13 +64,13 @@ class Values:
     version: str
     schema_version: int
     labels: Mapping[str, str]
-    image: Image
+    image: PodImage
     cpu: str
     memory: str
     gpu: int
     deploy: Deploy
 
-    def for_templates(self, target: Target) -> dict[str, object]:
+    def for_templates(self, target: Workload) -> dict[str, object]:
         """Return the values by the names that the templates use: the recipe's section, and these.
 
         Args:

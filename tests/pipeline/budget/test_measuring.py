@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import urllib.error
-import urllib.request
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
 
-from pipeline.package.container.fetching import MIRROR
 from tests.conftest import run_graft
+from tests.containers import why_no_real_image, why_not
 from tests.pipeline.budget.test_vulnerabilities import GLIBC, JINJA, write_dump
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0, reason="containers are run as root here"),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def run(tiny_run: Path, tmp_path: Path) -> Path:
     """The tiny run with limits in its recipe, of which one cannot be held."""
-    try:
-        urllib.request.urlopen(MIRROR, timeout=5).close()
-    except (OSError, urllib.error.URLError) as error:
-        pytest.skip(f"Debian's mirror cannot be reached: {error}")
+    reason = why_not() or why_no_real_image()
+    if reason:
+        pytest.skip(reason)
     copy = Path(shutil.copytree(tiny_run, tmp_path / "tiny"))
     recipe = yaml.safe_load((copy / "recipe.yaml").read_text())
     recipe["budget"] |= {

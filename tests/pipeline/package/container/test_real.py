@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,26 +12,24 @@ import pytest
 
 from pipeline.budget.contents import Contents, read_contents
 from pipeline.files.layout import RunFolder
-from pipeline.package.container.fetching import MIRROR
 from pipeline.package.container.processes import inner_processes
 from pipeline.package.container.running import Limits, running, unpacked
 from pipeline.package.container.unpacking import Unpacked
 from pipeline.package.container.writing import write_image
 from pipeline.recipe.reading import load_recipe
 from serving.model.predictor import load_predictor
+from tests.containers import limit_mb, why_no_real_image, why_not
 
 pytestmark = pytest.mark.slow
 MOST_MB = 180
-STRICT = Limits(cpus=1, memory_mb=256, has_network=False)
 
 
 @pytest.fixture(scope="module")
 def layout(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The layout of the tiny run's image, of Debian's real packages and the real wheels."""
-    try:
-        urllib.request.urlopen(MIRROR, timeout=5).close()
-    except (OSError, urllib.error.URLError) as error:
-        pytest.skip(f"Debian's mirror cannot be reached: {error}")
+    reason = why_no_real_image()
+    if reason:
+        pytest.skip(reason)
     output = tmp_path_factory.mktemp("image") / "oci"
     return Path(write_image(load_recipe(tiny_run / "recipe.yaml"), RunFolder(tiny_run), output).place)
 
@@ -46,8 +41,9 @@ def contents(layout: Path) -> Contents:
 
 @pytest.fixture(scope="module")
 def image(layout: Path) -> Iterator[Unpacked]:
-    if os.geteuid() != 0:
-        pytest.skip("containers are run as root here")
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
     with unpacked(layout) as image:
         yield image
 
@@ -66,7 +62,8 @@ def test_container_predicts_what_the_bundle_predicts_without_any_right(
 ) -> None:
     """Read-only root, another user, no right, no network, 256 MiB and one CPU."""
     picture = min(pictures.rglob("*.png")).read_bytes()
-    with running(image, STRICT) as service:
+    strict = Limits(cpus=1, memory_mb=limit_mb(256), has_network=False)
+    with running(image, strict) as service:
         reply = service.request("POST", "/predict", picture)
         statuses = [Path(f"/proc/{pid}/status").read_text() for pid in inner_processes(service.pid)]
         refused = service.request("POST", "/predict", b"no picture").status

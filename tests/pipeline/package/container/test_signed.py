@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -13,13 +10,13 @@ import pytest
 from pipeline.budget.contents import read_contents
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
-from pipeline.package.container.fetching import MIRROR
 from pipeline.package.container.locks import SIGNING, read_python
 from pipeline.package.container.running import ANONYMOUS, Limits, running, unpacked
 from pipeline.package.container.writing import write_image
 from pipeline.recipe.reading import load_recipe
 from pipeline.run.sign import check_signature, sign
 from tests.conftest import ROOT
+from tests.containers import limit_mb, why_no_real_image, why_not
 from tests.signing import make_key
 
 
@@ -35,12 +32,9 @@ def test_only_signed_bundles_bring_cryptography_in_the_version_that_was_tested()
 def test_a_container_serves_what_is_signed_by_whom_it_is_told_to_trust(
     tiny_run: Path, tmp_path: Path, pictures: Path
 ) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("containers are run as root here")
-    try:
-        urllib.request.urlopen(MIRROR, timeout=5).close()
-    except (OSError, urllib.error.URLError) as error:
-        pytest.skip(f"Debian's mirror cannot be reached: {error}")
+    reason = why_not() or why_no_real_image()
+    if reason:
+        pytest.skip(reason)
     run, pair, other = tmp_path / "run", make_key(tmp_path), make_key(tmp_path, "other")
     shutil.copytree(tiny_run, run)
     sign(run, pair.private)
@@ -50,7 +44,7 @@ def test_a_container_serves_what_is_signed_by_whom_it_is_told_to_trust(
     trusting = ANONYMOUS | {"GRAFT_TRUSTED_KEYS": "/etc/trusted.pem"}
     with unpacked(layout) as image:
         shutil.copy(pair.public, image.root / "etc" / "trusted.pem")  # as a container's secret is mounted
-        with running(image, Limits(memory_mb=256, has_network=False), trusting) as service:
+        with running(image, Limits(memory_mb=limit_mb(256), has_network=False), trusting) as service:
             assert (
                 service.request("POST", "/predict", min(pictures.rglob("*.png")).read_bytes()).status == 200
             )

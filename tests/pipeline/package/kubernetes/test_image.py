@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.package.bento.content import version_of
-from pipeline.package.container.entries import read_folder
+from pipeline.package.container.entries import read_files
 from pipeline.package.container.layers import write_blob, write_layer
 from pipeline.package.container.locks import GRPC, read_python
 from pipeline.package.kubernetes.image import find_digest
@@ -129,7 +129,10 @@ def test_image_that_was_written_before_the_signature_is_refused(
     (layout / "blobs" / "sha256").mkdir(parents=True)
     if signed:
         (run.bundle / SIGNATURE_FILE).touch()
-    layer = write_layer(layout, read_folder(run.bundle, "models"))
+    layer = write_layer(
+        layout,
+        read_files(run.bundle, [path for path in sorted(run.bundle.rglob("*")) if path.is_file()], "models"),
+    )
     manifest = write_blob(layout, "any", json.dumps({"layers": [layer.describe()]}).encode())
     (run.bundle / SIGNATURE_FILE).touch()
     bundle = open_bundle(run.bundle)
