@@ -6,7 +6,7 @@ from pipeline.data.definition import DATA
 from pipeline.evaluate.definition import EVALUATE
 from pipeline.export.definition import EXPORT
 from pipeline.finetune.definition import FINETUNE
-from pipeline.package.definition import PACKAGE
+from pipeline.package.bento.definition import PACKAGE
 from pipeline.recipe.stage import Stage
 from pipeline.transfer.definition import TRANSFER
 from pipeline.verify.definition import VERIFY

@@ -32,6 +32,8 @@ class Rounded:
 def round_weights(matrix: NDArray[np.float32], gram: NDArray[np.float64]) -> Rounded:
     """Round channel by channel, the most active first; the channels that follow make good each one's error.
 
+    An output for which that does worse than the nearest numbers, as it may with few channels, gets those.
+
     Args:
         matrix: The matrix, float32 of shape (channels, outputs).
         gram: Sum of the outer products of the activation that the matrix multiplies, float64 of shape
@@ -48,7 +50,20 @@ def round_weights(matrix: NDArray[np.float32], gram: NDArray[np.float64]) -> Rou
         left[start + BLOCK :] -= upper[block, start + BLOCK :].T @ errors
     result = np.empty(whole.shape, np.int8)
     result[order] = whole
-    return Rounded(result, scales)
+    nearest = np.clip(np.round(matrix / scales), -LEVELS, LEVELS).astype(np.int8)
+    is_worse = _change(result, matrix, scales, gram) > _change(nearest, matrix, scales, gram)
+    return Rounded(np.where(is_worse, nearest, result), scales)
+
+
+def _change(
+    whole: NDArray[np.int8],
+    matrix: NDArray[np.float32],
+    scales: NDArray[np.float32],
+    gram: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the sum of the squared changes of each output's products, float64 of shape (outputs,)."""
+    change = whole * scales.astype(np.float64) - matrix
+    return np.asarray((change * (gram @ change)).sum(axis=0))
 
 
 def _inverse_factor(gram: NDArray[np.float64]) -> NDArray[np.float64]:

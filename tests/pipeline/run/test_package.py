@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.errors import GraftError
 from pipeline.package.targets import Packager
@@ -19,7 +20,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def run(tiny_run: Path, tmp_path: Path) -> Run:
-    return open_run(Path(shutil.copytree(tiny_run, tmp_path / "runs" / "tiny")))
+    folder = Path(shutil.copytree(tiny_run, tmp_path / "runs" / "tiny"))
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    recipe["deploy"] |= {"image": "registry.example.org/team/tiny"}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return open_run(folder)
 
 
 def files_of(folder: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ EXCEPTIONS: dict[str, str] = {
     "pipeline/data/splits/hashed.py": "the split that lacks most",
     "pipeline/export/int8/operators.py": "the operator Softmax of ONNX, in torch",
     "pipeline/export/int8/distilling.py": "the divergence of a graph that ends in that operator from itself",
+    "pipeline/package/triton/compare.py": "a script that lies beside Triton's models, where no task is",
     "pipeline/modalities/image/sources/keras_models.py": "the channel that a colour goes into",
 }
 

@@ -67,7 +67,7 @@ def test_choose_factors_evens_out_an_outlier() -> None:
     outputs=st.integers(1, 8),
     rank=st.integers(1, 40),
 )
-def test_round_weights_stays_in_7_bits_and_never_changes_products_much_more_than_rounding_to_the_nearest(
+def test_round_weights_stays_in_7_bits_and_never_changes_products_more_than_rounding_to_the_nearest(
     seed: int, channels: int, outputs: int, rank: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ def test_round_weights_stays_in_7_bits_and_never_changes_products_much_more_than
     assert np.array_equal(rounded.scales, weight_scales(matrix))
     exact = inputs @ matrix
     ours = np.linalg.norm(inputs @ (rounded.whole * rounded.scales) - exact)
-    assert ours <= 1.2 * np.linalg.norm(inputs @ round_to_nearest(matrix) - exact) + 1e-6
+    assert ours <= 1.0001 * np.linalg.norm(inputs @ round_to_nearest(matrix) - exact) + 1e-6
 
 
 def test_round_weights_changes_products_of_correlated_channels_less() -> None:
