@@ -24,7 +24,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from pipeline.budget.contents import read_contents
-from pipeline.budget.trial import _resident_bytes
+from pipeline.budget.trial import _sum_memory
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
 from pipeline.package.container.processes import inner_processes
@@ -130,7 +130,7 @@ def print_starts(layout: Path, sample: bytes) -> None:
                 with running(image, limits) as service:
                     assert service.request("POST", "/predict", sample).status == 200
                     starts.append(service.ready_s)
-                    memory.append(sum(map(_resident_bytes, inner_processes(service.pid))) / 1e6)
+                    memory.append(_sum_memory(inner_processes(service.pid)) / 1e6)
             told = f"{statistics.median(starts):.2f} s [{min(starts):.2f}, {max(starts):.2f}]"
             print(
                 f"{name}: ready after {told}, {statistics.median(memory):.0f} MB resident after one answer",
