@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 from pipeline.run.sign import sign
 from serving.server.engine.live import LiveModel
 from tests.conftest import ROOT, free_port, make_picture
-from tests.serving.processes import logged_service
+from tests.serving.processes import Service, logged_service, wait_for
 from tests.serving.server.engine.test_live import bundle, make_version, move_on
 from tests.signing import KeyPair, make_key
 
@@ -94,11 +93,17 @@ def test_a_service_does_not_start_with_an_unsigned_bundle(
 
 def state_of(url: str, has: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """What /readyz answers, once it has something."""
-    deadline = time.monotonic() + 15
-    while not has(state := httpx.get(f"{url}/readyz").json()):
-        assert time.monotonic() < deadline, state
-        time.sleep(0.05)
-    return dict(state)
+
+    def look() -> dict[str, Any] | None:
+        state = httpx.get(f"{url}/readyz").json()
+        return state if has(state) else None
+
+    return wait_for(look)
+
+
+def loadings_of(service: Service) -> list[str]:
+    """What its workers have said when they began to serve a bundle."""
+    return [line["message"] for line in service.lines() if line["message"].startswith("serving ")]
 
 
 def test_a_running_service_refuses_a_foreign_bundle_and_goes_on(
@@ -115,6 +120,7 @@ def test_a_running_service_refuses_a_foreign_bundle_and_goes_on(
     with logged_service(
         bundle, log, *options, GRAFT_TRUSTED_KEYS=str(pair.public), GRAFT_WATCH_S="0.1"
     ) as service:
+        wait_for(lambda: len(loadings_of(service)) == 2)  # else the later one begins with the foreign bundle
         first = httpx.get(f"{service.url}/readyz").json()["model"]["version"]
         move_on(bundle, "foreign")
         state = state_of(service.url, lambda state: "refused_update" in state)
@@ -122,10 +128,8 @@ def test_a_running_service_refuses_a_foreign_bundle_and_goes_on(
         assert state["refused_update"]["code"] == "foreign_signature"
         answer = httpx.post(f"{service.url}/predict", content=make_picture("bars", 1))
         assert (answer.status_code, answer.json()["model"]["version"]) == (200, first)
-        deadline = time.monotonic() + 15
-        while 'graft_swaps_total{result="refused"} 2.0' not in httpx.get(f"{service.url}/metrics").text:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        refused_by_both = 'graft_swaps_total{result="refused"} 2.0'
+        wait_for(lambda: refused_by_both in httpx.get(f"{service.url}/metrics").text)
         move_on(bundle, "signed")
         state = state_of(service.url, lambda state: state["model"]["version"] == "b3")
         assert "refused_update" not in state
