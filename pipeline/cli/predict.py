@@ -60,7 +60,8 @@ def predict(
     gets an error line, and the exit code is then 1.
 
     With --input and --output, a whole table or folder is predicted into a table, each row once: what is
-    stopped goes on when it is called again, and a row that cannot be predicted says why.
+    stopped goes on when it is called again, and a row that cannot be predicted says why. The exit code is
+    then 1 only if no row could be predicted.
     """
     if (table is None) != (output is None):
         raise click.UsageError("--input and --output go together.")
@@ -71,6 +72,8 @@ def predict(
 
         result = predict_job(run, table, output, column, artifact, engine, anew=force)
         emit(result, result.to_text(), as_json=as_json)
+        if result.is_in_vain:
+            raise click.exceptions.Exit(1)
         return
     if column or force or engine != "local":
         raise click.UsageError("--column, --engine and --force go with --input.")

@@ -5,21 +5,20 @@ from __future__ import annotations
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, time
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import GraftError
 from pipeline.jobs.rows import Fragment, Row, Source
-from serving.model.inputs.kind import FileBody
-from serving.model.predictor import Predictor
+from serving.model.errors import InputRefusedError
+from serving.model.inputs.kind import FileBody, JsonBody
+from serving.model.predictor import Predictor, Scored
 from serving.model.schemas import ErrorBody, ErrorDetail
 
 GROUP = 64  # inputs that are held and run together, as elsewhere
 MOST_BYTES = 256 * 1024 * 1024
 CHANGED = "the input has changed since the job was begun. Begin anew: --force"
-BAD_ROW, NO_VALUE, UNREADABLE = "bad_row", "missing_value", "unreadable_file"
+BAD_ROW, NO_VALUE, BAD_VALUE, UNREADABLE = "bad_row", "missing_value", "bad_value", "unreadable_file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +27,11 @@ class Answered:
 
     Attributes:
         row: The row.
-        answer: The probabilities, float32 of shape (labels,), or the error that it has instead.
+        answer: The probabilities and what was cut off, or the error that it has instead.
     """
 
     row: Row
-    answer: NDArray[np.float32] | ErrorDetail
+    answer: Scored | ErrorDetail
 
 
 @dataclass(frozen=True)
@@ -76,17 +75,40 @@ class Core:
         """Return the bytes of a row's input, or the error that it has instead."""
         if row.fault is not None:
             return ErrorDetail(code=BAD_ROW, message=f"The row {row.fault}.")
-        value = row.values[self.column]
-        if isinstance(value, Mapping):  # as Hugging Face keeps files
+        value, body = row.values[self.column], self.predictor.kind.body
+        is_file = self.source.holds_paths or isinstance(body, FileBody)
+        if is_file and isinstance(value, Mapping):  # as Hugging Face keeps files
             value = value.get("bytes") or value.get("path")
         if value is None or value == "":
             return ErrorDetail(code=NO_VALUE, message="The row has no value in the column that is predicted.")
         if isinstance(value, bytes):
             return value
-        text = value if isinstance(value, str) else str(value)
-        if self.source.holds_paths or isinstance(self.predictor.kind.body, FileBody):
-            return _read_file(self.source.base / text)
-        return text.encode(errors="surrogateescape")
+        if isinstance(value, str):
+            return _read_file(self.source.base / value) if is_file else _to_bytes(value)
+        if is_file or isinstance(body, FileBody):
+            return ErrorDetail(
+                code=BAD_VALUE, message="The value is neither the bytes of a file nor its path."
+            )
+        return _encode(value, self.source.columns[self.column], body)
+
+
+def _to_bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+def _encode(value: object, column: str, body: JsonBody) -> bytes | ErrorDetail:
+    """Return a value that is no text as the service takes it: one of JSON as its kind does.
+
+    Numbers, dates and truth values are texts where the model takes texts, as they are in CSV and in training.
+    """
+    if body.accepts_plain_text and not isinstance(value, Mapping | list | tuple):
+        is_named = isinstance(value, bool)
+        text = value.isoformat() if isinstance(value, date | time) else str(value)
+        return _to_bytes(text.lower() if is_named else text)
+    try:
+        return body.encode(value, column)
+    except InputRefusedError as refusal:
+        return ErrorDetail(code=refusal.code, message=refusal.message)
 
 
 def _read_file(path: Path) -> bytes | ErrorDetail:
@@ -102,5 +124,5 @@ def _read_file(path: Path) -> bytes | ErrorDetail:
         return ErrorDetail(code=UNREADABLE, message=f"The file cannot be read: {reason}.")
 
 
-def _unwrap(answer: NDArray[np.float32] | ErrorBody) -> NDArray[np.float32] | ErrorDetail:
+def _unwrap(answer: Scored | ErrorBody) -> Scored | ErrorDetail:
     return answer.error if isinstance(answer, ErrorBody) else answer

@@ -9,7 +9,7 @@ from typing import IO
 
 from pipeline.errors import GraftError
 from pipeline.files.tables import LONGEST_FIELD
-from pipeline.jobs.rows import Fragment, Row, identify_file
+from pipeline.jobs.rows import NOT_UTF8, Fragment, Row, identify_file
 
 SEPARATORS = {".tsv": "\t", ".tab": "\t", ".psv": "|"}
 GUESSED = ",;\t|"
@@ -33,19 +33,14 @@ class DelimitedSource:
         self.path = path
         self.base = path.absolute().parent
         with path.open("rb") as file:
-            first = file.readline().removeprefix(MARK).decode(errors="replace")
-            self._separator = SEPARATORS.get(path.suffix.lower()) or max(GUESSED, key=first.count)
-            header, self._start = next(self._read_from(file, 0), (Row(()), 0))
-        names = tuple(str(name).strip() for name in header.values)
-        self.columns = names
-        self.shown = names
-        if not names:
-            raise GraftError(f"{path}: the table is empty; its first line names the columns.")
-        if header.fault or not _is_text(names):
-            raise GraftError(f"{path}: the first line, which names the columns, is no CSV in UTF-8. Mend it.")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise GraftError(f"{path}: more than one column has the name {twice[0]!r}. Rename one of them.")
+            lines = (line.removeprefix(MARK) for line in file)
+            first = next((line for line in lines if line.strip()), b"")
+            text = first.decode(errors="replace")
+            self._separator = SEPARATORS.get(path.suffix.lower()) or max(GUESSED, key=text.count)
+            rows = (found for found in self._read_from(file, 0) if found[0].values or found[0].fault)
+            header, self._start = next(rows, (Row(()), 0))
+        self.columns = self.shown = tuple(str(name).strip() for name in header.values)
+        _require_names(path, self.columns, _explain_header(first, header))
 
     def places(self) -> Iterator[int]:
         """Yield the byte at which each row begins; empty lines are none."""
@@ -110,10 +105,34 @@ class DelimitedSource:
         if fault is None and len(values) != len(self.columns):
             fault = f"has {len(values)} values, and the table {len(self.columns)} columns"
         if not _is_text(values):
-            fault = "is not in UTF-8"
+            fault = NOT_UTF8
             values = [value.encode("utf-8", "surrogateescape").decode(errors="replace") for value in values]
         padded = [*values, *[""] * len(self.columns)][: len(self.columns)]
         return Row(tuple(padded), fault)
+
+
+def _require_names(path: Path, names: tuple[str, ...], fault: str | None) -> None:
+    if fault is not None:
+        raise GraftError(
+            f"{path}: the first line, which names the columns, is no CSV in UTF-8{fault}. "
+            "Save the table as CSV in UTF-8."
+        )
+    if not names:
+        raise GraftError(f"{path}: the table is empty; its first line names the columns.")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise GraftError(f"{path}: more than one column has the name {twice[0]!r}. Rename one of them.")
+
+
+def _explain_header(line: bytes, header: Row) -> str | None:
+    """Return why a first line names no columns, in brackets; None if it does."""
+    if b"\0" in line:
+        return " (it holds zero bytes, as UTF-16 does)"
+    if header.fault and b"\r" in line.rstrip(b"\r\n"):
+        return " (its lines end in a carriage return alone)"
+    if header.fault:
+        return f" (it {header.fault})"
+    return None if _is_text([str(name) for name in header.values]) else ""
 
 
 def _is_text(values: Sequence[str]) -> bool:

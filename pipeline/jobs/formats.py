@@ -18,7 +18,7 @@ from pipeline.jobs.rows import Fragment, Source
 from serving.model.decision import most_probable
 from serving.model.schemas import ErrorDetail
 
-PREDICTED = ("label", "probability", "probabilities", "error_code", "error")
+PREDICTED = ("label", "probability", "probabilities", "truncation", "error_code", "error")
 PREFIX = "predicted_"
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=str)
 
@@ -54,12 +54,14 @@ class Columns:
 
     def predicted(self, answered: Answered) -> list[object]:
         """Return the values of the predicted columns of a row."""
-        if isinstance(answered.answer, ErrorDetail):
-            return [None, None, None, answered.answer.code, answered.answer.message]
-        probabilities = answered.answer.tolist()
-        best = int(most_probable(answered.answer))
+        answer = answered.answer
+        if isinstance(answer, ErrorDetail):
+            return [None, None, None, None, answer.code, answer.message]
+        probabilities = answer.probabilities.tolist()
+        best = int(most_probable(answer.probabilities))
         by_label = dict(zip(self.labels, probabilities, strict=True))
-        return [self.labels[best], probabilities[best], by_label, None, None]
+        cut = answer.truncation and answer.truncation.to_json()
+        return [self.labels[best], probabilities[best], by_label, cut, None, None]
 
 
 def name_columns(source: Source, labels: Sequence[str]) -> Columns:

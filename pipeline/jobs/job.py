@@ -56,10 +56,14 @@ def predict_table(asked: Asked) -> JobResult:
         kept = sum(each.rows for each in fragments) - sum(each.rows for each in missing)
         if kept:
             log.info("predict: %s rows were answered before, and are kept", f"{kept:,}")
-        if asked.engine == "ray":
-            answer_on_ray(asked, record.identity, missing)
-        else:
-            answer_locally(work, missing)
+        try:
+            if asked.engine == "ray":
+                answer_on_ray(asked, record.identity, missing)
+            else:
+                answer_locally(work, missing)
+        except KeyboardInterrupt:
+            log.warning("predict: stopped. The same command goes on with what is kept in %s", folder)
+            raise
         if open_source(asked.source).identity() != record.identity:
             raise GraftError(f"{asked.source}: {CHANGED}")
         errors = _finish(asked, work, fragments)

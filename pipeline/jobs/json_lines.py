@@ -37,7 +37,8 @@ class JsonLinesSource:
         self.shown = self.columns
         if not names:
             raise GraftError(
-                f"{path}: holds no JSON object, one of which stands in each line of such a table."
+                f"{path}: holds no JSON object in its first {SEEN:,} lines. Write one object a line, not a "
+                "list of them, nor one over several lines."
             )
 
     def places(self) -> Iterator[int]:

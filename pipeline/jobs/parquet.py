@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import GraftError
-from pipeline.jobs.rows import Fragment, Row, identify_file
+from pipeline.jobs.rows import NOT_UTF8, Fragment, Row, identify_file
 from pipeline.machine.extras import require
 
 if TYPE_CHECKING:
@@ -67,8 +67,12 @@ class ParquetSource:
     def read(self, fragment: Fragment) -> list[Row]:
         """Return the rows of a fragment."""
         table = self.table(fragment)
-        values = [_to_list(column) for column in table.columns]
-        return [Row(row) for row in zip(*values, strict=True)]
+        faults: set[int] = set()
+        values = [_to_list(column, faults) for column in table.columns]
+        return [
+            Row(row, NOT_UTF8 if index in faults else None)
+            for index, row in enumerate(zip(*values, strict=True))
+        ]
 
     def table(self, fragment: Fragment) -> pa.Table:
         """Return the rows of a fragment as Arrow has them; the last one of a thread is at hand."""
@@ -125,15 +129,31 @@ class ParquetSource:
         return start, []
 
 
-def _to_list(column: pa.ChunkedArray) -> list[object]:
-    """Return the values of a column; as text where Python has none such, as for years beyond 9999."""
+def _to_list(column: pa.ChunkedArray, faults: set[int]) -> list[object]:
+    """Return the values of a column; as text where Python has none such, as for years beyond 9999.
+
+    Args:
+        column: The column.
+        faults: Where the rows are added whose text is not UTF-8, which Parquet does not check.
+    """
     import pyarrow as pa
 
     try:
         values: list[object] = column.to_pylist()
+    except UnicodeDecodeError:
+        values = [_to_value(scalar, index, faults) for index, scalar in enumerate(column)]
     except (OverflowError, ValueError):
         values = column.cast(pa.string()).to_pylist()
     return values
+
+
+def _to_value(scalar: pa.Scalar, index: int, faults: set[int]) -> object:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        faults.add(index)
+        buffer = scalar.as_buffer() if hasattr(scalar, "as_buffer") else None  # nested ones have none
+        return None if buffer is None else buffer.to_pybytes().decode(errors="replace")
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

@@ -13,6 +13,7 @@ from pipeline.jobs.formats import PREDICTED, Columns, to_json
 from pipeline.jobs.parquet import ParquetSource
 from pipeline.jobs.rows import Fragment, Source
 from pipeline.machine.extras import require
+from serving.model.schemas import Truncation
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +85,8 @@ class Parquet:
         own = isinstance(self.source, ParquetSource) and self.source.schema
         kinds = [own.field(name).type if own else pa.string() for name in names[: -len(PREDICTED)]]
         probabilities = pa.struct([(label, pa.float64()) for label in self.columns.labels])
-        kinds += [pa.string(), pa.float64(), probabilities, pa.string(), pa.string()]
+        cut = pa.struct([(name, pa.int64()) for name in Truncation.model_fields])
+        kinds += [pa.string(), pa.float64(), probabilities, cut, pa.string(), pa.string()]
         return pa.schema(list(zip(names, kinds, strict=True)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pipeline.files.records import VersionedRecord
 
@@ -20,6 +21,7 @@ class JobRecord(VersionedRecord):
         rows: Rows of a fragment.
     """
 
+    schema_version: Literal[2] = 2  # type: ignore[assignment] # answers that are kept have another column
     input: str
     identity: str
     column: str
@@ -46,10 +48,17 @@ class JobResult:
     kept: int
     seconds: float
 
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether there are rows, and none has an answer, as where the wrong column was named."""
+        return 0 < self.rows == self.errors
+
     def to_text(self) -> str:
         """Return the outcome for people."""
         new = self.rows - self.kept
         rate = f", {new / self.seconds:,.0f} a second" if new and self.seconds > 0 else ""
         kept = f", {self.kept:,} of them before" if self.kept else ""
-        errors = f"; {self.errors:,} have an error instead" if self.errors else ""
-        return f"{self.output}: {self.rows:,} rows{kept}{rate}{errors}"
+        errors = f"; {self.errors:,} with an error instead" if self.errors else ""
+        if self.is_in_vain:
+            errors = "; none has an answer, and each says why"
+        return f"{self.output}: {self.rows:,} row{'' if self.rows == 1 else 's'}{kept}{rate}{errors}"

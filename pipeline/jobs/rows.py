@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 EDGE_BYTES = 1024 * 1024
+NOT_UTF8 = "is not in UTF-8"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,19 @@ log = logging.getLogger("graft")
 # Threads within one run of the model if no benchmark recommends a number. With more, each thread's share of a
 # small network's run is too short to be worth handing over.
 MOST_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the model says of one input.
+
+    Attributes:
+        probabilities: float32 of shape (labels,).
+        truncation: What was cut off the input, or None if nothing was.
+    """
+
+    probabilities: NDArray[np.float32]
+    truncation: Truncation | None
 
 
 class Predictor:
@@ -124,15 +138,14 @@ class Predictor:
         decoded, rows = self._score_together(items)
         return self.describe_all(decoded, rows)
 
-    def score_many(self, items: Sequence[bytes]) -> list[NDArray[np.float32] | ErrorBody]:
+    def score_many(self, items: Sequence[bytes]) -> list[Scored | ErrorBody]:
         """Score many inputs as :meth:`predict_many` does, without naming what the numbers are of.
 
         Args:
             items: The bytes of each input.
 
         Returns:
-            The probabilities, float32 of shape (labels,), or one error where the input was refused, for each
-            item in order.
+            The probabilities, or one error where the input was refused, for each item in order.
         """
         if self.runs_together:
             decoded, rows = self._score_together(items)
@@ -140,7 +153,10 @@ class Predictor:
             decoded = [self.decode_or_error(item, Timings()) for item in items]
             rows = [self.score([item.array])[0] for item in decoded if isinstance(item, Item)]
         of_items = iter(rows)
-        return [item if isinstance(item, ErrorBody) else next(of_items) for item in decoded]
+        return [
+            item if isinstance(item, ErrorBody) else Scored(next(of_items), item.truncation)
+            for item in decoded
+        ]
 
     def _score_together(
         self, items: Sequence[bytes]

@@ -20,12 +20,13 @@ import pytest
 
 from pipeline.errors import GraftError
 from pipeline.files import atomic
+from pipeline.jobs import job as job_module
 from pipeline.jobs import work as work_module
 from pipeline.jobs.job import predict_table
 from pipeline.jobs.rows import Fragment
 from pipeline.jobs.work import Asked
 from pipeline.run.predict import Input, predict_all
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_graft
 
 pytestmark = pytest.mark.slow
 WORDS = ("good", "bad", "film", "plot", "dull", "fine", "weather")
@@ -78,13 +79,13 @@ def test_every_storage_holds_the_same_answers(
     asked: Callable[..., Asked], tmp_path: Path, output: str
 ) -> None:
     source = tmp_path / "few.csv"
-    source.write_text('id,text\n1,good film\n2,\n3,"dull, ""bad"" plot\nand end"\n')
+    source.write_text(f'id,text\n1,good film\n2,\n3,"dull, ""bad"" plot\nand end"\n4,{"good " * 40}\n')
     predict_table(asked(source))
     predict_table(asked(source, output))
     expected = read_lines(tmp_path / "out.jsonl")
     if output.endswith("parquet"):
         found = pq.read_table(tmp_path / output).to_pylist()
-        names = ("id", "text", "label", "probability", "probabilities", "error_code")
+        names = ("id", "text", "label", "probability", "probabilities", "truncation", "error_code")
         assert [{name: row[name] for name in names} for row in found] == [
             {name: row.get(name) for name in names} for row in expected
         ]
@@ -93,7 +94,8 @@ def test_every_storage_holds_the_same_answers(
             rows = list(csv.DictReader(file, delimiter="\t" if output.endswith("tsv") else ","))
         assert [row["text"] for row in rows] == [row["text"] for row in expected]
         assert json.loads(rows[0]["probabilities"]) == expected[0]["probabilities"]
-        assert [row["error_code"] for row in rows] == ["", "missing_value", ""]
+        assert [row["error_code"] for row in rows] == ["", "missing_value", "", ""]
+        assert json.loads(rows[3]["truncation"]) == expected[3]["truncation"]
 
 
 def test_parquet_keeps_its_own_types_and_leaves_out_bytes(
@@ -114,6 +116,36 @@ def test_parquet_keeps_its_own_types_and_leaves_out_bytes(
     assert table["label"].to_pylist() == ["a", "b"], "the input's own column"
     assert table["predicted_error_code"].to_pylist() == [None, "missing_value"]
     assert result.errors == 1
+
+
+def test_values_are_what_the_service_takes(
+    asked: Callable[..., Asked], text_run: Path, tmp_path: Path
+) -> None:
+    values = ["good film", 42, 1.5, True, ["good", "film"], {"path": "good film"}, {"a": 1}, [], "good " * 40]
+    source = tmp_path / "values.jsonl"
+    source.write_text("".join(json.dumps({"text": value}) + "\n" for value in values))
+    predict_table(asked(source))
+    rows = read_lines(tmp_path / "out.jsonl")
+    texts = ["good film", "42", "1.5", "true", values[-1]]
+    answers = predict_all(text_run, [Input(text=str(text)) for text in texts])
+    predictions = [answer.to_json() for answer in answers]
+    found = [rows[index] for index in (0, 1, 2, 3, 8)]
+    names = ("label", "truncation")
+    assert [[row.get(name) for name in names] for row in found] == [
+        [each.get(name) for name in names] for each in predictions
+    ]
+    assert found[-1]["truncation"] == {"tokens": 42, "used": 20}
+    assert [row.get("error_code") for row in rows[4:8]] == ["wrong_json_type"] * 4
+    assert rows[4]["error"] == "`text` is a list, but must be a string."
+
+
+def test_values_that_are_no_files_are_rows_with_an_error(tiny_run: Path, tmp_path: Path) -> None:
+    values = [5, ["a.png"], {"bytes": 7}, {"bytes": None, "path": None}, {"path": "a.png"}]
+    source = tmp_path / "values.jsonl"
+    source.write_text("".join(json.dumps({"image": value}) + "\n" for value in values))
+    predict_table(Asked(tiny_run / "bundle", source, tmp_path / "out.jsonl"))
+    codes = [row["error_code"] for row in read_lines(tmp_path / "out.jsonl")]
+    assert codes == ["bad_value", "bad_value", "bad_value", "missing_value", "unreadable_file"]
 
 
 def test_folder_and_table_of_paths_are_read_as_files(tiny_run: Path, pictures: Path, tmp_path: Path) -> None:
@@ -160,6 +192,32 @@ def test_job_that_is_killed_goes_on_and_answers_each_row_once(
     assert "of them before" in last.stdout
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert not unfinished.exists()
+
+
+def test_job_that_is_interrupted_says_how_it_goes_on(
+    asked: Callable[..., Asked], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job_module, "answer_locally", press)
+    with pytest.raises(KeyboardInterrupt):
+        predict_table(asked())
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "The same command goes on with what is kept in" in said
+    assert said.endswith("out.jsonl.unfinished")
+
+
+def test_exit_code_is_1_only_if_no_row_has_an_answer(text_run: Path, tmp_path: Path) -> None:
+    source, output = tmp_path / "texts.csv", tmp_path / "out.csv"
+    source.write_text("id,text\n1,good\n2,\n")
+    some = run_graft("predict", text_run, "--input", source, "--output", output)
+    assert "2 rows" in some.stdout
+    assert "; 1 with an error instead" in some.stdout
+    source.write_text("id,text\n1,\n2,\n")
+    none = run_graft("predict", text_run, "--input", source, "--output", output, "--force", check=1)
+    assert "; none has an answer, and each says why" in none.stdout
+    assert output.read_text().count("missing_value") == 2
 
 
 def test_disk_that_fills_up_loses_nothing(
@@ -333,7 +391,7 @@ def test_output_that_cannot_be_written_is_refused(
 def test_empty_table_gives_an_empty_table(asked: Callable[..., Asked], tmp_path: Path) -> None:
     (tmp_path / "none.csv").write_text("id,text\n")
     assert predict_table(asked(tmp_path / "none.csv", "out.csv")).rows == 0
-    header = "id,text,label,probability,probabilities,error_code,error\n"
+    header = "id,text,label,probability,probabilities,truncation,error_code,error\n"
     assert (tmp_path / "out.csv").read_text() == header
 
 

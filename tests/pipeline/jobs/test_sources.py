@@ -93,6 +93,30 @@ def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None
         ParquetSource(path)
 
 
+def test_empty_lines_before_the_names_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"\xef\xbb\xbf\r\n\nid;text\n\n1;good, very\n")
+    source = DelimitedSource(path)
+    assert source.columns == ("id", "text")
+    assert [row.values for row in read_all(source, 1)] == [("1", "good, very")]
+
+
+@pytest.mark.parametrize("kind", ["plain", "large", "list"])
+def test_text_of_parquet_that_is_not_utf8_is_one_faulty_row(tmp_path: Path, kind: str) -> None:
+    texts: pa.Array = pa.array([b"one", b"caf\xe9", None, b"three"]).view(pa.string())
+    if kind == "large":
+        texts = pa.array([b"one", b"caf\xe9", None, b"three"], pa.large_binary()).view(pa.large_string())
+    elif kind == "list":
+        texts = pa.ListArray.from_arrays([0, 1, 2, 3, 4], texts)
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"n": range(4), "text": texts}), path)
+    rows = read_all(ParquetSource(path), 3)
+    assert [row.fault for row in rows] == [None, "is not in UTF-8", None, None]
+    assert [row.values[0] for row in rows] == [0, 1, 2, 3]
+    expected = {"list": [["one"], None, [None], ["three"]]}.get(kind, ["one", "caf\ufffd", None, "three"])
+    assert [row.values[1] for row in rows] == expected
+
+
 def test_bad_rows_have_a_fault_and_fail_no_other(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(b'id,text\n1,good\n2\n3,a,b,c\n4,caf\xe9\n\n5,"two\nlines"\n')
@@ -148,7 +172,16 @@ def test_broken_line_is_one_faulty_row(tmp_path: Path, line: bytes) -> None:
         ("a.csv", b"", "the table is empty"),
         ("a.csv", b"id,caf\xe9\n", "the first line, which names the columns, is no CSV in UTF-8"),
         ("a.csv", b"id,id\n", "more than one column has the name 'id'"),
+        (
+            "a.csv",
+            "id,text\n1,good\n".encode("utf-16-le"),
+            r"zero bytes, as UTF-16 does\)\. Save the table as",
+        ),
+        ("a.csv", "id,text\n1,good\n".encode("utf-16"), "zero bytes, as UTF-16 does"),
+        ("a.csv", b"id,text\r1,good\r", r"its lines end in a carriage return alone"),
+        ("a.csv", b"\n\r\n\n", "the table is empty"),
         ("a.jsonl", b"[]\n", "holds no JSON object"),
+        ("a.jsonl", b'[{"text": "a"}, {"text": "b"}]', "Write one object a line, not a list of them"),
         ("a.parquet", b"PAR1", "cannot be read as a Parquet file"),
         ("a.xlsx", b"", r"is none of \.csv"),
         ("missing.csv", None, "there is no such table or folder"),

@@ -42,6 +42,28 @@ def test_score_is_the_same_when_batched(tiny_run: Path) -> None:
     assert np.abs(predictor.score(batch) - singly).max() < 1e-5
 
 
+@pytest.mark.parametrize("kind", ["pictures", "texts"])
+def test_score_many_gives_what_predict_many_gives(
+    kind: str, tiny_run: Path, request: pytest.FixtureRequest
+) -> None:
+    if kind == "pictures":
+        run, items = tiny_run, [make_picture("bars", 910), b"no picture", make_picture("plain", 911), b""]
+    else:
+        run = request.getfixturevalue("text_run")
+        items = [b"good film", b"caf\xe9", b"good " * 40, b"", b"bad"]
+    predictor = load_predictor(run / "bundle")
+    expected, scored = predictor.predict_many(items), predictor.score_many(items)
+    assert len(scored) == len(items)
+    for answer, found in zip(expected, scored, strict=True):
+        if isinstance(found, ErrorBody):
+            assert found == answer
+        else:
+            assert predictor.describe(found.probabilities, found.truncation) == answer
+    truncations = [each.truncation for each in scored if not isinstance(each, ErrorBody)]
+    assert [each is not None for each in truncations] == [False, kind == "texts", False][: len(truncations)]
+    assert predictor.score_many([]) == []
+
+
 def test_predict_refuses_a_text_where_pictures_are_taken(tiny_run: Path) -> None:
     done = run_graft("predict", tiny_run, "--text", "hello", check=1)
     assert "takes pictures. Name their files; --text is for runs on texts." in done.stderr
