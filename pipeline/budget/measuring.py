@@ -83,4 +83,4 @@ def _describe(known: Known | None) -> tuple[str, ...]:
 
 def _line(found: Vulnerability) -> str:
     mended = f"mended in {found.fixed}" if found.fixed else "not mended yet"
-    return f"{found.id}: {found.package} {found.version}, {mended}. {found.summary}"
+    return f"{found.id}: {found.package} {found.version}, {mended}. {found.summary}".strip()

@@ -99,10 +99,12 @@ class Document(_Part):
     details: str = ""
     affected: tuple[Affected, ...] = ()
 
-    def names(self) -> list[str]:
-        """Return all its names, that of CVE first, by which the same one of two sources is known.
+    def identities(self) -> list[frozenset[str]]:
+        """Return the names of each vulnerability that it is about, which other documents may have too.
 
-        Debian's documents name it as ``upstream``, those of PyPI as ``aliases``.
+        Debian's documents name it as ``upstream``, those of PyPI as ``aliases``. An advisory with several
+        upstream names is about as many vulnerabilities.
         """
-        names = [self.id, *self.aliases, *self.upstream]
-        return sorted(names, key=lambda name: (not name.startswith("CVE-"), name))
+        if len(self.upstream) > 1:
+            return [frozenset({name}) for name in self.upstream]
+        return [frozenset({self.id, *self.aliases, *self.upstream})]

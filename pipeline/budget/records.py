@@ -27,6 +27,15 @@ class Figure(Record):
     note: str = ""
     failed: bool = False
 
+    def measured(self) -> str:
+        """Return the value with its unit, for people: with as many digits as tell it from its limit."""
+        if self.value is None:
+            return "not measured"
+        digits = 4
+        while self.value != self.limit and float(f"{self.value:.{digits}g}") == self.limit:
+            digits += 1
+        return f"{self.value:,.{digits}g} {self.unit}".rstrip()
+
     @property
     def passed(self) -> bool:
         """Whether it is within its limit. What has a limit and could not be measured is not.
@@ -75,7 +84,7 @@ class BudgetRecord(VersionedRecord):
 
 
 def _line(figure: Figure) -> str:
-    value = "not measured" if figure.value is None else f"{figure.value:,.4g} {figure.unit}".rstrip()
+    value = figure.measured()
     limit = "" if figure.limit is None else f", at most {figure.limit:,g}"
     sign = "" if figure.limit is None else ("  ok" if figure.passed else "  ABOVE")
     sign = "  FAILED" if figure.failed else sign

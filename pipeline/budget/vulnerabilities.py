@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def find_vulnerabilities(contents: Contents, dumps: Sequence[Path]) -> Known:
             or the image does not say of which release of Debian its packages are.
     """
     packages = _by_name(contents)
-    found: dict[tuple[str, str], Vulnerability] = {}
+    found: dict[str, list[_Named]] = {}
     covered: set[str] = set()
     newest = ""
     for document in _read_all(dumps):
@@ -80,10 +80,36 @@ def find_vulnerabilities(contents: Contents, dumps: Sequence[Path]) -> Known:
             for package in packages.get(_place_of(affected), ()):
                 match = find_match(package, affected)
                 if match is not None:
-                    name = document.names()[0]
-                    found.setdefault((package.source, name), _describe(package, name, match, document))
+                    known = found.setdefault(package.source, [])
+                    for names in document.identities():
+                        _join(known, _Named(names, _describe(package, match, document)))
     _require_covered(contents, covered, dumps)
-    return Known(tuple(sorted(found.values())), newest)
+    return Known(tuple(sorted(each.named() for known in found.values() for each in known)), newest)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A vulnerability of a package.
+
+    Attributes:
+        names: All names that it is known to have.
+        first: What the first document says of it.
+    """
+
+    names: frozenset[str]
+    first: Vulnerability
+
+    def named(self) -> Vulnerability:
+        """Return it by the name of CVE, if it has one."""
+        return replace(self.first, id=min(self.names, key=lambda name: (not name.startswith("CVE-"), name)))
+
+
+def _join(known: list[_Named], new: _Named) -> None:
+    """Add a vulnerability to those of a package; those that share a name, if over a third one, are one."""
+    same = [each for each in known if each.names & new.names]
+    known[:] = [each for each in known if not each.names & new.names]
+    first = same[0].first if same else new.first
+    known.append(_Named(new.names.union(*(each.names for each in same)), first))
 
 
 def _by_name(contents: Contents) -> Mapping[tuple[str, str], list[Package]]:
@@ -230,9 +256,9 @@ def _first_fixed(version: str, read: Callable[[str], Any], ranges: Sequence[Rang
     return later[0][1] if later else ""
 
 
-def _describe(package: Package, name: str, match: Match, document: Document) -> Vulnerability:
+def _describe(package: Package, match: Match, document: Document) -> Vulnerability:
     summary = " ".join((document.summary or document.details).split())[:200]
-    return Vulnerability(package.source, package.source_version, name, match.fixed, summary)
+    return Vulnerability(package.source, package.source_version, document.id, match.fixed, summary)
 
 
 def _require_covered(contents: Contents, covered: set[str], dumps: Sequence[Path]) -> None:

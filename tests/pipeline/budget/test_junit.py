@@ -38,6 +38,14 @@ def test_table_says_each_figure_with_its_limit() -> None:
     assert lines[3] == "memory_mb        not measured, at most 200  ABOVE  (no way to isolate)"
 
 
+@pytest.mark.parametrize(
+    ("value", "limit", "said"),
+    [(180.0004, 180.0, "180.0004 MB"), (179.996, 180.0, "179.996 MB"), (180.0, 180.0, "180 MB")],
+)
+def test_value_is_told_from_its_limit(value: float, limit: float, said: str) -> None:
+    assert Figure(name="image_mb", value=value, unit="MB", limit=limit).measured() == said
+
+
 def test_junit_has_one_test_a_figure(tmp_path: Path) -> None:
     path = tmp_path / "budget.xml"
     write_junit(path, "cells", RECORD)
@@ -53,6 +61,17 @@ def test_junit_has_one_test_a_figure(tmp_path: Path) -> None:
         "memory_mb": "failure",
         "vulnerabilities": "skipped",
     }
+
+
+def test_junit_says_a_failure_wherever_readers_look_for_it(tmp_path: Path) -> None:
+    write_junit(tmp_path / "budget.xml", "cells", RECORD)
+    root = ET.parse(tmp_path / "budget.xml").getroot()
+    failures = {case.get("name"): case.find("failure") for case in root.iter("testcase")}
+    p99 = failures["p99_ms"]
+    assert p99 is not None
+    assert p99.get("message") == p99.text == "31 ms is above the limit of 30. of 500"
+    assert p99.get("type") == "budget"
+    assert [each.text for each in root.iter("system-out")] == ["170 MB, at most 180.", "44."]
 
 
 def test_what_a_container_says_in_colour_is_still_xml(tmp_path: Path) -> None:

@@ -75,6 +75,27 @@ def test_vulnerability_that_two_sources_name_is_counted_once(contents: Contents,
     assert known.newest == "2025-06-01T00:00:00Z"
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_names_are_joined_over_a_third_document(contents: Contents, tmp_path: Path, order: int) -> None:
+    chain = [
+        {**JINJA, "id": "PYSEC-2024-1", "aliases": ["GHSA-h75v-3vvj-5mfj"]},
+        {**JINJA, "id": "OTHER-1", "aliases": ["CVE-2024-34064"]},
+        JINJA,
+    ]
+    dump = write_dump(tmp_path / "all.zip", [*chain[::order], GLIBC])
+    known = find_vulnerabilities(contents, [dump]).vulnerabilities
+    assert [each.id for each in known] == ["CVE-2025-4802", "CVE-2024-34064"]
+
+
+def test_advisory_of_several_vulnerabilities_counts_each_of_them_once(
+    contents: Contents, tmp_path: Path
+) -> None:
+    advisory = {**GLIBC, "id": "DSA-1-1", "upstream": ["CVE-2025-4802", "CVE-2025-9999"]}
+    dump = write_dump(tmp_path / "all.zip", [advisory, GLIBC, JINJA])
+    known = find_vulnerabilities(contents, [dump]).vulnerabilities
+    assert [each.id for each in known] == ["CVE-2025-4802", "CVE-2025-9999", "CVE-2024-34064"]
+
+
 def test_withdrawn_and_mended_ones_do_not_count(contents: Contents, tmp_path: Path) -> None:
     withdrawn = {**JINJA, "withdrawn": "2025-01-01T00:00:00Z"}
     dump = write_dump(tmp_path / "all.zip", [withdrawn, GLIBC_MENDED])
