@@ -8,7 +8,7 @@ from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.package.bento.building import build_bento
 from pipeline.package.bento.content import Content
-from pipeline.package.bento.store import do_not_track, store_model
+from pipeline.package.bento.store import prepare_bentoml, store_model
 from pipeline.package.packaged import Packaged
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import Bundle, open_bundle
@@ -39,7 +39,7 @@ def package_tensorrt(_: Recipe, run: RunFolder, __: Path) -> Packaged:
 
 
 def _package(run: RunFolder, target: str) -> Packaged:
-    do_not_track()
+    prepare_bentoml()
     content = choose_content(open_bundle(run.bundle), target)
     if not content.has_service():
         kind = content.bundle.manifest.input.modality

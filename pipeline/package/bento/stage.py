@@ -9,7 +9,7 @@ from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
 from pipeline.package.bento.building import build_bento, holds_bento
 from pipeline.package.bento.content import Content
-from pipeline.package.bento.store import do_not_track, holds_model, store_model
+from pipeline.package.bento.store import holds_model, prepare_bentoml, store_model
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import open_bundle
 
@@ -28,7 +28,7 @@ def package(_: Recipe, run: RunFolder) -> None:
     Raises:
         BundleError: The bundle has changed, or has no passed receipt.
     """
-    do_not_track()
+    prepare_bentoml()
     content = Content(open_bundle(run.bundle))
     bundle = content.bundle
     if not content.has_service():

@@ -5,17 +5,49 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
+from pipeline.errors import GraftError
 from pipeline.package.bento.describing import list_labels, list_metadata
 from pipeline.package.files import bundle_files
 from serving.model.bundle import Bundle
 from serving.model.envelope import STORE_FILE
 
+HOME = "BENTOML_HOME"
+STORES = ("models", "bentos", "tmp")
 
-def do_not_track() -> None:
-    """Keep BentoML, which is imported after this, from reporting what it does to its makers."""
+
+def prepare_bentoml() -> None:
+    """Keep BentoML, which is imported after this, from reporting to its makers, and make its stores.
+
+    Raises:
+        GraftError: They cannot be made or written.
+    """
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    home = bentoml_home()
+    if home == Path():
+        raise GraftError(f"{HOME} is empty, which is the present folder for BentoML. Name one, or unset it.")
+    try:
+        for store in STORES:
+            (home / store).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=home / store).close()
+    except OSError as error:
+        raise GraftError(
+            f"{home}: BentoML's stores cannot be written there ({error.strerror}). Name another place for "
+            f"them in the variable {HOME}."
+        ) from error
+
+
+def bentoml_home() -> Path:
+    """Return the folder of BentoML's stores, as it finds it, without importing it.
+
+    It puts in ``~`` and variables as often as that changes anything.
+    """
+    home = os.environ.get(HOME, str(Path.home() / "bentoml"))
+    while (expanded := os.path.expanduser(os.path.expandvars(home))) != home:  # noqa: PTH111 - as BentoML
+        home = expanded
+    return Path(home)
 
 
 def place_of(store: str, tag: str) -> Path:
@@ -25,8 +57,7 @@ def place_of(store: str, tag: str) -> Path:
         store: ``models`` or ``bentos``.
         tag: Its tag.
     """
-    home = os.environ.get("BENTOML_HOME") or Path.home() / "bentoml"
-    return Path(home, store, *tag.split(":"))
+    return bentoml_home().joinpath(store, *tag.split(":"))
 
 
 def store_model(bundle: Bundle, tag: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -29,7 +30,7 @@ from serving.model.files import FileRef
 from serving.model.manifest import Defaults
 from serving.model.runtimes.plan import Plan
 from serving.server.settings import Settings
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_graft
 from tests.signing import make_key
 
 pytestmark = pytest.mark.slow
@@ -177,6 +178,40 @@ def test_bento_of_a_target_is_built_once_and_starts_with_its_artifact(tiny_run: 
     bento = bentoml.get(first.place)
     assert "onnxruntime==" in (Path(bento.path) / "env" / "python" / "requirements.txt").read_text()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stores_are_found_where_bentoml_finds_them(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWN", str(tmp_path / "a home"))
+    monkeypatch.setenv("BENTOML_HOME", "$OWN/store")
+    assert store.bentoml_home() == tmp_path / "a home" / "store"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BENTOML_HOME", "~/store")
+    assert store.bentoml_home() == tmp_path / "store"
+    # The second time it is found again; the cache stays where it is.
+    cache = {"GRAFT_CACHE": os.environ["GRAFT_CACHE"]}
+    first, second = (run_graft("package", tiny_run, "--target", "cpu", env=cache) for _ in range(2))
+    assert first.stdout == second.stdout
+    assert len(list((tmp_path / "store" / "bentos" / "tiny").glob("*-*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("home", "reason"),
+    [
+        ("", "BENTOML_HOME is empty, which is the present folder"),
+        ("{file}", "cannot be written there .* in the variable BENTOML_HOME"),
+        ("{file}/below", "cannot be written there .* in the variable BENTOML_HOME"),
+        ("/proc/none", "cannot be written there .* in the variable BENTOML_HOME"),
+    ],
+)
+def test_stores_that_cannot_be_written_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str, reason: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BENTOML_HOME", home.format(file=tmp_path / "file"))
+    with pytest.raises(GraftError, match=reason):
+        store.prepare_bentoml()
 
 
 def test_version_tells_bundles_apart_that_serve_otherwise(tiny_run: Path) -> None:
