@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from functools import cached_property
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pipeline.errors import GraftError
-from pipeline.jobs.rows import Fragment, Row
+from pipeline.jobs.rows import Fragment, Row, identify_files
 
 COLUMN = "file"
 
@@ -18,7 +17,7 @@ COLUMN = "file"
 class FolderSource:
     """A folder with all files below it, in the order of their paths.
 
-    Hidden files and folders are left out, and folders that are links, which may lead round in a circle.
+    Hidden files and folders are left out, and links to a folder around them, which lead round in a circle.
 
     Args:
         path: Path of the folder.
@@ -34,42 +33,50 @@ class FolderSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.base = path.absolute()
-        if not self._names:
+        if not self.names:
             raise GraftError(f"{path}: holds no file.")
 
     @cached_property
-    def _names(self) -> list[str]:
-        found = []
-        for folder, folders, files in os.walk(self.path, onerror=_refuse):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            inside = os.path.relpath(folder, self.path)
-            found += [os.path.normpath(f"{inside}/{name}") for name in files if not name.startswith(".")]
-        return sorted(found)
+    def names(self) -> list[str]:
+        """The paths of all files from the folder, in order."""
+        start = len(os.path.join(self.path, ""))  # noqa: PTH118 - of the text, not of the path
+        return sorted(file[start:] for file in _list(os.fspath(self.path), (self.path.resolve(),)))
 
     def places(self) -> Iterator[int]:
         """Yield the number of each file."""
-        yield from range(len(self._names))
+        yield from range(len(self.names))
 
     def read(self, fragment: Fragment) -> list[Row]:
         """Return the rows of a fragment, each with a path from the folder."""
-        names = self._names[fragment.place : fragment.place + fragment.rows]
+        names = self.names[fragment.place : fragment.place + fragment.rows]
         return [Row((name,)) for name in names]
 
     def identity(self) -> str:
         """Return a hash of the paths, sizes and times of all files."""
-        digest = hashlib.sha256()
-        for name in self._names:
-            digest.update(f"{name}\0{_state(self.path / name)}\0".encode(errors="surrogateescape"))
-        return digest.hexdigest()
+        return identify_files(self.path, self.names)
+
+
+def _list(folder: str, around: tuple[Path, ...]) -> Iterator[str]:
+    """Yield the files below a folder; those that it lies in are given as they really are, itself last."""
+    try:
+        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except OSError as error:
+        _refuse(error)
+    for entry in entries:
+        if not _is_folder(entry):
+            yield entry.path
+            continue
+        real = Path(entry.path).resolve() if entry.is_symlink() else around[-1] / entry.name
+        if not any(each.is_relative_to(real) for each in around):
+            yield from _list(entry.path, (*around, real))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; its row has an error
+        return False
 
 
 def _refuse(error: OSError) -> NoReturn:
     raise GraftError(f"{error.filename}: the folder cannot be read ({error.strerror}).") from error
-
-
-def _state(path: Path) -> str:
-    try:
-        state = path.stat()
-    except OSError:  # a link that leads nowhere; its row has an error
-        return "none"
-    return f"{state.st_size} {state.st_mtime_ns}"

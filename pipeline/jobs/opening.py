@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pipeline.errors import GraftError
 from pipeline.jobs.delimited import DelimitedSource
@@ -35,10 +35,11 @@ def open_source(path: Path) -> Source:
         path: Its path.
 
     Raises:
-        GraftError: There is nothing, or it is of a storage that is not read in this way.
+        GraftError: There is nothing, or it is of a storage that is not read in this way, or it is a folder of
+            several tables.
     """
     if path.is_dir():
-        return FolderSource(path)
+        return _open_folder(path)
     if not path.exists():
         raise GraftError(f"{path}: there is no such table or folder.")
     reader = READERS.get(path.suffix.lower())
@@ -49,6 +50,19 @@ def open_source(path: Path) -> Source:
         return reader(path)
     except OSError as error:
         raise GraftError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def _open_folder(path: Path) -> Source:
+    """Return a folder as the files that it holds, or as the one table that they are parts of."""
+    folder = FolderSource(path)
+    # Those of Spark and Hive have marks beside their parts, such as _SUCCESS.
+    names = [name for name in folder.names if not PurePath(name).name.startswith("_")]
+    readers = {READERS.get(PurePath(name).suffix.lower()) for name in names}
+    if readers == {ParquetSource}:
+        return ParquetSource(path, names)
+    if readers and None not in readers:
+        raise GraftError(f"{path}: holds tables alone, such as {names[0]}. Name one of them as --input.")
+    return folder
 
 
 def find_column(source: Source, wanted: str | None) -> int:

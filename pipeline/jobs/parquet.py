@@ -1,54 +1,48 @@
-"""Parquet files, read forwards in batches."""
+"""Parquet, read forwards in batches."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import GraftError
-from pipeline.jobs.rows import NOT_UTF8, Fragment, Row, identify_file
+from pipeline.jobs.parquet_parts import open_parts
+from pipeline.jobs.rows import NOT_UTF8, Fragment, Row, identify_file, identify_files
 from pipeline.machine.extras import require
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BATCH = 256
 MOST_KEPT = 64  # fragments that were passed on the way to a later one
 
 
 class ParquetSource:
-    """A Parquet file.
+    """A Parquet file, or a folder of such files, which are one table.
 
     Reading goes on where it was. Fragments that are passed on the way to a later one are kept for the threads
     that ask for them next, since a file can only be decoded from the start of a group of rows.
 
     Args:
-        path: Path of the file.
+        path: Path of the file or folder.
+        names: Paths of a folder's files from it, in order; none, the default, for a file.
 
     Raises:
-        GraftError: pyarrow is not installed, the file cannot be read as Parquet, or two columns have one
-            name.
+        GraftError: pyarrow is not installed, a file cannot be read as Parquet or has other columns than the
+            first, or two columns have one name.
     """
 
     holds_paths = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, names: Sequence[str] = ()) -> None:
         require("pyarrow")
-        import pyarrow as pa
-        import pyarrow.parquet as pq
 
         self.path = path
-        self.base = path.absolute().parent
-        try:
-            self._file = pq.ParquetFile(path, memory_map=True, pre_buffer=False)
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).partition("\n")[0]
-            raise GraftError(
-                f"{path}: cannot be read as a Parquet file ({reason}). Write it anew."
-            ) from error
-        self.schema: pa.Schema = self._file.schema_arrow
+        self.base = path.absolute() if names else path.absolute().parent
+        self._names = names
+        self._parts = open_parts(path, names)
+        self.schema: pa.Schema = self._parts.schema
         self.columns = tuple(self.schema.names)
         twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
         if twice:
@@ -62,7 +56,7 @@ class ParquetSource:
 
     def places(self) -> Iterator[int]:
         """Yield the number of each row."""
-        yield from range(self._file.metadata.num_rows)
+        yield from range(self._parts.rows)
 
     def read(self, fragment: Fragment) -> list[Row]:
         """Return the rows of a fragment."""
@@ -84,8 +78,8 @@ class ParquetSource:
         return table
 
     def identity(self) -> str:
-        """Return what tells this file from a changed one."""
-        return identify_file(self.path)
+        """Return what tells this table from a changed one."""
+        return identify_files(self.path, self._names) if self._names else identify_file(self.path)
 
     def _find(self, fragment: Fragment) -> pa.Table:
         """Return the rows of a fragment; all of a job have as many rows, but for the last."""
@@ -106,27 +100,13 @@ class ParquetSource:
         """Yield tables of some rows each, from one row on."""
         import pyarrow as pa
 
-        start, groups = self._find_group(place)
         waiting = pa.Table.from_batches([], self.schema)
-        skip = place - start
-        for batch in self._file.iter_batches(batch_size=BATCH, row_groups=groups):
-            part = batch.slice(min(skip, batch.num_rows))
-            skip -= batch.num_rows - part.num_rows
-            waiting = pa.concat_tables([waiting, pa.Table.from_batches([part], self.schema)])
+        for batch in self._parts.read(place):
+            waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch], self.schema)])
             while waiting.num_rows >= rows:
                 yield waiting.slice(0, rows)
                 waiting = waiting.slice(rows)
         yield waiting
-
-    def _find_group(self, place: int) -> tuple[int, list[int]]:
-        """Return the first row of the group that holds a row, and that group with all later ones."""
-        start = 0
-        for group in range(self._file.num_row_groups):
-            rows = self._file.metadata.row_group(group).num_rows
-            if start + rows > place:
-                return start, list(range(group, self._file.num_row_groups))
-            start += rows
-        return start, []
 
 
 def _to_list(column: pa.ChunkedArray, faults: set[int]) -> list[object]:

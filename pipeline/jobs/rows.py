@@ -93,6 +93,27 @@ def cut(places: Iterable[int], rows: int) -> list[Fragment]:
     ]
 
 
+def identify_files(folder: Path, names: Iterable[str]) -> str:
+    """Return a hash of the paths, sizes and times of files.
+
+    Args:
+        folder: The folder that their paths count from.
+        names: Their paths.
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f"{name}\0{_state(folder / name)}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _state(path: Path) -> str:
+    try:
+        state = path.stat()
+    except OSError:  # a link that leads nowhere; its row has an error
+        return "none"
+    return f"{state.st_size} {state.st_mtime_ns}"
+
+
 def identify_file(path: Path) -> str:
     """Return the size of a file, when it was changed, and a hash of its first and last megabyte.
 

@@ -86,6 +86,46 @@ def test_parquet_gives_fragments_in_any_order_of_several_threads(tmp_path: Path)
     assert [row.values[0] for start in sorted(found) for row in found[start]] == list(range(5000))
 
 
+def test_folder_of_parquet_is_one_table(tmp_path: Path) -> None:
+    table = pa.table({"n": range(5000), "lang": [("de", "en", None, "a b/c")[n % 4] for n in range(5000)]})
+    pq.write_to_dataset(table, tmp_path / "table", partition_cols=["lang"], max_rows_per_group=300)
+    (tmp_path / "table" / "_SUCCESS").touch()
+    source = open_source(tmp_path / "table")
+    assert isinstance(source, ParquetSource)
+    assert source.columns == source.shown == ("n", "lang")
+    fragments = cut(source.places(), 64)
+    random.Random(1).shuffle(fragments)
+    with ThreadPoolExecutor(4) as pool:
+        found = dict(zip((each.start for each in fragments), pool.map(source.read, fragments), strict=True))
+    rows = [row.values for start in sorted(found) for row in found[start]]
+    assert sorted(rows, key=str) == sorted(zip(*table.to_pydict().values(), strict=True), key=str)
+    assert rows == [row.values for row in read_all(open_source(tmp_path / "table"), 1000)]
+    before = source.identity()
+    next((tmp_path / "table").rglob("*.parquet")).touch()
+    assert source.identity() != before
+
+
+def test_parts_are_put_in_one_order_of_columns_or_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"n": [1], "text": ["a"]}), tmp_path / "part-0.parquet")
+    pq.write_table(pa.table({"text": ["b"], "n": [2]}), tmp_path / "part-1.parquet")
+    pq.write_table(
+        pa.table({"text": [], "n": []}, pa.schema([("text", "string"), ("n", "int64")])), tmp_path / "z.pq"
+    )
+    assert [row.values for row in read_all(open_source(tmp_path), 5)] == [(1, "a"), (2, "b")]
+    pq.write_table(pa.table({"n": [1.5], "text": ["a"]}), tmp_path / "part-2.parquet")
+    with pytest.raises(GraftError, match=r"part-2\.parquet: has other columns, .* than part-0\.parquet\."):
+        open_source(tmp_path)
+
+
+def test_folder_of_other_tables_is_none(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.jsonl"):
+        (tmp_path / name).write_text("text\n")
+    with pytest.raises(GraftError, match=r"holds tables alone, such as a\.csv\. Name one of them as --input"):
+        open_source(tmp_path)
+    (tmp_path / "c.txt").write_text("a text")
+    assert len(read_all(open_source(tmp_path), 5)) == 3
+
+
 def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["y", "y"]), path)
@@ -207,6 +247,22 @@ def test_column_is_the_one_that_is_named_or_has_a_usual_name(tmp_path: Path) -> 
     path.write_text("id,body\n")
     with pytest.raises(GraftError, match="Name it: --column NAME"):
         find_column(open_source(path), None)
+
+
+def test_folders_that_are_links_are_followed_and_circles_are_not(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside / "a", inside / "b", outside / "deep"):
+        folder.mkdir(parents=True)
+        (folder / "1.txt").write_text("one")
+    (inside / "a" / "linked").symlink_to(outside)
+    (inside / "a" / "up").symlink_to("..")
+    (inside / "b" / "across").symlink_to("../a")
+    (outside / "deep" / "round").symlink_to(outside)
+    (outside / "above").symlink_to(tmp_path)
+    (inside / "itself").symlink_to("itself")
+    found = [row.values[0] for row in read_all(open_source(inside), 2)]
+    linked = [f"{place}/{name}" for place in ("a", "b/across") for name in ("1.txt", "linked/deep/1.txt")]
+    assert found == [*linked[:2], "b/1.txt", *linked[2:], "itself"]
 
 
 def test_folder_is_its_files_in_order_without_hidden_ones(tmp_path: Path) -> None:
