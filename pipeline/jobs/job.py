@@ -81,8 +81,9 @@ def _require_apart(asked: Asked) -> None:
         source, output = asked.source.resolve(), asked.output.resolve()
         is_same = output.exists() and source.exists() and output.samefile(source)
         is_folder = output.is_dir()
-    except OSError as error:
-        raise GraftError(f"{asked.output}: cannot be written ({error.strerror}).") from error
+    except (OSError, RuntimeError) as error:  # the latter of a link to itself
+        reason = getattr(error, "strerror", None) or "it is a link to itself"
+        raise GraftError(f"{asked.output}: cannot be written ({reason}). Name another --output.") from error
     if is_same or source in output.parents:
         raise GraftError(f"{asked.output}: lies in the input. Name an --output elsewhere.")
     if is_folder:

@@ -64,7 +64,7 @@ def answer_on_ray(asked: Asked, identity: str, fragments: Sequence[Fragment]) ->
 def _connect() -> None:
     import ray
 
-    address = os.environ.get(ADDRESS)
+    address = os.environ.get(ADDRESS) or None  # which an empty variable does not name either
     if address and ":" in address:
         _require_reachable(address)
     try:
@@ -76,6 +76,10 @@ def _connect() -> None:
         )
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
+        if address is None:
+            raise GraftError(
+                f"Ray cannot be started on this machine ({reason}). Or name a cluster: {ADDRESS}"
+            ) from error
         raise GraftError(f"{ADDRESS}={address}: there is no Ray cluster to be reached ({reason}).") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pipeline.files.layout import find_bundle
@@ -35,6 +36,7 @@ def predict_job(
         GraftError: The input or the output cannot be used.
         BundleError: The bundle must not be served.
     """
-    # Workers of a cluster may have another working folder.
-    places = (find_bundle(run).absolute(), source.absolute(), output.absolute())
+    # Workers of a cluster may have another working folder. What a link leads to is written, not the link.
+    target = Path(os.path.realpath(output)) if output.is_symlink() else output.absolute()
+    places = (find_bundle(run).absolute(), source.absolute(), target)
     return predict_table(Asked(*places, column, artifact, engine, anew))

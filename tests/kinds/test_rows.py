@@ -12,11 +12,15 @@ from pathlib import Path
 import httpx
 import numpy as np
 import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import tritonclient.http as triton
 
 from pipeline.artifacts.checkpoint import load_checkpoint
+from pipeline.jobs.job import predict_table
+from pipeline.jobs.work import Asked
 from pipeline.measures.reference import read_reference
 from pipeline.modalities.registry import find_modality, modules_of
 from serving.client import Client
@@ -134,6 +138,26 @@ def test_predict_answers_as_the_checkpoint(
 def test_predict_says_what_is_no_row(run: Path) -> None:
     done = run_graft("predict", run, "--text", "[1, 2]", check=1)
     assert f"The row must have {COLUMNS} finite numbers." in done.stdout
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".csv"])
+def test_table_of_rows_gets_the_answers_of_the_checkpoint(run: Path, tmp_path: Path, suffix: str) -> None:
+    rows = [row for row, _ in ROWS[:6]]
+    table, output = tmp_path / f"rows{suffix}", tmp_path / "answers.jsonl"
+    if suffix == ".parquet":
+        pq.write_table(pa.table({"n": range(7), "values": [*rows, None]}), table)
+    elif suffix == ".jsonl":
+        table.write_text(
+            "".join(json.dumps({"n": n, "values": row}) + "\n" for n, row in enumerate([*rows, "x"]))
+        )
+    else:
+        with table.open("w", newline="") as file:
+            csv.writer(file).writerows([("n", "values"), *((n, row) for n, row in enumerate([*rows, [1]]))])
+    predict_table(Asked(run / "bundle", table, output, column="values"))
+    *answers, bad = [json.loads(line) for line in output.read_text().splitlines()]
+    found = np.array([[answer["probabilities"][label] for label in LABELS] for answer in answers])
+    np.testing.assert_allclose(found, answer_exactly(run, rows), atol=1e-5)
+    assert bad["error_code"] == ("missing_value" if suffix == ".parquet" else "not_a_row")
 
 
 def test_client_gets_the_answers_of_the_checkpoint(run: Path, url: str) -> None:

@@ -25,6 +25,7 @@ from pipeline.jobs import work as work_module
 from pipeline.jobs.job import predict_table
 from pipeline.jobs.rows import Fragment
 from pipeline.jobs.work import Asked
+from pipeline.run.jobs import predict_job
 from pipeline.run.predict import Input, predict_all
 from tests.conftest import ROOT, run_graft
 
@@ -348,6 +349,23 @@ def test_output_that_exists_is_replaced_only_if_asked(asked: Callable[..., Asked
     assert predict_table(asked(source, anew=True)).rows == 3
 
 
+def test_output_that_is_a_link_stays_one(text_run: Path, tmp_path: Path) -> None:
+    write_texts(tmp_path / "texts.csv", 3)
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "out.csv"
+    link.symlink_to(tmp_path / "far" / "answers.csv")
+    result = predict_job(text_run, tmp_path / "texts.csv", link, None, None, "local")
+    assert result.output == tmp_path / "far" / "answers.csv"
+    assert link.is_symlink()
+    assert len(link.read_text().splitlines()) == 4
+    with pytest.raises(GraftError, match="exists already"):
+        predict_job(text_run, tmp_path / "texts.csv", link, None, None, "local")
+    itself = tmp_path / "itself.csv"
+    itself.symlink_to(itself)
+    with pytest.raises(GraftError, match=r"itself.csv: cannot be written \(.*link"):
+        predict_job(text_run, tmp_path / "texts.csv", itself, None, None, "local")
+
+
 def test_output_is_never_the_input_or_in_it(
     asked: Callable[..., Asked], tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -400,6 +418,18 @@ def test_cluster_that_cannot_be_reached_is_named(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(GraftError, match=r"RAY_ADDRESS=127\.0\.0\.1:1: there is no Ray cluster"):
+        predict_table(asked(engine="ray"))
+
+
+def test_empty_address_of_ray_names_no_cluster(
+    asked: Callable[..., Asked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*, address: str | None, **_: object) -> None:
+        raise ConnectionError(f"no port for {address}")
+
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    monkeypatch.setattr("ray.init", start)
+    with pytest.raises(GraftError, match=r"Ray cannot be started on this machine \(no port for None\)"):
         predict_table(asked(engine="ray"))
 
 
