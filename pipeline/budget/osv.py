@@ -103,8 +103,8 @@ class Document(_Part):
         """Return the names of each vulnerability that it is about, which other documents may have too.
 
         Debian's documents name it as ``upstream``, those of PyPI as ``aliases``. An advisory with several
-        upstream names is about as many vulnerabilities.
+        names of CVE is about as many vulnerabilities.
         """
-        if len(self.upstream) > 1:
-            return [frozenset({name}) for name in self.upstream]
-        return [frozenset({self.id, *self.aliases, *self.upstream})]
+        names = frozenset({self.id, *self.aliases, *self.upstream})
+        of_cve = sorted(name for name in names if name.startswith("CVE-"))
+        return [frozenset({name}) for name in of_cve] if len(of_cve) > 1 else [names]

@@ -87,10 +87,11 @@ def test_names_are_joined_over_a_third_document(contents: Contents, tmp_path: Pa
     assert [each.id for each in known] == ["CVE-2025-4802", "CVE-2024-34064"]
 
 
+@pytest.mark.parametrize("key", ["upstream", "aliases"])
 def test_advisory_of_several_vulnerabilities_counts_each_of_them_once(
-    contents: Contents, tmp_path: Path
+    contents: Contents, tmp_path: Path, key: str
 ) -> None:
-    advisory = {**GLIBC, "id": "DSA-1-1", "upstream": ["CVE-2025-4802", "CVE-2025-9999"]}
+    advisory = {**GLIBC, "id": "DSA-1-1", "upstream": [], key: ["CVE-2025-4802", "CVE-2025-9999"]}
     dump = write_dump(tmp_path / "all.zip", [advisory, GLIBC, JINJA])
     known = find_vulnerabilities(contents, [dump]).vulnerabilities
     assert [each.id for each in known] == ["CVE-2025-4802", "CVE-2025-9999", "CVE-2024-34064"]
