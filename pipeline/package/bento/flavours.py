@@ -8,7 +8,7 @@ from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.package.bento.building import build_bento
 from pipeline.package.bento.content import Content
-from pipeline.package.bento.store import prepare_bentoml, store_model
+from pipeline.package.bento.store import open_stores, store_model
 from pipeline.package.packaged import Packaged
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import Bundle, open_bundle
@@ -39,14 +39,14 @@ def package_tensorrt(_: Recipe, run: RunFolder, __: Path) -> Packaged:
 
 
 def _package(run: RunFolder, target: str) -> Packaged:
-    prepare_bentoml()
     content = choose_content(open_bundle(run.bundle), target)
     if not content.has_service():
         kind = content.bundle.manifest.input.modality
         raise GraftError(
             f"{run.root}: BentoML has no service for {kind} input. It is served by: graft serve {run.root}"
         )
-    tag = build_bento(content, store_model(content.bundle, content.model_tag()))
+    with open_stores():
+        tag = build_bento(content, store_model(content.bundle, content.model_tag()))
     return Packaged(target, tag, (f"bentoml serve {tag}", f"bentoml containerize {tag}"))
 
 

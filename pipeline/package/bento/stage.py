@@ -9,7 +9,7 @@ from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
 from pipeline.package.bento.building import build_bento, holds_bento
 from pipeline.package.bento.content import Content
-from pipeline.package.bento.store import holds_model, prepare_bentoml, store_model
+from pipeline.package.bento.store import holds_model, open_stores, store_model
 from pipeline.recipe.sections import Recipe
 from serving.model.bundle import open_bundle
 
@@ -28,7 +28,6 @@ def package(_: Recipe, run: RunFolder) -> None:
     Raises:
         BundleError: The bundle has changed, or has no passed receipt.
     """
-    prepare_bentoml()
     content = Content(open_bundle(run.bundle))
     bundle = content.bundle
     if not content.has_service():
@@ -39,8 +38,9 @@ def package(_: Recipe, run: RunFolder) -> None:
             run.root,
         )
         return
-    model_tag = store_model(bundle, content.model_tag())
-    bento_tag = build_bento(content, model_tag)
+    with open_stores():
+        model_tag = store_model(bundle, content.model_tag())
+        bento_tag = build_bento(content, model_tag)
     atomic.write_json(run.bento, {"model": model_tag, "bento": bento_tag})
     log.info("package: bentoml serve %s", bento_tag)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import filecmp
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import GraftError
@@ -14,15 +17,18 @@ from pipeline.package.files import bundle_files
 from serving.model.bundle import Bundle
 from serving.model.envelope import STORE_FILE
 
-HOME = "BENTOML_HOME"
+HOME, LOCK = "BENTOML_HOME", "graft.lock"
 STORES = ("models", "bentos", "tmp")
 
 
-def prepare_bentoml() -> None:
-    """Keep BentoML, which is imported after this, from reporting to its makers, and make its stores.
+@contextmanager
+def open_stores() -> Iterator[None]:
+    """Make BentoML's stores, and keep other commands of Graft from writing to them meanwhile.
+
+    BentoML, which is imported after this, is kept from reporting to its makers.
 
     Raises:
-        GraftError: They cannot be made or written.
+        GraftError: The stores cannot be made or written.
     """
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     home = bentoml_home()
@@ -32,11 +38,16 @@ def prepare_bentoml() -> None:
         for store in STORES:
             (home / store).mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=home / store).close()
+        lock = (home / LOCK).open("w")
     except OSError as error:
         raise GraftError(
             f"{home}: BentoML's stores cannot be written there ({error.strerror}). Name another place for "
             f"them in the variable {HOME}."
         ) from error
+    with lock:
+        with suppress(OSError):  # of a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def bentoml_home() -> Path:

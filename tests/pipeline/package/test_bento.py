@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -210,8 +212,21 @@ def test_stores_that_cannot_be_written_are_named(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("BENTOML_HOME", home.format(file=tmp_path / "file"))
-    with pytest.raises(GraftError, match=reason):
-        store.prepare_bentoml()
+    with pytest.raises(GraftError, match=reason), store.open_stores():
+        pass
+
+
+def test_two_commands_may_package_to_one_store(tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run, tmp_path / "copy")
+    command = [sys.executable, "-m", "pipeline.cli", "package", "--target", "cpu"]
+    environment = os.environ | {"BENTOML_HOME": str(tmp_path / "store"), "PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen([*command, str(run)], env=environment, stdout=-1, stderr=-1, text=True)
+        for run in (tiny_run, tmp_path / "copy")
+    ]
+    answers = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    assert answers[0][0] == answers[1][0]
 
 
 def test_version_tells_bundles_apart_that_serve_otherwise(tiny_run: Path) -> None:
