@@ -21,9 +21,11 @@ READERS: dict[str, type[DelimitedSource | JsonLinesSource | ParquetSource]] = {
     ".parquet": ParquetSource,
     ".pq": ParquetSource,
 }
-# Names that columns of inputs usually have, in the order in which they are looked for.
-USUAL = (
-    *("text", "image", "path", "file", "file_name", "filename", "sentence", "content", "review", "message"),
+# Names that columns of inputs usually have, in the order in which they are looked for. A column of paths is
+# no text, and one of texts no path.
+FILES = ("image", "path", "file", "file_name", "filename")
+VALUES = (
+    *("text", "sentence", "content", "review", "message"),
     *("tweet", "question", "utterance", "comment", "title"),
 )
 
@@ -65,12 +67,13 @@ def _open_folder(path: Path) -> Source:
     return folder
 
 
-def find_column(source: Source, wanted: str | None) -> int:
+def find_column(source: Source, wanted: str | None, *, of_files: bool) -> int:
     """Return the position of the column that is predicted.
 
     Args:
         source: The input.
         wanted: Name of the column; None to look for a usual name.
+        of_files: Whether the model takes files, so that the column holds their bytes or paths.
 
     Raises:
         GraftError: There is no such column, or none has a usual name.
@@ -83,10 +86,14 @@ def find_column(source: Source, wanted: str | None) -> int:
     if len(source.columns) == 1:
         return 0
     lowered = [name.lower() for name in source.columns]
-    for name in USUAL:
+    for name in FILES if of_files else VALUES:
         if name in lowered:
             return lowered.index(name)
+    of_bytes = [index for index, name in enumerate(source.columns) if name not in source.shown]
+    if of_files and len(of_bytes) == 1:
+        return of_bytes[0]
+    usual = "files, such as image or path" if of_files else "inputs, such as text"
     raise GraftError(
-        f"{source.path}: no column has a usual name for inputs, such as text or path. "
+        f"{source.path}: no column has a usual name for {usual}. "
         f"Name it: --column NAME. Its columns: {columns}."
     )

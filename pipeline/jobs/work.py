@@ -14,6 +14,7 @@ from pipeline.jobs.formats import Delimited, Format, JsonLines, name_columns
 from pipeline.jobs.opening import find_column, open_source
 from pipeline.jobs.parquet_format import Parquet
 from pipeline.jobs.rows import Fragment, Source
+from serving.model.inputs.kind import FileBody
 from serving.model.predictor import Predictor, load_predictor
 from serving.model.schemas import ErrorDetail
 
@@ -125,9 +126,9 @@ def open_work(asked: Asked, identity: str | None = None) -> Work:
     source = open_source(asked.source)
     if identity is not None and source.identity() != identity:
         raise GraftError(f"{asked.source}: {CHANGED}")
-    column = find_column(source, asked.column)
     # The fragments keep all CPUs busy, so that a run of its own needs no threads.
     predictor = load_predictor(asked.bundle, artifact=asked.artifact, threads=1)
+    column = find_column(source, asked.column, of_files=isinstance(predictor.kind.body, FileBody))
     return Work(Core(source, column, predictor), find_format(asked.output, source, predictor), asked.folder)
 
 

@@ -240,13 +240,27 @@ def test_column_is_the_one_that_is_named_or_has_a_usual_name(tmp_path: Path) -> 
     path = tmp_path / "table.csv"
     path.write_text("id,Review,other\n")
     source = open_source(path)
-    assert find_column(source, None) == 1
-    assert find_column(source, "other") == 2
+    assert find_column(source, None, of_files=False) == 1
+    assert find_column(source, "other", of_files=False) == 2
     with pytest.raises(GraftError, match=r"has no column 'text'\. Its columns: id, Review, other"):
-        find_column(source, "text")
+        find_column(source, "text", of_files=False)
     path.write_text("id,body\n")
     with pytest.raises(GraftError, match="Name it: --column NAME"):
-        find_column(open_source(path), None)
+        find_column(open_source(path), None, of_files=False)
+
+
+def test_column_is_one_that_the_model_can_take(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("id,path,sentence\n")
+    assert find_column(open_source(path), None, of_files=False) == 2
+    assert find_column(open_source(path), None, of_files=True) == 1
+    path.write_text("text,image\n")
+    assert find_column(open_source(path), None, of_files=True) == 1
+    path.write_text("id,path\n")
+    with pytest.raises(GraftError, match=r"for inputs, such as text\. Name it: --column NAME"):
+        find_column(open_source(path), None, of_files=False)
+    pq.write_table(pa.table({"text": ["a"], "photo": [b"b"]}), tmp_path / "table.parquet")
+    assert find_column(open_source(tmp_path / "table.parquet"), None, of_files=True) == 1
 
 
 def test_folders_that_are_links_are_followed_and_circles_are_not(tmp_path: Path) -> None:
