@@ -15,7 +15,7 @@ from serving.model.inputs.kind import FileBody, JsonBody
 from serving.model.predictor import Predictor, Scored
 from serving.model.schemas import ErrorBody, ErrorDetail
 
-GROUP = 64  # inputs that are held and run together, as elsewhere
+GROUP = 64  # inputs that are held and run together, as elsewhere; files that are run singly are held singly
 MOST_BYTES = 256 * 1024 * 1024
 CHANGED = "the input has changed since the job was begun. Begin anew: --force"
 BAD_ROW, NO_VALUE, BAD_VALUE, UNREADABLE = "bad_row", "missing_value", "bad_value", "unreadable_file"
@@ -61,8 +61,9 @@ class Core:
         if len(rows) != fragment.rows:
             raise GraftError(f"{self.source.path}: {CHANGED}")
         answers: list[Answered] = []
-        for start in range(0, len(rows), GROUP):
-            group = rows[start : start + GROUP]
+        size = GROUP if self.predictor.runs_together else 1
+        for start in range(0, len(rows), size):
+            group = rows[start : start + size]
             contents = [self._read(row) for row in group]
             found = iter(self.predictor.score_many([each for each in contents if isinstance(each, bytes)]))
             answers += [

@@ -15,6 +15,7 @@ from pipeline.machine.extras import require
 if TYPE_CHECKING:
     import pyarrow as pa
 
+BATCH = 256
 MOST_KEPT = 64  # fragments that were passed on the way to a later one
 
 
@@ -101,7 +102,7 @@ class ParquetSource:
         import pyarrow as pa
 
         waiting = pa.Table.from_batches([], self.schema)
-        for batch in self._parts.read(place):
+        for batch in self._parts.read(place, min(rows, BATCH)):
             waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch], self.schema)])
             while waiting.num_rows >= rows:
                 yield waiting.slice(0, rows)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-BATCH = 256
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -49,24 +48,25 @@ class Parts:
     schema: pa.Schema
     rows: int
 
-    def read(self, place: int) -> Iterator[pa.RecordBatch]:
-        """Yield all rows from one on, of any number each time.
+    def read(self, place: int, most: int) -> Iterator[pa.RecordBatch]:
+        """Yield all rows from one on.
 
         Args:
             place: Number of the first row.
+            most: Most rows of a batch, all of which are held.
         """
         for part in self.parts:
             skip = max(0, place - part.start)
             if skip < part.rows:
-                yield from self._read(part, skip)
+                yield from self._read(part, skip, most)
 
-    def _read(self, part: Part, skip: int) -> Iterator[pa.RecordBatch]:
+    def _read(self, part: Part, skip: int, most: int) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
         file = open_file(part.path)
         passed, groups = _find_group(file, skip)
         skip -= passed
-        for batch in file.iter_batches(batch_size=BATCH, row_groups=groups):
+        for batch in file.iter_batches(batch_size=most, row_groups=groups):
             rest = batch.slice(min(skip, batch.num_rows))
             skip -= batch.num_rows - rest.num_rows
             keys = dict(part.keys)

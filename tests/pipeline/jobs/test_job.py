@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,6 +27,8 @@ from pipeline.jobs.rows import Fragment
 from pipeline.jobs.work import Asked
 from pipeline.run.jobs import predict_job
 from pipeline.run.predict import Input, predict_all
+from serving.model.predictor import Predictor, Scored
+from serving.model.schemas import ErrorBody
 from tests.conftest import ROOT, run_graft
 
 pytestmark = pytest.mark.slow
@@ -147,6 +149,30 @@ def test_values_that_are_no_files_are_rows_with_an_error(tiny_run: Path, tmp_pat
     predict_table(Asked(tiny_run / "bundle", source, tmp_path / "out.jsonl"))
     codes = [row["error_code"] for row in read_lines(tmp_path / "out.jsonl")]
     assert codes == ["bad_value", "bad_value", "bad_value", "missing_value", "unreadable_file"]
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("pictures", [1, 0, 1]), ("texts", [2])])
+def test_files_that_are_run_singly_are_held_singly(
+    kind: str,
+    expected: list[int],
+    pictures: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    score_many = Predictor.score_many
+
+    def count(self: Predictor, items: Sequence[bytes]) -> list[Scored | ErrorBody]:
+        sizes.append(len(items))
+        return score_many(self, items)
+
+    monkeypatch.setattr(Predictor, "score_many", count)
+    name = str(next(pictures.rglob("*.png")))
+    (tmp_path / "in.csv").write_text(f"image,text\n{name},good\n,\n{name},bad\n")
+    run = request.getfixturevalue("tiny_run" if kind == "pictures" else "text_run")
+    assert predict_table(Asked(run / "bundle", tmp_path / "in.csv", tmp_path / "out.csv")).errors == 1
+    assert sizes == expected
 
 
 def test_folder_and_table_of_paths_are_read_as_files(tiny_run: Path, pictures: Path, tmp_path: Path) -> None:
