@@ -11,7 +11,7 @@ from pipeline.budget.figures import judge_contents, judge_trial, judge_untried
 from pipeline.budget.junit import require_place, write_junit
 from pipeline.budget.records import BudgetRecord, Figure
 from pipeline.budget.trial import Inputs, try_image
-from pipeline.budget.vulnerabilities import Known, Vulnerability, find_vulnerabilities
+from pipeline.budget.vulnerabilities import Known, Vulnerability, find_vulnerabilities, require_dumps
 from pipeline.errors import GraftError, IsolationError
 from pipeline.files.layout import RunFolder
 from pipeline.files.records import write_record
@@ -39,6 +39,7 @@ def measure_budget(run: Run, dumps: Sequence[Path], junit: Path | None) -> Budge
     """
     if junit is not None:
         require_place(junit)
+    require_dumps(dumps)
     package_for(run, "oci")
     layout, limits = run.folder.image, run.recipe.budget
     contents = read_contents(layout)

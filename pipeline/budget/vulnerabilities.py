@@ -112,6 +112,20 @@ def _join(known: list[_Named], new: _Named) -> None:
     known.append(_Named(new.names.union(*(each.names for each in same)), first))
 
 
+def require_dumps(dumps: Sequence[Path]) -> None:
+    """Refuse dumps that are not there, before anything is measured beside them.
+
+    Args:
+        dumps: Their paths.
+
+    Raises:
+        GraftError: There is nothing at one of them.
+    """
+    missing = [dump for dump in dumps if not dump.exists()]
+    if missing:
+        raise GraftError(f"{missing[0]}: there is no such dump of OSV. {SOURCES}")
+
+
 def _by_name(contents: Contents) -> Mapping[tuple[str, str], list[Package]]:
     """Return the packages by the ecosystem and the name that OSV gives them, one of each source package."""
     once = {

@@ -48,6 +48,8 @@ def open_source(path: Path) -> Source:
     if reader is None:
         known = ", ".join(sorted(READERS))
         raise GraftError(f"{path}: is none of {known}. Save it as one of these, or name a folder of files.")
+    if not path.is_file():
+        raise GraftError(f"{path}: is no regular file, and rows are read at their places. Save it as one.")
     try:
         return reader(path)
     except OSError as error:

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.budget.contents import Contents, Package, read_contents
 from pipeline.budget.osv import Affected
-from pipeline.budget.vulnerabilities import find_match, find_vulnerabilities
+from pipeline.budget.vulnerabilities import find_match, find_vulnerabilities, require_dumps
 from pipeline.errors import GraftError
 from tests.pipeline.budget.layouts import write_layout
 
@@ -101,6 +101,12 @@ def test_withdrawn_and_mended_ones_do_not_count(contents: Contents, tmp_path: Pa
     withdrawn = {**JINJA, "withdrawn": "2025-01-01T00:00:00Z"}
     dump = write_dump(tmp_path / "all.zip", [withdrawn, GLIBC_MENDED])
     assert find_vulnerabilities(contents, [dump]).vulnerabilities == ()
+
+
+def test_dump_that_is_not_there_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    require_dumps([write_dump(tmp_path / "all.zip", [JINJA])])
+    with pytest.raises(GraftError, match=r"none\.zip: there is no such dump of OSV\. Get them from"):
+        require_dumps([tmp_path / "all.zip", tmp_path / "none.zip"])
 
 
 def test_dump_that_says_nothing_of_the_packages_is_no_proof(contents: Contents, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import random
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -234,6 +235,12 @@ def test_input_that_cannot_be_read_is_refused(
         (tmp_path / name).write_bytes(content)
     with pytest.raises(GraftError, match=reason):
         open_source(tmp_path / name)
+
+
+def test_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(GraftError, match=r"is no regular file, .* Save it as one\."):
+        open_source(tmp_path / "a.csv")
 
 
 def test_column_is_the_one_that_is_named_or_has_a_usual_name(tmp_path: Path) -> None:
