@@ -23,7 +23,8 @@ class ParquetSource:
     """A Parquet file, or a folder of such files, which are one table.
 
     Reading goes on where it was. Fragments that are passed on the way to a later one are kept for the threads
-    that ask for them next, since a file can only be decoded from the start of a group of rows.
+    that ask for them next, since a file can only be decoded from the start of a group of rows. A thread that
+    is alone, as in a worker of a cluster, does not come back to them.
 
     Args:
         path: Path of the file or folder.
@@ -51,6 +52,7 @@ class ParquetSource:
         self.shown = tuple(field.name for field in self.schema if not _holds_bytes(field.type))
         self._lock = threading.Lock()
         self._own = threading.local()
+        self._threads: set[int] = set()
         self._kept: dict[int, pa.Table] = {}
         self._at = -1
         self._tables: Iterator[pa.Table] = iter(())
@@ -84,6 +86,7 @@ class ParquetSource:
 
     def _find(self, fragment: Fragment) -> pa.Table:
         """Return the rows of a fragment; all of a job have as many rows, but for the last."""
+        self._threads.add(threading.get_ident())
         if fragment.place in self._kept:
             return self._kept.pop(fragment.place)
         if not 0 <= fragment.place - self._at <= MOST_KEPT * fragment.rows or self._at < 0:
@@ -93,7 +96,8 @@ class ParquetSource:
             self._at += fragment.rows
             if at == fragment.place:
                 return table
-            self._kept[at] = table
+            if len(self._threads) > 1:
+                self._kept[at] = table
             if len(self._kept) > MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
 

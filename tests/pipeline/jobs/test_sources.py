@@ -127,6 +127,19 @@ def test_folder_of_other_tables_is_none(tmp_path: Path) -> None:
     assert len(read_all(open_source(tmp_path), 5)) == 3
 
 
+def test_worker_that_gets_some_fragments_does_not_hold_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    chance = random.Random(1)
+    table = pa.table({"image": [chance.randbytes(10_000) for _ in range(2560)]})
+    pq.write_table(table, path, row_group_size=256)
+    source, held = ParquetSource(path), []
+    before = pa.total_allocated_bytes()
+    for fragment in cut(source.places(), 64)[::2]:
+        assert len(source.read(fragment)) == 64
+        held.append(pa.total_allocated_bytes() - before)
+    assert held[-1] < held[2] + 2_000_000, "those that were passed have 12.8 MB"
+
+
 def test_parquet_with_two_columns_of_one_name_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["y", "y"]), path)
