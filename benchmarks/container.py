@@ -12,7 +12,6 @@ bytes.
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ from pipeline.budget.contents import read_contents
 from pipeline.budget.trial import _sum_memory
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import read_samples
+from pipeline.package.container.layout import open_layout
 from pipeline.package.container.processes import inner_processes
 from pipeline.package.container.running import Limits, running, unpacked
 from pipeline.package.container.writing import write_image
@@ -58,21 +58,15 @@ def main() -> None:
 
 def print_ours(layout: Path, digests: int) -> float:
     """Print our layers, and return the size of the lowest in MB."""
-    index = json.loads((layout / "index.json").read_bytes())
-    manifest = json.loads(read_blob(layout, index["manifests"][0]["digest"]))
     sizes = []
-    for name, layer in zip(("system", "dependencies", "bundle"), manifest["layers"], strict=True):
-        packed = len(gzip.compress(read_blob(layout, layer["digest"]), 6)) / 1e6
-        sizes.append(layer["size"] / 1e6)
+    for name, layer in zip(("system", "dependencies", "bundle"), open_layout(layout).layers, strict=True):
+        packed = len(gzip.compress(layer.read_bytes(), 6)) / 1e6
+        sizes.append(layer.stat().st_size / 1e6)
         print(f"ours: {name:<12} {sizes[-1]:7.1f} MB, {packed:6.1f} MB compressed")
     contents = read_contents(layout)
     print(f"ours: without the model {contents.size_mb:.1f} MB of files, {len(contents.packages)} packages")
     print(f"ours: two builds in two folders gave {digests} digest(s)", flush=True)
     return sizes[0]
-
-
-def read_blob(layout: Path, digest: str) -> bytes:
-    return (layout / "blobs" / digest.replace(":", "/")).read_bytes()
 
 
 def print_fastapi(folder: Path, system: float) -> None:
