@@ -94,11 +94,10 @@ def build_ours(run: RunFolder, folder: Path) -> None:
 
 def build_others(folder: Path) -> None:
     with told("FastAPI on ONNX Runtime") as sizes:
-        (folder / "fastapi").mkdir()
-        (folder / "fastapi" / "Containerfile").write_text(CONTAINERFILE)
-        run_command(
-            "buildah", "build", "--tag", "fastapi", "--file", "Containerfile", ".", folder=folder / "fastapi"
-        )
+        place = folder / "fastapi"
+        place.mkdir()
+        (place / "Containerfile").write_text(CONTAINERFILE)
+        run_command("buildah", "build", "--tag", "fastapi", "--file", "Containerfile", ".", folder=place)
         sizes.append(size_of("fastapi"))
     with told("Bento with torch, by bentoml containerize") as sizes:
         (folder / "bento").mkdir()
