@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import tempfile
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import GraftError
-from pipeline.package.container.writing import NAME
+from pipeline.package.container.layout import open_layout
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def hand_over(layout: Path, program: str) -> str:
     Raises:
         GraftError: The program is not there, or does not take the image.
     """
-    engine, name = ENGINES[program], _read_name(layout)
+    engine, name = ENGINES[program], open_layout(layout).name
     path = shutil.which(engine.program)
     if path is None:
         raise GraftError(
@@ -74,11 +73,6 @@ def hand_over(layout: Path, program: str) -> str:
         )
     _run([path, "tag", words[-1], name], program, layout)
     return f"localhost/{name}"
-
-
-def _read_name(layout: Path) -> str:
-    index = json.loads((layout / "index.json").read_bytes())
-    return str(index["manifests"][0]["annotations"][NAME]).rpartition("/")[2]
 
 
 def _archive(archive: Path, layout: Path) -> None:

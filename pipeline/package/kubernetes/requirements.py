@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import tarfile
 from pathlib import Path
 
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
-from pipeline.package.container.writing import LAYOUT, MODELS
+from pipeline.package.container.layout import open_layout
+from pipeline.package.container.writing import MODELS
 from pipeline.package.kubernetes.image import PodImage
 from pipeline.recipe.deploy import Deploy
 from serving.model.bundle import Bundle
@@ -54,8 +54,8 @@ def require_signature(deploy: Deploy, bundle: Bundle, image: PodImage, run: RunF
             f"{bundle.folder}: is not signed, so that a service with the keys of deploy.trusted_keys would "
             "refuse it. Sign it by `graft sign`, then write the image and the manifests."
         )
-    layout = run.packaged("oci") / LAYOUT
-    if image.digest and not _holds_signature(layout, image.digest):
+    layout = run.image
+    if image.digest and not _holds_signature(layout):
         raise GraftError(
             f"{layout}: the bundle in this image is not signed, so that a service with the keys of "
             "deploy.trusted_keys would refuse it. Write the image anew: "
@@ -63,12 +63,7 @@ def require_signature(deploy: Deploy, bundle: Bundle, image: PodImage, run: RunF
         )
 
 
-def _holds_signature(layout: Path, digest: str) -> bool:
+def _holds_signature(layout: Path) -> bool:
     """Return whether the last layer of an image that Graft wrote, which is the bundle, has a signature."""
-    manifest = json.loads(_blob(layout, digest).read_bytes())
-    with tarfile.open(_blob(layout, manifest["layers"][-1]["digest"])) as layer:
+    with tarfile.open(open_layout(layout).layers[-1]) as layer:
         return f"{MODELS}/{SIGNATURE_FILE}" in layer.getnames()
-
-
-def _blob(layout: Path, digest: str) -> Path:
-    return layout / "blobs" / digest.replace(":", "/")
