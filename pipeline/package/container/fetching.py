@@ -123,7 +123,9 @@ def _run_pip(pins: Sequence[Pin], folder: Path) -> None:
         lines = [line for line in done.stderr.strip().splitlines() if not line.startswith("WARNING")]
         reason = lines[-1] if lines else f"exit code {done.returncode}"
         raise GraftError(
-            f"pip cannot download the image's packages: {reason}. It is called as: {command[0]} -m pip"
+            f"pip cannot download the image's packages: {reason}. It says the same where its index cannot be "
+            "reached or lacks a version: see that it is this machine's, by PIP_INDEX_URL or pip's settings. "
+            f"It is called as: {command[0]} -m pip"
         )
 
 

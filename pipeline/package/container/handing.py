@@ -101,7 +101,7 @@ def _run(command: list[str], program: str, layout: Path) -> str:
         ) from error
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or [f"exit {done.returncode}"]
-        raise GraftError(
-            f"{program} did not take the image: {reason[0][:300]}. The image itself is whole: {layout}"
-        )
+        said = reason[0][:300]
+        text = said if said.endswith((".", "?", "!")) else f"{said}."
+        raise GraftError(f"{program} did not take the image: {text} The image itself is whole: {layout}")
     return done.stdout
