@@ -76,7 +76,7 @@ def open_bundle(folder: Path, signed: Mapping[str, str] | None = None) -> Bundle
         return _open_checked(folder, signed)
     except PermissionError as error:  # such as in a container, whose user is another one than who copied it
         text = (
-            f"{error.filename or folder}: may not be read by the user of this process, number {os.geteuid()}. "
+            f"{error.filename or folder}: may not be read by the user of this process, {os.geteuid()}. "
             f"Let others read the bundle: chmod -R a+rX {folder}"
         )
         raise BundleError("unreadable_file", text) from error
