@@ -23,6 +23,10 @@ log = logging.getLogger("graft")
 MIRROR = "http://deb.debian.org"
 MIRROR_VARIABLE = "GRAFT_DEBIAN_MIRROR"
 TIMEOUT_S = 60
+OTHER_FILE, DIFFERS = (
+    "DO NOT MATCH THE HASHES",
+    "not the file that Graft was tested with",
+)  # as pip and we say
 PLATFORM = (
     "--only-binary=:all:",
     "--platform=manylinux_2_28_x86_64",
@@ -120,13 +124,31 @@ def _run_pip(pins: Sequence[Pin], folder: Path) -> None:
     finally:
         requirements.unlink()
     if done.returncode:
-        lines = [line for line in done.stderr.strip().splitlines() if not line.startswith("WARNING")]
-        reason = lines[-1] if lines else f"exit code {done.returncode}"
+        reason = _reason(done.stderr) or f"exit code {done.returncode}"
         raise GraftError(
-            f"pip cannot download the image's packages: {reason}. It says the same where its index cannot be "
-            "reached or lacks a version: see that it is this machine's, by PIP_INDEX_URL or pip's settings. "
-            f"It is called as: {command[0]} -m pip"
+            f"pip cannot download the image's packages: {reason}. {_remedy(reason)} It is called as: "
+            f"{command[0]} -m pip"
         )
+
+
+def _reason(stderr: str) -> str:
+    """Return what pip says is wrong: the last line, or what it got instead of a file with the right hash."""
+    lines = [line.strip() for line in stderr.strip().splitlines() if not line.startswith("WARNING")]
+    for index, line in enumerate(lines):
+        if OTHER_FILE in line:
+            return " ".join([f"{DIFFERS}:", *" ".join(lines[index + 1 :]).split()])
+    return lines[-1] if lines else ""
+
+
+def _remedy(reason: str) -> str:
+    """Return what helps against an error of pip, which says the same of many."""
+    if "No module named pip" in reason:  # as in environments that uv makes
+        return "Install it there: python -m ensurepip, or uv pip install pip."
+    if "No matching distribution" in reason:
+        return "Its index cannot be reached, or lacks it: name another by PIP_INDEX_URL or in pip's settings."
+    if reason.startswith(DIFFERS):
+        return "The index has another file of that name, which is not used: name another by PIP_INDEX_URL."
+    return "Mend that, or set pip up otherwise."
 
 
 def _wheel(folder: Path, pin: Pin) -> Path:
