@@ -23,10 +23,8 @@ log = logging.getLogger("graft")
 MIRROR = "http://deb.debian.org"
 MIRROR_VARIABLE = "GRAFT_DEBIAN_MIRROR"
 TIMEOUT_S = 60
-OTHER_FILE, DIFFERS = (
-    "DO NOT MATCH THE HASHES",
-    "not the file that Graft was tested with",
-)  # as pip and we say
+OTHER_FILE = "DO NOT MATCH THE HASHES"  # what pip says then
+DIFFERS = "not the file that Graft was tested with"
 PLATFORM = (
     "--only-binary=:all:",
     "--platform=manylinux_2_28_x86_64",
@@ -77,7 +75,8 @@ def find_address(mirror: str, path: str) -> str:
     archive, _, rest = path.partition("/")
     if "{archive}" in mirror:
         return f"{mirror.replace('{archive}', archive).rstrip('/')}/{rest}"
-    return f"{mirror.rstrip('/')}/{path}"
+    # As lists of APT name it, one archive of those that lie beside each other.
+    return f"{mirror.rstrip('/').removesuffix('/debian')}/{path}"
 
 
 def _download(url: str) -> bytes:

@@ -141,6 +141,7 @@ def test_environment_without_pip_is_told_with_how_to_get_it(
     ("mirror", "address"),
     [
         ("http://mirror/", "http://mirror/debian-security/pool/a.deb"),
+        ("http://mirror/debian/", "http://mirror/debian-security/pool/a.deb"),
         (
             "https://snapshot/archive/{archive}/20261126T000000Z/",
             "https://snapshot/archive/debian-security/20261126T000000Z/pool/a.deb",
