@@ -203,7 +203,8 @@ def _read_file(path: Path) -> SigstoreBundle:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise SignatureError("invalid_signature", f"{path}: cannot be read ({error.strerror}).") from error
+        text = f"{path}: cannot be read ({error.strerror}). Let this user read it, or sign again: graft sign"
+        raise SignatureError("invalid_signature", text) from error
     return read_envelope(data, str(path))
 
 
