@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
+import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +63,7 @@ def hand_over(layout: Path, program: str) -> str:
         )
     with tempfile.TemporaryDirectory(prefix="graft-image-") as folder:
         archive = Path(folder, "image.tar")
-        if program == "docker":  # which reads an archive of the layout alone
+        if program == "docker":  # which reads archives alone
             _archive(archive, layout)
         output = _run([path, *engine.command(layout, archive)], program, layout)
     if program == "docker":
@@ -81,9 +83,33 @@ def _read_name(layout: Path) -> str:
     return str(index["manifests"][0]["annotations"][NAME]).rpartition("/")[2]
 
 
+def _list_parts(layout: Path) -> dict[str, object]:
+    index = json.loads((layout / "index.json").read_bytes())
+    manifest = json.loads((layout / _blob(index["manifests"][0])).read_bytes())
+    return {
+        "Config": _blob(manifest["config"]),
+        "RepoTags": [_read_name(layout)],
+        "Layers": [_blob(layer) for layer in manifest["layers"]],
+    }
+
+
+def _blob(described: Mapping[str, str]) -> str:
+    return f"blobs/{described['digest'].replace(':', '/')}"
+
+
 def _archive(archive: Path, layout: Path) -> None:
+    """Write a layout as an archive, with the list of its parts that Docker reads without containerd's store.
+
+    That list, ``manifest.json``, is of Docker's own form before OCI's. ``docker save`` adds it as well.
+    """
+    parts = json.dumps([_list_parts(layout)]).encode()
     try:
-        shutil.make_archive(str(archive.with_suffix("")), "tar", layout)
+        with tarfile.open(archive, "w") as file:
+            for path in sorted(layout.rglob("*")):
+                file.add(path, path.relative_to(layout).as_posix(), recursive=False)
+            entry = tarfile.TarInfo("manifest.json")
+            entry.size = len(parts)
+            file.addfile(entry, io.BytesIO(parts))
     except OSError as error:
         raise GraftError(
             f"{archive.parent}: the archive for docker cannot be written ({error.strerror}). Free space, "
