@@ -167,6 +167,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "another datatype": (
         {"inputs": [Input(**TENSOR | {"datatype": "FP16"})]}, "INVALID_ARGUMENT", "bad_tensor", "datatype",
     ),
+    "no datatype": (
+        {"inputs": [Input(**TENSOR | {"datatype": "bytes"},
+                          contents=pb.InferTensorContents(bytes_contents=[b"x"]))], "raw_input_contents": []},
+        "INVALID_ARGUMENT", "bad_tensor", "its datatype must be BYTES or UINT8",
+    ),
+    "a datatype without a field": (
+        {"inputs": [Input(**TENSOR | {"datatype": "FP16"},
+                          contents=pb.InferTensorContents(fp32_contents=[1]))], "raw_input_contents": []},
+        "INVALID_ARGUMENT", "bad_tensor", "FP16 comes in `raw_input_contents`",
+    ),
     "a negative shape": (
         {"inputs": [Input(**TENSOR | {"shape": [-1]})]}, "INVALID_ARGUMENT", "bad_request", "inputs[0].shape",
     ),
