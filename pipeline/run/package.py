@@ -67,9 +67,18 @@ def _explained(place: Path) -> Iterator[None]:
         # A full disk does not always say where it is full.
         raise GraftError(
             f"{error.filename or place}: {error.strerror}, so that nothing was written; what was there "
-            "before stays. Free some space there, or name a folder that can be written: --output DIR. "
+            f"before stays. {_hint(error.errno)} a folder that can be written: --output DIR. "
             f"What is downloaded is kept in {cache_folder()}, or where GRAFT_CACHE says."
         ) from error
+
+
+def _hint(number: int | None) -> str:
+    """Return the beginning of what helps against an error of the system, up to its verb."""
+    if number in {errno.ENOSPC, errno.EDQUOT}:
+        return "Free some space there, or name"
+    return (
+        "A file stands where a folder is needed. Name" if number in {errno.ENOTDIR, errno.EEXIST} else "Name"
+    )
 
 
 def _require_apart(output: Path, root: Path) -> None:
