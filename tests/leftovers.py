@@ -89,6 +89,8 @@ def live_apart(base: Path) -> None:
     # Threads of OpenMP that wait for each other spin, which costs the other test process its core: passive,
     # the same fine-tuning takes half of the CPU time beside other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # There is a test process for each core.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # ONNX Runtime, which some tests import directly, reports to its maker otherwise.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tarfile
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.errors import GraftError
+from pipeline.package.container.layout import open_layout
 
 MODELS = "models"
 DPKG = ("var/lib/dpkg/status.d", "var/lib/dpkg/status")
@@ -106,7 +106,7 @@ def read_contents(layout: Path) -> Contents:
 
 def _walk(layout: Path) -> Iterator[tuple[PurePosixPath, tarfile.TarInfo, str | None]]:
     """Yield each member of each layer with its path, and its text if that says something of packages."""
-    for blob in _find_layers(layout):
+    for blob in open_layout(layout).layers:
         try:
             with tarfile.open(blob) as layer:
                 for member in layer:
@@ -117,20 +117,6 @@ def _walk(layout: Path) -> Iterator[tuple[PurePosixPath, tarfile.TarInfo, str | 
                     yield path, member, content.read().decode(errors="replace") if content else None
         except (OSError, tarfile.TarError, EOFError) as error:
             raise _damaged(layout, f"the layer {blob.name[:12]} cannot be read ({error})") from error
-
-
-def _find_layers(layout: Path) -> list[Path]:
-    """Return the paths of the layers of the only image of a layout."""
-    try:
-        (index,) = json.loads((layout / "index.json").read_bytes())["manifests"]
-        manifest = json.loads(_blob(layout, index["digest"]).read_bytes())
-        return [_blob(layout, layer["digest"]) for layer in manifest["layers"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(layout, f"is no OCI layout of one image ({error})") from error
-
-
-def _blob(layout: Path, digest: str) -> Path:
-    return layout / "blobs" / PurePosixPath(digest.replace(":", "/"))
 
 
 def _damaged(layout: Path, reason: str) -> GraftError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pipeline.files.layout import RunFolder
 from pipeline.files.records import write_record
 from pipeline.files.samples import evenly, read_samples
 from pipeline.machine.settings import cpu_name
+from pipeline.package.container.layout import open_layout
 from pipeline.run.package import package_for
 from pipeline.run.runner import Run
 from serving.model.bundle import open_bundle
@@ -45,7 +45,7 @@ def measure_budget(run: Run, dumps: Sequence[Path], junit: Path | None) -> Budge
     known = find_vulnerabilities(contents, dumps) if dumps else None
     figures = [*judge_contents(contents, known, limits), *_try(run, layout)]
     record = BudgetRecord(
-        image=json.loads((layout / "index.json").read_bytes())["manifests"][0]["digest"],
+        image=open_layout(layout).digest,
         machine=cpu_name(),
         figures=tuple(figures),
         vulnerabilities=_describe(known),

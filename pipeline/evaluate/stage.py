@@ -19,6 +19,7 @@ from pipeline.files import atomic
 from pipeline.files.audit import read_audit
 from pipeline.files.layout import RunFolder
 from pipeline.files.samples import Sample, evenly, read_samples
+from pipeline.machine.launch import thread_limit
 from pipeline.machine.settings import tune_allocator
 from pipeline.measures.calibration import fit_temperature, negative_log_likelihood
 from pipeline.measures.metrics import measure
@@ -32,7 +33,6 @@ from pipeline.recipe.sections import Recipe
 from pipeline.tasks.registry import task_of
 from pipeline.transfer.records import read_answers
 from serving.model.inputs.registry import open_preprocessor
-from serving.model.runtimes.machine import cpu_limit
 
 log = logging.getLogger("graft")
 
@@ -62,7 +62,7 @@ def evaluate(recipe: Recipe, run: RunFolder) -> None:
             ``evaluate.require``, or transfer hurts; the metrics and the report are written all the same.
     """
     tune_allocator()
-    torch.set_num_threads(cpu_limit())
+    torch.set_num_threads(thread_limit())
     modality, task = modality_of(recipe), task_of(recipe)
     everything = read_samples(run)
     reference = answer_samples(everything, run, modality)

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from serving.model.runtimes.machine import cpu_limit
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -56,3 +58,20 @@ def _number(environment: Mapping[str, str], name: str) -> int | None:
     """Return a variable that is a number of 0 or more; None where it is not."""
     value = environment.get(name, "")
     return int(value) if value.isascii() and value.isdigit() else None
+
+
+def thread_limit(environment: Mapping[str, str] | None = None) -> int:
+    """Return how many threads torch may use in this process.
+
+    These are as many as it may use CPUs. Processes that a launcher started share those of their host. A
+    process by itself keeps to ``OMP_NUM_THREADS``, as torch does by default; launchers such as torchrun set
+    that to 1 whatever the host has, so it does not count there.
+
+    Args:
+        environment: The environment; None, the default, for that of this process.
+    """
+    given = os.environ if environment is None else environment
+    launch = launched(given)
+    if launch.count > 1:
+        return launch.share_of_threads(cpu_limit())
+    return max(1, min(cpu_limit(), _number(given, "OMP_NUM_THREADS") or cpu_limit()))

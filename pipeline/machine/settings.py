@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import GraftError
-from pipeline.machine.launch import launched
-from serving.model.runtimes.machine import cpu_limit
+from pipeline.machine.launch import launched, thread_limit
 
 log = logging.getLogger("graft")
 DeviceChoice = Literal["auto", "cpu", "cuda"]
@@ -67,9 +66,8 @@ def choose_settings(device: DeviceChoice = "auto", precision: PrecisionChoice = 
         )
     chosen: Literal["cpu", "cuda"] = "cuda" if cuda and device != "cpu" else "cpu"
     arithmetic, reason = _precision(precision, chosen)
-    launch = launched()
-    threads = launch.share_of_threads(cpu_limit())
-    return Settings(chosen, arithmetic, threads=threads, why=reason, processes=launch.count)
+    processes = launched().count
+    return Settings(chosen, arithmetic, threads=thread_limit(), why=reason, processes=processes)
 
 
 def suit_network(

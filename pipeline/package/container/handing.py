@@ -8,12 +8,12 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import GraftError
-from pipeline.package.container.writing import NAME
+from pipeline.package.container.layout import WrittenImage, open_layout
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def hand_over(layout: Path, program: str) -> str:
     Raises:
         GraftError: The program is not there, or does not take the image.
     """
-    engine, name = ENGINES[program], _read_name(layout)
+    engine, name = ENGINES[program], open_layout(layout).name
     path = shutil.which(engine.program)
     if path is None:
         raise GraftError(
@@ -78,23 +78,12 @@ def hand_over(layout: Path, program: str) -> str:
     return f"localhost/{name}"
 
 
-def _read_name(layout: Path) -> str:
-    index = json.loads((layout / "index.json").read_bytes())
-    return str(index["manifests"][0]["annotations"][NAME]).rpartition("/")[2]
+def _list_parts(image: WrittenImage) -> dict[str, object]:
+    def place(path: Path) -> str:
+        return path.relative_to(image.folder).as_posix()
 
-
-def _list_parts(layout: Path) -> dict[str, object]:
-    index = json.loads((layout / "index.json").read_bytes())
-    manifest = json.loads((layout / _blob(index["manifests"][0])).read_bytes())
-    return {
-        "Config": _blob(manifest["config"]),
-        "RepoTags": [_read_name(layout)],
-        "Layers": [_blob(layer) for layer in manifest["layers"]],
-    }
-
-
-def _blob(described: Mapping[str, str]) -> str:
-    return f"blobs/{described['digest'].replace(':', '/')}"
+    layers = [place(layer) for layer in image.layers]
+    return {"Config": place(image.config), "RepoTags": [image.name], "Layers": layers}
 
 
 def _archive(archive: Path, layout: Path) -> None:
@@ -102,7 +91,7 @@ def _archive(archive: Path, layout: Path) -> None:
 
     That list, ``manifest.json``, is of Docker's own form before OCI's. ``docker save`` adds it as well.
     """
-    parts = json.dumps([_list_parts(layout)]).encode()
+    parts = json.dumps([_list_parts(open_layout(layout))]).encode()
     try:
         with tarfile.open(archive, "w") as file:
             for path in sorted(layout.rglob("*")):

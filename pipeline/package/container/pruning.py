@@ -31,6 +31,9 @@ SYSTEM = re.compile(
             "var/(backups|cache|local|mail|opt|spool)(/.*)?",
             "etc/(apt|cron.*|default|init.d|kernel|ld.so.conf.d|logrotate.d|profile.*|update-motd.d)(/.*)?",
             "etc/(motd|issue.*)",
+            # Vector mathematics, NIS and debugging, which no program or library of the image is linked to.
+            r"usr/lib/x86_64-linux-gnu/lib(mvec|nsl|nss_hesiod|BrokenLocale|thread_db)\.so.*",
+            r"usr/lib/x86_64-linux-gnu/lib(memusage|pcprofile|c_malloc_debug)\.so.*",
         )
     )
 )
@@ -40,9 +43,13 @@ SITES = re.compile(
         (
             # Tests, benchmarks, and what only a type checker or a compiler reads.
             r"(.*/)?(tests|testing|conftest\.py|py\.typed|.*\.(pyi|pxd|pyx|h|c|cc|cpp|a|exe|js\.map))(/.*)?",
+            r"numpy/_core/_(simd|.+_tests)\..*",
             "numpy/(f2py|distutils|doc|_pyinstaller|_core/include|random/_examples|random/lib)(/.*)?",
             r"onnxruntime/(transformers|quantization|tools|datasets|backend)(/.*)?",
             r"onnxruntime/(Privacy\.md|ThirdPartyNotices\.txt|capi/libonnxruntime\.so.*)",
+            # What draws text and windows; the formats that Pillow reads need none of it.
+            r"PIL/_imaging(ft|tk)\..*|pillow\.libs/lib(harfbuzz|freetype|png16|brotli(common|dec))-.*",
+            r"grpc/_cython/_credentials/.*",  # the roots that clients trust; a service is none
             r"google/protobuf/(compiler|testdata)(/.*)?",
             r"(.*/)?[^/]+\.dist-info/(RECORD|WHEEL|entry_points\.txt|sboms/.*)",
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import GraftError
+from pipeline.package.container.layout import open_layout, require_whole
 
 
 @dataclass(frozen=True)
@@ -40,46 +40,27 @@ def unpack(layout: Path, root: Path) -> Unpacked:
         GraftError: It is no layout that Graft wrote, or was changed.
         OSError: It cannot be unpacked.
     """
+    image = open_layout(layout)
     try:
-        index = json.loads((layout / "index.json").read_bytes())
-        manifest = json.loads(_read(layout, index["manifests"][0]["digest"]))
-        document = json.loads(_read(layout, manifest["config"]["digest"]))
-        settings, layers = document["config"], [layer["digest"] for layer in manifest["layers"]]
-    except (KeyError, IndexError, TypeError, ValueError, OSError) as error:
+        require_whole(image.config)
+        settings = json.loads(image.config.read_bytes())["config"]
+        unpacked = Unpacked(
+            root=root,
+            command=(*settings["Entrypoint"], *settings["Cmd"]),
+            environment=dict(_split(settings["Env"])),
+            user=int(settings["User"].partition(":")[0]),
+        )
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise GraftError(
-            f"{layout}: is no OCI layout ({error}). Write it: graft package RUN --image"
+            f"{layout}: is no image that Graft wrote ({error}). Write it: graft package RUN --image"
         ) from error
-    for digest in layers:
-        _check(layout, digest)
-        with tarfile.open(_path(layout, digest)) as layer:
+    for blob in image.layers:
+        require_whole(blob)
+        with tarfile.open(blob) as layer:
             layer.extractall(root, filter="tar")
-    return Unpacked(
-        root=root,
-        command=(*settings["Entrypoint"], *settings["Cmd"]),
-        environment=dict(_split(settings["Env"])),
-        user=int(settings["User"].partition(":")[0]),
-    )
+    return unpacked
 
 
 def _split(variables: Sequence[str]) -> list[tuple[str, str]]:
     parts = (variable.partition("=") for variable in variables)
     return [(name, value) for name, _, value in parts]
-
-
-def _path(layout: Path, digest: str) -> Path:
-    return layout / "blobs" / digest.replace(":", "/")
-
-
-def _read(layout: Path, digest: str) -> bytes:
-    _check(layout, digest)
-    return _path(layout, digest).read_bytes()
-
-
-def _check(layout: Path, digest: str) -> None:
-    with _path(layout, digest).open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if f"sha256:{found}" != digest:
-        raise GraftError(
-            f"{layout}: the file {digest} was changed, so nothing of the image is run. "
-            "Write it anew: graft package RUN --image"
-        )

@@ -16,6 +16,7 @@ from pipeline.package.container.dependencies import read_dependencies
 from pipeline.package.container.entries import read_files
 from pipeline.package.container.fetching import fetch_debian, fetch_python
 from pipeline.package.container.layers import Blob, write_blob, write_layer
+from pipeline.package.container.layout import INDEX, LAYOUT, NAME, TAG
 from pipeline.package.container.locks import GRPC, SIGNING, read_debian, read_python
 from pipeline.package.container.naming import name_image
 from pipeline.package.container.system import read_system
@@ -25,9 +26,7 @@ from pipeline.recipe.sections import Recipe
 from serving.model.bundle import open_bundle
 from serving.model.envelope import SIGNATURE_FILE
 
-LAYOUT = "layout"
 MODELS = "models"
-NAME = "io.containerd.image.name"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
@@ -89,10 +88,10 @@ def _write_manifest(layout: Path, config: Blob, layers: list[Blob]) -> Blob:
 def _write_index(layout: Path, manifest: Blob, name: str) -> None:
     """Write the two files that make a folder an OCI layout (OCI image specification, ``image-layout.md``)."""
     annotations = {
-        "org.opencontainers.image.ref.name": name.partition(":")[2],
-        NAME: f"docker.io/library/{name}",  # the name that `docker load` gives it
+        TAG: name.partition(":")[2],
+        NAME: f"docker.io/library/{name}",
     }
     described = {**manifest.describe(), "annotations": annotations}
     index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [described]}
     (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    (layout / "index.json").write_text(json.dumps(index, indent=1, sort_keys=True))
+    (layout / INDEX).write_text(json.dumps(index, indent=1, sort_keys=True))

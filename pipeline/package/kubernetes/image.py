@@ -7,7 +7,6 @@ requests and what it serves are the same.
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.package.bento.content import version_of
 from pipeline.package.bento.flavours import RUNTIMES, choose_content
-from pipeline.package.container.writing import LAYOUT
+from pipeline.package.container.layout import open_layout
 from pipeline.recipe.deploy import Deploy
 from serving.model.bundle import Bundle
 from serving.model.manifest import Artifact
@@ -118,15 +117,13 @@ def find_digest(run: RunFolder, version: str) -> str | None:
     Raises:
         GraftError: The image is of another version.
     """
-    index = run.packaged("oci") / LAYOUT / "index.json"
-    if not index.is_file():
+    if not run.image.exists():
         return None
-    manifest = json.loads(index.read_bytes())["manifests"][0]
-    tag = manifest["annotations"]["org.opencontainers.image.ref.name"]
-    if tag != version:
+    image = open_layout(run.image)
+    if image.tag != version:
         raise GraftError(
-            f"{index.parent}: is an image of version {tag}, but the bundle is {version}. Write it anew: "
+            f"{run.image}: is an image of version {image.tag}, but the bundle is {version}. Write it anew: "
             f"graft package {shlex.quote(str(run.root))} --image. Or remove {run.packaged('oci')}: the "
             "image is then named by its tag alone."
         )
-    return str(manifest["digest"])
+    return image.digest

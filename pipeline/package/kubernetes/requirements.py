@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import tarfile
 from pathlib import Path
 
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
-from pipeline.package.container.writing import LAYOUT, MODELS
+from pipeline.package.container.layout import open_layout
+from pipeline.package.container.writing import MODELS
 from pipeline.package.kubernetes.image import PodImage
 from pipeline.recipe.deploy import Deploy
 from serving.model.bundle import Bundle
@@ -36,11 +36,10 @@ def require_packages(deploy: Deploy, image: PodImage, run: RunFolder) -> None:
             "under deploy.artifact, such as onnx-fp32, or an image of yours under deploy.image with "
             "deploy.custom_image."
         )
-    layout = run.packaged("oci") / LAYOUT
-    if deploy.grpc_port is not None and image.digest and not _holds_grpc(layout, image.digest):
+    if deploy.grpc_port is not None and image.digest and not _holds_grpc(run.image):
         raise GraftError(
-            f"{layout}: this image was written before deploy.grpc_port was set, and has no packages of gRPC, "
-            "so that no copy would start. Write it anew: "
+            f"{run.image}: this image was written before deploy.grpc_port was set, has no packages of gRPC, "
+            "and no copy of it would start. Write it anew: "
             f"graft package {shlex.quote(str(run.root))} --image"
         )
 
@@ -64,8 +63,8 @@ def require_signature(deploy: Deploy, bundle: Bundle, image: PodImage, run: RunF
             f"{bundle.folder}: is not signed, so that a service with the keys of deploy.trusted_keys would "
             "refuse it. Sign it by `graft sign`, then write the image and the manifests."
         )
-    layout = run.packaged("oci") / LAYOUT
-    if image.digest and not _holds_signature(layout, image.digest):
+    layout = run.image
+    if image.digest and not _holds_signature(layout):
         raise GraftError(
             f"{layout}: the bundle in this image is not signed, so that a service with the keys of "
             "deploy.trusted_keys would refuse it. Write the image anew: "
@@ -73,22 +72,18 @@ def require_signature(deploy: Deploy, bundle: Bundle, image: PodImage, run: RunF
         )
 
 
-def _holds_signature(layout: Path, digest: str) -> bool:
+def _holds_signature(layout: Path) -> bool:
     """Return whether the last layer of an image that Graft wrote, which is the bundle, has a signature."""
-    return f"{MODELS}/{SIGNATURE_FILE}" in _names(layout, digest, -1)
+    return f"{MODELS}/{SIGNATURE_FILE}" in _names(open_layout(layout).layers[-1])
 
 
-def _holds_grpc(layout: Path, digest: str) -> bool:
+def _holds_grpc(layout: Path) -> bool:
     """Return whether the layer below it, which is the packages of Python, has those of gRPC."""
-    return any(name.endswith("/dist-packages/grpc/__init__.py") for name in _names(layout, digest, -2))
+    return any(
+        name.endswith("/dist-packages/grpc/__init__.py") for name in _names(open_layout(layout).layers[-2])
+    )
 
 
-def _names(layout: Path, digest: str, index: int) -> list[str]:
-    """Return the names of what is in a layer of an image that Graft wrote."""
-    manifest = json.loads(_blob(layout, digest).read_bytes())
-    with tarfile.open(_blob(layout, manifest["layers"][index]["digest"])) as layer:
-        return layer.getnames()
-
-
-def _blob(layout: Path, digest: str) -> Path:
-    return layout / "blobs" / digest.replace(":", "/")
+def _names(layer: Path) -> list[str]:
+    with tarfile.open(layer) as archive:
+        return archive.getnames()

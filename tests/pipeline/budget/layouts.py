@@ -37,7 +37,7 @@ def write_layout(folder: Path, layers: Sequence[Mapping[str, File]] = (SYSTEM, D
         return {"digest": f"sha256:{digest}", "size": len(data)}
 
     stored = [store(_pack(layer)) for layer in layers]
-    manifest = store(json.dumps({"layers": stored}).encode())
+    manifest = store(json.dumps({"config": store(b"{}"), "layers": stored}).encode())
     (folder / "index.json").write_text(json.dumps({"manifests": [manifest]}))
     return folder
 

@@ -107,6 +107,18 @@ def test_skopeo_reads_the_layout(layout: Path) -> None:
     assert config["config"]["Entrypoint"] == ["/usr/bin/python3.11", "-m", "serving"]
 
 
+def test_every_library_finds_those_that_it_is_linked_to(image: Unpacked) -> None:
+    """Those of Python's modules too, whose own symbols are in the interpreter that loads them."""
+    code = (
+        "import ctypes, pathlib, sys\n"
+        "for path in sorted(pathlib.Path('/usr').rglob('*.so*')):\n"
+        "    try: path.is_file() and ctypes.CDLL(str(path))\n"
+        "    except OSError as error: print(error, file=sys.stderr)\n"
+        "print('end', file=sys.stderr)"
+    )
+    assert try_inside(image, code) == "end"
+
+
 def try_inside(image: Unpacked, code: str) -> str:
     """Run some Python in the image, isolated as the service is, and return what it says at its end."""
     from pipeline.package.container.isolation import Isolation, isolate

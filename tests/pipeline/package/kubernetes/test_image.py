@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder
 from pipeline.package.bento.content import version_of
 from pipeline.package.container.entries import read_files
-from pipeline.package.container.layers import write_blob, write_layer
+from pipeline.package.container.layers import Blob, write_blob, write_layer
 from pipeline.package.container.locks import GRPC, read_python
 from pipeline.package.kubernetes.image import find_digest
 from pipeline.package.kubernetes.manifests import AS_DEPLOYMENT, AS_KSERVE
@@ -26,7 +27,6 @@ from serving.model.manifest import Defaults
 
 pytestmark = pytest.mark.slow
 IMAGE = "registry:5000/a/cells"
-DIGEST = f"sha256:{'ab' * 32}"
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,16 @@ def mixed(bundle: Bundle) -> Bundle:
     return replace(bundle, manifest=manifest, defaults=defaults)
 
 
-def write_index(run: RunFolder, version: str, digest: str = DIGEST) -> None:
-    layout = run.packaged("oci") / "layout"
-    layout.mkdir(parents=True, exist_ok=True)
+def write_image(run: RunFolder, version: str, layers: Sequence[Blob] = ()) -> str:
+    """Write what an image's layout names, and return its digest."""
+    parts = {
+        "config": write_blob(run.image, "any", b"{}").describe(),
+        "layers": [layer.describe() for layer in layers],
+    }
+    digest = write_blob(run.image, "any", json.dumps(parts).encode()).digest
     image = {"digest": digest, "annotations": {"org.opencontainers.image.ref.name": version}}
-    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [image]}))
+    (run.image / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [image]}))
+    return digest
 
 
 def test_image_of_graft_is_named_by_its_digest_where_there_is_one(bundle: Bundle, tmp_path: Path) -> None:
@@ -56,10 +61,10 @@ def test_image_of_graft_is_named_by_its_digest_where_there_is_one(bundle: Bundle
     assert find_digest(run, version) is None
     image = read_values(Deploy(image=IMAGE), bundle, run).image
     assert (image.reference, image.pull_policy) == (f"{IMAGE}:{version}", "Always")
-    write_index(run, version)
+    digest = write_image(run, version)
     image = read_values(Deploy(image=IMAGE), bundle, run).image
-    assert (image.reference, image.pull_policy) == (f"{IMAGE}:{version}@{DIGEST}", "IfNotPresent")
-    write_index(run, "another")
+    assert (image.reference, image.pull_policy) == (f"{IMAGE}:{version}@{digest}", "IfNotPresent")
+    write_image(run, "another")
     with pytest.raises(GraftError, match=r"image of version another.*graft package .* --image.*remove"):
         read_values(Deploy(image=IMAGE), bundle, run)
 
@@ -70,7 +75,7 @@ def test_image_of_graft_says_nothing_of_another(
     of_graft: str, deploy: dict[str, object], mixed: Bundle, tmp_path: Path
 ) -> None:
     version = version_of(mixed)
-    write_index(RunFolder(tmp_path), version if of_graft == "same" else of_graft)
+    write_image(RunFolder(tmp_path), version if of_graft == "same" else of_graft)
     values = read_values(Deploy.model_validate({"image": IMAGE} | deploy), mixed, RunFolder(tmp_path))
     assert values.image.reference == f"{IMAGE}:{version}"
     assert values.image.is_custom
@@ -124,22 +129,20 @@ def test_image_that_was_written_before_the_signature_is_refused(
     signed: bool, tiny_run: Path, tmp_path: Path
 ) -> None:
     """Its layers are those that `graft package --image` writes, but for the packages."""
-    run, layout = RunFolder(tmp_path), RunFolder(tmp_path).packaged("oci") / "layout"
+    run = RunFolder(tmp_path)
     shutil.copytree(tiny_run / "bundle", run.bundle)
-    (layout / "blobs" / "sha256").mkdir(parents=True)
     if signed:
         (run.bundle / SIGNATURE_FILE).touch()
     layer = write_layer(
-        layout,
+        run.image,
         read_files(run.bundle, [path for path in sorted(run.bundle.rglob("*")) if path.is_file()], "models"),
     )
-    manifest = write_blob(layout, "any", json.dumps({"layers": [layer.describe()]}).encode())
     (run.bundle / SIGNATURE_FILE).touch()
     bundle = open_bundle(run.bundle)
-    write_index(run, version_of(bundle), manifest.digest)
+    digest = write_image(run, version_of(bundle), [layer])
     deploy = Deploy(image=IMAGE, trusted_keys="keys")
     if signed:
-        assert read_values(deploy, bundle, run).image.digest == manifest.digest
+        assert read_values(deploy, bundle, run).image.digest == digest
     else:
         with pytest.raises(GraftError, match=r"in this image is not signed.*graft package .* --image"):
             read_values(deploy, bundle, run)
@@ -166,20 +169,20 @@ def test_image_that_was_written_before_grpc_had_a_port_is_refused(
     extras: tuple[str, ...], bundle: Bundle, tmp_path: Path
 ) -> None:
     """Its layer of packages holds one of gRPC and one of another package that is called so, or that alone."""
-    run, layout = RunFolder(tmp_path), RunFolder(tmp_path).packaged("oci") / "layout"
+    run = RunFolder(tmp_path)
     files = [tmp_path / "opentelemetry" / "exporter" / "grpc" / "__init__.py"]
     files += [tmp_path / "grpc" / "__init__.py"] if extras else []
     for file in files:
         file.parent.mkdir(parents=True)
         file.touch()
-    layers = [write_layer(layout, read_files(tmp_path, files, "usr/local/lib/python3.11/dist-packages"))]
-    layers.append(write_layer(layout, read_files(bundle.folder, [bundle.folder / "manifest.json"], "models")))
-    described = {"layers": [layer.describe() for layer in layers]}
-    manifest = write_blob(layout, "any", json.dumps(described).encode())
-    write_index(run, version_of(bundle), manifest.digest)
+    layers = [
+        write_layer(run.image, read_files(tmp_path, files, "usr/local/lib/python3.11/dist-packages")),
+        write_layer(run.image, read_files(bundle.folder, [bundle.folder / "manifest.json"], "models")),
+    ]
+    digest = write_image(run, version_of(bundle), layers)
     deploy = Deploy(image=IMAGE, grpc_port=9000)
     if extras:
-        assert read_values(deploy, bundle, run).image.digest == manifest.digest
+        assert read_values(deploy, bundle, run).image.digest == digest
     else:
         with pytest.raises(GraftError, match=r"no packages of gRPC.*graft package .* --image"):
             read_values(deploy, bundle, run)

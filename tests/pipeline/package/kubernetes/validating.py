@@ -2,8 +2,9 @@
 
 Kubernetes' own kinds are checked by `kubernetes-validate`, which has the schemas of each release. KServe's
 kinds are checked by the fields of its own Python models (`kserve.json`), and what a pod has in them as the
-pod that it becomes. No package ships the schemas of KEDA and of the Prometheus Operator: the fields used here
-stand below, as their documentation has them.
+pod that it becomes. Those of KEDA and of the Prometheus Operator are checked by the fields of their Go types
+(`operators.json`), KEDA's behaviour as that of the autoscaler that it becomes. What a trigger for Prometheus
+takes, and in which ranges, no schema says: it stands below, as KEDA's documentation has it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ import kubernetes_validate
 import yaml
 
 RELEASES = ("1.30", "1.33", "1.37")  # the oldest that has a preStop's sleep, one between, the newest
-KSERVE: Mapping[str, Any] = json.loads((Path(__file__).parent / "kserve.json").read_text())["types"]
+FIELDS: Mapping[str, Any] = {
+    name: fields
+    for source in ("kserve.json", "operators.json")
+    for name, fields in json.loads((Path(__file__).parent / source).read_text())["types"].items()
+}
+OPERATED = {
+    ("keda.sh/v1alpha1", "ScaledObject"),
+    ("monitoring.coreos.com/v1", "ServiceMonitor"),
+    ("monitoring.coreos.com/v1", "PodMonitor"),
+}
 PLAIN = {"str": str, "int": int, "bool": bool}
 POD_FIELDS = (
     "automountServiceAccountToken",
@@ -41,30 +51,15 @@ def closed(required: tuple[str, ...], **properties: object) -> dict[str, object]
 
 
 STRING, NUMBER = {"type": "string", "minLength": 1}, {"type": "integer", "minimum": 0}
-STRINGS = {"type": "object", "additionalProperties": STRING}
-NAMED = closed(("name",), name=STRING)
-MONITORED = {
-    "type": "array",
-    "minItems": 1,
-    "items": closed(("port",), port=STRING, path=STRING, interval=STRING),
-}
-SELECTED = closed(("matchLabels",), matchLabels=STRINGS)
 BEHAVIOURS = ["static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"]
-SPECS = {
-    ("keda.sh/v1alpha1", "ScaledObject"): closed(
-        ("scaleTargetRef", "triggers"),
-        scaleTargetRef=NAMED,
-        minReplicaCount=NUMBER,
-        maxReplicaCount=NUMBER,
-        pollingInterval=NUMBER,
-        fallback=closed(
-            ("failureThreshold", "replicas"),
-            failureThreshold=NUMBER,
-            replicas=NUMBER,
-            behavior={"enum": BEHAVIOURS},
-        ),
-        advanced=closed((), horizontalPodAutoscalerConfig=closed((), behavior={"type": "object"})),
-        triggers={
+SCALED = {
+    "type": "object",
+    "properties": {
+        "minReplicaCount": NUMBER,
+        "maxReplicaCount": NUMBER,
+        "pollingInterval": NUMBER,
+        "fallback": {"properties": {"replicas": NUMBER, "behavior": {"enum": BEHAVIOURS}}},
+        "triggers": {
             "type": "array",
             "minItems": 1,
             "items": closed(
@@ -77,13 +72,7 @@ SPECS = {
                 ),
             ),
         },
-    ),
-    ("monitoring.coreos.com/v1", "ServiceMonitor"): closed(
-        ("selector", "endpoints"), selector=SELECTED, endpoints=MONITORED
-    ),
-    ("monitoring.coreos.com/v1", "PodMonitor"): closed(
-        ("selector", "podMetricsEndpoints"), selector=SELECTED, podMetricsEndpoints=MONITORED
-    ),
+    },
 }  # fmt: skip
 
 
@@ -99,15 +88,17 @@ def read_manifests(folder: Path) -> dict[str, dict[str, Any]]:
 
 def validate(manifest: Mapping[str, Any], releases: tuple[str, ...] = RELEASES) -> None:
     """Raise for whatever a cluster would refuse or drop."""
-    spec, kind = manifest.get("spec"), (manifest["apiVersion"], manifest["kind"])
+    kind = manifest["kind"]
     if manifest["apiVersion"].startswith("serving.kserve.io"):
         version = "V1alpha1" if manifest["apiVersion"].endswith("v1alpha1") else "V1beta1"
-        validate_kserve(manifest, version + manifest["kind"], releases)
-    elif kind in SPECS:
-        jsonschema.validate(spec, SPECS[kind])
+        validate_kserve(manifest, version + kind, releases)
+    elif (manifest["apiVersion"], kind) in OPERATED:
+        check_fields(manifest, kind, kind)
         validate_metadata(manifest, releases)
-        if manifest["kind"] == "ScaledObject":
-            validate_scaling(spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"], releases)
+        if kind == "ScaledObject":
+            jsonschema.validate(manifest["spec"], SCALED)
+            behavior = manifest["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+            validate_scaling(behavior, releases)
     else:
         for release in releases:
             kubernetes_validate.validate(dict(manifest), release, strict=True)
@@ -141,16 +132,16 @@ def validate_kserve(manifest: Mapping[str, Any], kind: str, releases: tuple[str,
 
 
 def check_fields(value: Any, kind: str, place: str) -> None:
-    """Raise ValueError for a field that a type of KServe does not have, lacks, or has with another type."""
+    """Raise ValueError for a field that a type does not have, lacks, or has with another type."""
     if kind in PLAIN or kind.startswith("list["):
         if type(value) is not PLAIN.get(kind, list):
             raise ValueError(f"{place}: {value!r} is no {kind}")
         for index, item in enumerate(value if isinstance(value, list) else []):
             check_fields(item, kind[5:-1], f"{place}[{index}]")
-    elif kind in KSERVE:
-        unknown = value.keys() - KSERVE[kind]["fields"].keys()
-        missing = set(KSERVE[kind]["required"]) - value.keys()
+    elif kind in FIELDS:
+        unknown = value.keys() - FIELDS[kind]["fields"].keys()
+        missing = set(FIELDS[kind]["required"]) - value.keys()
         if unknown or missing:
             raise ValueError(f"{place}: has no field {sorted(unknown)}, and lacks {sorted(missing)}")
         for key, item in value.items():
-            check_fields(item, KSERVE[kind]["fields"][key], f"{place}.{key}")
+            check_fields(item, FIELDS[kind]["fields"][key], f"{place}.{key}")
