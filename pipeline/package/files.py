@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pipeline.errors import GraftError
 from serving.model.bundle import Bundle
-from serving.model.envelope import RECEIPTS_FILE, SIGNATURE_FILE, read_envelope
+from serving.model.envelope import RECEIPTS_FILE, SIGNATURE_FILE
 from serving.model.manifest import DEFAULTS_FILE, MANIFEST_FILE
+from serving.model.signature import list_signed_files
 
 
 def bundle_files(bundle: Bundle) -> list[Path]:
@@ -30,18 +30,12 @@ def bundle_files(bundle: Bundle) -> list[Path]:
         refs += [*artifact.files(), *([artifact.receipt] if artifact.receipt else [])]
     known = (MANIFEST_FILE, DEFAULTS_FILE, SIGNATURE_FILE, RECEIPTS_FILE)
     names = {ref.file for ref in refs} | {name for name in known if (bundle.folder / name).is_file()}
-    others = sorted(_signed_names(bundle.folder / SIGNATURE_FILE) - names)
+    signature = bundle.folder / SIGNATURE_FILE
+    signed = list_signed_files(signature) if signature.is_file() else ()
+    others = sorted({*signed} - names)
     if others:
         raise GraftError(
             f"{bundle.folder / others[0]}: is signed, but no part of the bundle, and does not travel. "
             "Remove it, and sign the rest again: graft sign"
         )
     return [bundle.folder / name for name in sorted(names)]
-
-
-def _signed_names(path: Path) -> set[str]:
-    """Return the names of the files that a signature covers; none where there is no signature."""
-    if not path.is_file():
-        return set()
-    statement = json.loads(read_envelope(path.read_bytes(), str(path)).payload)
-    return {str(resource["name"]) for resource in statement["predicate"]["resources"]}

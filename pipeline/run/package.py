@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import GraftError
@@ -12,7 +14,10 @@ from pipeline.package.packaged import Packaged
 from pipeline.package.targets import TARGETS
 from pipeline.run.runner import Run, working_on
 
-NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
+NO_PLACE = frozenset({
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG),
+})  # fmt: skip
 # Files by which the folder of a target is known again. What has not got all of them is not replaced.
 MARKS = {
     "oci": ("layout/oci-layout", "layout/index.json", "licences.csv"),
@@ -42,27 +47,38 @@ def package_for(
     if output is not None and output.resolve() != place.resolve():
         place = output.resolve()
         _require_apart(place, run.folder.root.resolve())
-        _require_free(place, target, replace=replace)
-    with working_on(run, after="verify"):
-        packaged = _write(run, target, place)
+        with _explained(place):
+            _require_free(place, target, replace=replace)
+    with working_on(run, after="verify"), _explained(place):
+        packaged = TARGETS[target].write(run.recipe, run.folder, place)
     if engine is None:
         return packaged
     name = hand_over(Path(packaged.place), engine)
     return Packaged(packaged.target, packaged.place, (f"{engine} has it as {name}",))
 
 
-def _write(run: Run, target: str, place: Path) -> Packaged:
+@contextmanager
+def _explained(place: Path) -> Iterator[None]:
     try:
-        return TARGETS[target].write(run.recipe, run.folder, place)
+        yield
     except OSError as error:
         if error.errno not in NO_PLACE:
             raise
         # A full disk does not always say where it is full.
         raise GraftError(
             f"{error.filename or place}: {error.strerror}, so that nothing was written; what was there "
-            "before stays. Free some space there, or name a folder that can be written: --output DIR. "
+            f"before stays. {_hint(error.errno)} a folder that can be written: --output DIR. "
             f"What is downloaded is kept in {cache_folder()}, or where GRAFT_CACHE says."
         ) from error
+
+
+def _hint(number: int | None) -> str:
+    """Return the beginning of what helps against an error of the system, up to its verb."""
+    if number in {errno.ENOSPC, errno.EDQUOT}:
+        return "Free some space there, or name"
+    return (
+        "A file stands where a folder is needed. Name" if number in {errno.ENOTDIR, errno.EEXIST} else "Name"
+    )
 
 
 def _require_apart(output: Path, root: Path) -> None:

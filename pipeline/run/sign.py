@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pipeline.errors import GraftError
 from pipeline.files.layout import RunFolder, find_bundle
@@ -16,6 +17,10 @@ from pipeline.signing.image import find_images
 from pipeline.signing.keys import read_signer
 from pipeline.signing.signing import Signed, sign_bundle, sign_image
 from serving.model.manifest import MANIFEST_FILE
+
+# Of the folders that skopeo writes as dir:, which have a manifest.json too.
+SKOPEOS_FILE: Final = "version"
+SKOPEOS_MARK: Final = b"Directory Transport Version"
 
 
 def sign(
@@ -69,8 +74,21 @@ class _Named:
     is_image: bool
 
 
+def _refuse_other_images(target: Path) -> None:
+    """Raise where a user names an image as an archive, or a folder in skopeo's own form, with the way out."""
+    mark = target / SKOPEOS_FILE
+    is_skopeos = mark.is_file() and mark.read_bytes().startswith(SKOPEOS_MARK)
+    if target.is_file() or is_skopeos:
+        form = "dir" if is_skopeos else "oci-archive"
+        raise GraftError(
+            f"{target}: is no folder in the OCI layout, which is what is signed of an image. Write one: "
+            f"skopeo copy {form}:{target} oci:FOLDER (what `docker save` writes is docker-archive:)"
+        )
+
+
 def _find(target: Path) -> _Named:
     """Return what a user names, which must be one thing: nothing beside it is chosen instead."""
+    _refuse_other_images(target)
     if not target.is_dir():
         raise GraftError(f"{target}: no such folder. Name a run, a bundle, or an image in the OCI layout.")
     images, bundle = find_images(target), find_bundle(target)

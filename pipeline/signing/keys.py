@@ -111,7 +111,8 @@ def _load(path: Path, data: bytes, ask_password: Callable[[], str] | None) -> ob
             "holds a public key; signing takes the private one" if has_public else "is no private key in PEM"
         )
         raise GraftError(
-            f"{path}: {what}. Make one: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
+            f"{path}: {what}. Make one: openssl ecparam -name prime256v1 -genkey -noout -out key.pem, or "
+            "write one of another form, such as DER, as PEM: openssl pkey -in KEY -out key.pem"
         ) from error
 
 

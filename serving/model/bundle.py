@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +68,24 @@ def open_bundle(folder: Path, signed: Mapping[str, str] | None = None) -> Bundle
             signature that was checked. By default the bundle's own hashes suffice.
 
     Raises:
-        BundleError: ``missing_file``, ``unknown_schema``, ``unknown_input``, ``invalid_manifest``,
-            ``hash_mismatch``, ``unproven`` or ``invalid_defaults``.
+        BundleError: ``missing_file``, ``unreadable_file``, ``unknown_schema``, ``unknown_input``,
+            ``invalid_manifest``, ``hash_mismatch``, ``unproven`` or ``invalid_defaults``.
         SignatureError: ``signature_mismatch``.
     """
+    try:
+        return _open_checked(folder, signed)
+    except PermissionError as error:  # such as in a container, whose user is another one than who copied it
+        text = (
+            f"{error.filename or folder}: may not be read by the user of this process, {os.geteuid()}. "
+            f"Let others read the bundle: chmod -R a+rX {folder}"
+        )
+        raise BundleError("unreadable_file", text) from error
+    except OSError as error:
+        text = f"{error.filename or folder}: cannot be read ({error.strerror}). Copy the bundle again."
+        raise BundleError("unreadable_file", text) from error
+
+
+def _open_checked(folder: Path, signed: Mapping[str, str] | None) -> Bundle:
     manifest = _read_manifest(folder / MANIFEST_FILE, signed)
     for ref in (*manifest.input.files(), manifest.reference):
         check_file(folder, ref)
@@ -116,7 +131,7 @@ def _read_defaults(path: Path, signed: Mapping[str, str] | None) -> Defaults | N
         return Defaults.model_validate_json(_read(path, signed))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except ValidationError as error:
         text = f"{path}: cannot be read ({error}). {DEFAULTS_REMEDY}"
         raise BundleError("invalid_defaults", text) from error
 
@@ -128,7 +143,7 @@ def _read_manifest(path: Path, signed: Mapping[str, str] | None) -> Manifest:
         inside = path.parent / "bundle"
         remedy = f"Name {inside}." if (inside / path.name).is_file() else "Make one with `graft verify`."
         raise BundleError("missing_file", f"{path}: not found, so this is not a bundle. {remedy}") from error
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         text = f"{path}: cannot be read ({error}). Make it again: graft run RUN"
         raise BundleError("invalid_manifest", text) from error
     version = document.get("schema_version") if isinstance(document, dict) else None

@@ -150,7 +150,10 @@ def read_envelope(data: bytes, place: str) -> SigstoreBundle:
         ):
             raise ValueError("it names neither a key nor a certificate, or both")
     except (ValueError, RecursionError) as error:
-        text = f"{place}: is no signature in the OpenSSF Model Signing format ({_reason(error)})."
+        text = (
+            f"{place}: is no signature in the OpenSSF Model Signing format ({_reason(error)}). Sign again: "
+            "graft sign"
+        )
         raise SignatureError("invalid_signature", text) from error
     return envelope
 
@@ -191,5 +194,6 @@ def root_digest(digests: Mapping[str, str]) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         fault = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        where = ".".join(map(str, fault["loc"]))
+        return f"{where}: {fault['msg']}" if where else "it is no JSON object"
     return str(error)[:200] or type(error).__name__

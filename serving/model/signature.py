@@ -15,6 +15,7 @@ from serving.model.envelope import (
     MOST_BYTES,
     SIGNATURE_FILE,
     STORE_FILE,
+    SigstoreBundle,
     read_envelope,
     root_digest,
     to_be_signed,
@@ -132,20 +133,42 @@ def read_signed_files(folder: Path, trusted: TrustedKeys) -> SignedFiles:
     """
     place = folder / SIGNATURE_FILE
     signed = read_statement(place, trusted)
+    statement = _read_statement_of_files(signed.payload, place)
+    digests = {resource.name: resource.digest for resource in statement.predicate.resources}
+    ignored = {STORE_FILE}.intersection(statement.predicate.serialization.ignore_paths)
+    _require_same_names(folder, set(digests), ignored)
+    return SignedFiles(folder, signed.key, digests)
+
+
+def list_signed_files(place: Path) -> list[str]:
+    """Return the paths of the files that a signature says it covers, whoever has signed.
+
+    Args:
+        place: The file of the signature.
+
+    Raises:
+        SignatureError: ``invalid_signature``: it is no signature over the files of a folder.
+    """
+    envelope = _read_file(place)
+    statement = _read_statement_of_files(envelope.payload, place)
+    return [resource.name for resource in statement.predicate.resources]
+
+
+def _read_statement_of_files(payload: bytes, place: Path) -> _Statement:
     try:
-        statement = _Statement.model_validate_json(signed.payload)
+        statement = _Statement.model_validate_json(payload)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        reason = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-        text = f"{place}: does not sign the files of a folder, one by one ({reason})."
+        where = ".".join(map(str, fault["loc"]))
+        reason = f"{where}: {fault['msg']}" if where else fault["msg"]
+        text = f"{place}: does not sign the files of a folder, one by one ({reason}). {REMEDY}"
         raise SignatureError("invalid_signature", text) from error
     resources = statement.predicate.resources
     digests = {resource.name: resource.digest for resource in resources}
     if len(digests) < len(resources) or root_digest(digests) != statement.subject[0].digest.sha256:
-        raise SignatureError("invalid_signature", f"{place}: its hashes do not fit together.")
-    ignored = {STORE_FILE}.intersection(statement.predicate.serialization.ignore_paths)
-    _require_same_names(folder, set(digests), ignored)
-    return SignedFiles(folder, signed.key, digests)
+        text = f"{place}: its hashes do not fit together. {REMEDY}"
+        raise SignatureError("invalid_signature", text)
+    return statement
 
 
 def read_statement(path: Path, trusted: TrustedKeys) -> SignedStatement:
@@ -161,13 +184,10 @@ def read_statement(path: Path, trusted: TrustedKeys) -> SignedStatement:
     from cryptography.exceptions import InvalidSignature
 
     try:
-        data = read_regular(path, MOST_BYTES)
+        envelope = _read_file(path)
     except FileNotFoundError as error:
         text = f"{path.parent}: is not signed: there is no {path.name} of a key in {trusted.path}. {REMEDY}"
         raise SignatureError("unsigned", text) from error
-    except OSError as error:
-        raise SignatureError("invalid_signature", f"{path}: cannot be read ({error.strerror}).") from error
-    envelope = read_envelope(data, str(path))
     key = trusted.find_key(envelope.verificationMaterial, str(path))
     try:
         key.verify(envelope.signature, to_be_signed(envelope.payload), algorithm(key))
@@ -175,6 +195,17 @@ def read_statement(path: Path, trusted: TrustedKeys) -> SignedStatement:
         text = f"{path}: its signature does not fit its statement: one of them was changed. {REMEDY}"
         raise SignatureError("invalid_signature", text) from error
     return SignedStatement(fingerprint(key), envelope.payload)
+
+
+def _read_file(path: Path) -> SigstoreBundle:
+    try:
+        data = read_regular(path, MOST_BYTES)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        text = f"{path}: cannot be read ({error.strerror}). Let this user read it, or sign again: graft sign"
+        raise SignatureError("invalid_signature", text) from error
+    return read_envelope(data, str(path))
 
 
 def list_files(folder: Path) -> list[str]:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:  # imported where it is used: a service without trusted keys d
     from cryptography.x509 import Certificate
 
 CURVES: Final = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
-NEEDED: Final = "Signatures need the package `cryptography`. Try: pip install 'graft-ml[signing]'"
+NEEDED: Final = (
+    "Signatures need the package `cryptography`. Try: pip install 'graft-ml[signing]'. An image of "
+    "`graft package --image` brings it where the bundle is signed: sign it, and write the image again."
+)
 NOT_ELLIPTIC: Final = (
     "The OpenSSF Model Signing format takes keys of the elliptic curves P-256, P-384 and P-521. Make one: "
     "openssl ecparam -name prime256v1 -genkey -noout -out key.pem"

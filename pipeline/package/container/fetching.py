@@ -23,6 +23,8 @@ log = logging.getLogger("graft")
 MIRROR = "http://deb.debian.org"
 MIRROR_VARIABLE = "GRAFT_DEBIAN_MIRROR"
 TIMEOUT_S = 60
+OTHER_FILE = "DO NOT MATCH THE HASHES"  # what pip says then
+DIFFERS = "not the file that Graft was tested with"
 PLATFORM = (
     "--only-binary=:all:",
     "--platform=manylinux_2_28_x86_64",
@@ -73,7 +75,8 @@ def find_address(mirror: str, path: str) -> str:
     archive, _, rest = path.partition("/")
     if "{archive}" in mirror:
         return f"{mirror.replace('{archive}', archive).rstrip('/')}/{rest}"
-    return f"{mirror.rstrip('/')}/{path}"
+    # As lists of APT name it, one archive of those that lie beside each other.
+    return f"{mirror.rstrip('/').removesuffix('/debian')}/{path}"
 
 
 def _download(url: str) -> bytes:
@@ -120,11 +123,31 @@ def _run_pip(pins: Sequence[Pin], folder: Path) -> None:
     finally:
         requirements.unlink()
     if done.returncode:
-        lines = [line for line in done.stderr.strip().splitlines() if not line.startswith("WARNING")]
-        reason = lines[-1] if lines else f"exit code {done.returncode}"
+        reason = _reason(done.stderr) or f"exit code {done.returncode}"
         raise GraftError(
-            f"pip cannot download the image's packages: {reason}. It is called as: {command[0]} -m pip"
+            f"pip cannot download the image's packages: {reason}. {_remedy(reason)} It is called as: "
+            f"{command[0]} -m pip"
         )
+
+
+def _reason(stderr: str) -> str:
+    """Return what pip says is wrong: the last line, or what it got instead of a file with the right hash."""
+    lines = [line.strip() for line in stderr.strip().splitlines() if not line.startswith("WARNING")]
+    for index, line in enumerate(lines):
+        if OTHER_FILE in line:
+            return " ".join([f"{DIFFERS}:", *" ".join(lines[index + 1 :]).split()])
+    return lines[-1] if lines else ""
+
+
+def _remedy(reason: str) -> str:
+    """Return what helps against an error of pip, which says the same of many."""
+    if "No module named pip" in reason:  # as in environments that uv makes
+        return "Install it there: python -m ensurepip, or uv pip install pip."
+    if "No matching distribution" in reason:
+        return "Its index cannot be reached, or lacks it: name another by PIP_INDEX_URL or in pip's settings."
+    if reason.startswith(DIFFERS):
+        return "The index has another file of that name, which is not used: name another by PIP_INDEX_URL."
+    return "Mend that, or set pip up otherwise."
 
 
 def _wheel(folder: Path, pin: Pin) -> Path:

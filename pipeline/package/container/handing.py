@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import GraftError
-from pipeline.package.container.layout import open_layout
+from pipeline.package.container.layout import WrittenImage, open_layout
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def hand_over(layout: Path, program: str) -> str:
         )
     with tempfile.TemporaryDirectory(prefix="graft-image-") as folder:
         archive = Path(folder, "image.tar")
-        if program == "docker":  # which reads an archive of the layout alone
+        if program == "docker":  # which reads archives alone
             _archive(archive, layout)
         output = _run([path, *engine.command(layout, archive)], program, layout)
     if program == "docker":
@@ -75,9 +78,27 @@ def hand_over(layout: Path, program: str) -> str:
     return f"localhost/{name}"
 
 
+def _list_parts(image: WrittenImage) -> dict[str, object]:
+    def place(path: Path) -> str:
+        return path.relative_to(image.folder).as_posix()
+
+    layers = [place(layer) for layer in image.layers]
+    return {"Config": place(image.config), "RepoTags": [image.name], "Layers": layers}
+
+
 def _archive(archive: Path, layout: Path) -> None:
+    """Write a layout as an archive, with the list of its parts that Docker reads without containerd's store.
+
+    That list, ``manifest.json``, is of Docker's own form before OCI's. ``docker save`` adds it as well.
+    """
+    parts = json.dumps([_list_parts(open_layout(layout))]).encode()
     try:
-        shutil.make_archive(str(archive.with_suffix("")), "tar", layout)
+        with tarfile.open(archive, "w") as file:
+            for path in sorted(layout.rglob("*")):
+                file.add(path, path.relative_to(layout).as_posix(), recursive=False)
+            entry = tarfile.TarInfo("manifest.json")
+            entry.size = len(parts)
+            file.addfile(entry, io.BytesIO(parts))
     except OSError as error:
         raise GraftError(
             f"{archive.parent}: the archive for docker cannot be written ({error.strerror}). Free space, "
@@ -95,7 +116,7 @@ def _run(command: list[str], program: str, layout: Path) -> str:
         ) from error
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or [f"exit {done.returncode}"]
-        raise GraftError(
-            f"{program} did not take the image: {reason[0][:300]}. The image itself is whole: {layout}"
-        )
+        said = reason[0][:300]
+        text = said if said.endswith((".", "?", "!")) else f"{said}."
+        raise GraftError(f"{program} did not take the image: {text} The image itself is whole: {layout}")
     return done.stdout

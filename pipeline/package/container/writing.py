@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.files import atomic
 from pipeline.files.layout import RunFolder
+from pipeline.package.bento.content import version_of
 from pipeline.package.bento.flavours import choose_content
 from pipeline.package.container.bill import write_bill
 from pipeline.package.container.config import MEDIA_TYPE as CONFIG_TYPE
@@ -17,6 +18,7 @@ from pipeline.package.container.fetching import fetch_debian, fetch_python
 from pipeline.package.container.layers import Blob, write_blob, write_layer
 from pipeline.package.container.layout import INDEX, LAYOUT, NAME, TAG
 from pipeline.package.container.locks import GRPC, SIGNING, read_debian, read_python
+from pipeline.package.container.naming import name_image
 from pipeline.package.container.system import read_system
 from pipeline.package.files import bundle_files
 from pipeline.package.packaged import Packaged
@@ -52,6 +54,7 @@ def write_image(recipe: Recipe, run: RunFolder, output: Path) -> Packaged:
     extras += [GRPC] if recipe.deploy.grpc_port else []
     python = read_python(*extras)
     packages, wheels = fetch_debian(debian), fetch_python(python)
+    tag = name_image(content.bundle.manifest.name, version_of(content.bundle))
     with atomic.folder(output) as partial:
         layout = partial / LAYOUT
         layers = [
@@ -61,14 +64,13 @@ def write_image(recipe: Recipe, run: RunFolder, output: Path) -> Packaged:
         ]
         config = write_config(content.bundle, content.served or content.bundle.artifact(), layers)
         manifest = _write_manifest(layout, write_blob(layout, CONFIG_TYPE, config), layers)
-        _write_index(layout, manifest, content.model_tag())
+        _write_index(layout, manifest, tag)
         write_bill(
             partial,
             manifest.digest,
             [*zip(debian, packages, strict=True)],
             [*zip(python, wheels, strict=True)],
         )
-    tag = content.model_tag()
     steps = [f"skopeo copy oci:{output / LAYOUT} docker-daemon:{tag}", f"podman pull oci:{output / LAYOUT}"]
     return Packaged("oci image", str(output / LAYOUT), (manifest.digest, *steps))
 

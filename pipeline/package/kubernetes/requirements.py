@@ -16,14 +16,17 @@ from serving.model.bundle import Bundle
 from serving.model.envelope import SIGNATURE_FILE
 
 
-def require_packages(image: PodImage) -> None:
+def require_packages(deploy: Deploy, image: PodImage, run: RunFolder) -> None:
     """Raise where the image of ``graft package --image`` has no packages for what it would have to do.
 
     Args:
+        deploy: The recipe's section.
         image: The image, and what it serves.
+        run: The run's folder, which may have the image.
 
     Raises:
-        GraftError: The packages of the artifact's runtime are not among those of the image.
+        GraftError: The packages of the artifact's runtime, or those of gRPC where it has a port, are not
+            among those of the image.
     """
     if image.is_custom:
         return
@@ -32,6 +35,12 @@ def require_packages(image: PodImage) -> None:
             f"{image.artifact.name}: the image of `graft package --image` has no OpenVINO. Name another one "
             "under deploy.artifact, such as onnx-fp32, or an image of yours under deploy.image with "
             "deploy.custom_image."
+        )
+    if deploy.grpc_port is not None and image.digest and not _holds_grpc(run.image):
+        raise GraftError(
+            f"{run.image}: this image was written before deploy.grpc_port was set, has no packages of gRPC, "
+            "and no copy of it would start. Write it anew: "
+            f"graft package {shlex.quote(str(run.root))} --image"
         )
 
 
@@ -65,5 +74,16 @@ def require_signature(deploy: Deploy, bundle: Bundle, image: PodImage, run: RunF
 
 def _holds_signature(layout: Path) -> bool:
     """Return whether the last layer of an image that Graft wrote, which is the bundle, has a signature."""
-    with tarfile.open(open_layout(layout).layers[-1]) as layer:
-        return f"{MODELS}/{SIGNATURE_FILE}" in layer.getnames()
+    return f"{MODELS}/{SIGNATURE_FILE}" in _names(open_layout(layout).layers[-1])
+
+
+def _holds_grpc(layout: Path) -> bool:
+    """Return whether the layer below it, which is the packages of Python, has those of gRPC."""
+    return any(
+        name.endswith("/dist-packages/grpc/__init__.py") for name in _names(open_layout(layout).layers[-2])
+    )
+
+
+def _names(layer: Path) -> list[str]:
+    with tarfile.open(layer) as archive:
+        return archive.getnames()

@@ -115,7 +115,7 @@ def read_values(deploy: Deploy, bundle: Bundle, run: RunFolder) -> Values:
     """
     image = choose_image(deploy, bundle, run)
     require_signature(deploy, bundle, image, run)
-    require_packages(image)
+    require_packages(deploy, image, run)
     manifest, resources = bundle.manifest, list_resources(bundle, image.artifact)
     return Values(
         model=manifest.name,

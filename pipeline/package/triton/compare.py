@@ -34,7 +34,7 @@ def main() -> int:
         "--limit", type=float, default=description["limit"], help="Largest difference of a probability."
     )
     options = parser.parse_args()
-    expected = json.loads(options.predictions.read_bytes())
+    expected = _read(options.predictions)
     differences = [_compare(options.url, description, answer, options.limit) for answer in expected]
     if not differences:
         print(f"{options.predictions}: holds no prediction, so nothing was compared.")
@@ -48,6 +48,17 @@ def main() -> int:
     return 1 if bad else 0
 
 
+def _read(path: Path) -> list[Mapping[str, Any]]:
+    """Return the predictions; ends with a message where the file has none."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        sys.exit(f"{path}: holds no predictions ({error}). Write them: graft predict RUN FILES --json")
+    if not isinstance(document, list) or not all(isinstance(answer, dict) for answer in document):
+        sys.exit(f"{path}: holds no predictions. Write them: graft predict RUN FILES --json")
+    return document
+
+
 def _compare(
     url: str, description: Mapping[str, Any], answer: Mapping[str, Any], limit: float
 ) -> tuple[float, bool]:
@@ -55,7 +66,10 @@ def _compare(
     if "error" in answer:
         sys.exit(f"{next(iter(answer.values()))}: Graft itself refuses it. Compare only what it predicts.")
     source, name = next(iter(answer.items()))  # the file, or the input itself
-    data = Path(name).read_bytes() if source == "file" else name.encode()
+    try:
+        data = Path(name).read_bytes() if source == "file" else name.encode()
+    except OSError as error:
+        sys.exit(f"{name}: cannot be read ({error.strerror}). Start this where it was predicted.")
     found = _ask(url, description, data)
     labels = description["labels"]
     wanted = np.array([answer["probabilities"][label] for label in labels])
@@ -69,13 +83,18 @@ def _compare(
 
 def _ask(url: str, description: Mapping[str, Any], data: bytes) -> np.ndarray[Any, Any]:
     """Return the probabilities of one input by the ensemble, shape (labels,)."""
-    import tritonclient.grpc as triton
-
+    try:
+        import tritonclient.grpc as triton
+    except ImportError as error:
+        sys.exit(f"Triton is asked by its own client ({error}). Try: pip install 'tritonclient[grpc]'")
     client = triton.InferenceServerClient(url)
     tensor = triton.InferInput(description["input"], [1, 1], "BYTES")
     tensor.set_data_from_numpy(np.array([[data]], dtype=np.object_))
-    answer = client.infer(description["name"], [tensor]).as_numpy(description["output"])
-    return np.asarray(answer[0], dtype=np.float64)
+    try:
+        answer = client.infer(description["name"], [tensor])
+    except triton.InferenceServerException as error:
+        sys.exit(f"{url}: Triton does not answer as {description['name']} ({error}). Name its address: --url")
+    return np.asarray(answer.as_numpy(description["output"])[0], dtype=np.float64)
 
 
 if __name__ == "__main__":

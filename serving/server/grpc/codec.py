@@ -31,7 +31,8 @@ from serving.server.handlers.oip.messages import (
 from serving.server.handlers.oip.tensors import Tensor, join
 from serving.server.http.bodies import shown
 
-# Where `contents` has the elements of a datatype; FP16 and BF16 come as bytes only.
+_ONLY_RAW: Final = frozenset({"FP16", "BF16"})  # datatypes that have no field of their own
+# Where `contents` has the elements of a datatype.
 _FIELDS: Final = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
@@ -166,6 +167,8 @@ def _read_data(message: ModelInferRequest) -> list[Data]:
 def _read_contents(tensor: ModelInferRequest.InferInputTensor) -> Data:
     """Return the elements of an input that has them in fields of their type."""
     name, contents = _FIELDS.get(tensor.datatype), tensor.contents
+    if name is None and tensor.datatype not in _ONLY_RAW:
+        return memoryview(b"")  # what the model takes instead is said where datatypes are
     present = [field.name for field, _ in contents.ListFields()]
     wrong = next((field for field in present if field != name), None)
     if wrong is not None:

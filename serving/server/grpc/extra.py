@@ -25,5 +25,8 @@ def require_grpc() -> None:
 
         import serving.server.grpc.generated.open_inference_grpc_pb2  # noqa: F401
     except Exception as error:  # protobuf refuses a version that does not fit by errors of its own
-        text = f"gRPC needs packages that cannot be imported ({error}). Install them: {REMEDY}"
+        text = (
+            f"gRPC needs packages that cannot be imported ({error}). Install them: {REMEDY}. An image of "
+            "`graft package --image` brings them where the recipe sets `deploy.grpc_port`: write it again."
+        )
         raise SettingsError("grpc_missing", text) from error

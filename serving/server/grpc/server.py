@@ -21,6 +21,9 @@ from serving.server.grpc.health import HealthService
 END_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 MOST_CALLS: Final = 1024  # at one time, health checks that watch included
 DEAD_AFTER_MS: Final = 60_000  # of silence, a caller is asked whether it is still there
+# Between two such questions of a caller. Proxies and clients that keep connections alive ask every 10 to 30
+# s, which gRPC takes for an attack by default: it ends the connection, with all its calls.
+QUESTIONS_APART_MS: Final = 5_000
 CORE: Final = "grpc._cython.cygrpc"
 ONLY_UNPACKED: Final = 1  # a bit for each way of packing; gRPC unpacks without a limit
 MOST_METADATA_BYTES: Final = 32 * 1024
@@ -75,6 +78,8 @@ def _open(address: GrpcAddress, frame: Frame, most_bytes: int) -> grpc.aio.Serve
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", MOST_METADATA_BYTES),
         ("grpc.keepalive_time_ms", DEAD_AFTER_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", QUESTIONS_APART_MS),
         ("grpc.compression_enabled_algorithms_bitset", ONLY_UNPACKED),
     ]
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MOST_CALLS)

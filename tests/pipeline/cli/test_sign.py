@@ -148,6 +148,20 @@ def test_targets_that_are_none_are_errors(tmp_path: Path) -> None:
     assert (refused.exit_code, "no such folder" in refused.stderr) == (1, True)
 
 
+def test_an_image_in_another_form_is_refused_with_the_way_to_the_layout(tmp_path: Path) -> None:
+    pair, folder, archive = make_key(tmp_path), tmp_path / "dir", tmp_path / "image.tar"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    (folder / "version").write_text("Directory Transport Version: 1.1\n")
+    archive.touch()
+    for target, form in ((folder, "dir"), (archive, "oci-archive")):
+        for command in (["verify", target, "--signature", "--key", pair.public],
+                        ["sign", target, "--key", pair.private]):  # fmt: skip
+            refused = graft(*command)
+            assert refused.exit_code == 1
+            assert f"skopeo copy {form}:{target} oci:FOLDER" in refused.stderr.replace("\n", " ")
+
+
 def test_keys_to_trust_that_cannot_be_read_are_errors(tmp_path: Path) -> None:
     pair, image = make_key(tmp_path), make_image(tmp_path / "image")
     refused = graft("verify", image, "--signature", "--key", pair.private)

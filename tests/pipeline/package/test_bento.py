@@ -26,8 +26,10 @@ from pipeline.package.bento.flavours import choose_content, package_cpu
 from pipeline.package.files import bundle_files
 from pipeline.recipe.reading import load_recipe
 from pipeline.run.sign import sign
+from pipeline.signing.keys import read_signer
 from serving.model.bundle import Bundle, open_bundle
 from serving.model.envelope import SIGNATURE_FILE
+from serving.model.errors import SignatureError
 from serving.model.files import FileRef
 from serving.model.manifest import Defaults
 from serving.model.runtimes.plan import Plan
@@ -275,6 +277,14 @@ def test_signed_file_that_the_bundle_does_not_name_is_refused(tiny_run: Path, tm
     sign(run, make_key(tmp_path).private)
     with pytest.raises(GraftError, match=r"\.env: is signed, but no part of the bundle"):
         bundle_files(open_bundle(run / "bundle"))
+
+
+@pytest.mark.parametrize("payload", [b"", b"{}", b"[" * 10**5, b'{"predicate": {"resources": [1]}}'])
+def test_signature_that_covers_no_files_is_refused(tiny_run: Path, tmp_path: Path, payload: bytes) -> None:
+    bundle = Path(shutil.copytree(tiny_run / "bundle", tmp_path / "bundle"))
+    (bundle / SIGNATURE_FILE).write_bytes(read_signer(make_key(tmp_path).private).sign(payload))
+    with pytest.raises(SignatureError, match=r"model\.sig: does not sign the files .*graft sign"):
+        bundle_files(open_bundle(bundle))
 
 
 def test_tag_follows_all_that_the_bento_says_of_its_origin(tiny_run: Path) -> None:

@@ -78,6 +78,15 @@ def test_full_disk_is_named_with_what_to_do(
         package_for(run, "oci", tmp_path / "out")
 
 
+@pytest.mark.parametrize("place", ["file/out", "/proc/out", f"{'x' * 300}/out", "x" * 250])
+def test_place_that_nothing_can_be_written_to_is_named_with_what_to_do(
+    run: Run, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(GraftError, match=r"nothing was written.*--output DIR"):
+        package_for(run, "kserve", tmp_path / place)
+
+
 def test_output_may_be_the_folder_that_one_is_in(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

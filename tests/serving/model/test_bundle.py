@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -144,6 +148,41 @@ def test_bundle_takes_the_defaults_of_a_benchmark(bundle: Path) -> None:
 def test_open_bundle_refuses_when_manifest_is_no_json(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_bytes(b"\xff\xfe{")
     assert refusal(tmp_path).code == "invalid_manifest"
+
+
+@contextmanager
+def nobodys_rights() -> Iterator[None]:
+    """Act as a user without rights, as the service in a container does; root may read everything."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(65532)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "receipts", "defaults.json"])
+def test_file_that_the_service_may_not_read_is_named_with_what_to_do(tiny_run: Path, name: str) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        bundle = Path(shutil.copytree(tiny_run / "bundle", Path(place, "bundle")))
+        (bundle / "defaults.json").write_text('{"artifact": "onnx-fp32", "threads": 1, "measured_on": "it"}')
+        for path in bundle.rglob("*"):
+            path.chmod(0o755)
+        (bundle / name).chmod(0)
+        with nobodys_rights():
+            error = refusal(bundle)
+        (bundle / name).chmod(0o755)
+    assert error.code == "unreadable_file"
+    assert f"/bundle/{name}" in error.message
+    assert "chmod -R a+rX" in error.message
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").mkdir()
+    assert refusal(tmp_path).code == "unreadable_file"
 
 
 def test_hash_labels_differs_when_order_differs() -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -157,6 +158,7 @@ def test_no_statement_but_the_format_is_accepted(
     folder = tmp_path_factory.mktemp("any")
     (folder / "model.sig").write_bytes(SIGNER.sign(payload))
     assert refusal(folder).code == "invalid_signature"
+    assert "graft sign" in refusal(folder).message
 
 
 @given(st.binary(max_size=80))
@@ -297,6 +299,7 @@ def test_what_is_no_file_of_a_signature_is_not_waited_for(
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
     assert (error.code, reason in error.message) == ("invalid_signature", True)
+    assert error.message.endswith("sign again: graft sign")
 
 
 def test_a_folder_that_cannot_be_listed_is_refused() -> None:
@@ -349,3 +352,12 @@ def test_a_service_without_trusted_keys_does_not_import_cryptography() -> None:
 def test_trusted_keys_that_cannot_be_read_are_an_error_of_settings(tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
         open_trusted(tmp_path, tmp_path / "missing")
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b'{"mediaType":1}', b"[]"])
+def test_what_is_no_signature_is_refused_with_its_reason_and_what_helps(folder: Path, content: bytes) -> None:
+    (folder / "model.sig").write_bytes(content)
+    message = refusal(folder).message
+    assert re.search(
+        r"is no signature in the OpenSSF Model Signing format \(\w.*\)\. Sign again: graft sign$", message
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import venv
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,7 @@ import pytest
 from pipeline.errors import GraftError
 from pipeline.package.container import fetching
 from pipeline.package.container.fetching import fetch_debian, fetch_python
+from pipeline.package.container.locks import Pin
 from tests.pipeline.package.container.packages import pin_of, write_deb, write_wheel
 
 
@@ -108,14 +110,29 @@ def test_wheel_with_another_hash_is_refused_by_pip(mirror: Path, monkeypatch: py
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(mirror))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    with pytest.raises(GraftError, match="pip cannot download the image's packages"):
+    with pytest.raises(GraftError, match=rf"tool==1\.0 .*Expected sha256 {pin.sha256} Got .*PIP_INDEX_URL"):
         fetch_python([pin])
 
 
-def test_missing_pip_is_told(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_index_that_lacks_a_package_is_told_with_how_to_name_another(
+    mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(mirror))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    pin = Pin("tool", "1.0", "0" * 64)
+    with pytest.raises(GraftError, match=r"No matching distribution .*tool==1\.0.*PIP_INDEX_URL"):
+        fetch_python([pin])
+
+
+def test_environment_without_pip_is_told_with_how_to_get_it(
+    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pin = pin_of(write_wheel(mirror, "tool", {}), "tool")
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(GraftError, match="pip cannot download"):
+    venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / "bin" / "python"))
+    monkeypatch.setenv("PYTHONPATH", "")
+    with pytest.raises(GraftError, match=r"No module named pip\. .*ensurepip"):
         fetch_python([pin])
     assert fetching.PLATFORM[0] == "--only-binary=:all:"
 
@@ -124,6 +141,7 @@ def test_missing_pip_is_told(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("mirror", "address"),
     [
         ("http://mirror/", "http://mirror/debian-security/pool/a.deb"),
+        ("http://mirror/debian/", "http://mirror/debian-security/pool/a.deb"),
         (
             "https://snapshot/archive/{archive}/20261126T000000Z/",
             "https://snapshot/archive/debian-security/20261126T000000Z/pool/a.deb",

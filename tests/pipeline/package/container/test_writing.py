@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import shutil
+import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,32 @@ def test_engine_is_given_the_name_of_the_bundle(
     ]
 
 
+def test_docker_is_given_an_archive_that_it_reads_with_any_store_of_images(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With containerd's store it reads the layout, and else a list of the image's parts."""
+    layout, archive, taken = write(tmp_path / "image"), tmp_path / "archive.tar", tmp_path / "taken"
+    engine = tmp_path / "bin" / "docker"
+    engine.parent.mkdir()
+    engine.write_text(f'#!/bin/sh\n[ "$1 $2" = "load --input" ] && cp "$3" {archive}\n')
+    engine.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{engine.parent}:/usr/bin:/bin")
+        name = hand_over(layout, "docker")
+    with tarfile.open(archive) as file:
+        file.extractall(taken, filter="data")
+    (parts,) = json.loads((taken / "manifest.json").read_bytes())
+    assert parts["RepoTags"] == [name]
+    config = json.loads((taken / parts["Config"]).read_bytes())
+    layers = [hashlib.sha256((taken / layer).read_bytes()).hexdigest() for layer in parts["Layers"]]
+    assert [f"sha256:{layer}" for layer in layers] == config["rootfs"]["diff_ids"]
+    (taken / "manifest.json").unlink()
+    assert files_of(taken) == files_of(layout)
+    if shutil.which("skopeo"):
+        command = ["skopeo", "inspect", "--config", f"docker-archive:{archive}:{name}"]
+        assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["config"]["User"]
+
+
 def test_image_holds_no_file_that_the_bundle_does_not_name(
     write: Write, tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -214,6 +242,6 @@ def test_archive_that_does_not_fit_is_told(
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "docker").symlink_to("/bin/true")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    monkeypatch.setattr(shutil, "make_archive", fail)
+    monkeypatch.setattr(tarfile, "open", fail)
     with pytest.raises(GraftError, match=r"archive for docker cannot be written .No space.*TMPDIR"):
         hand_over(layout, "docker")

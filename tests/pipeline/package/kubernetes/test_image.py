@@ -162,3 +162,27 @@ def test_openvino_is_not_in_the_image_of_graft(bundle: Bundle, tmp_path: Path) -
 def test_image_brings_the_packages_of_grpc_where_the_recipe_has_a_port_for_it() -> None:
     assert {"grpcio", "grpcio-health-checking"} <= {pin.name for pin in read_python(GRPC)}
     assert "grpcio" not in {pin.name for pin in read_python()}
+
+
+@pytest.mark.parametrize("extras", [(), (GRPC,)])
+def test_image_that_was_written_before_grpc_had_a_port_is_refused(
+    extras: tuple[str, ...], bundle: Bundle, tmp_path: Path
+) -> None:
+    """Its layer of packages holds one of gRPC and one of another package that is called so, or that alone."""
+    run = RunFolder(tmp_path)
+    files = [tmp_path / "opentelemetry" / "exporter" / "grpc" / "__init__.py"]
+    files += [tmp_path / "grpc" / "__init__.py"] if extras else []
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    layers = [
+        write_layer(run.image, read_files(tmp_path, files, "usr/local/lib/python3.11/dist-packages")),
+        write_layer(run.image, read_files(bundle.folder, [bundle.folder / "manifest.json"], "models")),
+    ]
+    digest = write_image(run, version_of(bundle), layers)
+    deploy = Deploy(image=IMAGE, grpc_port=9000)
+    if extras:
+        assert read_values(deploy, bundle, run).image.digest == digest
+    else:
+        with pytest.raises(GraftError, match=r"no packages of gRPC.*graft package .* --image"):
+            read_values(deploy, bundle, run)

@@ -16,7 +16,7 @@ import yaml
 from tokenizers import Tokenizer
 
 from pipeline.errors import GraftError
-from pipeline.package.triton import repository
+from pipeline.package.triton import compare, repository
 from pipeline.package.triton.describing import count_instances, describe
 from pipeline.package.triton.repository import write_models
 from pipeline.recipe.deploy import Deploy
@@ -26,7 +26,7 @@ from serving.model.files import hash_file
 from serving.model.manifest import Artifact
 from serving.model.runtimes.plan import Plan, Profile
 from tests.conftest import ROOT, run_graft
-from tests.pipeline.package.triton.core import needs_client, parse_configuration
+from tests.pipeline.package.triton.core import PYTHON, needs_client, parse_configuration
 
 pytestmark = pytest.mark.slow
 HASH = "0" * 64
@@ -261,3 +261,39 @@ def test_recipes_choice_of_an_unpublished_artifact_ends_the_command(tiny_run: Pa
     assert "publishes no `onnx-int8`" in done.stderr
     assert not (run / "package" / "triton").exists()
     assert hash_file(run / "bundle" / "manifest.json") == before, "the section makes no model"
+
+
+NO_PREDICTIONS = {
+    "no file": (None, r"holds no predictions .*No such file.*graft predict RUN FILES --json"),
+    "half a file": ("[{", r"holds no predictions .*graft predict RUN FILES --json"),
+    "something else": ('{"label": "a"}', r"holds no predictions\. .*graft predict RUN FILES --json"),
+    "no picture": ('[{"file": "none.png"}]', r"none\.png: cannot be read .*where it was predicted"),
+    "no client": ('[{"text": "good"}]', r"pip install 'tritonclient\[grpc\]'"),
+}
+
+
+@pytest.mark.parametrize("case", NO_PREDICTIONS)
+def test_script_says_why_it_cannot_compare(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, reason = NO_PREDICTIONS[case]
+    if content is not None:
+        (tmp_path / "predictions.json").write_text(content)
+    (tmp_path / "graft.json").write_text('{"limit": 0.001}')
+    monkeypatch.setattr(compare, "DESCRIPTION", tmp_path / "graft.json")
+    monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
+    monkeypatch.setattr(sys, "argv", ["compare.py", str(tmp_path / "predictions.json")])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=reason):
+        compare.main()
+
+
+@needs_client
+def test_script_says_that_no_triton_answers(tmp_path: Path) -> None:
+    (tmp_path / "graft.json").write_text('{"limit": 0.001, "name": "tiny", "input": "text"}')
+    shutil.copy(compare.__file__, tmp_path / "compare.py")
+    (tmp_path / "predictions.json").write_text('[{"text": "good"}]')
+    command = [PYTHON, tmp_path / "compare.py", tmp_path / "predictions.json", "--url", "127.0.0.1:9"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("127.0.0.1:9: Triton does not answer as tiny")

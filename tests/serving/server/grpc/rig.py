@@ -42,6 +42,7 @@ class Rig:
     parts: Components
     app: Any
     channel: grpc.aio.Channel
+    address: str
     end: Callable[[], Awaitable[None]]  # of the service, as at SIGTERM
 
     async def ask(self, name: str, request: Any = None, **options: Any) -> Any:
@@ -112,4 +113,4 @@ async def calling(bundle: Path, *, keys: Sequence[str] = (), **settings: Any) ->
     async with AsyncExitStack() as life:
         await life.enter_async_context(app.router.lifespan_context(app))
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
-            yield Rig(parts, app, channel, life.aclose)
+            yield Rig(parts, app, channel, f"127.0.0.1:{port}", life.aclose)

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2
 
+from serving.server.grpc import server
 from serving.server.grpc.call import MOST_OPEN_CALLS, Call
 from serving.server.grpc.generated import open_inference_grpc_pb2 as pb
 from serving.server.grpc.service import InferenceService
 from serving.server.handlers.oip.tensors import join
 from tests.conftest import make_picture
-from tests.serving.server.grpc.rig import CHECK, INFER, PICTURE, SERVICE, WATCH, Rig, calling, infer
+from tests.serving.server.grpc.rig import CHECK, INFER, OPTIONS, PICTURE, SERVICE, WATCH, Rig, calling, infer
 
 KEY = "a-key-of-some-length"
 Input = pb.ModelInferRequest.InferInputTensor
@@ -165,6 +166,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "too few raw": ({"inputs": [Input(**TENSOR)] * 2}, "INVALID_ARGUMENT", "bad_request", "2 inputs"),
     "another datatype": (
         {"inputs": [Input(**TENSOR | {"datatype": "FP16"})]}, "INVALID_ARGUMENT", "bad_tensor", "datatype",
+    ),
+    "no datatype": (
+        {"inputs": [Input(**TENSOR | {"datatype": "bytes"},
+                          contents=pb.InferTensorContents(bytes_contents=[b"x"]))], "raw_input_contents": []},
+        "INVALID_ARGUMENT", "bad_tensor", "its datatype must be BYTES or UINT8",
+    ),
+    "a datatype without a field": (
+        {"inputs": [Input(**TENSOR | {"datatype": "FP16"},
+                          contents=pb.InferTensorContents(fp32_contents=[1]))], "raw_input_contents": []},
+        "INVALID_ARGUMENT", "bad_tensor", "FP16 comes in `raw_input_contents`",
     ),
     "a negative shape": (
         {"inputs": [Input(**TENSOR | {"shape": [-1]})]}, "INVALID_ARGUMENT", "bad_request", "inputs[0].shape",
@@ -523,6 +534,24 @@ def test_a_swap_fails_no_call(tiny_run: Path, tmp_path: Path) -> None:
 async def read_health(watch: Any) -> str:
     answer = health_pb2.HealthCheckResponse.FromString(await asyncio.wait_for(watch.read(), 10))
     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+def test_a_caller_who_keeps_a_connection_alive_is_not_cut_off(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "QUESTIONS_APART_MS", 100)
+    alive = [("grpc.keepalive_time_ms", 1000), ("grpc.keepalive_permit_without_calls", 1)]
+    alive += [("grpc.http2.max_pings_without_data", 0), *OPTIONS]
+
+    async def work(rig: Rig) -> None:
+        async with grpc.aio.insecure_channel(rig.address, options=alive) as channel:
+            watch = channel.unary_stream(WATCH)(b"")
+            assert await read_health(watch) == "SERVING"
+            with pytest.raises(TimeoutError):  # the third question, after 3 s, would be one too many
+                await asyncio.wait_for(watch.read(), 3.5)
+            await channel.unary_unary(CHECK)(b"")
+
+    carry_out(tiny_run / "bundle", work)
 
 
 def test_at_the_end_calls_come_to_theirs_and_those_who_watch_are_told(tiny_run: Path) -> None:

@@ -19,6 +19,7 @@ import httpx
 import psutil
 import pytest
 
+from serving.server.process.health import is_alive
 from tests.conftest import free_port, make_picture
 from tests.serving.processes import logged_service, serve_command, started, wait_for, workers_of
 
@@ -184,6 +185,8 @@ def test_https_answers_at_the_port_of_the_environment_and_keeps_idle_connections
     ):
         wait_for(lambda: is_ready(client))
         assert client.post("/predict", content=make_picture("bars", 2)).json()["label"] == "bars"
+        assert is_alive(port), "the health check of a container asks by HTTPS too"
+        assert not is_alive(free_port() + 1)
         with (
             socket.create_connection(("localhost", port)) as plain,
             context.wrap_socket(plain, server_hostname="localhost") as connection,
