@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from pipeline.jobs.parquet_format import Parquet
 from pipeline.jobs.rows import Fragment, Source
 from serving.model.inputs.kind import FileBody
 from serving.model.predictor import Predictor, load_predictor
+from serving.model.runtimes.memory import KeptMemory
 from serving.model.schemas import ErrorDetail
 
 Engine = Literal["local", "ray"]
@@ -59,11 +60,13 @@ class Work:
         core: What answers.
         form: The storage of the output.
         folder: The folder that fragments are written to.
+        memory: What the process holds of memory beyond what it needs.
     """
 
     core: Core
     form: Format
     folder: Path
+    memory: KeptMemory = field(default_factory=KeptMemory)
 
     def do(self, fragment: Fragment) -> int:
         """Answer a fragment and write it in one step, and return the number of errors in it.
@@ -84,6 +87,7 @@ class Work:
             atomic.write_bytes(self.folder / fragment.name, self.form.encode(fragment, answers))
         except OSError as error:
             raise explain(error, self.folder, fragment) from error
+        self.memory.refresh()
         return errors
 
     def _answer(self, fragment: Fragment) -> list[Answered]:
@@ -129,7 +133,10 @@ def open_work(asked: Asked, identity: str | None = None) -> Work:
     # The fragments keep all CPUs busy, so that a run of its own needs no threads.
     predictor = load_predictor(asked.bundle, artifact=asked.artifact, threads=1)
     column = find_column(source, asked.column, of_files=isinstance(predictor.kind.body, FileBody))
-    return Work(Core(source, column, predictor), find_format(asked.output, source, predictor), asked.folder)
+    form = find_format(asked.output, source, predictor)
+    work = Work(Core(source, column, predictor), form, asked.folder)
+    work.memory.settle()
+    return work
 
 
 def find_format(output: Path, source: Source, predictor: Predictor) -> Format:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from serving.model.errors import SettingsError
 from serving.model.runtimes.machine import cpu_limit, memory_limit
+from serving.model.runtimes.memory import KeptMemory
 from serving.model.trust import read_trusted_keys
 from serving.server.engine.admission import Admission
 from serving.server.engine.batching import Batcher
@@ -41,6 +42,7 @@ MOST_BUFFERED_BYTES: Final = 512 * 1024 * 1024
 # A worker takes up to 100 MB before the first request. With an eighth for the bodies of all together, one and
 # four of them stayed within 512 MiB (180 and 397 at the peak) while large batches came at once.
 BUFFERED_SHARE: Final = 8
+MEMORY_WATCH_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Components:
         max_buffered_bytes: Size of all bodies together that are held at one time, in bytes.
         grpc: Where gRPC is answered, or None where it is not.
         buffered: Count of the bytes of all bodies that are held.
+        memory: What the process holds of memory beyond what it needs.
     """
 
     settings: Settings
@@ -68,6 +71,7 @@ class Components:
     max_buffered_bytes: int
     grpc: GrpcAddress | None = None
     buffered: Buffered = field(default_factory=Buffered)
+    memory: KeptMemory = field(default_factory=KeptMemory)
 
     @property
     def is_keyless(self) -> bool:
@@ -102,8 +106,11 @@ class Components:
         lifespan that Starlette asks for.
         """
         await self._refresh_model()
+        every_s = self.settings.watch_s
         watches = [
-            asyncio.create_task(self._watch(look)) for look in (self._refresh_model, self._refresh_keys)
+            asyncio.create_task(self._watch(self._refresh_model, every_s)),
+            asyncio.create_task(self._watch(self._refresh_keys, every_s)),
+            asyncio.create_task(self._watch(self._refresh_memory, MEMORY_WATCH_S)),
         ]
         try:
             yield
@@ -116,9 +123,9 @@ class Components:
                 await asyncio.to_thread(self.traces.close)
             await asyncio.to_thread(flush_logs)
 
-    async def _watch(self, look: Callable[[], Awaitable[None]]) -> None:
+    async def _watch(self, look: Callable[[], Awaitable[None]], every_s: float) -> None:
         while True:
-            await asyncio.sleep(self.settings.watch_s)
+            await asyncio.sleep(every_s)
             try:
                 await look()
             except Exception:  # the watch must go on
@@ -126,6 +133,9 @@ class Components:
 
     async def _refresh_keys(self) -> None:
         await asyncio.to_thread(self.keys.refresh)
+
+    async def _refresh_memory(self) -> None:
+        await asyncio.to_thread(self.memory.refresh)
 
     async def _refresh_model(self) -> None:
         is_swap = self.live.is_ready
@@ -136,6 +146,7 @@ class Components:
             self.metrics.count_swap(taken=is_taken)
         if is_taken:
             self.metrics.show_model(self.live.predictor.info)
+            await asyncio.to_thread(self.memory.settle)
 
 
 def require_startable(settings: Settings) -> None:

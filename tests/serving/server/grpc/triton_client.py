@@ -82,7 +82,7 @@ print(  # noqa: T201 - the test reads it
             "unknown version": refusal(model_version="7"),
             "no picture": refusal(inputs=[tensor(np.array([b"x"], dtype=object), "BYTES")]),
             "no key": refusal(headers=None),
-            "late": refusal(client_timeout=1e-5),
+            "late": refusal(inputs=[tensor(np.tile(files, 8), "BYTES")], client_timeout=1e-4),
             "fields": shared,
         }
     )
