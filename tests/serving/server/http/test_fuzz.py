@@ -93,7 +93,7 @@ def served(run: Path, log: Path) -> Iterator[Service]:
         "--port",
         str(port),
     ]
-    # What is large is given back as soon as it is freed, so that a leak is told from what the C library keeps.
+    # What is large is given back as soon as it is freed, so that a leak is told from what malloc keeps.
     command = ["env", "MALLOC_MMAP_THRESHOLD_=4194304", *command]
     with serving(command, port) as url:
         yield Service(url, port, find_worker(port))
