@@ -27,7 +27,15 @@ RESULT = (
 )
 # How long after the stage's first line it is killed: well before its end, even where nothing is left to
 # import.
-DELAYS_S = {"data": 0.02, "transfer": 0.5, "evaluate": 0.1, "export": 0.5, "verify": 0.05, "package": 0.3}
+DELAYS_S = {
+    "data": 0.02,
+    "finetune": 0.5,
+    "transfer": 0.5,
+    "evaluate": 0.1,
+    "export": 0.5,
+    "verify": 0.05,
+    "package": 0.3,
+}
 
 
 def kill_in(stage: str, folder: Path, delay_s: float) -> None:

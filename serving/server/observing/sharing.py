@@ -28,6 +28,7 @@ from prometheus_client.registry import Collector
 log = logging.getLogger("graft")
 FOLDER: Final = "GRAFT_METRICS_FOLDER"  # where the workers of one service share their metrics
 DEATHS: Final = "GRAFT_WORKER_DEATHS"  # workers that died before the one worker of a service that has one
+DEATHS_FILE: Final = "deaths"  # in a shared folder, how many the process that replaces workers has counted
 PREFIX: Final = "graft-metrics-"  # of the names of folders
 WORKERS_FILES: Final = "counter_[0-9]*.db"  # on which workers that live hold a lock
 LIBRARYS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -57,6 +58,23 @@ def make_shared_folder() -> Path | None:
         return None
     os.environ[FOLDER] = folder
     return Path(folder)
+
+
+def tell_deaths(count: int) -> None:
+    """Tell the workers of a service how many of them died, also those that had not come to share metrics.
+
+    Args:
+        count: Number of all workers that died so far.
+    """
+    os.environ[DEATHS] = str(count)
+    if folder := os.environ.get(FOLDER):
+        place, unfinished = Path(folder, DEATHS_FILE), Path(folder, f"{DEATHS_FILE}.partial")
+        try:
+            unfinished.write_text(str(count))
+            unfinished.replace(place)
+        except OSError:  # without room the dead are counted by the files that they left
+            unfinished.unlink(missing_ok=True)
+            place.unlink(missing_ok=True)
 
 
 def share_metrics() -> Path | None:
@@ -195,7 +213,15 @@ class SharedMetrics(Collector):
                 deaths += sum(sample.value for sample in metric.samples)
             else:
                 yield metric
-        yield count_deaths(deaths)
+        told = self._read_told()
+        yield count_deaths(deaths if told is None else told)
+
+    def _read_told(self) -> int | None:
+        """Return the number of deaths that was told; None where nobody replaces workers, as in BentoML."""
+        try:
+            return int((self._folder / DEATHS_FILE).read_text())
+        except (OSError, ValueError):
+            return None
 
     def _read(self) -> tuple[list[Metric], float]:
         with _lock(self._folder, fcntl.LOCK_SH):

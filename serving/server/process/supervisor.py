@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-from serving.server.observing.sharing import DEATHS
+from serving.server.observing.sharing import tell_deaths
 
 log = logging.getLogger("graft")
 
@@ -80,7 +79,7 @@ class Supervisor(Multiprocess):
 
     def _count_deaths(self, count: int) -> None:
         self._deaths = count
-        os.environ[DEATHS] = str(count)
+        tell_deaths(count)
 
     def handle_hup(self) -> None:
         """Called when the terminal is closed."""

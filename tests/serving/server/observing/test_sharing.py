@@ -22,7 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.model.schemas import ModelInfo, Prediction
 from serving.model.timings import Timings
 from serving.server.observing.metrics import MOST_SERIES, Metrics
-from serving.server.observing.sharing import FILE_BYTES, FOLDER, share_metrics
+from serving.server.observing.sharing import DEATHS as WORKER_DEATHS
+from serving.server.observing.sharing import FILE_BYTES, FOLDER, share_metrics, tell_deaths
 from tests.conftest import free_port
 from tests.serving.processes import (
     UNSHARE,
@@ -161,6 +162,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from prometheus_client import values
 
     monkeypatch.setenv(FOLDER, str(tmp_path))
+    monkeypatch.setenv(WORKER_DEATHS, "0")
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
     monkeypatch.setattr(values, "ValueClass", values.ValueClass)
     return tmp_path
@@ -244,6 +246,29 @@ def test_what_a_worker_left_that_died_as_it_started_harms_nobody(tmp_path: Path)
     text = worker(tmp_path, TELLS)
     assert [read(text, DEATHS), read(text, REQUESTS)] == [1, 1]
     assert not list(tmp_path.glob("*4000*"))
+
+
+def test_deaths_that_are_told_count_also_those_who_left_nothing(folder: Path) -> None:
+    """Such as one that was killed for its memory while it loaded the model."""
+    worker(folder, DIES)
+    tell_deaths(3)
+    assert read(worker(folder, TELLS), DEATHS) == 3
+    shutil.rmtree(folder)
+    tell_deaths(4)  # nobody is hurt where the folder is gone
+
+
+def test_deaths_are_counted_by_what_was_left_where_they_cannot_be_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    worker(folder, DIES)
+    tell_deaths(0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", fill_disk)
+        tell_deaths(1)
+    assert read(worker(folder, TELLS), DEATHS) == 1
 
 
 def test_long_labels_never_make_a_file_grow(folder: Path) -> None:
