@@ -118,7 +118,7 @@ def make_desk(base: Path) -> Desk:
     """Lay out a desk below a folder.
 
     Where the checkout has the demo's own run, made by this code, it is there as well, and the demo has
-    nothing left to train. Else the demo trains on every sixteenth picture, once.
+    nothing left to train. Else the demo trains on every 32nd picture, once.
     """
     folder = base / "graft"
     (folder / "models").mkdir(parents=True)
@@ -152,10 +152,10 @@ def _lay_demo(folder: Path) -> bool:
 
 
 def _shorten_solar_cells(example: Path) -> None:
-    """The recipe on every sixteenth picture, in one epoch, without the floors that only all of them reach."""
+    """The recipe on every 32nd picture, in one epoch, without the floors that only all of them reach."""
     recipe = yaml.safe_load((example / "recipe.yaml").read_text())
     table = locate(recipe["data"]["source"], "test")
-    rows = [line.split() for line in table.read_text().splitlines()][::16]
+    rows = [line.split() for line in table.read_text().splitlines()][::32]
     some = "\n".join(" ".join([str(table.parent / path), *others]) for path, *others in rows)
     (example / "some.csv").write_text(some + "\n")
     recipe["data"]["source"] = "some.csv"

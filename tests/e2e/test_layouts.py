@@ -47,9 +47,13 @@ def make_table(folder: Path) -> Path:
 
 
 def test_init_untouched_leads_to_an_answer(tiny_weights: Path, tmp_path: Path) -> None:
+    """But for the time that the same network may train from random weights, which says nothing of layouts."""
     source = make_table(tmp_path / "data")
     said = ("--backbone", TINY, "--weights", tiny_weights, "--output", tmp_path / "recipe.yaml")
     run_graft("init", source, *said)
+    recipe = tmp_path / "recipe.yaml"
+    assert "scratch_seconds: 20 " in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace("scratch_seconds: 20 ", "scratch_seconds: 1 "))
     run_graft("run", tmp_path / "recipe.yaml", "--run", tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "evaluate" / "metrics.json").read_text())
     assert metrics["guessing"]["verdict"] == "better"
