@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.artifacts.onnx import to_onnx
+from pipeline.artifacts.onnx import OnnxModel, to_onnx
 from pipeline.artifacts.sessions import create_session
 from pipeline.files import atomic
 from pipeline.files.layout import cache_folder
+from pipeline.finetune.start.networks import keep_network, read_network
 from pipeline.machine.processes import ALONE, Processes
 from pipeline.machine.settings import Settings
 from pipeline.machine.versions import versions_of
@@ -134,11 +135,14 @@ class Extractor:
 
     @cached_property
     def session(self) -> Any:  # noqa: ANN401 - onnxruntime is untyped
-        """A session of ONNX Runtime on the exported backbone, which is exported when it is first used.
+        """A session of ONNX Runtime on the backbone, which is exported once and kept beside its features.
 
         Raises:
             GraftError: It cannot be exported.
         """
+        kept = read_network(self.cache.parent, self.cache.stem)
+        if kept is not None:
+            return create_session(OnnxModel(kept))
         preprocessor = self.pretrained.preprocessor
         with tempfile.TemporaryDirectory(prefix="graft-") as folder:
             model = to_onnx(
@@ -149,6 +153,8 @@ class Extractor:
                 dynamic_axes=self.modality.DYNAMIC_AXES,
                 tensors=Path(folder) / "backbone.onnx.data",
             )
+            if model.tensors is None:
+                keep_network(self.cache.parent, self.cache.stem, model.content)
             return create_session(model)
 
     def _run_onnx(self, examples: Examples, indices: Sequence[int]) -> Iterator[Features]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.finetune.start import features
 from pipeline.finetune.start.features import Extractor, features_key
 from pipeline.machine.settings import Settings
 from pipeline.modalities.image import training as image
@@ -69,6 +70,16 @@ def test_extract_computes_only_what_is_new_and_goes_on_when_the_cache_is_broken(
     extractor.cache.write_bytes(extractor.cache.read_bytes()[:100])
     assert np.array_equal(extractor.extract(examples, np.arange(2), list("ab")), first[:2])
     assert computed[2:] == [[0, 1]]
+
+
+@pytest.mark.slow
+def test_backbone_is_exported_once_for_all_and_gives_the_same_features(
+    pretrained: Pretrained, examples: ImageExamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Extractor(pretrained, CPU, image).extract(examples, np.arange(3), list("abc"))
+    monkeypatch.setattr(features, "to_onnx", lambda *_, **__: pytest.fail("it is exported again"))
+    again = Extractor(pretrained, CPU, image).extract(examples, np.arange(3), list("xyz"))
+    assert np.array_equal(again, first)
 
 
 def test_features_key_depends_on_all_that_features_depend_on(pretrained: Pretrained) -> None:
