@@ -20,6 +20,7 @@ import pytest
 
 from pipeline.errors import GraftError
 from pipeline.files import atomic
+from pipeline.jobs import answers
 from pipeline.jobs import job as job_module
 from pipeline.jobs import work as work_module
 from pipeline.jobs.job import predict_table
@@ -151,13 +152,13 @@ def test_values_that_are_no_files_are_rows_with_an_error(tiny_run: Path, tmp_pat
     assert codes == ["bad_value", "bad_value", "bad_value", "missing_value", "unreadable_file"]
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("pictures", [1, 0, 1]), ("texts", [2])])
-def test_files_that_are_run_singly_are_held_singly(
-    kind: str,
+@pytest.mark.parametrize(("held_bytes", "expected"), [(1, [1, 1]), (answers.HELD_BYTES, [2])])
+def test_as_many_files_are_held_as_their_size_allows(
+    held_bytes: int,
     expected: list[int],
+    tiny_run: Path,
     pictures: Path,
     tmp_path: Path,
-    request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sizes: list[int] = []
@@ -168,10 +169,11 @@ def test_files_that_are_run_singly_are_held_singly(
         return score_many(self, items)
 
     monkeypatch.setattr(Predictor, "score_many", count)
+    monkeypatch.setattr(answers, "HELD_BYTES", held_bytes)
     name = str(next(pictures.rglob("*.png")))
     (tmp_path / "in.csv").write_text(f"image,text\n{name},good\n,\n{name},bad\n")
-    run = request.getfixturevalue("tiny_run" if kind == "pictures" else "text_run")
-    assert predict_table(Asked(run / "bundle", tmp_path / "in.csv", tmp_path / "out.csv")).errors == 1
+    bundle = tiny_run / "bundle"
+    assert predict_table(Asked(bundle, tmp_path / "in.csv", tmp_path / "out.csv")).errors == 1
     assert sizes == expected
 
 
