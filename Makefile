@@ -1,5 +1,5 @@
 # `make demo`: real pictures to a verified, running service.
-# `make test`: every check and test, a quarter of an hour on 2 cores. `make test-quick`: the checks, and the tests that
+# `make test`: every check and test, 13 minutes on 2 cores. `make test-quick`: the checks, and the tests that
 # neither train for long nor start servers, of every room: 2 minutes, for daily work.
 PYTHON ?= python3
 VENV := .venv
