@@ -29,6 +29,7 @@ from pipeline.jobs.work import Asked
 from pipeline.run.jobs import predict_job
 from pipeline.run.predict import Input, predict_all
 from serving.model.predictor import Predictor, Scored
+from serving.model.runtimes.memory import KeptMemory
 from serving.model.schemas import ErrorBody
 from tests.conftest import ROOT, run_graft
 
@@ -175,6 +176,18 @@ def test_as_many_files_are_held_as_their_size_allows(
     bundle = tiny_run / "bundle"
     assert predict_table(Asked(bundle, tmp_path / "in.csv", tmp_path / "out.csv")).errors == 1
     assert sizes == expected
+
+
+def test_freed_memory_is_looked_at_after_the_model_is_loaded_and_after_each_fragment(
+    text_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(KeptMemory, "settle", lambda _: calls.append("settle"))
+    monkeypatch.setattr(KeptMemory, "refresh", lambda _: calls.append("refresh"))
+    monkeypatch.setattr(job_module, "CELLS", 2)
+    (tmp_path / "in.csv").write_text("text\ngood\nbad\ngood\n")
+    predict_table(Asked(text_run / "bundle", tmp_path / "in.csv", tmp_path / "out.csv"))
+    assert calls == ["settle", "refresh", "refresh"]
 
 
 def test_folder_and_table_of_paths_are_read_as_files(tiny_run: Path, pictures: Path, tmp_path: Path) -> None:
